@@ -1,0 +1,93 @@
+"""Named choices: every topology, algorithm, model, ... is a dataclass registered under the name users type.
+
+The fields of the dataclass are its options, so one definition serves the library, the typed command line and the docs.
+Modules that register must import without torch: the launcher reads them before any worker exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+T = TypeVar("T")
+
+NOT_AN_OPTION = {"option": False}
+"""Field metadata for dataclass fields that code, not the user, fills in (such as ``world_size``)."""
+
+
+class Registry(Generic[T]):
+    """Maps names to dataclasses; finds them by importing every module of ``package`` on first use.
+
+    Args:
+        kind: the word used in messages, such as ``"topology"``.
+        package: import path whose modules register themselves; a new file there is found by itself.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, type[Any]] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator: make the dataclass known under ``name``."""
+
+        def add(cls: type[T]) -> type[T]:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        """Return every registered name, sorted."""
+        self._discover()
+        return sorted(self._entries)
+
+    def get(self, name: str) -> type[T]:
+        """Return the class registered under ``name``.
+
+        Raises:
+            ConfigurationError: no such name; the message suggests the nearest.
+        """
+        self._discover()
+        if name not in self._entries:
+            raise ConfigurationError(f"unknown {self.kind} '{name}'{did_you_mean(name, self._entries)}")
+        return self._entries[name]
+
+    def name_of(self, cls: type[Any]) -> str:
+        """Return the name a class was registered under."""
+        self._discover()
+        return next(name for name, known in self._entries.items() if known is cls)
+
+    def options(self, name: str) -> dict[str, dataclasses.Field[Any]]:
+        """Return the fields of ``name`` that a user may set."""
+        fields = dataclasses.fields(self.get(name))  # type: ignore[arg-type]
+        return {field.name: field for field in fields if field.metadata.get("option", True)}
+
+    def build(self, name: str, /, *args: Any, **options: Any) -> T:
+        """Return an instance of ``name``; unknown options are refused with the nearest known one.
+
+        Raises:
+            ConfigurationError: unknown name or option, or the class itself refuses the values.
+        """
+        cls = self.get(name)
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for option in options:
+            if option not in known:
+                raise ConfigurationError(f"{self.kind} '{name}' has no option '{option}'{did_you_mean(option, known)}")
+        return cls(*args, **options)
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
