@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -16,21 +15,44 @@ from sgp_core.registry import NOT_AN_OPTION, Registry
 TOPOLOGIES: Registry[Topology] = Registry("topology", "sgp_core.topology")
 """Every topology by name. A new one is one file in this package."""
 
+_GRAPHS_KEPT = 64
+"""Graphs remembered per topology object: whole periods of usual schedules, a sliding window of random ones."""
 
-class Weights(str, Enum):
-    """How edges are weighted where the topology does not fix the weights itself."""
 
-    uniform = "uniform"
-    """Each sender splits its mass evenly over itself and its out-peers: 1 / (out-degree + 1). Columns sum to 1."""
-    metropolis = "metropolis"
-    """1 / (1 + max(deg i, deg j)) on an undirected graph; rows and columns sum to 1."""
+@dataclass(frozen=True)
+class Edges:
+    """The graph of one step in the form workers use it: per rank, peers in a fixed order and their weights."""
+
+    out_peers: tuple[tuple[int, ...], ...]
+    in_peers: tuple[tuple[int, ...], ...]
+    own_weight: tuple[float, ...]
+    in_weights: tuple[tuple[float, ...], ...]
+    max_in_degree: int
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> Edges:
+        """Read the edges off a mixing matrix ``[n, n]``; in-peers ascend cyclically from the rank itself."""
+        n = len(matrix)
+        rows, columns = np.nonzero(matrix)
+        senders: list[list[int]] = [[] for _ in range(n)]
+        receivers: list[list[int]] = [[] for _ in range(n)]
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+            if i != j:
+                senders[i].append(j)
+                receivers[j].append(i)
+        in_peers = tuple(tuple(sorted(senders[i], key=lambda j, i=i: (i - j) % n)) for i in range(n))
+        out_peers = tuple(tuple(sorted(receivers[j], key=lambda i, j=j: (i - j) % n)) for j in range(n))
+        in_weights = tuple(tuple(float(matrix[i, j]) for j in in_peers[i]) for i in range(n))
+        own = tuple(float(matrix[i, i]) for i in range(n))
+        return cls(out_peers, in_peers, own, in_weights, max(map(len, in_peers)))
 
 
 @dataclass(frozen=True)
 class Topology(ABC):
     """A (time-varying) directed graph over ``world_size`` workers with column-stochastic mixing weights.
 
-    One method is required: :meth:`out_neighbors`. Everything else follows from it.
+    One method is required, :meth:`out_neighbors`; weights are uniform unless :meth:`mixing_matrix` is overridden.
+    Instances are immutable; nothing rotates or counts, so every rank computes the same graph for the same step.
     """
 
     world_size: int = field(metadata=NOT_AN_OPTION)
@@ -42,12 +64,51 @@ class Topology(ABC):
     # -- what a topology says -------------------------------------------------------------------------------------
     @property
     def period(self) -> int | None:
-        """Steps after which the sequence of graphs repeats; None if it never does (random graphs)."""
+        """Steps after which the sequence of graphs repeats; None where it never does (random graphs)."""
         return 1
 
     @abstractmethod
     def out_neighbors(self, rank: int, step: int) -> Sequence[int]:
         """Return the ranks that ``rank`` sends to at ``step``: distinct, never ``rank`` itself."""
 
-    # -- what follows ---------------------------------------------------------------------------------------------
-    ...
+    def mixing_matrix(self, step: int) -> np.ndarray:
+        """Return P at ``step``: float64 ``[n, n]``; ``P[i, j]`` weighs what ``i`` receives from ``j``; columns sum to 1.
+
+        The default is uniform: a sender splits its mass evenly over itself and its out-peers.
+        """
+        n = self.world_size
+        matrix = np.zeros((n, n))
+        for sender in range(n):
+            receivers = list(self.out_neighbors(sender, step))
+            matrix[[sender, *receivers], sender] = 1.0 / (len(receivers) + 1)
+        return matrix
+
+    # -- what follows from it -------------------------------------------------------------------------------------
+    def out_peers(self, rank: int, step: int) -> tuple[int, ...]:
+        """Return the ranks that ``rank`` sends to at ``step``, in a fixed order."""
+        return self.edges(step).out_peers[rank]
+
+    def in_peers(self, rank: int, step: int) -> tuple[int, ...]:
+        """Return the ranks that ``rank`` receives from at ``step``, in a fixed order."""
+        return self.edges(step).in_peers[rank]
+
+    def edges(self, step: int) -> Edges:
+        """Return the graph of ``step`` as peers and weights per rank (remembered: the graph is a pure function)."""
+        phase = step % self.period if self.period else step
+        cache: OrderedDict[int, Edges] = self.__dict__.setdefault("_edges", OrderedDict())
+        if phase not in cache:
+            if len(cache) >= _GRAPHS_KEPT:
+                cache.popitem(last=False)
+            cache[phase] = Edges.of(self.mixing_matrix(phase))
+        return cache[phase]
+
+    @property
+    def is_doubly_stochastic(self) -> bool:
+        """Whether rows, too, sum to 1 at every step (to 1e-12): PushSum weights then stay exactly 1.
+
+        Topologies without a period are checked over the first steps; override where it is known by construction.
+        """
+        if "_doubly_stochastic" not in self.__dict__:
+            rows = (self.mixing_matrix(step).sum(axis=1) for step in range(self.period or _GRAPHS_KEPT))
+            self.__dict__["_doubly_stochastic"] = all(np.allclose(row, 1.0, rtol=0, atol=1e-12) for row in rows)
+        return bool(self.__dict__["_doubly_stochastic"])

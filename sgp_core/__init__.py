@@ -1,0 +1,50 @@
+"""Stochastic Gradient Push: decentralised data-parallel training by PushSum gossip.
+
+Names are imported on first use, so that reading options, topologies and rules never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
+    from sgp_core.errors import ConfigurationError
+    from sgp_core.gossip import Gossip
+    from sgp_core.runtime.simulator import simulate
+    from sgp_core.topology import Topology, build_topology
+
+_HOME = {
+    "Algorithm": "sgp_core.algorithms",
+    "ConfigurationError": "sgp_core.errors",
+    "Gossip": "sgp_core.gossip",
+    "Outer": "sgp_core.algorithms",
+    "Topology": "sgp_core.topology",
+    "build_algorithm": "sgp_core.algorithms",
+    "build_outer": "sgp_core.algorithms",
+    "build_topology": "sgp_core.topology",
+    "simulate": "sgp_core.runtime.simulator",
+}
+
+__all__ = [
+    "Algorithm",
+    "ConfigurationError",
+    "Gossip",
+    "Outer",
+    "Topology",
+    "build_algorithm",
+    "build_outer",
+    "build_topology",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sgp_core' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,23 @@
+"""One file, one screen, per published algorithm."""
+
+from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, Network, Outer, Worker
+
+__all__ = ["ALGORITHMS", "OUTERS", "Algorithm", "Network", "Outer", "Worker", "build_algorithm", "build_outer"]
+
+
+def build_algorithm(name: str, **options: object) -> Algorithm:
+    """Return the algorithm called ``name``, such as ``build_algorithm("sgp")``.
+
+    Raises:
+        ConfigurationError: unknown name or option, or a value out of range.
+    """
+    return ALGORITHMS.build(name, **options)
+
+
+def build_outer(name: str, base: Algorithm, **options: object) -> Algorithm:
+    """Return ``base`` wrapped in the outer called ``name``; ``"none"`` returns ``base`` itself.
+
+    Raises:
+        ConfigurationError: unknown name or option, or a value out of range.
+    """
+    return base if name == "none" else OUTERS.build(name, base=base, **options)

@@ -1,0 +1,104 @@
+"""What an algorithm is: one rule per stage of a training step, written once, executed by every runtime.
+
+A rule is written from the point of view of one worker. ``worker`` offers that worker's tensors and its ``network``;
+under the simulator the very same tensors carry a leading axis of virtual workers, and the rule does not notice.
+Names are the papers': numerator ``x``, PushSum weight ``w``, de-biased ``z = x / w``.
+
+This module and the rules import without torch: the launcher checks rules against topologies before any worker exists.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.registry import NOT_AN_OPTION, Registry
+
+if TYPE_CHECKING:
+    from sgp_core.flat import Flat, Scalar
+    from sgp_core.topology import Topology
+
+ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "sgp_core.algorithms")
+OUTERS: Registry[Outer] = Registry("outer", "sgp_core.algorithms")
+
+
+class Network(Protocol):
+    """What a rule may ask of the other workers."""
+
+    topology: Topology
+
+    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+        """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place, and return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
+
+    def mean(self, x: Flat) -> None:
+        """Replace ``x_i`` by the exact average over all workers, in place."""
+
+
+class Worker(Protocol):
+    """One worker as its rule sees it (or, in the simulator, all of them at once)."""
+
+    step: int
+    """Optimizer steps completed before this one."""
+    params: Flat
+    """The model's trainable parameters: what the optimizer updates and the next forward uses."""
+    grads: Flat
+    """Gradients, laid out like ``params``; only for rules with ``reads_gradients``."""
+    scratch: Flat
+    """Laid out like ``params``; free between ``before_step`` and the first network call of ``after_step``."""
+    weight: Scalar
+    """PushSum weight ``w``; starts at 1."""
+    biased: bool
+    """Whether ``w`` may leave 1 (the graph is not doubly stochastic at every step)."""
+    lr: float
+    """Learning rate of the optimizer's first parameter group, as used by the latest step."""
+    network: Network
+
+    def memory(self, name: str, like: Flat | None = None) -> Flat:
+        """Return the rule's persistent tensors called ``name``; made on first use as a copy of ``like``, else zeros."""
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """Return the rule's persistent number called ``name``."""
+
+    def set_number(self, name: str, value: float) -> None:
+        """Remember ``value`` under ``name``; saved and restored with the rest of the state."""
+
+    def optimizer_buffers(self) -> Flat:
+        """Return the floating-point tensors of the optimizer's state that are shaped like parameters (momenta)."""
+
+    def reset_optimizer(self) -> None:
+        """Set every tensor of the optimizer's state, step counts included, to zero."""
+
+
+@dataclass(frozen=True)
+class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default: do nothing
+    """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
+
+    reads_gradients: ClassVar[bool] = False
+    """Whether :meth:`on_gradients` does anything, so that runtimes must collect gradients into ``worker.grads``."""
+    sends_weight: ClassVar[bool] = False
+    """Whether the rule is PushSum: it may run on graphs that are only column-stochastic."""
+
+    def check(self, topology: Topology) -> None:
+        """Refuse a topology the rule is not defined for.
+
+        Raises:
+            ConfigurationError: with the reason and what would be right.
+        """
+
+    def on_gradients(self, worker: Worker) -> None:
+        """Backward is complete; gradients may be changed before they are clipped or used."""
+
+    def before_step(self, worker: Worker) -> None:
+        """The optimizer is about to step."""
+
+    def after_step(self, worker: Worker) -> None:
+        """The optimizer has stepped; ``worker.params`` holds its result."""
+
+
+@dataclass(frozen=True)
+class Outer(Algorithm):
+    """An algorithm wrapped around any other: every ``tau`` steps it moves the workers by a slower rule of its own."""
+
+    base: Algorithm = field(metadata=NOT_AN_OPTION)
