@@ -1,0 +1,212 @@
+"""What a training run is told: plain dataclasses, readable without torch, usable as OmegaConf structured ones.
+
+:class:`Experiment` holds everything that decides the numbers a run produces; evaluation and checkpoint
+settings only decide what is looked at and kept. The docstring under each field is its manual.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, TypeVar, get_type_hints
+
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+S = TypeVar("S", bound="Settings")
+
+
+class Precision(StrEnum):
+    """Arithmetic of forward and backward; parameters, gradients and gossip stay in float32."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class EvaluatedModel(StrEnum):
+    """Whose model is evaluated."""
+
+    averaged = "averaged"
+    """The average over all workers, buffers included: `accuracy`, `loss`, `top5_accuracy`."""
+    local = "local"
+    """Each worker's own de-biased replica: `accuracy_local_mean`, `_min`, `_max`, `loss_local_mean`."""
+    both = "both"
+
+
+class Settings:
+    """Conversion between a settings dataclass and the plain data of a JSON file."""
+
+    @classmethod
+    def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
+        """Return the settings that ``values`` describes; what is left out has its default.
+
+        Raises:
+            ConfigurationError: an unknown name, or a value out of range.
+        """
+        hints = get_type_hints(cls)
+        for name in values:
+            if name not in hints:
+                raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
+        return cls(**{name: _read(hints[name], name, value) for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data of a JSON file from which :meth:`from_dict` rebuilds this."""
+        plain = {}
+        for entry in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            plain[entry.name] = value.to_dict() if isinstance(value, Settings) else _plain(value)
+        return plain
+
+
+@dataclass
+class TrainingConfig(Settings):
+    """How long, how much at once, and in which arithmetic a worker trains."""
+
+    epochs: int = 10
+    """Passes over the training set."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps even if epochs are left; None: never."""
+    batch_size: int = 32
+    """Examples per worker and optimizer step."""
+    accumulation_steps: int = 1
+    """Parts a batch is computed in, to save memory; the gradient is that of the whole batch."""
+    clip_norm: float | None = None
+    """Largest global gradient norm; longer gradients are scaled down to it. None: never."""
+    label_smoothing: float = 0.0
+    """Share of the target probability spread evenly over all classes in the training loss, 0 to below 1."""
+    precision: Precision = Precision.fp32
+    """Arithmetic of forward and backward: fp32, or bf16 by autocast."""
+    channels_last: bool = False
+    """Keep images and convolution weights in channels-last memory order."""
+    deterministic: bool = True
+    """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
+
+    def __post_init__(self) -> None:
+        self.precision = _choice(Precision, "training.precision", self.precision)
+        _at_least(1, "training.epochs", self.epochs)
+        _at_least(1, "training.max_steps", self.max_steps)
+        _at_least(1, "training.batch_size", self.batch_size)
+        _at_least(1, "training.accumulation_steps", self.accumulation_steps)
+        if self.accumulation_steps > self.batch_size:
+            raise ConfigurationError(
+                f"training.accumulation_steps={self.accumulation_steps} cannot exceed "
+                f"training.batch_size={self.batch_size}: it is the number of parts of a batch"
+            )
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ConfigurationError(f"training.clip_norm must be positive or null, not {self.clip_norm}")
+        smoothing = self.label_smoothing
+        if not 0 <= smoothing < 1:
+            raise ConfigurationError(f"training.label_smoothing must be in [0, 1), not {smoothing}")
+
+
+@dataclass
+class EvaluationConfig(Settings):
+    """When the validation set is looked at, and with whose model."""
+
+    every_epochs: int = 1
+    """Evaluate after every so many epochs; 0: only at the end. The end is always evaluated."""
+    model: EvaluatedModel = EvaluatedModel.averaged
+    """averaged: the network-wide average; local: each worker's replica (mean, min, max); or both."""
+    batch_size: int = 256
+    """Examples per forward pass."""
+    consensus_every: int = 0
+    """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
+
+    def __post_init__(self) -> None:
+        self.model = _choice(EvaluatedModel, "evaluation.model", self.model)
+        _at_least(0, "evaluation.every_epochs", self.every_epochs)
+        _at_least(1, "evaluation.batch_size", self.batch_size)
+        _at_least(0, "evaluation.consensus_every", self.consensus_every)
+
+
+@dataclass
+class CheckpointConfig(Settings):
+    """When checkpoints are written and which are kept. The end and preemption always write one."""
+
+    every_steps: int | None = None
+    """Write after every so many steps, besides the epochs; None: by epochs alone."""
+    every_epochs: int = 1
+    """Write after every so many epochs; 0: never by epochs."""
+    keep_last: int = 2
+    """How many of the newest checkpoints to keep."""
+    keep_best: bool = True
+    """Also keep the one with the best validation accuracy; a new best is saved even if none was due."""
+    asynchronous: bool = True
+    """Write in a background thread, from a copy taken between two steps."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "checkpoint.every_steps", self.every_steps)
+        _at_least(0, "checkpoint.every_epochs", self.every_epochs)
+        _at_least(1, "checkpoint.keep_last", self.keep_last)
+
+
+@dataclass
+class Experiment(Settings):
+    """Everything that decides the numbers of a run. Choices are ``{"name": ..., options...}``."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    topology: dict[str, Any] = field(default_factory=dict)
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    outer: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0
+    """Decides initial parameters, order of examples, augmentation and dropout."""
+    world_size: int = 1
+    """Number of workers."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "world_size", self.world_size)
+        _at_least(0, "seed", self.seed)
+
+
+def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split ``{"name": ..., options...}`` into the name and the options.
+
+    Raises:
+        ConfigurationError: there is no name.
+    """
+    if "name" not in values:
+        raise ConfigurationError(f"a choice needs a name: {dict(values)}")
+    return str(values["name"]), {key: value for key, value in values.items() if key != "name"}
+
+
+def _at_least(least: int, name: str, value: int | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
+E = TypeVar("E", bound=Enum)
+
+
+def _choice(kind: type[E], name: str, value: Any) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        known = [member.value for member in kind]
+        raise ConfigurationError(f"{name} cannot be '{value}'{did_you_mean(str(value), known)}") from None
+
+
+def _read(hint: Any, name: str, value: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
+        return hint.from_dict(value)
+    return copy.deepcopy(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _title(cls: type) -> str:
+    return cls.__name__.removesuffix("Config").lower()
