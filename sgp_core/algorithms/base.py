@@ -9,7 +9,7 @@ This module and the rules import without torch: the launcher checks rules agains
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -99,6 +99,56 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default: do not
 
 @dataclass(frozen=True)
 class Outer(Algorithm):
-    """An algorithm wrapped around any other: every ``tau`` steps it moves the workers by a slower rule of its own."""
+    """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves the workers once more."""
 
     base: Algorithm = field(metadata=NOT_AN_OPTION)
+    tau: int = 12
+
+    def __post_init__(self) -> None:
+        if self.tau < 1:
+            raise ConfigurationError(f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}")
+
+    @property
+    def reads_gradients(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.reads_gradients
+
+    @property
+    def sends_weight(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.sends_weight
+
+    def check(self, topology: Topology) -> None:
+        """Refuse what the base refuses."""
+        self.base.check(topology)
+
+    def on_gradients(self, worker: Worker) -> None:
+        """Leave gradients to the base."""
+        self.base.on_gradients(worker)
+
+    def before_step(self, worker: Worker) -> None:
+        """Remember where the block starts, ``x_{t,0}``; then the base."""
+        worker.memory("anchor", like=worker.params)
+        self.base.before_step(worker)
+
+    def after_step(self, worker: Worker) -> None:
+        """The base's step; at the end of a block of ``tau`` steps, the outer one."""
+        self.base.after_step(worker)
+        if (worker.step + 1) % self.tau == 0:
+            self.outer_step(worker)
+            worker.memory("anchor").copy_(worker.params)
+
+    @abstractmethod
+    def outer_step(self, worker: Worker) -> None:
+        """Move from the end of the block, ``worker.params``, given its start, ``worker.memory("anchor")``."""
+
+
+def average_exactly(worker: Worker) -> None:
+    """Set every worker to the average of the numerators, ``sum_j w_j z_j / n``, and every weight to 1.
+
+    PushSum weights sum to n, so this conserves both masses.
+    """
+    if worker.biased:
+        worker.params.mul_(worker.weight)
+        worker.weight = worker.weight * 0.0 + 1.0
+    worker.network.mean(worker.params)

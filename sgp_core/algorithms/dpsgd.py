@@ -1,0 +1,32 @@
+"""D-PSGD: decentralised SGD by plain neighbour averaging.
+
+Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017, Algorithm 1 (with the
+average taken after the local step, the order its section 3 allows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.errors import ConfigurationError
+from sgp_core.topology.base import Topology
+
+
+@ALGORITHMS.register("dpsgd")
+@dataclass(frozen=True)
+class DPSGD(Algorithm):
+    """A local step, then ``x_i <- sum_j W_ij x_j`` with W doubly stochastic: no weights, no de-biasing.
+
+    On a graph whose rows do not sum to 1 the workers would agree on a biased mean, so such graphs are refused.
+    """
+
+    def check(self, topology: Topology) -> None:
+        if not topology.is_doubly_stochastic:
+            raise ConfigurationError(
+                "algorithm 'dpsgd' needs mixing weights whose rows and columns both sum to 1, and this topology's rows do"
+                " not; use algorithm 'sgp', a regular graph, or metropolis weights"
+            )
+
+    def after_step(self, worker: Worker) -> None:
+        worker.network.mix(worker.params, worker.step)

@@ -1,0 +1,30 @@
+"""Local SGD: independent steps, an exact average of the models now and then.
+
+Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019, Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.errors import ConfigurationError
+
+
+@ALGORITHMS.register("local_sgd")
+@dataclass(frozen=True)
+class LocalSGD(Algorithm):
+    """Every ``period`` steps (H in the paper) ``x_i <- mean_j x_j``; silence in between. Period 0 never averages.
+
+    Under an outer that averages exactly every ``tau`` steps, use ``period=0`` (or a divisor of ``tau``).
+    """
+
+    period: int = 12
+
+    def __post_init__(self) -> None:
+        if self.period < 0:
+            raise ConfigurationError(f"algorithm 'local_sgd': period must be 0 (never) or more steps, not {self.period}")
+
+    def after_step(self, worker: Worker) -> None:
+        if self.period and (worker.step + 1) % self.period == 0:
+            worker.network.mean(worker.params)

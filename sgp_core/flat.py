@@ -1,0 +1,73 @@
+"""A parameter-sized vector in a few contiguous pieces, with in-place arithmetic: what rules compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor as Tensor
+
+Scalar = float | Tensor
+"""A number per worker: a Python float in a real worker, a float64 tensor ``[n, 1]`` in the simulator."""
+
+
+class Flat:
+    """One vector held as a list of tensors (one per dtype and device), updated in place.
+
+    Args:
+        tensors: the pieces. In a worker each is one-dimensional and contiguous; in the simulator ``[n, d]``.
+        wire: what travels when the vector is sent, where that is more than ``tensors`` themselves.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], wire: Sequence[Tensor] | None = None) -> None:
+        self.tensors = list(tensors)
+        self.wire = self.tensors if wire is None else list(wire)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one copy of the vector on the wire."""
+        return sum(t.numel() * t.element_size() for t in self.wire)
+
+    def copy_(self, other: Flat) -> Flat:
+        """Set to ``other``."""
+        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
+            mine.copy_(theirs)
+        return self
+
+    def zero_(self) -> Flat:
+        """Set to zero."""
+        for tensor in self.tensors:
+            tensor.zero_()
+        return self
+
+    def add_(self, other: Flat, scale: Scalar = 1.0) -> Flat:
+        """Add ``scale * other``."""
+        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
+            if isinstance(scale, Tensor):
+                mine.addcmul_(theirs, scale.to(mine.dtype))
+            else:
+                mine.add_(theirs, alpha=scale)
+        return self
+
+    def mul_(self, scale: Scalar) -> Flat:
+        """Multiply by ``scale``."""
+        for tensor in self.tensors:
+            tensor.mul_(scale.to(tensor.dtype) if isinstance(scale, Tensor) else scale)
+        return self
+
+    def div_(self, scale: Scalar) -> Flat:
+        """Divide by ``scale``."""
+        for tensor in self.tensors:
+            tensor.div_(scale.to(tensor.dtype) if isinstance(scale, Tensor) else scale)
+        return self
+
+    def clone(self) -> Flat:
+        """Return a copy with memory of its own."""
+        return self._made_by(torch.clone)
+
+    def zeros_like(self) -> Flat:
+        """Return zeros of the same layout."""
+        return self._made_by(torch.zeros_like)
+
+    def _made_by(self, make: Callable[[Tensor], Tensor]) -> Flat:
+        return Flat([make(tensor) for tensor in self.tensors])

@@ -1,0 +1,79 @@
+"""Flat storage: parameters as views into contiguous memory, so that messages are sent from the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgp_core.flat import Flat
+
+_ALIGNMENT_BYTES = 64
+"""Every parameter starts on a cache line; vectorised kernels on either device want at least 16 bytes."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one parameter lies: piece, first element, and the strides (memory format) it keeps."""
+
+    piece: int
+    offset: int
+    shape: torch.Size
+    strides: tuple[int, ...]
+
+    def view(self, pieces: list[Tensor]) -> Tensor:
+        return torch.as_strided(pieces[self.piece], self.shape, self.strides, self.offset)
+
+
+class FlatStorage:
+    """Re-homes parameters into one contiguous tensor per dtype and device; each stays the same Parameter object.
+
+    Parameters are laid out last first, roughly the order in which backward completes their gradients. Memory formats
+    (channels_last) survive; a parameter with gaps or overlaps in memory is made contiguous. Gaps between parameters
+    are zero and stay zero.
+
+    Args:
+        parameters: distinct parameters; tied ones count once.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)[::-1]
+        self._places: list[_Place] = []
+        sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+        for parameter in self.parameters:
+            kind = (parameter.dtype, parameter.device)
+            piece = list(sizes).index(kind) if kind in sizes else len(sizes)
+            step = max(1, _ALIGNMENT_BYTES // parameter.element_size())
+            offset = -(-sizes.get(kind, 0) // step) * step
+            sizes[kind] = offset + parameter.numel()
+            self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
+        self.flat = Flat([torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()])
+        for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
+            view.copy_(parameter.data)
+            parameter.data = view
+        self._pointers = [parameter.data_ptr() for parameter in self.parameters]
+
+    def views(self, flat: Flat) -> list[Tensor]:
+        """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
+        return [place.view(flat.tensors) for place in self._places]
+
+    def moved(self) -> int | None:
+        """Return the index of a parameter that no longer lives in the storage, None if all do."""
+        for index, (parameter, pointer) in enumerate(zip(self.parameters, self._pointers, strict=True)):
+            if parameter.data_ptr() != pointer:
+                return index
+        return None
+
+
+def _dense_strides(tensor: Tensor) -> tuple[int, ...]:
+    """Return the tensor's strides if it fills its memory without gaps or overlaps, else contiguous strides."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return torch.empty(tensor.shape, device="meta").stride()
+        expected *= size
+    return tensor.stride()

@@ -1,0 +1,1 @@
+"""What is learned: data, models, losses, scores."""
