@@ -1,4 +1,4 @@
-"""What a training run is told: plain dataclasses, readable without torch, usable as OmegaConf structured ones.
+"""What a training run is told: plain dataclasses without torch; OmegaConf accepts them as structured configs.
 
 :class:`Experiment` holds everything that decides the numbers a run produces; evaluation and checkpoint
 settings only decide what is looked at and kept. The docstring under each field is its manual.

@@ -1,0 +1,76 @@
+"""``metrics.jsonl``: one JSON object a line, each in the file before the next step begins."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from sgp_core.tracking.base import Row
+
+
+class JsonlTracker:
+    """Appends rows to the file ``path``.
+
+    A row is handed to the operating system in one write, so it survives the death of the process at any
+    instant. Numbers that JSON cannot hold (nan, inf) become null.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: int | None = None
+
+    def resume(self, step: int) -> None:
+        """Drop rows after ``step`` and a torn last line, atomically: every step then appears exactly once."""
+        self._close()
+        if not self._path.exists():
+            return
+        kept = [row for row in read_rows(self._path) if 0 < row.get("step", 0) <= step]
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(_line(row) for row in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+    def log(self, row: Row) -> None:
+        """Append one row."""
+        if self._file is None:
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        line = _line(row).encode()
+        if os.write(self._file, line) != len(line):
+            raise OSError(f"{self._path} takes no more data (is the disk full?)")
+
+    def finish(self, status: str, summary: dict[str, Any]) -> None:
+        """Close the file."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a ``metrics.jsonl`` that is or was being written: a torn last line is left out."""
+    rows = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+def _line(row: Row) -> str:
+    return json.dumps({name: _jsonable(value) for name, value in row.items()}, allow_nan=False) + "\n"
+
+
+def _jsonable(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
