@@ -1,0 +1,62 @@
+"""Which examples a worker sees in an epoch: known from the numbers alone, without asking other workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of ``num_examples`` that ``rank`` of ``world_size`` workers trains on, anew in every epoch.
+
+    In every epoch all workers together see every example exactly once, all make the same number of steps,
+    and no batch is empty. Batches hold ``batch_size`` examples, except that what is left for the last two
+    steps is halved: a last batch of one or two examples would make a whole optimizer step out of noise.
+    (With ``batch_size`` 1 and examples that do not divide evenly, those last batches hold up to two.)
+
+    Raises:
+        ConfigurationError: fewer examples than workers, or a number out of range.
+    """
+
+    num_examples: int
+    world_size: int
+    rank: int
+    batch_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigurationError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed must not be negative, but is {self.seed}")
+        if not 0 <= self.rank < self.world_size:
+            raise ConfigurationError(f"rank must be in 0..{self.world_size - 1}, not {self.rank}")
+        if self.num_examples < self.world_size:
+            raise ConfigurationError(
+                f"{self.num_examples} training examples cannot be shared by {self.world_size} workers: "
+                f"use at most {max(self.num_examples, 1)} workers or more data"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, the same on every rank."""
+        steps = -(-self.num_examples // (self.world_size * self.batch_size))
+        smallest_share = self.num_examples // self.world_size
+        return min(steps, smallest_share)
+
+    def indices(self, epoch: int) -> list[Tensor]:
+        """Return this rank's batches of ``epoch``: int64 index tensors, ``steps_per_epoch`` of them."""
+        import numpy as np
+        import torch
+
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_examples)
+        share = torch.from_numpy(order[self.rank :: self.world_size].astype(np.int64))
+        steps = self.steps_per_epoch
+        full = max(steps - 2, 0) * self.batch_size
+        return [*share[:full].split(self.batch_size), *share[full:].tensor_split(min(steps, 2))][-steps:]

@@ -1,0 +1,66 @@
+"""What every optimizer has: a base learning rate, weight decay, and which parameters the decay spares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+OPTIMIZERS: Registry[OptimizerOptions] = Registry("optimizer", "sgp_core.training.optimizers")
+"""Every optimizer by name. A new one is one file in this package."""
+
+
+@dataclass(frozen=True)
+class OptimizerOptions(ABC):
+    """Options of one optimizer; :meth:`build` makes it for a model.
+
+    Raises:
+        ConfigurationError: an option is out of its range.
+    """
+
+    lr: float = 0.1
+    """Base learning rate; the schedule multiplies it."""
+    weight_decay: float = 0.0
+    """Strength of the decay towards zero."""
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on biases and normalisation layers: all parameters with at most one axis."""
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "lr", "positive", self.lr)
+        require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
+
+    @abstractmethod
+    def build(self, model: nn.Module) -> Optimizer:
+        """Return the optimizer over the parameters of ``model`` that require gradients."""
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Return torch parameter groups: one, or two when the decay spares norms and biases.
+
+        Raises:
+            ConfigurationError: nothing in the model requires gradients.
+        """
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not trainable:
+            raise ConfigurationError(
+                "the model has no parameter that requires gradients, so nothing can be trained"
+            )
+        if self.decay_norm_and_bias or not self.weight_decay:
+            return [{"params": trainable, "weight_decay": self.weight_decay}]
+        groups = [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+
+def require(holds: bool, option: str, wanted: str, value: object) -> None:
+    """Raise ConfigurationError unless ``holds``."""
+    if not holds:
+        raise ConfigurationError(f"optimizer.{option} must be {wanted}, not {value}")

@@ -1,0 +1,34 @@
+"""What a schedule is: a factor on the base learning rate, computed from the step and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.registry import Registry
+
+SCHEDULES: Registry[Schedule] = Registry("schedule", "sgp_core.training.schedules")
+"""Every schedule by name. A new one is one file in this package."""
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """A learning rate as a pure function of the step: nothing to save, nothing to lose step on resume."""
+
+    @abstractmethod
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
+        """Return what the base learning rate is multiplied by.
+
+        Args:
+            step: optimizer steps completed before this one, from 0.
+            steps_per_epoch: optimizer steps in an epoch.
+            total_steps: optimizer steps in the whole run.
+            world_size: number of workers that train together.
+        """
+
+
+def require(holds: bool, option: str, wanted: str, value: object) -> None:
+    """Raise ConfigurationError unless ``holds``."""
+    if not holds:
+        raise ConfigurationError(f"schedule.{option} must be {wanted}, not {value}")
