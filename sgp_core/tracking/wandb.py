@@ -24,10 +24,10 @@ _FINISH_SECONDS = 30
 class WandbTracker:
     """Mirrors rows to a Weights & Biases run; made on rank 0 only.
 
-    Metrics are called ``train/loss``, ``val/accuracy``, ... over the run's own ``step``. The run's id is stable,
-    so an interrupted and resumed experiment is one run: online by ``resume="allow"``, offline as several
-    fragments of one id which :attr:`sync_command` uploads together. Without an account (no key in the environment
-    or in netrc) and without ``WANDB_MODE`` the run is offline. A failure costs one warning; then the mirror is off.
+    Metrics are called ``train/loss``, ``val/accuracy``, ... over the run's own ``step``. The run's id is stable:
+    an interrupted and resumed experiment is one run, online by ``resume="allow"``, offline as several fragments
+    of one id which :attr:`sync_command` uploads together. Without an account (no key in the environment or in
+    netrc) and without ``WANDB_MODE`` the run is offline. A failure costs one warning; then the mirror is off.
 
     Args:
         run_id: the stable id of the run.
@@ -87,7 +87,7 @@ class WandbTracker:
         return f"wandb sync {shlex.quote(str(self._directory / 'wandb'))}/offline-run-*" if written else None
 
     def resume(self, step: int) -> None:
-        """Nothing to forget: rows logged twice have the same step and, resuming being exact, the same scores."""
+        """Nothing to forget: resuming is exact, so rows logged twice have the same step and scores."""
 
     def log(self, row: Row) -> None:
         """Mirror one row under the name of its split; what was not measured is left out."""
@@ -120,9 +120,7 @@ class WandbTracker:
         except Exception as error:
             if mode in ("offline", "disabled"):
                 raise
-            _log.warning(
-                "Weights & Biases cannot be reached (%s); this run is written offline", _short(error)
-            )
+            _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
             self._run = wandb.init(**{**arguments, "mode": "offline"}, settings=_settings(wandb))
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
+import importlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from enum import Enum, StrEnum
 from typing import Any, TypeVar, get_type_hints
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.registry import Registry
 
 S = TypeVar("S", bound="Settings")
 
@@ -163,6 +167,59 @@ class Experiment(Settings):
     def __post_init__(self) -> None:
         _at_least(1, "world_size", self.world_size)
         _at_least(0, "seed", self.seed)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what defines the numbers of this run: every option with its value, defaults filled in.
+
+        Options that only say where data lies or how fast it is read are left out. Equal identities: equal runs.
+
+        Raises:
+            ConfigurationError: an unknown name or option.
+        """
+        identity = self.to_dict()
+        for group in _REGISTRIES:
+            identity[group] = _identifying(group, identity[group])
+        return identity
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of :meth:`identity` in canonical JSON, as 64 hexadecimal digits."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_REGISTRIES = {
+    "model": "sgp_core.tasks.models:MODELS",
+    "dataset": "sgp_core.tasks.datasets:DATASETS",
+    "topology": "sgp_core.topology.base:TOPOLOGIES",
+    "algorithm": "sgp_core.algorithms.base:ALGORITHMS",
+    "outer": "sgp_core.algorithms.base:OUTERS",
+    "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
+    "schedule": "sgp_core.training.schedules:SCHEDULES",
+}
+
+
+def registry(group: str) -> Registry[Any]:
+    """Return the registry behind a field of :class:`Experiment`, such as ``registry("topology")``."""
+    module, _, name = _REGISTRIES[group].partition(":")
+    found: Registry[Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    name, given = choice(values)
+    if (group, name) == ("outer", "none"):
+        return {"name": name}
+    options = registry(group).options(name)
+    for option in given:
+        if option not in options:
+            raise ConfigurationError(f"{group} '{name}' has no option '{option}'{did_you_mean(option, options)}")
+    identity: dict[str, Any] = {"name": name}
+    for option, entry in options.items():
+        if entry.metadata.get("identity", True):
+            default = entry.default_factory() if callable(entry.default_factory) else entry.default
+            value = given.get(option, default)
+            identity[option] = None if value is dataclasses.MISSING else _plain(value)
+    return identity
 
 
 def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

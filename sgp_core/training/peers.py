@@ -1,0 +1,54 @@
+"""The other workers, for the few numbers a training loop agrees on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+class Peers:
+    """The workers of the default process group; a world of one where torch.distributed is not initialised.
+
+    Every method is a collective: all workers call it, in the same order, from the training thread.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._active = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if self._active else 0
+        self.world_size = dist.get_world_size() if self._active else 1
+        self._device = device if self._active and dist.get_backend() == "nccl" else torch.device("cpu")
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the element-wise sums over all workers, in float64."""
+        if not self._active:
+            return [float(value) for value in values]
+        total = torch.tensor(values, dtype=torch.float64, device=self._device)
+        dist.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def gather(self, value: float) -> list[float]:
+        """Return every worker's value, by rank."""
+        values = [0.0] * self.world_size
+        values[self.rank] = value
+        return self.sum(values)
+
+    def all(self, condition: bool) -> bool:
+        """Return whether the condition holds on every worker."""
+        return self.sum([0.0 if condition else 1.0])[0] == 0.0
+
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value (anything picklable)."""
+        if not self._active:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self._device)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Return once every worker has come here."""
+        self.sum([0.0])

@@ -1,0 +1,41 @@
+"""Every random number is a function of (seed, rank, step): resuming needs no generator state and is bit-exact."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derived_seed(*parts: int | str) -> int:
+    """Return a 63-bit seed that depends on every part; unrelated for unequal parts."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def seed_step(seed: int, rank: int, step: int) -> torch.Generator:
+    """Seed what draws from torch's own generators (dropout), and return a generator for the data (augmentation)."""
+    torch.manual_seed(derived_seed(seed, "model", rank, step))
+    return torch.Generator().manual_seed(derived_seed(seed, "data", rank, step))
+
+
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Use only deterministic kernels inside; the previous choice is restored."""
+    if not enabled:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for this; read when CUDA starts
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]

@@ -1,0 +1,105 @@
+"""Saving off the training thread, and resuming every rank from the same step."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+
+from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, State
+from sgp_core.training.config import CheckpointConfig
+from sgp_core.training.peers import Peers
+
+
+class CheckpointSaver:
+    """Copies this rank's state at a step boundary and writes the copy, by default in a background thread.
+
+    At most one write is under way: a save that comes too early waits for the one before. A write that failed raises
+    in the training thread at the next :meth:`check`, :meth:`save` or :meth:`wait`.
+    """
+
+    def __init__(self, store: CheckpointStore, rank: int, config: CheckpointConfig) -> None:
+        self._store = store
+        self._rank = rank
+        self._config = config
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self.saved_step: int | None = None
+        """The latest step given to :meth:`save`."""
+
+    def save(self, step: int, state: State, score: float | None = None) -> None:
+        """Save ``state`` as this rank's shard of the checkpoint of ``step``; rank 0 also completes it."""
+        self.wait()
+        self.saved_step = step
+        self._thread = threading.Thread(
+            target=self._write, args=(step, snapshot(state), score), name=f"checkpoint-{step}", daemon=True
+        )
+        self._thread.start()
+        if not self._config.asynchronous:
+            self.wait()
+
+    def check(self) -> None:
+        """Raise what the background write raised, if it did."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def wait(self, patience: float | None = None) -> None:
+        """Return when the write under way is done, or after ``patience`` seconds."""
+        if self._thread is not None:
+            self._thread.join(patience)
+            if not self._thread.is_alive():
+                self._thread = None
+        self.check()
+
+    def _write(self, step: int, state: State, score: float | None) -> None:
+        try:
+            self._store.write_shard(step, self._rank, state)
+            if self._rank == 0:
+                self._store.commit(step, score)
+                self._store.prune(self._config.keep_last, self._config.keep_best)
+        except BaseException as error:
+            self._error = error
+
+
+def restore(store: CheckpointStore, peers: Peers) -> State | None:
+    """Return this rank's shard of the newest checkpoint that every rank can read; None if there is no checkpoint.
+
+    Collective. Rank 0 tidies up and proposes; each rank reads only its own shard. Damaged checkpoints are set aside.
+
+    Raises:
+        ConfigurationError: the checkpoints belong to another experiment or world size.
+        CheckpointError: there are checkpoints, but none is whole: starting afresh is the user's decision.
+    """
+    if peers.rank == 0:
+        store.clean()
+    manifests = peers.broadcast(store.manifests() if peers.rank == 0 else [])
+    problem: Exception | None = None
+    for manifest in manifests:
+        store.check(manifest)
+        state: State | None = None
+        try:
+            state = store.read_shard(manifest, peers.rank)
+        except CheckpointError as error:
+            problem = error
+        if peers.all(state is not None):
+            return state
+        if peers.rank == 0:
+            store.set_aside(manifest.step)
+    if manifests:
+        raise CheckpointError(
+            f"no checkpoint in {store.folder} is whole; remove the folder to start afresh"
+        ) from problem
+    return None
+
+
+def snapshot(value: Any) -> Any:
+    """Return a copy on the CPU that shares no memory with ``value`` (nested dicts, lists and tuples of tensors)."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return value
