@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar
 
 import numpy as np
 
-from sgp_core.errors import ConfigurationError
+from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import NOT_AN_OPTION, Registry
+
+Choice = TypeVar("Choice", bound=Enum)
 
 TOPOLOGIES: Registry[Topology] = Registry("topology", "sgp_core.topology")
 """Every topology by name. A new one is one file in this package."""
@@ -40,8 +44,8 @@ class Edges:
             if i != j:
                 senders[i].append(j)
                 receivers[j].append(i)
-        in_peers = tuple(tuple(sorted(senders[i], key=lambda j, i=i: (i - j) % n)) for i in range(n))
-        out_peers = tuple(tuple(sorted(receivers[j], key=lambda i, j=j: (i - j) % n)) for j in range(n))
+        in_peers = tuple(tuple(sorted(peers, key=_cyclic(i, n, -1))) for i, peers in enumerate(senders))
+        out_peers = tuple(tuple(sorted(peers, key=_cyclic(j, n, 1))) for j, peers in enumerate(receivers))
         in_weights = tuple(tuple(float(matrix[i, j]) for j in in_peers[i]) for i in range(n))
         own = tuple(float(matrix[i, i]) for i in range(n))
         return cls(out_peers, in_peers, own, in_weights, max(map(len, in_peers)))
@@ -58,8 +62,15 @@ class Topology(ABC):
     world_size: int = field(metadata=NOT_AN_OPTION)
 
     def __post_init__(self) -> None:
-        if self.world_size < 1:
-            raise ConfigurationError(f"world_size must be at least 1, not {self.world_size}")
+        if not _is_whole(self.world_size) or self.world_size < 1:
+            raise ConfigurationError(
+                f"topology '{self.name}': world_size must be a whole number of at least 1, not {self.world_size!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under; a user's own class goes by its class name."""
+        return next((name for name in TOPOLOGIES.names() if TOPOLOGIES.get(name) is type(self)), type(self).__name__)
 
     # -- what a topology says -------------------------------------------------------------------------------------
     @property
@@ -72,9 +83,9 @@ class Topology(ABC):
         """Return the ranks that ``rank`` sends to at ``step``: distinct, never ``rank`` itself."""
 
     def mixing_matrix(self, step: int) -> np.ndarray:
-        """Return P at ``step``: float64 ``[n, n]``; ``P[i, j]`` weighs what ``i`` receives from ``j``; columns sum to 1.
+        """Return P at ``step``: float64 ``[n, n]``; ``P[i, j]`` weighs what ``i`` receives from ``j``.
 
-        The default is uniform: a sender splits its mass evenly over itself and its out-peers.
+        Columns sum to 1. The default is uniform: a sender splits its mass evenly over itself and its out-peers.
         """
         n = self.world_size
         matrix = np.zeros((n, n))
@@ -112,3 +123,48 @@ class Topology(ABC):
             rows = (self.mixing_matrix(step).sum(axis=1) for step in range(self.period or _GRAPHS_KEPT))
             self.__dict__["_doubly_stochastic"] = all(np.allclose(row, 1.0, rtol=0, atol=1e-12) for row in rows)
         return bool(self.__dict__["_doubly_stochastic"])
+
+    # -- for subclasses that check their options ------------------------------------------------------------------
+    def _refuse(self, reason: str) -> ConfigurationError:
+        """Return (to be raised) the error that says ``reason`` and names this topology."""
+        return ConfigurationError(f"topology '{self.name}' {reason}")
+
+    def _refuse_size(self, reason: str, nearest: Iterable[int]) -> ConfigurationError:
+        """Return (to be raised) the error for a ``world_size`` the graph cannot have, with the nearest that it can."""
+        sizes = " or ".join(map(str, nearest))
+        return self._refuse(f"{reason}, not {self.world_size} workers; nearest: {sizes}")
+
+    def _check_whole(self, option: str, at_least: int) -> None:
+        """Refuse an option that is not a whole number of at least ``at_least``."""
+        value = getattr(self, option)
+        if not _is_whole(value) or value < at_least:
+            raise self._refuse(f"needs {option} to be a whole number of at least {at_least}, not {value!r}")
+
+    def _check_choice(self, option: str, choices: type[Choice]) -> None:
+        """Turn the option's word into the member of ``choices`` it names; refuse any other word."""
+        value = getattr(self, option)
+        words = [str(choice.value) for choice in choices]
+        if value not in words and value not in list(choices):
+            raise self._refuse(f"has no {option} '{value}'{did_you_mean(str(value), words)}")
+        object.__setattr__(self, option, choices(value))
+
+
+@dataclass(frozen=True)
+class MatrixTopology(Topology):
+    """A topology given by its :meth:`mixing_matrix`, the one required method; the peers are read off it."""
+
+    @abstractmethod
+    def mixing_matrix(self, step: int) -> np.ndarray:
+        """Return P at ``step``: float64 ``[n, n]``, columns sum to 1."""
+
+    def out_neighbors(self, rank: int, step: int) -> Sequence[int]:
+        return self.out_peers(rank, step)
+
+
+def _cyclic(rank: int, n: int, sign: int) -> Callable[[int], int]:
+    """Return the sort key "hops from ``rank``", counted upwards (``sign`` 1) or downwards (-1)."""
+    return lambda peer: sign * (peer - rank) % n
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
