@@ -2,7 +2,16 @@
 
 from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, Network, Outer, Worker
 
-__all__ = ["ALGORITHMS", "OUTERS", "Algorithm", "Network", "Outer", "Worker", "build_algorithm", "build_outer"]
+__all__ = [
+    "ALGORITHMS",
+    "OUTERS",
+    "Algorithm",
+    "Network",
+    "Outer",
+    "Worker",
+    "build_algorithm",
+    "build_outer",
+]
 
 
 def build_algorithm(name: str, **options: object) -> Algorithm:

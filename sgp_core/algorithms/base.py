@@ -30,7 +30,7 @@ class Network(Protocol):
     topology: Topology
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
-        """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place, and return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
+        """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
 
     def mean(self, x: Flat) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
@@ -51,9 +51,11 @@ class Worker(Protocol):
     """PushSum weight ``w``; starts at 1."""
     biased: bool
     """Whether ``w`` may leave 1 (the graph is not doubly stochastic at every step)."""
-    lr: float
-    """Learning rate of the optimizer's first parameter group, as used by the latest step."""
     network: Network
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the optimizer's first parameter group, as used by the latest step."""
 
     def memory(self, name: str, like: Flat | None = None) -> Flat:
         """Return the rule's persistent tensors called ``name``; made on first use as a copy of ``like``, else zeros."""
@@ -72,7 +74,7 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True)
-class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default: do nothing
+class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do nothing
     """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
 
     reads_gradients: ClassVar[bool] = False
@@ -99,14 +101,16 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default: do not
 
 @dataclass(frozen=True)
 class Outer(Algorithm):
-    """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves the workers once more."""
+    """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves on."""
 
     base: Algorithm = field(metadata=NOT_AN_OPTION)
     tau: int = 12
 
     def __post_init__(self) -> None:
         if self.tau < 1:
-            raise ConfigurationError(f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}")
+            raise ConfigurationError(
+                f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}"
+            )
 
     @property
     def reads_gradients(self) -> bool:  # type: ignore[override]

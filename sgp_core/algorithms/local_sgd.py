@@ -23,7 +23,9 @@ class LocalSGD(Algorithm):
 
     def __post_init__(self) -> None:
         if self.period < 0:
-            raise ConfigurationError(f"algorithm 'local_sgd': period must be 0 (never) or more steps, not {self.period}")
+            raise ConfigurationError(
+                f"algorithm 'local_sgd': period must be 0 (never) or more steps, not {self.period}"
+            )
 
     def after_step(self, worker: Worker) -> None:
         if self.period and (worker.step + 1) % self.period == 0:

@@ -23,8 +23,8 @@ class SGP(Algorithm):
         x_i <- sum_j P_ij x_j        w_i <- sum_j P_ij w_j        z_i = x_i / w_i
 
     The model holds ``z``. Where the graph is doubly stochastic at every step ``w`` stays exactly 1, ``x`` is ``z``,
-    and neither memory nor messages are spent on it. Otherwise ``x`` is formed as ``z' + (w - 1) z`` from the optimizer's
-    result ``z'``, so that weight decay, momentum and Adam all see ``z`` while the update lands on ``x``.
+    and neither memory nor messages are spent on it. Otherwise ``x`` is formed as ``z' + (w - 1) z`` from the
+    optimizer's result ``z'``, so that weight decay, momentum and Adam all see ``z`` while the update lands on ``x``.
     """
 
     sends_weight: ClassVar[bool] = True

@@ -33,9 +33,9 @@ class SlowMo(Outer):
         u_{t+1} = beta u_t + (x_{t,0} - x_{t,tau}) / g  (eq. 2)
         x_{t+1,0} = x_{t,0} - alpha g u_{t+1}           (eq. 3)
 
-    ``v = g u`` is stored instead of ``u``, rescaled when the learning rate changes: the same iterates without a division
-    by a rate that may be 0 (a cosine's end). g is the rate of the block's last step; only ratios of rates matter, so
-    parameter groups whose rates share one schedule are all treated exactly.
+    ``v = g u`` is stored instead of ``u``, rescaled when the learning rate changes: the same iterates without
+    a division by a rate that may be 0 (a cosine's end). g is the rate of the block's last step; only ratios of
+    rates matter, so parameter groups whose rates share one schedule are all treated exactly.
     """
 
     alpha: float = 1.0

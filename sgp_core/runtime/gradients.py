@@ -1,0 +1,61 @@
+"""Gradients as one vector: collected when backward ends, given to the rule, handed back to the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.autograd import Variable
+
+from sgp_core.flat import Flat
+from sgp_core.runtime.storage import FlatStorage
+
+
+class GradientCollector:
+    """Calls a rule with all gradients once per backward, before anything clips or uses them.
+
+    A parameter without a gradient on this worker counts as zero; one without a gradient on any worker keeps none
+    (as DistributedDataParallel does with ``find_unused_parameters``). To know which, one flag per parameter travels
+    behind the gradients.
+
+    Args:
+        storage: the parameters.
+        on_gradients: called at the end of backward with ``flat`` filled; may change it.
+    """
+
+    def __init__(self, storage: FlatStorage, on_gradients: Callable[[], None]) -> None:
+        self.enabled = True
+        self._parameters = storage.parameters
+        self._on_gradients = on_gradients
+        self._pending = False
+        count = len(self._parameters)
+        first, *rest = [tensor.new_zeros(tensor.numel()) for tensor in storage.flat.tensors]
+        carrier = first.new_zeros(first.numel() + count)
+        self.flat = Flat([carrier[:-count], *rest], wire=[carrier, *rest])
+        self._present = carrier[-count:]
+        self._views = storage.views(self.flat)
+        for parameter in self._parameters:
+            parameter.register_post_accumulate_grad_hook(self._gradient_ready)
+
+    def _gradient_ready(self, _: nn.Parameter) -> None:
+        if self.enabled and not self._pending:
+            self._pending = True
+            Variable._execution_engine.queue_callback(self._backward_done)
+
+    def _backward_done(self) -> None:
+        self._pending = False
+        present = [float(parameter.grad is not None) for parameter in self._parameters]
+        self._present.copy_(self._present.new_tensor(present))
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            _fill(view, parameter.grad)
+        self._on_gradients()
+        for parameter, view, anywhere in zip(self._parameters, self._views, self._present.tolist(), strict=True):
+            if anywhere:
+                parameter.grad = view
+
+
+def _fill(view: Tensor, gradient: Tensor | None) -> None:
+    if gradient is None:
+        view.zero_()
+    elif gradient.data_ptr() != view.data_ptr():
+        view.copy_(gradient)

@@ -1,0 +1,120 @@
+"""One small real problem, solved by real workers and by the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+import sgp_core
+from sgp_core.algorithms import Algorithm
+from sgp_core.topology import Topology
+
+STEPS = 200
+
+
+@dataclass(frozen=True)
+class Irregular(Topology):
+    """Out-degrees 3, 1, 1, 1, alternating with a one-way ring: weights leave 1."""
+
+    @property
+    def period(self) -> int:
+        return 2
+
+    def out_neighbors(self, rank: int, step: int) -> list[int]:
+        if step % 2:
+            return [(rank + 1) % self.world_size]
+        return [1, 2, 3] if rank == 0 else [rank - 1]
+
+
+BATCH = 8
+
+
+def make_algorithm(name: str, outer: str | None = None, **outer_options: Any) -> Algorithm:
+    base = sgp_core.build_algorithm(name, **({"period": 5} if name == "local_sgd" else {}))
+    return base if outer is None else sgp_core.build_outer(outer, base, **{"tau": 7, **outer_options})
+
+
+def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:
+    if kind == "adamw":
+        return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-2)
+    return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4)
+
+
+def make_model(dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10)).to(dtype)
+
+
+def batch(rank: int, step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Worker ``rank`` sees its own part of the digits, sorted by class: as unlike its neighbours' as can be."""
+    images, labels = _digits()
+    order = torch.argsort(labels, stable=True)
+    part = order.chunk(4)[rank % 4]
+    chosen = part[torch.arange(step * BATCH, (step + 1) * BATCH) % len(part)]
+    return images[chosen].to(dtype), labels[chosen]
+
+
+def _digits() -> tuple[Tensor, Tensor]:
+    if not hasattr(_digits, "cache"):
+        images, labels = load_digits(return_X_y=True)
+        _digits.cache = (torch.from_numpy(images) / 16, torch.from_numpy(labels))  # type: ignore[attr-defined]
+    return _digits.cache  # type: ignore[attr-defined, no-any-return]
+
+
+def flatten(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+
+
+def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> dict[str, Any]:
+    """Train as this rank of the running group; return the parameters after each step and the weights."""
+    model = make_model()
+    optimizer = make_optimizer(model.parameters(), kind)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    models, weights = [flatten(model)], [gossip.push_sum_weight]
+    for step in range(steps):
+        inputs, targets = batch(gossip.rank, step)
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        models.append(flatten(model))
+        weights.append(gossip.push_sum_weight)
+    distance = gossip.consensus_distance()
+    gossip.close()
+    return {"z": torch.stack(models), "w": torch.tensor(weights, dtype=torch.float64), "distance": distance}
+
+
+def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS) -> list[dict[str, Any]]:
+    """Train every case, one after another, in one group of workers."""
+    results = []
+    for algorithm, topology, kind in cases:
+        results.append(train_here(algorithm, topology, kind, steps))
+        dist.barrier()
+    return results
+
+
+def simulate_case(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> Any:
+    """The same in the simulator."""
+    model = make_model()
+    shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()]
+    sizes = [shape.numel() for _, shape in shapes]
+
+    def gradient(z: Tensor, step: int) -> Tensor:
+        rows = []
+        for rank, row in enumerate(z):
+            leaf = row.clone().requires_grad_()
+            parts = leaf.split(sizes)
+            named = {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
+            inputs, targets = batch(rank, step)
+            loss = nn.functional.cross_entropy(torch.func.functional_call(model, named, (inputs,)), targets)
+            rows.append(torch.autograd.grad(loss, leaf)[0])
+        return torch.stack(rows)
+
+    initial = flatten(model).expand(topology.world_size, -1)
+    return sgp_core.simulate(
+        algorithm, topology, initial, gradient, optimizer=lambda p: make_optimizer(p, kind), steps=steps
+    )

@@ -1,0 +1,43 @@
+"""Simulator and processes run the same rule objects: they must agree number by number."""
+
+from __future__ import annotations
+
+import torch
+
+import sgp_core
+from sgp_core.algorithms import ALGORITHMS, OUTERS
+from tests.runtime.agreement import Irregular, make_algorithm, simulate_case, train_cases
+from tests.support.workers import run_workers
+
+TOLERANCE = 1e-12
+
+
+def _cases() -> list:
+    regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    cases = [
+        (make_algorithm(name, outer), regular, "sgd")
+        for name in ALGORITHMS.names()
+        for outer in [None, *OUTERS.names()]
+    ]
+    irregular = Irregular(4)
+    biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco")]
+    cases += [(make_algorithm(name, outer), irregular, kind) for name, outer in biased for kind in ("sgd", "adamw")]
+    cases += [
+        (make_algorithm("sgp", "slowmo", buffers="average"), regular, "adamw"),
+        (make_algorithm("sgp", "slowmo", buffers="maintain", exact_average=False), regular, "sgd"),
+        (make_algorithm("local_sgd", "bmuf", nesterov=True), regular, "sgd"),
+        (make_algorithm("dpsgd"), sgp_core.build_topology("one_peer_exponential", world_size=4, peers=3), "adamw"),
+    ]
+    return cases
+
+
+def test_every_algorithm_with_and_without_each_outer_agrees_with_the_simulator():
+    cases = _cases()
+    ranks = run_workers(4, train_cases, cases)
+    for number, case in enumerate(cases):
+        trajectory = simulate_case(*case)
+        real = torch.stack([ranks[rank][number]["z"] for rank in range(4)], dim=1)
+        weights = torch.stack([ranks[rank][number]["w"] for rank in range(4)], dim=1)
+        assert (real - trajectory.z).abs().max() <= TOLERANCE, case
+        assert (weights - trajectory.w).abs().max() <= TOLERANCE, case
+        assert abs(ranks[0][number]["distance"] - trajectory.consensus_distance[-1]) <= 1e-9, case

@@ -1,0 +1,58 @@
+"""Real gloo workers for tests: forked from a server that has torch loaded, so that a start costs little."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["torch", "sgp_core.gossip"])
+
+
+def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120) -> list[Any]:
+    """Run ``function(*args)`` in ``world_size`` workers of one gloo group and return what each returned.
+
+    ``function`` must be importable. A failure in any worker fails the test with that worker's traceback.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            _CONTEXT.Process(target=_main, args=(rank, world_size, folder, function, args), daemon=True)
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        try:
+            for process in processes:
+                process.join(timeout)
+        finally:
+            hung = [rank for rank, process in enumerate(processes) if process.is_alive()]
+            for process in processes:
+                process.kill()
+        errors = [path.read_text() for path in sorted(Path(folder).glob("error-*"), key=os.path.getmtime)]
+        assert not errors, "\n".join(errors)
+        assert not hung, f"ranks {hung} did not finish in {timeout} s"
+        return [torch.load(Path(folder, f"result-{rank}"), weights_only=False) for rank in range(world_size)]
+
+
+def _main(rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    try:
+        store = dist.FileStore(str(Path(folder, "store")), world_size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=timedelta(seconds=60))
+        result = function(*args)
+        torch.save(result, Path(folder, f"result-{rank}"))
+        dist.barrier()
+        dist.destroy_process_group()
+    except BaseException:
+        Path(folder, f"error-{rank}").write_text(f"rank {rank}:\n{traceback.format_exc()}")
+        raise
