@@ -1,0 +1,82 @@
+"""From an experiment's choices to the objects that train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from sgp_core.algorithms import Algorithm, build_algorithm, build_outer
+from sgp_core.errors import ConfigurationError
+from sgp_core.gossip import Gossip
+from sgp_core.registry import Registry
+from sgp_core.tasks.datasets import DATASETS, Splits
+from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.sharding import Shard
+from sgp_core.topology import build_topology
+from sgp_core.training.config import Experiment, choice
+from sgp_core.training.optimizers import OPTIMIZERS
+from sgp_core.training.peers import Peers
+from sgp_core.training.schedules import SCHEDULES, Schedule
+
+T = TypeVar("T")
+
+
+@dataclass
+class Parts:
+    """What :func:`assemble` builds for one worker."""
+
+    data: Splits
+    shard: Shard
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    gossip: Gossip
+
+
+def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Parts:
+    """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
+
+    The model is initialised from ``experiment.seed``, alike on every worker.
+
+    Raises:
+        ConfigurationError: a choice is unknown, refuses its options, or does not fit the number of workers.
+    """
+    if peers.world_size != experiment.world_size:
+        raise ConfigurationError(
+            f"the experiment is for {experiment.world_size} workers, but {peers.world_size} were started"
+        )
+    training = experiment.training
+    name, options = choice(experiment.topology)
+    topology = build_topology(name, experiment.world_size, **options)
+    algorithm = algorithm_of(experiment)
+    schedule = _chosen(SCHEDULES, experiment.schedule)
+    optimizer_options = _chosen(OPTIMIZERS, experiment.optimizer)
+    model_options = _chosen(MODELS, experiment.model)
+    data = _chosen(DATASETS, experiment.dataset).load()
+    shard = Shard(len(data.train), peers.world_size, peers.rank, training.batch_size, experiment.seed)
+
+    torch.manual_seed(experiment.seed)
+    model = model_options.build(data.example_shape, data.num_classes).to(device)
+    if training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = optimizer_options.build(model)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    return Parts(data, shard, model, optimizer, schedule, gossip)
+
+
+def algorithm_of(experiment: Experiment) -> Algorithm:
+    """Return the experiment's algorithm, wrapped in its outer."""
+    name, options = choice(experiment.algorithm)
+    outer, outer_options = choice(experiment.outer)
+    return build_outer(outer, build_algorithm(name, **options), **outer_options)
+
+
+def _chosen(registry: Registry[T], values: Mapping[str, Any]) -> T:
+    name, options = choice(values)
+    return registry.build(name, **options)

@@ -1,0 +1,95 @@
+"""What is measured while training: running sums between two rows, and the rows themselves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SCORES = ("accuracy", "accuracy_local_mean")
+"""Which score decides what is best: the first of these that was measured."""
+
+
+@dataclass
+class Meter:
+    """Sums of this worker over the steps since the last row. Times in seconds, on the training thread's clock.
+
+    ``communication`` is the time the thread spent sending, waiting and mixing; ``compute`` is the rest of the step
+    after the batch was ready. No barrier is added: a worker that waits for a slower one shows it as communication.
+    """
+
+    steps: int = 0
+    examples: int = 0
+    loss: float = 0.0
+    data: float = 0.0
+    compute: float = 0.0
+    communication: float = 0.0
+
+    def add(self, *, examples: int, loss: Any, data: float, compute: float, communication: float) -> None:
+        """Count one step; ``loss`` may be a tensor, which is read only by :meth:`averages`."""
+        self.steps += 1
+        self.examples += examples
+        self.loss = self.loss + loss
+        self.data += data
+        self.compute += compute
+        self.communication += communication
+
+    def averages(self, world_size: int) -> dict[str, float | None]:
+        """Return mean loss, global examples per second and mean milliseconds per step; None if nothing was counted."""
+        seconds = self.data + self.compute + self.communication
+        steps = self.steps
+        return {
+            "loss": float(self.loss) / steps if steps else None,
+            "samples_per_s": self.examples * world_size / seconds if seconds else None,
+            "step_time_ms": 1e3 * seconds / steps if steps else None,
+            "compute_time_ms": 1e3 * self.compute / steps if steps else None,
+            "comm_time_ms": 1e3 * self.communication / steps if steps else None,
+        }
+
+    def reset(self) -> None:
+        """Start the next window."""
+        self.load(asdict(Meter()))
+
+    def state(self) -> dict[str, float]:
+        """Return the sums as plain numbers."""
+        return {**asdict(self), "loss": float(self.loss)}
+
+    def load(self, state: dict[str, float]) -> None:
+        """Continue from :meth:`state`."""
+        for entry in fields(self):
+            setattr(self, entry.name, state[entry.name])
+
+
+def row(
+    *,
+    step: int,
+    epoch: float,
+    split: str,
+    wall_time_s: float,
+    lr: float,
+    averages: dict[str, float | None],
+    bytes_sent: int,
+    consensus_distance: float | None,
+    push_sum_weights: list[float],
+    world_size: int,
+    scores: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Return one line of metrics: every name, in one fixed order; None where nothing was measured."""
+    line: dict[str, Any] = {
+        "step": step,
+        "epoch": round(epoch, 4),
+        "split": split,
+        "wall_time_s": round(wall_time_s, 3),
+        "lr": lr,
+        **averages,
+        "bytes_sent": bytes_sent,
+        "consensus_distance": consensus_distance,
+        "push_sum_weight_min": min(push_sum_weights),
+        "push_sum_weight_max": max(push_sum_weights),
+        "world_size": world_size,
+    }
+    return {**line, **(scores or {})}
+
+
+def score_of(line: dict[str, Any]) -> float | None:
+    """Return the number by which evaluations are ranked; higher is better."""
+    return next((line[name] for name in SCORES if line.get(name) is not None), None)
