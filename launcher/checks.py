@@ -1,0 +1,94 @@
+"""Whether the settings of a run go together. Nothing is created and torch is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.schema import NO_OUTER, Device, registry
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from launcher.plan import RunPlan
+
+
+def world_size(cluster: Mapping[str, Any]) -> int:
+    """Return the number of workers: nodes x workers per node.
+
+    Raises:
+        ConfigurationError: not a positive number of them.
+    """
+    for option in ("nodes", "workers_per_node"):
+        _at_least(1, f"cluster.{option}", cluster[option])
+    return int(cluster["nodes"] * cluster["workers_per_node"])
+
+
+def check(plan: RunPlan) -> None:
+    """Refuse a plan whose parts are each fine but do not go together.
+
+    Raises:
+        ConfigurationError: one sentence that names the key, the value and what would be right.
+    """
+    _check_cluster(plan)
+    _check_debug(plan)
+    _at_least(1, "log_every", plan.log_every)
+    _check_experiment(plan.experiment)
+    _check_folder(plan.run_dir)
+
+
+def _check_cluster(plan: RunPlan) -> None:
+    cluster = plan.cluster
+    if cluster["name"] == "inline" and plan.world_size != 1:
+        raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
+    for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s"):
+        _at_least(1, f"cluster.{option}", cluster.get(option))
+    if cluster["device"] == Device.cuda and not _sees_gpu():
+        raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
+
+
+def _check_debug(plan: RunPlan) -> None:
+    _at_least(1, "debug.fail_step", plan.debug["fail_step"])
+    rank = plan.debug["fail_rank"]
+    if rank is not None and not 0 <= rank < plan.world_size:
+        raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
+
+
+def _check_experiment(experiment: Mapping[str, Any]) -> None:
+    """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
+    from sgp_core.algorithms import build_outer
+
+    def build(group: str, **given: Any) -> Any:
+        return registry(group).build(experiment[group]["name"], **_options(experiment[group]), **given)
+
+    for group in ("model", "optimizer", "schedule"):
+        build(group)
+    build("dataset").check()
+    topology = build("topology", world_size=experiment["world_size"])
+    algorithm = build("algorithm")
+    outer = experiment["outer"]
+    if outer["name"] != NO_OUTER:
+        algorithm = build_outer(outer["name"], algorithm, **_options(outer))
+    algorithm.check(topology)
+
+
+def _check_folder(run_dir: Path) -> None:
+    for folder in (run_dir, *run_dir.parents):
+        if folder.exists():
+            if not folder.is_dir():
+                raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} is a file, not a folder")
+            return
+
+
+def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in chosen.items() if key != "name"}
+
+
+def _at_least(least: int, name: str, value: int | None) -> None:
+    if value is not None and value < least:
+        raise ConfigurationError(f"{name}={value}: must be at least {least}")
+
+
+def _sees_gpu() -> bool:
+    places = [*Path("/dev").glob("nvidia[0-9]*"), Path("/proc/driver/nvidia/version"), Path("/dev/dxg")]
+    return any(place.exists() for place in places)

@@ -1,0 +1,181 @@
+"""A plan: everything one run needs, as checked plain data, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher import checks
+from launcher.compose import Point
+from launcher.schema import CHOICES, NO_OUTER, REGISTRIES, Debug, choices, options_class
+from launcher.typed import checked, option_fields
+from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
+
+SCHEMA_VERSION = 1
+SECTIONS = {
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "checkpoint": CheckpointConfig,
+    "debug": Debug,
+}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What stands at the top of the settings, outside any section."""
+
+    seed: int = 0
+    log_every: int = 10
+    runs_dir: str = "runs"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run, ready to start. Everything in it is plain data, so it can be written down and read elsewhere."""
+
+    run_id: str
+    """Ten hex digits: the hash of what defines the experiment, never of where it runs or logs."""
+    name: str
+    experiment: dict[str, Any]
+    evaluation: dict[str, Any]
+    checkpoint: dict[str, Any]
+    log_every: int
+    tracker: dict[str, Any]
+    cluster: dict[str, Any]
+    debug: dict[str, Any]
+    run_dir: Path
+    overrides: tuple[str, ...] = ()
+    """What the user wrote for this run."""
+
+    @property
+    def world_size(self) -> int:
+        """Number of workers."""
+        return int(self.experiment["world_size"])
+
+    def spec(self) -> dict[str, Any]:
+        """Return the content of ``spec.json``, less provenance."""
+        plan = dataclasses.asdict(self)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **plan,
+            "run_dir": str(self.run_dir),
+            "overrides": list(self.overrides),
+        }
+
+
+def make_plans(points: Sequence[Point]) -> list[RunPlan]:
+    """Check every point and return the plans, each run once.
+
+    Raises:
+        ConfigurationError: a point is invalid; in a sweep the message says which.
+    """
+    plans: dict[str, RunPlan] = {}
+    for number, point in enumerate(points, start=1):
+        try:
+            plan = make_plan(point)
+        except ConfigurationError as error:
+            if len(points) == 1:
+                raise
+            what = " ".join(point.overrides)
+            raise ConfigurationError(f"point {number} of {len(points)} ({what}): {error}") from None
+        plans.setdefault(plan.run_id, plan)
+    return list(plans.values())
+
+
+def make_plan(point: Point) -> RunPlan:
+    """Turn composed settings into a checked plan.
+
+    Raises:
+        ConfigurationError: a wrong type, an unknown option, or settings that contradict each other.
+    """
+    settings = dict(point.settings)
+    groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in [*REGISTRIES, *CHOICES]}
+    sections = {name: checked(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()}
+    for group in ("experiment", "debug"):  # presets; what they set has gone where it belongs
+        settings.pop(group, None)
+    top = _top_level(settings, [*groups, *sections])
+    cluster = groups["cluster"]
+    experiment = Experiment.from_dict(
+        {
+            **{group: groups[group] for group in REGISTRIES},
+            "training": sections["training"],
+            "seed": top["seed"],
+            "world_size": checks.world_size(cluster),
+        }
+    ).to_dict()
+    run_id = identity(experiment)
+    plan = RunPlan(
+        run_id=run_id,
+        name=run_name(experiment),
+        experiment=experiment,
+        evaluation=EvaluationConfig.from_dict(sections["evaluation"]).to_dict(),
+        checkpoint=CheckpointConfig.from_dict(sections["checkpoint"]).to_dict(),
+        log_every=top["log_every"],
+        tracker=groups["tracker"],
+        cluster=cluster,
+        debug=sections["debug"],
+        run_dir=Path(top["runs_dir"]).expanduser().absolute() / run_id,
+        overrides=tuple(point.overrides),
+    )
+    checks.check(plan)
+    return plan
+
+
+def identity(experiment: dict[str, Any]) -> str:
+    """Return the run id of an experiment: ten hex digits of the SHA-256 of its canonical JSON.
+
+    Options marked ``identity: False`` where they are defined (where data lie, how many processes load them) do not count.
+    """
+    counted = dict(experiment)
+    for group in REGISTRIES:
+        chosen = experiment[group]
+        fields = option_fields(options_class(group, chosen["name"]))
+        counted[group] = {
+            key: value for key, value in chosen.items() if key == "name" or fields[key].metadata.get("identity", True)
+        }
+    training = option_fields(TrainingConfig)
+    counted["training"] = {
+        key: value for key, value in experiment["training"].items() if training[key].metadata.get("identity", True)
+    }
+    canonical = json.dumps(counted, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def run_name(experiment: dict[str, Any]) -> str:
+    """Return a name people can read, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique."""
+    parts = [experiment["algorithm"]["name"]]
+    if experiment["outer"]["name"] != NO_OUTER:
+        parts.append(experiment["outer"]["name"])
+    parts += [experiment["topology"]["name"], f"{experiment['world_size']}w", f"seed{experiment['seed']}"]
+    return "-".join(parts)
+
+
+def _choice(group: str, given: Any, chosen: dict[str, str]) -> dict[str, Any]:
+    """Return ``{"name": ..., options...}`` of one group, checked."""
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        raise ConfigurationError(f"no {group} is chosen; known: {', '.join(choices(group))}")
+    options = dict(given)
+    name = options.pop("name")
+    if name not in choices(group):
+        raise ConfigurationError(f"unknown {group} '{name}'{did_you_mean(name, choices(group))}")
+    return {"name": name, **checked(group, options, options_class(group, name))}
+
+
+def _top_level(settings: dict[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    known = option_fields(RunSettings)
+    for key in settings:
+        if key not in known:
+            raise ConfigurationError(f"unknown option '{key}'{did_you_mean(key, [*known, *sections])}")
+    values = {}
+    for key, given in settings.items():
+        try:
+            values[key] = checked("", {key: given}, RunSettings)[key]
+        except ConfigurationError as error:
+            raise ConfigurationError(str(error).removeprefix(".")) from None
+    return {**dataclasses.asdict(RunSettings()), **values}

@@ -1,0 +1,123 @@
+"""From untyped YAML and command-line values to checked ones, by the dataclass that defines them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+
+def checked(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
+    """Return ``given`` with every value converted to the type of ``cls``'s field, and defaults for what is absent.
+
+    The result is plain data: lists, dictionaries, numbers, strings and None; an Enum is its value.
+
+    Args:
+        section: where the values are on the command line, such as ``"optimizer"``; for messages.
+        given: what was composed for that section.
+        cls: dataclass whose fields are the options.
+
+    Raises:
+        ConfigurationError: an unknown option, a value of the wrong type, or a required one missing.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{section}={given!r}: this is a section with options, not a value")
+    fields = option_fields(cls)
+    types = {name: _annotation(cls, name) for name in fields}
+    for name in given:
+        if name not in fields:
+            raise ConfigurationError(f"{section} has no option '{name}'{did_you_mean(str(name), fields)}")
+    schema = dataclasses.make_dataclass(cls.__name__, [(name, types[name], _default(fields[name])) for name in fields])
+    values: Any = OmegaConf.structured(schema)
+    for name, value in given.items():
+        if bool in _members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
+            raise ConfigurationError(f"{section}.{name}={value}: expected {_describe(types[name])}")
+        try:
+            values[name] = _by_member_name(types[name], value)
+        except OmegaConfBaseException:
+            raise ConfigurationError(f"{section}.{name}={_show(value)}: expected {_describe(types[name])}") from None
+    for name in fields:
+        if OmegaConf.is_missing(values, name):
+            raise ConfigurationError(f"{section}.{name} must be given: {_describe(types[name])}")
+    return {name: _plain(value) for name, value in vars(OmegaConf.to_object(values)).items()}
+
+
+def option_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of ``cls`` that a user may set."""
+    return {field.name: field for field in dataclasses.fields(cls) if field.metadata.get("option", True)}
+
+
+def _annotation(cls: type[Any], name: str) -> Any:
+    """Evaluate one field's type where it was written (other fields may have types known to type checkers only)."""
+    for base in cls.__mro__:
+        if name in base.__dict__.get("__annotations__", {}):
+            written = base.__annotations__[name]
+            if isinstance(written, str):
+                return eval(written, vars(sys.modules[base.__module__]))
+            return written
+    raise AttributeError(name)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=field.default_factory)
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return dataclasses.field(default="???")
+
+
+def _members(kind: Any) -> list[Any]:
+    return [arg for arg in typing.get_args(kind) if arg is not type(None)] or [kind]
+
+
+def _enum(kind: Any) -> type[Enum] | None:
+    return next((part for part in _members(kind) if isinstance(part, type) and issubclass(part, Enum)), None)
+
+
+def _by_member_name(kind: Any, value: Any) -> Any:
+    """OmegaConf knows Enums by member name; users write the value."""
+    enum = _enum(kind)
+    if enum is not None and isinstance(value, str):
+        return next((member for member in enum if member.value == value), value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _describe(kind: Any) -> str:
+    enum = _enum(kind)
+    optional = " or null" if type(None) in typing.get_args(kind) else ""
+    if enum is not None:
+        return "one of " + ", ".join(str(member.value) for member in enum) + optional
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    parts = []
+    for part in _members(kind) if typing.get_origin(kind) not in (list, dict, tuple) else [kind]:
+        origin = typing.get_origin(part) or part
+        if origin in (list, tuple):
+            inner = _describe(typing.get_args(part)[0]) if typing.get_args(part) else "anything"
+            parts.append(f"a list [a,b,...], each {inner}")
+        elif origin is dict:
+            parts.append("a dictionary {key: value}")
+        else:
+            parts.append(words.get(origin, "another value"))
+    return " or ".join(parts) + optional
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
