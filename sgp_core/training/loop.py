@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tracking import Row, Tracker
+from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import export_model
-from sgp_core.training.metrics import Meter, row, score_of
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_step
+from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep, placed
 from sgp_core.training.stopping import Preempted, StopAgreement
@@ -36,7 +36,7 @@ def train(
     checkpoint: CheckpointConfig,
     log_every: int = 10,
     trackers: Sequence[Tracker] = (),
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
@@ -63,7 +63,8 @@ def train(
     with deterministic(experiment.training.deterministic):
         loop = _Loop(experiment, Path(directory), device, evaluation, checkpoint, log_every, trackers, on_progress)
         try:
-            return loop.run(StopAgreement(loop.peers, should_stop))
+            loop.run(StopAgreement(loop.peers, should_stop))
+            return loop.finish()
         finally:
             loop.saver.wait(patience=10)
 
@@ -80,7 +81,7 @@ class _Loop:
         checkpoint: CheckpointConfig,
         log_every: int,
         trackers: Sequence[Tracker],
-        on_progress: Callable[[dict[str, Any]], None] | None,
+        on_progress: OnProgress | None,
     ) -> None:
         if log_every < 1:
             raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
@@ -90,34 +91,29 @@ class _Loop:
         self.evaluation = evaluation
         self.checkpoint = checkpoint
         self.log_every = log_every
-        self.trackers = trackers
-        self.on_progress = on_progress
 
+        training = experiment.training
         self.peers = Peers(device)
         self.parts = parts = assemble(experiment, device, self.peers)
-        training = experiment.training
-        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, training)
-        self.evaluate = Evaluator(
-            parts.model, parts.gossip, parts.data.validation, self.peers, device, evaluation, training
-        )
-        self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
-        self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
-
         self.steps_per_epoch = parts.shard.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
             self.total_steps = min(self.total_steps, training.max_steps)
+        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, training)
+        self.evaluate = Evaluator(
+            parts.model, parts.gossip, parts.data.validation, self.peers, device, evaluation, training
+        )
+        self.report = Reporter(
+            parts.gossip, parts.optimizer, self.peers, trackers, on_progress, self.steps_per_epoch, self.total_steps
+        )
+        self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
+        self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
-        self.window, self.since_evaluation = Meter(), Meter()
-        self.best: Row | None = None
-        self.latest: Row | None = None
-        self.earlier_seconds = 0.0
         self.step_seconds = 0.0
         self.batches: tuple[int, list[Tensor]] = (-1, [])
 
-    def run(self, stop: StopAgreement) -> dict[str, Any]:
+    def run(self, stop: StopAgreement) -> None:
         self.resume(restore(self.store, self.peers))
-        self.started = time.perf_counter()
         while self.step < self.total_steps:
             if stop.reached(self.step, self.step_seconds):
                 self.save()
@@ -125,23 +121,23 @@ class _Loop:
                 raise Preempted(self.step)
             self.advance()
             if self.logs_now() or self.due(self.evaluation.consensus_every):
-                self.log_training()
-            improved = self.due_by_epochs(self.evaluation.every_epochs) and self.log_evaluation()
-            if (
-                self.due(self.checkpoint.every_steps)
-                or self.due_by_epochs(self.checkpoint.every_epochs)
-                or (improved and self.checkpoint.keep_best)
-            ):
+                self.take_step.check(self.report.mean_loss(), self.step)
+                self.report.training(self.step, self.due(self.evaluation.consensus_every))
+            improved = False
+            if self.step == self.total_steps:
+                self.parts.gossip.finish()
+            if self.evaluates_now():
+                improved = self.report.evaluation(self.step, self.evaluate())
+            if self.saves_now() or (improved and self.checkpoint.keep_best):
                 self.save()
             self.saver.check()
-        return self.finish()
 
     # -- one step -----------------------------------------------------------------------------------------------
     def advance(self) -> None:
         """Take one optimizer step and time its stages."""
-        parts, seed = self.parts, self.experiment.seed
+        parts = self.parts
         start = time.perf_counter()
-        data_generator = seed_step(seed, self.peers.rank, self.step)
+        data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step)
         inputs, targets = parts.data.train.batch(self.batch_indices(), data_generator)
         inputs = placed(inputs, self.device, self.experiment.training)
         targets = targets.to(self.device, non_blocking=True)
@@ -151,107 +147,53 @@ class _Loop:
         self.step += 1
         if self.device.type == "cuda" and self.logs_now():
             torch.cuda.synchronize(self.device)  # kernels launched by the steps of this window end inside it
-        end = time.perf_counter()
-        communication = parts.gossip.communication_seconds - communicated
-        for meter in (self.window, self.since_evaluation):
-            meter.add(
-                examples=len(targets),
-                loss=loss,
-                data=ready - start,
-                compute=end - ready - communication,
-                communication=communication,
-            )
+        end, communication = time.perf_counter(), parts.gossip.communication_seconds - communicated
+        self.report.count(
+            examples=len(targets),
+            loss=loss,
+            data=ready - start,
+            compute=end - ready - communication,
+            communication=communication,
+        )
         self.step_seconds = end - start
 
     def batch_indices(self) -> Tensor:
+        """Return which examples the next step learns from."""
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         if self.batches[0] != epoch:
             self.batches = (epoch, self.parts.shard.indices(epoch))
         return self.batches[1][batch]
 
     def set_learning_rate(self) -> None:
-        factor = self.parts.schedule.factor(self.step, self.steps_per_epoch, self.total_steps, self.peers.world_size)
+        """Give the next step its learning rate: a pure function of the step."""
+        world_size = self.peers.world_size
+        factor = self.parts.schedule.factor(self.step, self.steps_per_epoch, self.total_steps, world_size)
         for group in self.parts.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
-    # -- when ---------------------------------------------------------------------------------------------------
+    # -- when: pure functions of the step, so that all workers agree --------------------------------------------
     def due(self, every_steps: int | None) -> bool:
-        """Whether something that happens every so many steps (0 or None: never) happens after this one."""
+        """Whether what happens every so many steps (0 or None: never) happens after this one."""
         return bool(every_steps) and self.step % every_steps == 0  # type: ignore[operator]
 
     def logs_now(self) -> bool:
-        """Whether a row of training metrics is due; the last step always has one."""
+        """Whether a training row is due."""
         return self.due(self.log_every) or self.step == self.total_steps
 
-    def due_by_epochs(self, every_epochs: int) -> bool:
-        """Likewise by epochs; the last step is left to :meth:`finish`."""
-        return self.step < self.total_steps and self.due(every_epochs * self.steps_per_epoch)
+    def evaluates_now(self) -> bool:
+        """Whether the validation set is due."""
+        return self.due(self.evaluation.every_epochs * self.steps_per_epoch) or self.step == self.total_steps
 
-    # -- rows ---------------------------------------------------------------------------------------------------
-    def log_training(self) -> None:
-        """Log this worker's averages since the last row; the workers' distance only where it is due."""
-        gossip = self.parts.gossip
-        distance, weights = None, [gossip.push_sum_weight]
-        if self.due(self.evaluation.consensus_every):
-            distance, weights = gossip.consensus_distance(), self.peers.gather(gossip.push_sum_weight)
-        averages = self.window.averages(self.peers.world_size)
-        self.take_step.check(averages["loss"] or 0.0, self.step)
-        self.log("train", averages, distance, weights, {})
-        self.window.reset()
-
-    def log_evaluation(self) -> bool:
-        """Evaluate, log, and return whether this is the best so far. Collective."""
-        gossip = self.parts.gossip
-        scores = self.evaluate()
-        averages = {**self.since_evaluation.averages(self.peers.world_size), "loss": scores.pop("loss", None)}
-        weights = self.peers.gather(gossip.push_sum_weight)
-        self.latest = self.log("val", averages, gossip.consensus_distance(), weights, scores)
-        self.since_evaluation.reset()
-        score, best = score_of(self.latest), score_of(self.best or {})
-        improved = score is not None and (best is None or score > best)
-        if improved:
-            self.best = self.latest
-        return improved
-
-    def log(
-        self,
-        split: str,
-        averages: dict[str, float | None],
-        distance: float | None,
-        weights: list[float],
-        scores: dict[str, float],
-    ) -> Row:
-        line = row(
-            step=self.step,
-            epoch=self.step / self.steps_per_epoch,
-            split=split,
-            wall_time_s=self.wall_time(),
-            lr=self.parts.optimizer.param_groups[0]["lr"],
-            averages=averages,
-            bytes_sent=self.parts.gossip.bytes_sent,
-            consensus_distance=distance,
-            push_sum_weights=weights,
-            world_size=self.peers.world_size,
-            scores=scores,
-        )
-        for tracker in self.trackers:
-            tracker.log(line)
-        if self.on_progress is not None:
-            totals = {"total_steps": self.total_steps, "total_epochs": self.total_steps / self.steps_per_epoch}
-            self.on_progress({**line, **totals})
-        return line
-
-    def wall_time(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        return self.earlier_seconds + time.perf_counter() - self.started
+    def saves_now(self) -> bool:
+        """Whether a checkpoint is due."""
+        by_epochs = self.due(self.checkpoint.every_epochs * self.steps_per_epoch)
+        return by_epochs or self.due(self.checkpoint.every_steps) or self.step == self.total_steps
 
     # -- state --------------------------------------------------------------------------------------------------
     def save(self) -> None:
-        """Save this worker's state; where this step was evaluated, with its score."""
-        if self.saver.saved_step == self.step:
-            return
-        evaluated = self.latest if self.latest and self.latest["step"] == self.step else None
-        self.saver.save(self.step, self.state(), score_of(evaluated) if evaluated else None)
+        """Save this worker's state; with the score if this step was evaluated."""
+        if self.saver.saved_step != self.step:
+            self.saver.save(self.step, self.state(), self.report.score_at(self.step))
 
     def settle(self) -> None:
         """Return once every worker's checkpoint is on disk."""
@@ -259,6 +201,7 @@ class _Loop:
         self.peers.barrier()
 
     def state(self) -> State:
+        """Return everything a bit-exact resume of this worker needs; random numbers are functions of the step."""
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         return {
             "step": self.step,
@@ -266,61 +209,51 @@ class _Loop:
             "gossip": self.parts.gossip.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
             "buffers": dict(self.parts.model.named_buffers()),
-            "window": self.window.state(),
-            "since_evaluation": self.since_evaluation.state(),
-            "best": self.best,
-            "latest": self.latest,
-            "seconds": self.wall_time(),
+            "report": self.report.state(),
         }
 
     @torch.no_grad()
     def resume(self, state: State | None) -> None:
-        """Continue from a saved state, or begin; rows of steps after it are forgotten."""
+        """Continue from a saved state, or begin."""
         if state is not None:
-            if state["cursor"]["steps_per_epoch"] != self.steps_per_epoch:
+            saved = state["cursor"]["steps_per_epoch"]
+            if saved != self.steps_per_epoch:
                 raise ConfigurationError(
-                    f"the checkpoint in {self.store.folder} was saved with {state['cursor']['steps_per_epoch']} steps "
-                    f"per epoch, the data set now gives {self.steps_per_epoch}: it has changed"
+                    f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
+                    f"{self.steps_per_epoch}: the data set has changed"
                 )
             self.step = self.saver.saved_step = state["step"]
             for name, buffer in self.parts.model.named_buffers():
                 buffer.copy_(state["buffers"][name])
             self.parts.optimizer.load_state_dict(state["optimizer"])
             self.parts.gossip.load_state_dict(state["gossip"])
-            self.window.load(state["window"])
-            self.since_evaluation.load(state["since_evaluation"])
-            self.best, self.latest, self.earlier_seconds = state["best"], state["latest"], state["seconds"]
-        for tracker in self.trackers:
-            tracker.resume(self.step)
+            self.report.load(state["report"])
+        self.report.start(self.step)
 
+    # -- the end ------------------------------------------------------------------------------------------------
     def finish(self) -> dict[str, Any]:
-        """Complete messages in flight, evaluate, save, export the averaged model, and return the summary."""
-        self.parts.gossip.finish()
-        if self.latest is None or self.latest["step"] != self.step:
-            self.log_evaluation()
-        self.save()
+        """Wait for the last checkpoint, export the averaged model, and return the summary."""
         self.settle()
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
                 export_model(self.parts.model, self.directory / "model.safetensors", self.description())
-        self.peers.barrier()
         return {
             "status": "completed",
             "steps": self.step,
-            "final": self.latest,
-            "best": self.best,
-            "wall_time_s": self.wall_time(),
+            "final": self.report.latest,
+            "best": self.report.best,
+            "wall_time_s": self.report.seconds(),
             "model": "model.safetensors",
         }
 
     def description(self) -> dict[str, Any]:
-        """What one needs to know to rebuild the exported model."""
-        data = self.parts.data
+        """Return what one needs to know to rebuild the exported model."""
+        chosen, data = self.experiment.to_dict(), self.parts.data
         return {
-            "model": self.experiment.to_dict()["model"],
+            "model": chosen["model"],
+            "dataset": chosen["dataset"].get("name"),
             "example_shape": list(data.example_shape),
             "num_classes": data.num_classes,
-            "dataset": self.experiment.to_dict()["dataset"].get("name"),
             "step": self.step,
-            "scores": {name: value for name, value in (self.latest or {}).items() if "accuracy" in name},
+            "scores": {name: value for name, value in (self.report.latest or {}).items() if "accuracy" in name},
         }

@@ -66,30 +66,28 @@ def row(
     split: str,
     wall_time_s: float,
     lr: float,
-    averages: dict[str, float | None],
+    measured: dict[str, float | None],
     bytes_sent: int,
     consensus_distance: float | None,
     push_sum_weights: list[float],
     world_size: int,
-    scores: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Return one line of metrics: every name, in one fixed order; None where nothing was measured."""
-    line: dict[str, Any] = {
+    """Return one line of metrics; None where nothing was measured."""
+    return {
         "step": step,
         "epoch": round(epoch, 4),
         "split": split,
         "wall_time_s": round(wall_time_s, 3),
         "lr": lr,
-        **averages,
+        **measured,
         "bytes_sent": bytes_sent,
         "consensus_distance": consensus_distance,
         "push_sum_weight_min": min(push_sum_weights),
         "push_sum_weight_max": max(push_sum_weights),
         "world_size": world_size,
     }
-    return {**line, **(scores or {})}
 
 
-def score_of(line: dict[str, Any]) -> float | None:
-    """Return the number by which evaluations are ranked; higher is better."""
-    return next((line[name] for name in SCORES if line.get(name) is not None), None)
+def score_of(line: dict[str, Any] | None) -> float | None:
+    """Return the number by which evaluations are ranked, higher is better; None without one."""
+    return next((line[name] for name in SCORES if line and line.get(name) is not None), None)

@@ -1,0 +1,133 @@
+"""Turns what is measured into rows for trackers, and remembers the best and the latest evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from sgp_core.gossip import Gossip
+from sgp_core.tracking import Row, Tracker
+from sgp_core.training.metrics import Meter, row, score_of
+from sgp_core.training.peers import Peers
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class Reporter:
+    """The rows of one worker. Rank 0's are the ones that trackers get; the others' cost nothing.
+
+    Training rows hold this worker's own averages since the row before; validation rows hold the scores, and timings
+    averaged since the evaluation before. Weights and distances of all workers are exchanged only where stated.
+    """
+
+    def __init__(
+        self,
+        gossip: Gossip,
+        optimizer: torch.optim.Optimizer,
+        peers: Peers,
+        trackers: Sequence[Tracker],
+        on_progress: OnProgress | None,
+        steps_per_epoch: int,
+        total_steps: int,
+    ) -> None:
+        self._gossip = gossip
+        self._optimizer = optimizer
+        self._peers = peers
+        self._trackers = trackers
+        self._on_progress = on_progress
+        self._steps_per_epoch = steps_per_epoch
+        self._totals = {"total_steps": total_steps, "total_epochs": total_steps / steps_per_epoch}
+        self._window, self._since_evaluation = Meter(), Meter()
+        self._earlier_seconds, self._started = 0.0, time.perf_counter()
+        self.best: Row | None = None
+        self.latest: Row | None = None
+
+    def start(self, step: int) -> None:
+        """Training goes on after ``step``: trackers forget later rows, the clock starts."""
+        self._started = time.perf_counter()
+        for tracker in self._trackers:
+            tracker.resume(step)
+
+    def seconds(self) -> float:
+        """Return seconds of training so far, those before an interruption included."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def count(self, **measured: Any) -> None:
+        """Count one step; see :meth:`Meter.add`."""
+        self._window.add(**measured)
+        self._since_evaluation.add(**measured)
+
+    def mean_loss(self) -> float:
+        """Return this worker's mean loss since the last training row."""
+        return self._window.averages(1)["loss"] or 0.0
+
+    def training(self, step: int, measure_distance: bool) -> None:
+        """Log a training row. Collective if ``measure_distance``; else the push-sum weight is this worker's."""
+        weights, distance = [self._gossip.push_sum_weight], None
+        if measure_distance:
+            weights = self._peers.gather(self._gossip.push_sum_weight)
+            distance = self._gossip.consensus_distance()
+        self._log(step, "train", self._window.averages(self._peers.world_size), weights, distance)
+        self._window.reset()
+
+    def evaluation(self, step: int, scores: dict[str, float]) -> bool:
+        """Log a validation row, and return whether it is the best so far. Collective."""
+        timings = {**self._since_evaluation.averages(self._peers.world_size), "loss": None}
+        weights = self._peers.gather(self._gossip.push_sum_weight)
+        distance = self._gossip.consensus_distance()
+        self.latest = self._log(step, "val", {**timings, **scores}, weights, distance)
+        self._since_evaluation.reset()
+        score, best = score_of(self.latest), score_of(self.best)
+        improved = score is not None and (best is None or score > best)
+        if improved:
+            self.best = self.latest
+        return improved
+
+    def score_at(self, step: int) -> float | None:
+        """Return the score at ``step`` if it was the step evaluated last."""
+        return score_of(self.latest) if self.latest and self.latest["step"] == step else None
+
+    def state(self) -> dict[str, Any]:
+        """Return what makes rows after a resume those of an uninterrupted run."""
+        return {
+            "window": self._window.state(),
+            "since_evaluation": self._since_evaluation.state(),
+            "best": self.best,
+            "latest": self.latest,
+            "seconds": self.seconds(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self._window.load(state["window"])
+        self._since_evaluation.load(state["since_evaluation"])
+        self.best, self.latest, self._earlier_seconds = state["best"], state["latest"], state["seconds"]
+
+    def _log(
+        self,
+        step: int,
+        split: str,
+        measured: dict[str, float | None],
+        weights: list[float],
+        distance: float | None,
+    ) -> Row:
+        line = row(
+            step=step,
+            epoch=step / self._steps_per_epoch,
+            split=split,
+            wall_time_s=self.seconds(),
+            lr=self._optimizer.param_groups[0]["lr"],
+            measured=measured,
+            bytes_sent=self._gossip.bytes_sent,
+            consensus_distance=distance,
+            push_sum_weights=weights,
+            world_size=self._peers.world_size,
+        )
+        for tracker in self._trackers:
+            tracker.log(line)
+        if self._on_progress is not None:
+            self._on_progress({**line, **self._totals})
+        return line
