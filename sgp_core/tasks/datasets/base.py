@@ -53,7 +53,7 @@ class Splits:
 class Dataset(ABC):
     """Options of a data set. Creating one is cheap; :meth:`load` does the work."""
 
-    def check(self) -> None:  # noqa: B027 - data that ship with a dependency are always there
+    def check(self) -> None:
         """Refuse early, without torch, if the data are not there.
 
         Raises:

@@ -32,23 +32,14 @@ class Digits(Dataset):
         from sklearn.model_selection import train_test_split
 
         from sgp_core.tasks.images.memory import ImagesInMemory
+        from sgp_core.tasks.images.prepare import Preparation
 
         pixels, targets = load_digits(return_X_y=True)
         images = torch.from_numpy(pixels.astype(np.uint8).reshape(-1, 1, 8, 8))
         labels = torch.from_numpy(targets.astype(np.int64))
-        train, validation = train_test_split(
+        rows = train_test_split(
             np.arange(len(labels)), test_size=_VALIDATION_EXAMPLES, stratify=targets, random_state=0
         )
-        split = [
-            ImagesInMemory(
-                images[torch.from_numpy(rows)],
-                labels[torch.from_numpy(rows)],
-                mean=[_MEAN],
-                std=[_STD],
-                white=_WHITE,
-                crop_padding=1 if self.augment else 0,
-                flip=False,
-            )
-            for rows in (train, validation)
-        ]
-        return Splits(split[0], split[1], num_classes=10, example_shape=(1, 8, 8))
+        preparation = Preparation([_MEAN], [_STD], white=_WHITE, shift=1 if self.augment else 0)
+        train, validation = (ImagesInMemory(images[part], labels[part], preparation) for part in rows)
+        return Splits(train, validation, num_classes=10, example_shape=(1, 8, 8))

@@ -30,7 +30,7 @@ class OptimizerOptions(ABC):
     weight_decay: float = 0.0
     """Strength of the decay towards zero."""
     decay_norm_and_bias: bool = True
-    """Whether weight decay also acts on biases and normalisation layers: all parameters with at most one axis."""
+    """Whether weight decay also acts on biases and normalisation layers (parameters with at most one axis)."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "lr", "positive", self.lr)
@@ -48,9 +48,7 @@ class OptimizerOptions(ABC):
         """
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
-            raise ConfigurationError(
-                "the model has no parameter that requires gradients, so nothing can be trained"
-            )
+            raise ConfigurationError("the model has no parameter that requires gradients, so nothing can be trained")
         if self.decay_norm_and_bias or not self.weight_decay:
             return [{"params": trainable, "weight_decay": self.weight_decay}]
         groups = [

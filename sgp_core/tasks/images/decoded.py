@@ -1,0 +1,127 @@
+"""All images of a tree decoded once, kept in the user's cache, and shared by every process that maps the file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgp_core.tasks.images.cache import exclusive
+from sgp_core.tasks.images.decode import decode
+from sgp_core.tasks.images.source import Source
+from sgp_core.tasks.images.tree import Tree
+
+_LOGGER = logging.getLogger(__name__)
+_CHUNK = 256
+"""Images a thread decodes at a time."""
+_SMALL = 64
+"""Images up to this size decode so quickly that threads would only fight over the interpreter."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images of both splits, training first."""
+
+    images: np.ndarray
+    """uint8 ``[N, 3, size, size]``; possibly a memory-mapped file, never to be written to."""
+    targets: np.ndarray
+    """int64 ``[N]``."""
+    train: int
+    """How many of them are for training."""
+    classes: list[str]
+
+
+def decode_tree(source: Source, tree: Tree, size: int) -> Decoded:
+    """Decode every image of ``tree``, cut to ``size`` by ``size`` pixels, with a few threads.
+
+    Raises:
+        ConfigurationError: a file cannot be read or is no image.
+    """
+    files = [*tree.train, *tree.validation]
+    rows = {name: row for row, (name, _) in enumerate(files)}
+    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    _LOGGER.info("decoding %d images of %s", len(files), source.path)
+
+    def work(chunk: list[tuple[str, bytes]]) -> None:
+        for name, data in chunk:
+            images[rows[name]] = decode(data, size, source.where(name))
+
+    threads = len(os.sched_getaffinity(0)) if size > _SMALL else 1
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future[None]] = deque()
+        chunk: list[tuple[str, bytes]] = []
+        for item in source.stream(list(rows)):
+            chunk.append(item)
+            if len(chunk) == _CHUNK:
+                running.append(pool.submit(work, chunk))
+                chunk = []
+                if len(running) > 2 * threads:  # so that reading does not run ahead and fill the memory
+                    running.popleft().result()
+        work(chunk)
+        for future in running:
+            future.result()
+    targets = np.array([target for _, target in files], dtype=np.int64)
+    return Decoded(images, targets, len(tree.train), tree.classes)
+
+
+def kept_or_made(entry: Path, make: Callable[[], Decoded | None]) -> Decoded | None:
+    """Return what the folder ``entry`` keeps; the first process makes it while the others wait.
+
+    Where nothing can be written, every process makes its own. ``make`` may return None: there is nothing to keep.
+    """
+    kept = _read(entry)
+    if kept is not None:
+        return kept
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(entry.with_name(entry.name + ".lock")))
+        except OSError as error:
+            _LOGGER.warning("decoded images stay in memory, because %s cannot be written: %s", entry.parent, error)
+            return make()
+        kept = _read(entry)
+        if kept is not None:
+            return kept
+        made = make()
+        if made is None:
+            return None
+        try:
+            _write(entry, made)
+        except OSError as error:
+            _LOGGER.warning("decoded images stay in memory, because %s cannot be written: %s", entry, error)
+            return made
+        return _read(entry) or made
+
+
+def _write(entry: Path, decoded: Decoded) -> None:
+    scratch = entry.with_name(f".{entry.name}.{os.getpid()}")
+    try:
+        scratch.mkdir()
+        np.save(scratch / "images.npy", decoded.images)
+        np.save(scratch / "targets.npy", decoded.targets)
+        (scratch / "about.json").write_text(json.dumps({"train": decoded.train, "classes": decoded.classes}))
+        shutil.rmtree(entry, ignore_errors=True)  # nobody could read it, or we would not be here
+        scratch.rename(entry)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read(entry: Path) -> Decoded | None:
+    """Return the images of ``entry`` as a memory-mapped file, or None if they are not all there."""
+    try:
+        about = json.loads((entry / "about.json").read_text())
+        targets = np.load(entry / "targets.npy")
+        # mode "c": pages are shared between processes, and torch gets the writable array it insists on
+        images = np.load(entry / "images.npy", mmap_mode="c")
+        decoded = Decoded(images, targets, int(about["train"]), list(about["classes"]))
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    return decoded if len(images) == len(targets) else None
