@@ -15,7 +15,6 @@ from sgp_core.topology.graph_file import adjacency, read_graph
 from sgp_core.topology.undirected import metropolis
 from sgp_core.topology.validation import validate
 
-
 _ROUNDING = 1e-5
 """A column this near to 1 was rounded when it was typed; validation refuses what is further off."""
 
@@ -62,20 +61,21 @@ class Custom(MatrixTopology):
         given = edges & ~np.isnan(weights)
         if self.weights is GraphWeights.edges or (self.weights is GraphWeights.auto and given.any()):
             if (edges & ~given).any():
-                receiver, sender = np.argwhere(edges & ~given)[0].tolist()
+                sender, receiver = np.argwhere((edges & ~given).T)[0].tolist()
                 raise self._refuse(f"has no weight on edge {sender} -> {receiver}; give every edge one, or none")
             matrix = np.where(edges, weights, 0.0)
             no_loop = ~np.diag(edges)
             matrix[no_loop, no_loop] = np.maximum(1.0 - matrix.sum(axis=0)[no_loop], 0.0)
             sums = matrix.sum(axis=0)
-            return matrix / np.where(np.abs(sums - 1) < _ROUNDING, sums, 1.0)
+            rounded = (np.abs(sums - 1) > 1e-12) & (np.abs(sums - 1) < _ROUNDING)
+            return matrix / np.where(rounded, sums, 1.0)
         if (np.diag(edges) & ~np.diag(given)).any():
             node = int(np.flatnonzero(np.diag(edges & ~given))[0])
             raise self._refuse(f"has an edge from node {node} to itself; every worker keeps a share anyway, remove it")
         np.fill_diagonal(edges, False)
         if self.weights is GraphWeights.metropolis:
             if (edges != edges.T).any():
-                receiver, sender = np.argwhere(edges & ~edges.T)[0].tolist()
+                sender, receiver = np.argwhere(edges.T & ~edges)[0].tolist()
                 raise self._refuse(f"has the edge {sender} -> {receiver} but not back: metropolis needs both ways")
             return metropolis(edges)
         return (edges + np.eye(self.world_size)) / (1 + edges.sum(axis=0))

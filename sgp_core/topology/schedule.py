@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -59,6 +60,8 @@ class Schedule(MatrixTopology):
             raise self._refuse("needs at least one phase, such as {start: 0, name: ring}")
         parts = []
         for number, phase in enumerate(self.phases):
+            if not isinstance(phase, Mapping):
+                raise self._refuse(f"phase {number} must be a mapping such as {{start: 0, name: ring}}, not {phase!r}")
             options = dict(phase)
             start, name = options.pop("start", None), options.pop("name", None)
             if not isinstance(start, int) or isinstance(start, bool) or start < 0:

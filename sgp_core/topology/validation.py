@@ -30,9 +30,9 @@ def validate(topology: Topology, steps: int | None = None) -> None:
     matrices = []
     for step in range(count):
         where = f"topology '{topology.name}'" + (f" at step {step}" if count > 1 else "")
+        _check_peers(topology, step, where)
         matrix = topology.mixing_matrix(step)
         check_matrix(matrix, topology.world_size, where)
-        _check_peers(topology, step, where)
         matrices.append(matrix > 0)
     check_mixing(matrices, f"topology '{topology.name}'")
 
@@ -43,7 +43,7 @@ def check_matrix(matrix: np.ndarray, world_size: int, where: str) -> None:
         raise ConfigurationError(f"{where}: the mixing matrix is {matrix.shape}, not {(world_size, world_size)}")
     for fault, word in ((~np.isfinite(matrix), "a weight that is not a number"), (matrix < 0, "a negative weight")):
         if fault.any():
-            receiver, sender = np.argwhere(fault)[0].tolist()
+            sender, receiver = np.argwhere(fault.T)[0].tolist()
             edge = f"worker {sender} keeps" if sender == receiver else f"edge {sender} -> {receiver} has"
             raise ConfigurationError(f"{where}: {edge} {word}, {matrix[receiver, sender]:.6g}; weights are 0 or more")
     sums = matrix.sum(axis=0)
@@ -61,7 +61,7 @@ def check_mixing(patterns: list[np.ndarray], where: str) -> None:
     union = reduce(np.logical_or, patterns) | np.eye(n, dtype=bool)
     reach = _power(union, n)
     if not reach.all():
-        receiver, sender = np.argwhere(~reach)[0].tolist()
+        sender, receiver = np.argwhere(~reach.T)[0].tolist()
         raise ConfigurationError(f"{where} is not connected: nothing of worker {sender} ever reaches worker {receiver}")
     product = reduce(lambda earlier, later: _chain(later, earlier), patterns)
     if not _power(product, n * n - 2 * n + 2).all():  # Wielandt's bound
