@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.schema import NO_OUTER, Device, registry
+from launcher.schema import NO_OUTER, Device
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.config import registry
 
 if TYPE_CHECKING:
     from launcher.plan import RunPlan

@@ -88,7 +88,9 @@ def _known_keys(arguments: Sequence[str]) -> Iterator[str]:
         except Exception:
             continue
         assert isinstance(settings, dict)
-        yield from sorted(_dotted(settings), key=lambda name: name.count("."))
+        yield from sorted(
+            _dotted({str(key): value for key, value in settings.items()}), key=lambda name: name.count(".")
+        )
         return
 
 

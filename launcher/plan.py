@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,13 @@ from typing import Any
 
 from launcher import checks
 from launcher.compose import Point
-from launcher.schema import CHOICES, NO_OUTER, REGISTRIES, Debug, choices, options_class
+from launcher.schema import CHOICES, LIBRARY_GROUPS, NO_OUTER, Debug, choices, options_class
 from launcher.typed import checked, option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
 
 SCHEMA_VERSION = 1
+RUN_ID_DIGITS = 10
 SECTIONS = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
@@ -40,7 +39,7 @@ class RunPlan:
     """One run, ready to start. Everything in it is plain data, so it can be written down and read elsewhere."""
 
     run_id: str
-    """Ten hex digits: the hash of what defines the experiment, never of where it runs or logs."""
+    """The first hex digits of the hash of what defines the experiment, never of where it runs or logs."""
     name: str
     experiment: dict[str, Any]
     evaluation: dict[str, Any]
@@ -95,7 +94,7 @@ def make_plan(point: Point) -> RunPlan:
         ConfigurationError: a wrong type, an unknown option, or settings that contradict each other.
     """
     settings = dict(point.settings)
-    groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in [*REGISTRIES, *CHOICES]}
+    groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in [*LIBRARY_GROUPS, *CHOICES]}
     sections = {name: checked(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()}
     for group in ("experiment", "debug"):  # presets; what they set has gone where it belongs
         settings.pop(group, None)
@@ -103,17 +102,17 @@ def make_plan(point: Point) -> RunPlan:
     cluster = groups["cluster"]
     experiment = Experiment.from_dict(
         {
-            **{group: groups[group] for group in REGISTRIES},
+            **{group: groups[group] for group in LIBRARY_GROUPS},
             "training": sections["training"],
             "seed": top["seed"],
             "world_size": checks.world_size(cluster),
         }
-    ).to_dict()
-    run_id = identity(experiment)
+    )
+    run_id = experiment.fingerprint()[:RUN_ID_DIGITS]
     plan = RunPlan(
         run_id=run_id,
-        name=run_name(experiment),
-        experiment=experiment,
+        name=run_name(experiment.to_dict()),
+        experiment=experiment.to_dict(),
         evaluation=EvaluationConfig.from_dict(sections["evaluation"]).to_dict(),
         checkpoint=CheckpointConfig.from_dict(sections["checkpoint"]).to_dict(),
         log_every=top["log_every"],
@@ -125,26 +124,6 @@ def make_plan(point: Point) -> RunPlan:
     )
     checks.check(plan)
     return plan
-
-
-def identity(experiment: dict[str, Any]) -> str:
-    """Return the run id of an experiment: ten hex digits of the SHA-256 of its canonical JSON.
-
-    Options marked ``identity: False`` where they are defined (where data lie, how many processes load them) do not count.
-    """
-    counted = dict(experiment)
-    for group in REGISTRIES:
-        chosen = experiment[group]
-        fields = option_fields(options_class(group, chosen["name"]))
-        counted[group] = {
-            key: value for key, value in chosen.items() if key == "name" or fields[key].metadata.get("identity", True)
-        }
-    training = option_fields(TrainingConfig)
-    counted["training"] = {
-        key: value for key, value in experiment["training"].items() if training[key].metadata.get("identity", True)
-    }
-    canonical = json.dumps(counted, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def run_name(experiment: dict[str, Any]) -> str:

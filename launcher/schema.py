@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sgp_core.registry import Registry
+from sgp_core.training.config import registry
 
-REGISTRIES = {
-    "model": "sgp_core.tasks.models:MODELS",
-    "dataset": "sgp_core.tasks.datasets:DATASETS",
-    "topology": "sgp_core.topology:TOPOLOGIES",
-    "algorithm": "sgp_core.algorithms:ALGORITHMS",
-    "outer": "sgp_core.algorithms:OUTERS",
-    "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
-    "schedule": "sgp_core.training.schedules:SCHEDULES",
-}
-"""Groups whose choices are registered in the library."""
+LIBRARY_GROUPS = ("model", "dataset", "topology", "algorithm", "outer", "optimizer", "schedule")
+"""Groups whose choices are registered in the library; together they are most of an experiment."""
 
 NO_OUTER = "none"
 
@@ -100,13 +91,6 @@ CHOICES: dict[str, dict[str, type[Any]]] = {
     "tracker": {"wandb": Wandb, "none": Nothing},
 }
 """Groups whose choices are the launcher's own."""
-
-
-def registry(group: str) -> Registry[Any]:
-    """Return the library's registry behind ``group`` (imports neither torch nor data)."""
-    module, name = REGISTRIES[group].split(":")
-    found: Registry[Any] = getattr(importlib.import_module(module), name)
-    return found
 
 
 def choices(group: str) -> list[str]:

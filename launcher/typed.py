@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import typing
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ def option_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
 def _annotation(cls: type[Any], name: str) -> Any:
     """Evaluate one field's type where it was written (other fields may have types known to type checkers only)."""
     for base in cls.__mro__:
-        if name in base.__dict__.get("__annotations__", {}):
-            written = base.__annotations__[name]
+        written = inspect.get_annotations(base).get(name)
+        if written is not None:
             if isinstance(written, str):
                 return eval(written, vars(sys.modules[base.__module__]))
             return written

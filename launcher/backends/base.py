@@ -1,0 +1,58 @@
+"""The interface of every place that workers can run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from launcher.plan import RunPlan
+    from launcher.progress import Display
+    from launcher.run_folder import RunFolder
+
+
+class SubmissionFailed(RuntimeError):
+    """The workers could not be started."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run."""
+
+    plan: RunPlan
+    folder: RunFolder
+    number: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: str
+    """``completed``, ``failed``, ``preempted`` or ``cancelled``."""
+    error: dict[str, Any] | None = None
+    """``rank``, ``type``, ``message``, ``traceback``, ``log`` of the worker that failed first."""
+    signal: int | None = None
+    """The signal that ended it, if one did."""
+
+
+class Backend(Protocol):
+    """A place that workers can run in."""
+
+    def run(self, attempt: Attempt, display: Display) -> Outcome:
+        """Start the workers, watch them, and return when none of them is left.
+
+        Raises:
+            SubmissionFailed: they could not be started.
+        """
+
+
+def backend(cluster: str) -> Backend:
+    """Return the backend of a ``cluster`` choice."""
+    if cluster == "inline":
+        from launcher.backends.inline import InlineBackend
+
+        return InlineBackend()
+    from launcher.backends.local import LocalBackend
+
+    return LocalBackend()

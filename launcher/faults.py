@@ -1,0 +1,31 @@
+"""Failing on purpose (``debug.fail_rank``): to see what a failure looks like, and to test that it is handled."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+
+class FailedOnPurpose(RuntimeError):
+    """What ``debug.fail_how=raise`` raises."""
+
+
+def arm(debug: Mapping[str, Any], rank: int) -> None:
+    """Let this worker fail after ``debug["fail_step"]`` optimizer steps of this attempt, if it is the one to fail."""
+    if debug["fail_rank"] != rank:
+        return
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    steps = 0
+
+    def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == debug["fail_step"]:
+            if debug["fail_how"] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise FailedOnPurpose(f"debug.fail_rank={rank}, debug.fail_step={steps}")
+
+    register_optimizer_step_post_hook(after_step)

@@ -1,0 +1,139 @@
+"""Live progress: a bar on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+_SECONDS_BETWEEN_LINES = 3.0
+
+
+class Display(Protocol):
+    """Where progress is shown. Remembers the latest row of each split."""
+
+    latest: dict[str, Row]
+
+    def show(self, row: Row) -> None:
+        """Show one row of metrics (with ``total_steps``)."""
+
+    def say(self, message: str) -> None:
+        """Show a line of text."""
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+
+
+def display(name: str, *, bar: bool | None = None) -> Display:
+    """Return a display for the run called ``name``; by default a bar if standard output is a terminal."""
+    wants_bar = sys.stdout.isatty() if bar is None else bar
+    return BarDisplay(name) if wants_bar else LineDisplay()
+
+
+class LineDisplay:
+    """Plain lines: every evaluation, and training at most every few seconds."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Row] = {}
+        self._shown_at = -_SECONDS_BETWEEN_LINES
+
+    def show(self, row: Row) -> None:
+        """Print a line if it is time for one."""
+        self.latest[row["split"]] = row
+        now = time.monotonic()
+        if row["split"] == "val" or now - self._shown_at >= _SECONDS_BETWEEN_LINES:
+            self._shown_at = now
+            total = str(row.get("total_steps", "?"))
+            print(f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}  {described(row)}", flush=True)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class BarDisplay:
+    """One bar, in place."""
+
+    def __init__(self, name: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.latest: dict[str, Row] = {}
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+        )
+        self._task = self._bar.add_task(name, total=None, state="starting")
+        self._bar.start()
+
+    def show(self, row: Row) -> None:
+        """Advance the bar."""
+        self.latest[row["split"]] = row
+        train, val = self.latest.get("train", {}), self.latest.get("val", {})
+        parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
+        if (score := score_of(val)) is not None:
+            parts.append(f"accuracy {score:.4f}")
+        self._bar.update(
+            self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
+        )
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(message, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Stop the bar where it is."""
+        self._bar.stop()
+
+
+class Tail:
+    """Reads the rows that were added to a file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield new complete rows."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            return
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for line in complete.splitlines():
+            yield json.loads(line)
+
+
+def described(row: Row) -> str:
+    """Return the numbers of a row that matter, in words."""
+    parts = []
+    if row.get("loss") is not None:
+        parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {row['loss']:.4f}")
+    if (score := score_of(row)) is not None:
+        parts.append(f"accuracy {score:.4f}")
+    if row.get("consensus_distance") is not None:
+        parts.append(f"consensus distance {row['consensus_distance']:.2e}")
+    if row["split"] == "train" and row.get("step_time_ms") is not None:
+        parts.append(f"{row['step_time_ms']:.1f} ms/step")
+    return "  ".join(parts)
+
+
+def score_of(row: Row) -> float | None:
+    """Return the validation accuracy of the averaged model, else of the replicas' mean."""
+    for name in ("accuracy", "accuracy_local_mean"):
+        if row.get(name) is not None:
+            return float(row[name])
+    return None

@@ -1,0 +1,59 @@
+"""What is printed when a run has ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from launcher.progress import score_of
+
+Summary = dict[str, Any]
+
+
+def print_summary(summary: Summary, run_dir: Path) -> None:
+    """Print how a run stands: scores, agreement, time and where everything is."""
+    took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
+    print(f"{summary.get('name')} ({summary['run_id']}): {summary['status']}, {summary.get('steps') or 0} steps{took}")
+    for title, value in _facts(summary, run_dir):
+        print(f"  {title:<20} {value}")
+    sys.stdout.flush()
+
+
+def print_error(error: dict[str, Any]) -> None:
+    """Print on stderr why a run failed: the culprit's traceback (for a user's mistake one line) and its log."""
+    if error.get("user_mistake"):
+        print(f"sgp-train: {error['message']}", file=sys.stderr)
+        return
+    if error.get("traceback"):
+        print(str(error["traceback"]).rstrip(), file=sys.stderr)
+    print(f"sgp-train: worker {error['rank']} failed: {error['type']}: {error['message']}", file=sys.stderr)
+    if error.get("log"):
+        print(f"sgp-train: its log: {relative(Path(error['log']))}", file=sys.stderr)
+
+
+def relative(path: Path) -> str:
+    """Return ``path`` as one would type it here."""
+    short = os.path.relpath(path)
+    return str(path) if short.startswith("..") else short
+
+
+def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
+    final, best = summary.get("final") or {}, summary.get("best") or {}
+    facts = []
+    if (score := score_of(final)) is not None:
+        whose = "averaged model" if final.get("accuracy") is not None else "mean of the replicas"
+        at_best = f"; best {score_of(best):.4f} at step {best['step']}" if score_of(best) is not None else ""
+        facts.append(("validation accuracy", f"{score:.4f} ({whose}{at_best})"))
+    if final.get("consensus_distance") is not None:
+        facts.append(("consensus distance", f"{final['consensus_distance']:.3e}"))
+    if final.get("step_time_ms") is not None:
+        total, compute, communication = (final.get(f"{part}_time_ms") or 0.0 for part in ("step", "compute", "comm"))
+        data = max(0.0, total - compute - communication)
+        split = f"data {data:.2f} + compute {compute:.2f} + communication {communication:.2f}"
+        facts.append(("time per step", f"{total:.2f} ms = {split}"))
+    facts.append(("run folder", relative(run_dir)))
+    if summary.get("sync_command"):
+        facts.append(("upload to W&B", str(summary["sync_command"]).replace(str(run_dir), relative(run_dir))))
+    return facts

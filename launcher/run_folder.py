@@ -1,0 +1,105 @@
+"""A run's folder: where things lie, written so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class RunInProgress(RuntimeError):
+    """Another process is running this very run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths below ``runs/<run-id>/``."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved experiment, its identity and its provenance, as the latest attempt was told."""
+        return self.path / "spec.json"
+
+    @property
+    def summary(self) -> Path:
+        """How the run stands or ended."""
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def rank(self, rank: int) -> Path:
+        """What worker ``rank`` says of itself."""
+        return self.path / f"rank-{rank}.json"
+
+    def attempt(self, number: int) -> Path:
+        """Logs of one attempt, submitit's files among them."""
+        return self.path / "logs" / f"attempt-{number}"
+
+    def progress(self, attempt: int) -> Path:
+        """Rows of metrics as rank 0 made them in one attempt, with totals: what the progress display reads."""
+        return self.attempt(attempt) / "progress.jsonl"
+
+    def log(self, attempt: int, rank: int) -> Path | None:
+        """Return the log of one worker, None if there is none (yet)."""
+        return next(iter(sorted(self.attempt(attempt).glob(f"*_{rank}_log.out"))), None)
+
+    def status(self) -> str | None:
+        """Return the run's status, None if it never started."""
+        return (read_json(self.summary) or {}).get("status")
+
+    def next_attempt(self) -> int:
+        """Return the number of an attempt that has no folder yet, from 1."""
+        numbers = [int(path.name.removeprefix("attempt-")) for path in self.path.glob("logs/attempt-*")]
+        return max(numbers, default=0) + 1
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; the system lets go of it when the process ends, however it ends.
+
+        Raises:
+            RunInProgress: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise RunInProgress(f"{self.path} is being run by {file.read().strip() or 'another process'}") from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` so that readers see the old file or the new one, never a part."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write ``content`` so that readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds, None if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

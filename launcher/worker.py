@@ -1,0 +1,286 @@
+"""What runs in every worker: from ``spec.json`` to a trained share of the model. The only thing submitit pickles.
+
+Importing this module imports neither torch nor the configuration: a worker never composes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher import processes
+from launcher.run_folder import RunFolder, read_json, write_json
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+    from sgp_core.tracking import Tracker
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands among the others."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One task of a submitit job."""
+
+    spec_path: str
+    attempt: int
+
+    def __call__(self) -> Row:
+        """Run this worker's share and return its summary."""
+        import submitit
+
+        task = submitit.JobEnvironment()
+        place = Place(
+            rank=task.global_rank,
+            world_size=task.num_tasks,
+            local_rank=task.local_rank,
+            local_world_size=task.num_tasks // task.num_nodes,
+        )
+        return run_worker(Path(self.spec_path), self.attempt, place, separate=True)
+
+
+def run_worker(
+    spec_path: Path,
+    attempt: int,
+    place: Place,
+    *,
+    separate: bool,
+    on_row: Callable[[Row], None] | None = None,
+) -> Row:
+    """Train one worker's share of the run that ``spec_path`` describes.
+
+    Args:
+        attempt: which start of the run this is, from 1.
+        separate: whether this process exists for the worker alone, and may take signals and end with the launcher.
+        on_row: called on rank 0 with every row of metrics.
+
+    Returns:
+        The summary, as in ``summary.json``.
+    """
+    spec = read_json(spec_path)
+    if spec is None:
+        raise RuntimeError(f"{spec_path} cannot be read")
+    share = _Share(spec, RunFolder(Path(spec["run_dir"])), attempt, place, separate, on_row)
+    return share.run()
+
+
+@dataclass
+class _Share:
+    spec: dict[str, Any]
+    folder: RunFolder
+    attempt: int
+    place: Place
+    separate: bool
+    on_row: Callable[[Row], None] | None
+    stop: bool = False
+    trackers: list[Tracker] = field(default_factory=list)
+
+    def run(self) -> Row:
+        """Train; whatever happens, say how it ended in ``rank-<k>.json``."""
+        self.report("starting")
+        try:
+            if self.separate:
+                self.prepare_process()
+            summary = self.train()
+        except BaseException as error:
+            if type(error).__name__ != "Preempted":
+                status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+                self.report(status, error=_describe(error))
+                self.close_trackers(status, {})
+                raise
+            summary = {"status": "preempted", "steps": getattr(error, "step", None)}
+        summary = {"run_id": self.spec["run_id"], "name": self.spec["name"], **summary}
+        if self.place.rank == 0:
+            summary = {**summary, "sync_command": self.sync_command(), "error": None}
+            write_json(self.folder.summary, summary)
+        self.report(summary["status"])
+        self.close_trackers(summary["status"], summary)
+        if self.separate and self.place.world_size > 1:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+        return summary
+
+    # -- the process ----------------------------------------------------------------------------------------------
+    def prepare_process(self) -> None:
+        """Log crashes, turn signals into a wish that training reads at step boundaries, and end with the launcher."""
+        faulthandler.enable()
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, self.ask_to_stop)
+        launcher = self.spec["attempt"]["launcher"]
+        if launcher["host"] == socket.gethostname():
+            processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
+
+    def ask_to_stop(self, number: int, frame: object) -> None:
+        """Signal handler: only set a flag."""
+        self.stop = True
+
+    def prepare_torch(self) -> torch.device:
+        """Set threads and network for the machine, join the other workers, and return this worker's device."""
+        cluster = self.spec["cluster"]
+        threads = cluster["threads_per_worker"] or max(1, _cores() // self.place.local_world_size)
+        if self.separate:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
+            _restore("CUDA_VISIBLE_DEVICES", self.spec["attempt"]["cuda_visible_devices"])
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.autograd.set_detect_anomaly(self.spec["debug"]["anomaly"])
+        device = self.device(cluster["device"])
+        if self.place.world_size > 1:
+            self.join(device, cluster["process_group_timeout_s"])
+        return device
+
+    def device(self, wanted: str) -> torch.device:
+        """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
+        import torch
+
+        enough = torch.cuda.device_count() >= self.place.local_world_size
+        if wanted == "cuda" and not enough:
+            raise ConfigurationError(
+                f"cluster.device=cuda needs a GPU for each of {self.place.local_world_size} workers on a machine, "
+                f"and {torch.cuda.device_count()} can be seen"
+            )
+        if wanted == "cpu" or not enough:
+            return torch.device("cpu")
+        torch.cuda.set_device(self.place.local_rank)
+        return torch.device("cuda", self.place.local_rank)
+
+    def join(self, device: torch.device, timeout_s: int) -> None:
+        """Initialise torch.distributed through a file of this attempt, which no other run can collide with."""
+        from datetime import timedelta
+
+        import torch.distributed as dist
+
+        if sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            init_method=f"file://{self.folder.attempt(self.attempt) / 'rendezvous'}",
+            rank=self.place.rank,
+            world_size=self.place.world_size,
+            timeout=timedelta(seconds=timeout_s),
+        )
+
+    # -- training -------------------------------------------------------------------------------------------------
+    def train(self) -> Row:
+        """Train and return the summary."""
+        device = self.prepare_torch()
+        from launcher import faults
+        from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
+        from sgp_core.training.loop import train
+
+        faults.arm(self.spec["debug"], self.place.rank)
+        if self.place.rank == 0:
+            self.open_trackers()
+        self.report("training")
+        return train(
+            Experiment.from_dict(self.spec["experiment"]),
+            directory=self.folder.path,
+            device=device,
+            evaluation=EvaluationConfig.from_dict(self.spec["evaluation"]),
+            checkpoint=CheckpointConfig.from_dict(self.spec["checkpoint"]),
+            log_every=self.spec["log_every"],
+            trackers=self.trackers,
+            on_progress=self.on_row if self.place.rank == 0 else None,
+            should_stop=lambda: self.stop,
+        )
+
+    def open_trackers(self) -> None:
+        """Open ``metrics.jsonl``, the launcher's progress file and, if chosen, Weights & Biases."""
+        from sgp_core.tracking import JsonlTracker, WandbTracker
+
+        self.trackers.append(JsonlTracker(self.folder.metrics))
+        if self.on_row is None:
+            self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
+        options = dict(self.spec["tracker"])
+        if options.pop("name") == "wandb":
+            settings = ("experiment", "evaluation", "checkpoint", "cluster", "provenance")
+            self.trackers.append(
+                WandbTracker(
+                    self.spec["run_id"],
+                    self.folder.path,
+                    name=self.spec["name"],
+                    config={name: self.spec[name] for name in settings},
+                    **options,
+                )
+            )
+
+    def close_trackers(self, status: str, summary: Row) -> None:
+        """Close what was opened; a tracker that cannot be closed is no reason to fail."""
+        for tracker in self.trackers:
+            try:
+                tracker.finish(status, summary)
+            except Exception:
+                logging.getLogger(__name__).exception("a tracker could not be closed")
+
+    def sync_command(self) -> str | None:
+        """Return the command that uploads what Weights & Biases wrote offline."""
+        return next((command for t in self.trackers if (command := getattr(t, "sync_command", None))), None)
+
+    def report(self, status: str, **more: Any) -> None:
+        """Write ``rank-<k>.json``: the launcher judges a run by these files, all of them."""
+        me = processes.this_process()
+        write_json(
+            self.folder.rank(self.place.rank),
+            {
+                "rank": self.place.rank,
+                "status": status,
+                "attempt": self.attempt,
+                "pid": me.pid,
+                "started": me.started,
+                "host": socket.gethostname(),
+                "time": time.time(),
+                **more,
+            },
+        )
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+        "user_mistake": isinstance(error, ConfigurationError),
+    }
+
+
+def _leave() -> None:
+    """The launcher is gone: nobody watches this worker any more, and the same command may start another."""
+    me = os.getpid()
+    processes.kill(lambda: processes.descendants(me), patience=1.0)
+    os._exit(1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
