@@ -16,7 +16,7 @@ class GradientCollector:
 
     A parameter without a gradient on this worker counts as zero; one without a gradient on any worker keeps none
     (as DistributedDataParallel does with ``find_unused_parameters``). To know which, one flag per parameter travels
-    behind the gradients.
+    along.
 
     Args:
         storage: the parameters.
@@ -28,11 +28,9 @@ class GradientCollector:
         self._parameters = storage.parameters
         self._on_gradients = on_gradients
         self._pending = False
-        count = len(self._parameters)
-        first, *rest = [tensor.new_zeros(tensor.numel()) for tensor in storage.flat.tensors]
-        carrier = first.new_zeros(first.numel() + count)
-        self.flat = Flat([carrier[:-count], *rest], wire=[carrier, *rest])
-        self._present = carrier[-count:]
+        pieces = [tensor.new_zeros(tensor.numel()) for tensor in storage.flat.tensors]
+        self._present = pieces[0].new_zeros(len(self._parameters))
+        self.flat = Flat(pieces, wire=[*pieces, self._present])
         self._views = storage.views(self.flat)
         for parameter in self._parameters:
             parameter.register_post_accumulate_grad_hook(self._gradient_ready)

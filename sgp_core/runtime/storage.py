@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sgp_core.flat import Flat
 
-_ALIGNMENT_BYTES = 64
-"""Every parameter starts on a cache line; vectorised kernels on either device want at least 16 bytes."""
+_CUDA_ALIGNMENT_BYTES = 16
+"""Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FlatStorage:
         for parameter in self.parameters:
             kind = (parameter.dtype, parameter.device)
             piece = list(sizes).index(kind) if kind in sizes else len(sizes)
-            step = max(1, _ALIGNMENT_BYTES // parameter.element_size())
+            step = max(1, _CUDA_ALIGNMENT_BYTES // parameter.element_size()) if parameter.is_cuda else 1
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))

@@ -41,7 +41,7 @@ def make_algorithm(name: str, outer: str | None = None, **outer_options: Any) ->
 
 def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:
     if kind == "adamw":
-        return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-2)
+        return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
     return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 
