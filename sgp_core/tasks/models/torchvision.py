@@ -1,0 +1,124 @@
+"""Any image classifier that torchvision has, by its name there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.tasks.models.base import MODELS, Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_RESIDUAL = ("resnet", "resnext", "wide_resnet")
+_REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+
+
+@MODELS.register("torchvision")
+@dataclass(frozen=True)
+class Torchvision(Model):
+    """A classifier from torchvision, untrained: ``model=torchvision model.name=resnet50``."""
+
+    architecture: str = "resnet18"
+    """Torchvision's name of the model; ``model.name=...`` may be used instead."""
+    zero_init_residual: bool = False
+    """Start with every residual block as the identity (Goyal et al. 2017); ResNet and its kin only."""
+
+    def __post_init__(self) -> None:
+        if self.architecture not in architectures():
+            hint = did_you_mean(self.architecture, architectures())
+            raise ConfigurationError(f"torchvision has no classifier '{self.architecture}'{hint}")
+        if self.zero_init_residual and not self.architecture.startswith(_RESIDUAL):
+            raise ConfigurationError(f"model.zero_init_residual is for residual networks, not '{self.architecture}'")
+
+    def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """Return the network for inputs ``[B, *example]``; its first convolution gets as many channels as they have.
+
+        Raises:
+            ConfigurationError: the network cannot take inputs of that size.
+        """
+        import torch
+        import torchvision
+
+        options: dict[str, Any] = {"num_classes": num_classes}
+        if self.zero_init_residual:
+            options["zero_init_residual"] = True
+        if self.architecture.startswith("vit_"):
+            options["image_size"] = example[1]
+        if self.architecture in ("googlenet", "inception_v3"):
+            options |= {"aux_logits": False, "init_weights": True}
+        shape = "x".join(map(str, example))
+        try:
+            model = torchvision.models.get_model(self.architecture, weights=None, **options)
+            _fit_channels(model, example[0])
+            model.eval()
+            with torch.no_grad():
+                model(torch.zeros(1, *example))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0].removesuffix(".")
+            raise ConfigurationError(f"{self.architecture} cannot take {shape} inputs: {reason}") from error
+        return model.train()
+
+
+@lru_cache(maxsize=1)
+def architectures() -> frozenset[str]:
+    """Return the names of torchvision's classifiers, read off its source: importing it takes seconds.
+
+    Raises:
+        ConfigurationError: torchvision is not installed.
+    """
+    package = importlib.util.find_spec("torchvision")
+    if package is None or not package.submodule_search_locations:
+        raise ConfigurationError("model=torchvision needs torchvision; to get it, run: pip install torchvision")
+    sources = Path(package.submodule_search_locations[0], "models").glob("*.py")
+    return frozenset(name for source in sources for name in _REGISTERED.findall(source.read_text(encoding="utf-8")))
+
+
+def resolve_model(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``{"name": ..., options...}`` with a name the registry knows.
+
+    A torchvision name in the place of the name, as in ``model=torchvision model.name=resnet50``, becomes
+    ``{"name": "torchvision", "architecture": "resnet50", ...}``. Imports neither torch nor torchvision.
+
+    Raises:
+        ConfigurationError: no model here or in torchvision has that name; the nearest is suggested.
+    """
+    name = options.get("name")
+    if name in MODELS.names():
+        return dict(options)
+    if name not in architectures():
+        known = [*MODELS.names(), *architectures()]
+        raise ConfigurationError(f"unknown model '{name}'{did_you_mean(str(name), known)}")
+    return {**options, "name": MODELS.name_of(Torchvision), "architecture": name}
+
+
+def _fit_channels(model: nn.Module, channels: int) -> None:
+    """Give the first convolution ``channels`` input channels if it has another number."""
+    from torch import nn
+
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d):
+                if child.in_channels != channels:
+                    setattr(parent, name, _with_channels(child, channels))
+                return
+
+
+def _with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """Return a new convolution like ``convolution`` for another number of input channels."""
+    from torch import nn
+
+    return nn.Conv2d(
+        channels,
+        convolution.out_channels,
+        kernel_size=convolution.kernel_size,  # type: ignore[arg-type]
+        stride=convolution.stride,  # type: ignore[arg-type]
+        padding=convolution.padding,  # type: ignore[arg-type]
+        bias=convolution.bias is not None,
+    )

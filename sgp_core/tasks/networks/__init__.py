@@ -1,0 +1,1 @@
+"""Torch modules that options in ``sgp_core.tasks.models`` build; these do import torch."""

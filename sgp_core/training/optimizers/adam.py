@@ -1,0 +1,60 @@
+"""Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions, require
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class _AdamOptions(OptimizerOptions):
+    lr: float = 0.001
+    """Base learning rate; the schedule multiplies it."""
+    beta1: float = 0.9
+    """Decay of the mean of gradients."""
+    beta2: float = 0.999
+    """Decay of the mean of squared gradients."""
+    eps: float = 1e-8
+    """Added to the root of the mean of squares."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.beta1 < 1, "beta1", "in [0, 1)", self.beta1)
+        require(0 <= self.beta2 < 1, "beta2", "in [0, 1)", self.beta2)
+        require(self.eps > 0, "eps", "positive", self.eps)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "fused": True}
+
+
+@OPTIMIZERS.register("adam")
+@dataclass(frozen=True)
+class Adam(_AdamOptions):
+    """Adam; its weight decay is an L2 penalty, added to the gradient."""
+
+    def build(self, model: nn.Module) -> Optimizer:
+        """Return torch.optim.Adam over the trainable parameters of ``model``."""
+        from torch import optim
+
+        return optim.Adam(self.parameter_groups(model), **self._arguments())
+
+
+@OPTIMIZERS.register("adamw")
+@dataclass(frozen=True)
+class AdamW(_AdamOptions):
+    """AdamW: Adam whose weight decay shrinks parameters directly, by ``lr * weight_decay``."""
+
+    weight_decay: float = 0.01
+    """Strength of the decay towards zero."""
+
+    def build(self, model: nn.Module) -> Optimizer:
+        """Return torch.optim.AdamW over the trainable parameters of ``model``."""
+        from torch import optim
+
+        return optim.AdamW(self.parameter_groups(model), **self._arguments())

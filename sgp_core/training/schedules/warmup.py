@@ -1,0 +1,42 @@
+"""The linear scaling rule and gradual warm-up of Goyal et al. 2017, section 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sgp_core.training.schedules.base import Schedule, require
+
+
+@dataclass(frozen=True)
+class WarmupSchedule(Schedule):
+    """Rises linearly to the target learning rate, step by step; what follows is up to the subclass."""
+
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises to its target."""
+    warmup_start: float | None = None
+    """Factor on the base learning rate at the first step; null: 1 with scale_with_workers, else 0.1."""
+    scale_with_workers: bool = False
+    """The target is the base learning rate times the number of workers: k workers take k times larger batches."""
+
+    def __post_init__(self) -> None:
+        require(self.warmup_epochs >= 0, "warmup_epochs", "zero or more", self.warmup_epochs)
+        if self.warmup_start is not None:
+            require(self.warmup_start >= 0, "warmup_start", "zero or more, or null", self.warmup_start)
+
+    def target(self, world_size: int) -> float:
+        """Return the factor that warm-up ends at."""
+        return float(world_size) if self.scale_with_workers else 1.0
+
+    def warmup_steps(self, steps_per_epoch: int) -> float:
+        """Return the number of steps that warm-up takes."""
+        return self.warmup_epochs * steps_per_epoch
+
+    def warming(self, step: int, steps_per_epoch: int, world_size: int) -> float | None:
+        """Return the factor at ``step``, or None if warm-up is over."""
+        steps = self.warmup_steps(steps_per_epoch)
+        if step >= steps:
+            return None
+        start = self.warmup_start
+        if start is None:
+            start = 1.0 if self.scale_with_workers else 0.1
+        return start + (self.target(world_size) - start) * step / steps
