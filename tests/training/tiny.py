@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Images:
 @dataclass(frozen=True)
 class Blobs(Dataset):
     train_examples: int = 101
-    where: str = ""
+    where: str = field(default="", metadata={"identity": False})
 
     def load(self) -> Splits:
         return Splits(Images(self.train_examples, 1), Images(37, 2), CLASSES, (2, 5, 5))
