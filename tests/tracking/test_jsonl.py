@@ -1,0 +1,98 @@
+"""metrics.jsonl is complete to the last step whatever happens, and holds every step once."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from sgp_core.tracking import JsonlTracker, read_rows
+from tests.support.workers import _CONTEXT
+
+
+def row(step: int, split: str = "train", **more: object) -> dict:
+    return {"step": step, "split": split, "loss": 1.0 / step, **more}
+
+
+def test_each_row_is_a_line_that_is_there_at_once(tmp_path):
+    tracker = JsonlTracker(tmp_path / "run" / "metrics.jsonl")
+    for step in (1, 2):
+        tracker.log(row(step))
+        assert read_rows(tmp_path / "run" / "metrics.jsonl")[-1] == row(step)
+    tracker.finish("completed", {})
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_what_is_no_number_becomes_null(tmp_path):
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker.log({"step": 1, "loss": math.nan, "grad": -math.inf, "accuracy": None})
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "loss": None, "grad": None, "accuracy": None}
+
+
+def test_resuming_forgets_later_rows_and_a_torn_last_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    tracker = JsonlTracker(path)
+    for step in range(1, 8):
+        tracker.log(row(step))
+    tracker.log(row(4, "val"))
+    with open(path, "a") as file:
+        file.write('{"step": 8, "lo')
+    again = JsonlTracker(path)
+    again.resume(5)
+    for step in (6, 7):
+        again.log(row(step, again=True))
+    rows = read_rows(path)
+    assert [(one["step"], one["split"]) for one in rows] == [
+        *((step, "train") for step in range(1, 6)),
+        (4, "val"),
+        (6, "train"),
+        (7, "train"),
+    ]
+    assert rows[-1]["again"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_beginning_anew_forgets_everything(tmp_path):
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker.log(row(1))
+    tracker.resume(0)
+    assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_the_first_start_needs_no_file(tmp_path):
+    JsonlTracker(tmp_path / "metrics.jsonl").resume(0)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_full_disk_is_an_error(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        JsonlTracker(tmp_path / "metrics.jsonl").log(row(1))
+
+
+def log_for_ever(path: str, announced: str) -> None:
+    tracker = JsonlTracker(Path(path))
+    step = 0
+    while True:
+        step += 1
+        tracker.log(row(step))
+        Path(announced).write_text(f"{step}\n")
+
+
+def test_after_sigkill_every_finished_step_is_on_file(tmp_path):
+    path, announced = tmp_path / "metrics.jsonl", tmp_path / "announced"
+    process = _CONTEXT.Process(target=log_for_ever, args=(str(path), str(announced)))
+    process.start()
+    while not path.exists() or len(read_rows(path)) < 50:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    steps = [one["step"] for one in read_rows(path)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= int(announced.read_text() or 0)
