@@ -66,7 +66,7 @@ def test_sums_of_numerators_and_weights_are_conserved(algorithm, outer, tau, top
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 33])
 def test_only_updates_move_the_sum_of_numerators(n):
     """On an irregular digraph, the sum of numerators moves by exactly the sum of the optimizer's updates."""
-    graph = sgp_core.build_topology("erdos_renyi", world_size=n)
+    graph = sgp_core.build_topology("erdos_renyi", world_size=n, weights="uniform")
     noise = torch.randn(20, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     run = sgp_core.simulate(
         sgp_core.build_algorithm("sgp"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -52,18 +53,16 @@ def make_model(dtype: torch.dtype = torch.float64) -> nn.Sequential:
 
 def batch(rank: int, step: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     """Worker ``rank`` sees its own part of the digits, sorted by class: as unlike its neighbours' as can be."""
-    images, labels = _digits()
-    order = torch.argsort(labels, stable=True)
-    part = order.chunk(4)[rank % 4]
-    chosen = part[torch.arange(step * BATCH, (step + 1) * BATCH) % len(part)]
+    images, labels = _parts()[rank % 4]
+    chosen = torch.arange(step * BATCH, (step + 1) * BATCH) % len(labels)
     return images[chosen].to(dtype), labels[chosen]
 
 
-def _digits() -> tuple[Tensor, Tensor]:
-    if not hasattr(_digits, "cache"):
-        images, labels = load_digits(return_X_y=True)
-        _digits.cache = (torch.from_numpy(images) / 16, torch.from_numpy(labels))  # type: ignore[attr-defined]
-    return _digits.cache  # type: ignore[attr-defined, no-any-return]
+@cache
+def _parts() -> list[tuple[Tensor, Tensor]]:
+    images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+    order = torch.argsort(labels, stable=True)
+    return [(images[part] / 16, labels[part]) for part in order.chunk(4)]
 
 
 def flatten(model: nn.Module) -> Tensor:
