@@ -31,10 +31,11 @@ def launch(plan: RunPlan, arguments: Sequence[str]) -> int:
         report.print_summary(read_json(folder.summary) or {}, folder.path)
         return OK
     with folder.lock():
-        before = folder.status()
         attempt = Attempt(plan, folder, folder.next_attempt())
         where = report.relative(folder.path)
-        print(f"{plan.name}: {plan.world_size} workers, {'resuming in' if before else 'in'} {where}", flush=True)
+        saved = any(folder.path.glob("checkpoints/*/manifest.json"))
+        workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
+        print(f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {where}", flush=True)
         _record(attempt, arguments)
         view = display(plan.name, bar=False if plan.cluster["name"] == "inline" else None)
         try:

@@ -140,6 +140,10 @@ def _choice(group: str, given: Any, chosen: dict[str, str]) -> dict[str, Any]:
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         raise ConfigurationError(f"no {group} is chosen; known: {', '.join(choices(group))}")
     options = dict(given)
+    if group == "model" and chosen.get(group) == "torchvision":
+        from sgp_core.tasks.models.torchvision import resolve_model
+
+        options = resolve_model(options)  # model.name may be torchvision's name
     name = options.pop("name")
     if name not in choices(group):
         raise ConfigurationError(f"unknown {group} '{name}'{did_you_mean(name, choices(group))}")
