@@ -61,9 +61,7 @@ def test_one_worker_sees_everything() -> None:
 
 
 def test_more_workers_than_examples_is_refused_in_one_sentence() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^3 training examples cannot be shared by 4 workers: use at most 3"
-    ):
+    with pytest.raises(ConfigurationError, match=r"^3 training examples cannot be shared by 4 workers: use at most 3"):
         Shard(3, 4, 0, 8)
 
 

@@ -10,7 +10,6 @@ from PIL import Image
 
 from sgp_core.errors import ConfigurationError
 
-_JPEG = b"\xff\xd8\xff"
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
@@ -28,27 +27,12 @@ def decode(data: bytes, size: int, where: str, part: float = 1.0) -> np.ndarray:
         ConfigurationError: the bytes are no image.
     """
 
-    if data.startswith(_JPEG) and len(data) < 3 * size * size and (pixels := _small_jpeg(data, size)) is not None:
-        return pixels
-
     def middle(width: int, height: int) -> Box:
         side = min(width, height) * part
         left, top = (width - side) / 2, (height - side) / 2
         return left, top, left + side, top + side
 
     return decode_part(data, size, where, middle)
-
-
-def _small_jpeg(data: bytes, size: int) -> np.ndarray | None:
-    """Return the pixels of a JPEG file if it has the wanted size, else None; several times quicker than Pillow."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    try:
-        pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-    except RuntimeError:  # damaged or of a kind it does not know: Pillow says which
-        return None
-    return pixels.numpy() if pixels.shape == (3, size, size) else None
 
 
 def decode_part(data: bytes, size: int, where: str, box: Callable[[int, int], Box]) -> np.ndarray:
@@ -62,7 +46,7 @@ def decode_part(data: bytes, size: int, where: str, box: Callable[[int, int], Bo
             if shrink >= 2:
                 image.draft("RGB", (int(full[0] / shrink), int(full[1] / shrink)))
             scale_x, scale_y = image.size[0] / full[0], image.size[1] / full[1]
-            pixels = image.convert("RGB")
+            pixels = image if image.mode == "RGB" else image.convert("RGB")
             scaled = (part[0] * scale_x, part[1] * scale_y, part[2] * scale_x, part[3] * scale_y)
             if pixels.size != (size, size) or scaled != (0, 0, size, size):
                 pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=scaled)

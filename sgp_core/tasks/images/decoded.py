@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 _CHUNK = 256
 """Images a thread decodes at a time."""
 _SMALL = 64
-"""Images up to this size decode so quickly that threads would only fight over the interpreter."""
+"""Images up to this size decode so quickly that more threads would only fight over the interpreter."""
 
 
 @dataclass(frozen=True)
