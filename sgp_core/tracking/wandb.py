@@ -34,6 +34,7 @@ class WandbTracker:
         directory: the run's folder; offline files go to ``directory/wandb``.
         mode: "online", "offline" or "disabled"; None leaves it to ``WANDB_MODE`` and the account.
         config: settings and provenance (the git sha) of the run, nested; shown flattened with dots.
+        on_stop: called when somebody presses "stop" on the run's page; by default nothing happens.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class WandbTracker:
         notes: str | None = None,
         mode: str | None = None,
         config: dict[str, Any] | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._directory = Path(directory).absolute()
         self._run: Any = None
+        self._on_stop = on_stop
         arguments: dict[str, Any] = {
             "id": run_id,
             "project": project,
@@ -112,19 +115,25 @@ class WandbTracker:
     def _start(self, mode: str | None, arguments: dict[str, Any]) -> None:
         import wandb
 
+        settings = _settings(wandb, stop_fn=self._stop)
         (self._directory / "wandb").mkdir(parents=True, exist_ok=True)
         if mode is not None:
             arguments["mode"] = mode
         try:
-            self._run = wandb.init(**arguments, settings=_settings(wandb))
+            self._run = wandb.init(**arguments, settings=settings)
         except Exception as error:
             if mode in ("offline", "disabled"):
                 raise
             _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
-            self._run = wandb.init(**{**arguments, "mode": "offline"}, settings=_settings(wandb))
+            self._run = wandb.init(**{**arguments, "mode": "offline"}, settings=settings)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
         self._run.define_metric("val/accuracy", step_metric="step", summary="max,last")
+
+    def _stop(self) -> None:
+        """Replace W&B's default, which is to interrupt the main thread, on its own fatal errors too."""
+        if self._on_stop is not None:
+            self._on_stop()
 
     def _guard(self, what: str, action: Callable[[], None]) -> None:
         if self._run is None and what != "start":
@@ -136,7 +145,7 @@ class WandbTracker:
             _log.warning("Weights & Biases is off for this run (%s: %s)", what, _short(error))
 
 
-def _settings(wandb: Any) -> Any:
+def _settings(wandb: Any, **more: Any) -> Any:
     """Return the settings this version of wandb knows among those wanted.
 
     The transaction log's flush interval is private: 1 s instead of 15 s is what lets rows survive a SIGKILL.
@@ -149,6 +158,7 @@ def _settings(wandb: Any) -> Any:
         "silent": True,
         "allow_val_change": True,
         "x_transaction_log_flush_interval": 1.0,
+        **more,
     }
     known = getattr(wandb.Settings, "model_fields", wanted)
     settings = wandb.Settings()

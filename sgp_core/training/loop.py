@@ -137,7 +137,7 @@ class _Loop:
         """Take one optimizer step and time its stages."""
         parts = self.parts
         start = time.perf_counter()
-        data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step)
+        data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step, self.device)
         inputs, targets = parts.data.train.batch(self.batch_indices(), data_generator)
         inputs = placed(inputs, self.device, self.experiment.training)
         targets = targets.to(self.device, non_blocking=True)

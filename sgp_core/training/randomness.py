@@ -16,9 +16,17 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def seed_step(seed: int, rank: int, step: int) -> torch.Generator:
-    """Seed what draws from torch's own generators (dropout), and return a generator for the data (augmentation)."""
-    torch.manual_seed(derived_seed(seed, "model", rank, step))
+def seed_step(seed: int, rank: int, step: int, device: torch.device) -> torch.Generator:
+    """Seed what draws from torch's own generators (dropout), and return a generator for the data (augmentation).
+
+    Only the generators in use are seeded: ``torch.manual_seed`` visits every kind of device, which takes longer than
+    a small step and, for devices that are never started, remembers every call.
+    """
+    model_seed = derived_seed(seed, "model", rank, step)
+    torch.default_generator.manual_seed(model_seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(model_seed)
     return torch.Generator().manual_seed(derived_seed(seed, "data", rank, step))
 
 

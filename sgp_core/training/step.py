@@ -51,7 +51,8 @@ class TrainingStep:
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        self._model.train()
+        if not self._model.training:  # train() visits every module
+            self._model.train()
         self._optimizer.zero_grad()
         parts = min(self._config.accumulation_steps, len(targets))
         batch_loss = torch.zeros((), dtype=torch.float64, device=targets.device)

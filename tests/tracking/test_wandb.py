@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -66,32 +67,23 @@ def fake(monkeypatch: pytest.MonkeyPatch, *outcomes: Run | Exception) -> list[di
     return calls
 
 
-def stored_history(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
-    """Read a run's offline files with the SDK's own reader: rows, config, summary."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
+def stored(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """Read a run's offline files with W&B's own inspector: rows in the order logged, config, summary."""
     rows, config, summary = [], {}, {}
-    for path in sorted(directory.glob("wandb/offline-run-*/run-*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(path))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
-            if record.HasField("history"):
-                rows.append(_items(record.history.item))
-            if record.HasField("run"):
-                config |= _items(record.run.config.update)
-            if record.HasField("summary"):
-                summary |= _items(record.summary.update)
+    for path in sorted(directory.glob("wandb/offline-run-*/*.wandb")):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+        for line in subprocess.check_output(command, text=True).splitlines():
+            record = json.loads(line)
+            if record["type"] == "history":
+                rows.append(record["history"]["item"])
+            elif record["type"] == "run":
+                config |= record["run"]["config"]["update"]
+            elif record["type"] == "summary":
+                summary |= record["summary"]["update"]
     return rows, config, summary
 
 
-def _items(items: Any) -> dict[str, Any]:
-    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def test_every_number_of_metrics_jsonl_is_in_the_offline_file(tmp_path, monkeypatch):
+def test_every_number_of_metrics_jsonl_is_in_the_offline_file(tmp_path):
     import wandb
 
     record = JsonlTracker(tmp_path / "metrics.jsonl")
@@ -110,8 +102,8 @@ def test_every_number_of_metrics_jsonl_is_in_the_offline_file(tmp_path, monkeypa
         assert not mirror.active
     wandb.teardown()
 
-    stored, stored_config, summary = stored_history(tmp_path)
-    for row, seen in zip(read_rows(tmp_path / "metrics.jsonl"), stored, strict=True):
+    mirrored, stored_config, summary = stored(tmp_path)
+    for row, seen in zip(read_rows(tmp_path / "metrics.jsonl"), mirrored, strict=True):
         expected = {f"{row['split']}/{name}": row[name] for name in row if name not in ("step", "epoch", "split")}
         expected = {name: value for name, value in expected.items() if value is not None}
         assert {name: seen[name] for name in ("step", "epoch")} == {name: row[name] for name in ("step", "epoch")}
@@ -119,8 +111,8 @@ def test_every_number_of_metrics_jsonl_is_in_the_offline_file(tmp_path, monkeypa
     assert stored_config["model.name"] == "mlp"
     assert stored_config["provenance.git_sha"] == "abc"
     assert (summary["best/accuracy"], summary["final/accuracy"], summary["status"]) == (0.8, 0.75, "completed")
-    fragments = list((tmp_path / "wandb").glob("offline-run-*"))
-    assert {path.name.rsplit("-", 1)[-1] for path in fragments} == {"run7"}
+    fragments = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert [path.name for path in fragments] == ["run-run7.wandb"] * 2
     assert mirror.sync_command == f"wandb sync {tmp_path}/wandb/offline-run-*"
 
 

@@ -1,0 +1,102 @@
+"""Optimizers are torch's own, with exactly the options asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.training.optimizers import OPTIMIZERS
+
+TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any], dict[str, Any]]] = {
+    "sgd": (
+        torch.optim.SGD,
+        {"lr": 0.3, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+        {"lr": 0.3, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+    ),
+    "adam": (
+        torch.optim.Adam,
+        {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.1},
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
+    ),
+    "adamw": (
+        torch.optim.AdamW,
+        {"lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.1},
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
+    ),
+}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)).double()
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        inputs = torch.randn(8, 5, generator=generator, dtype=torch.float64)
+        optimizer.zero_grad()
+        model(inputs).square().sum().backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_steps_are_torchs(name: str) -> None:
+    cls, ours, theirs = TORCH[name]
+    one, two = network(), network()
+    expected = train(one, cls(one.parameters(), foreach=False, fused=False, **theirs))  # type: ignore[call-arg]
+    result = train(two, OPTIMIZERS.build(name, **ours).build(two))
+    for a, b in zip(result, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_every_optimizer_is_held_against_torch() -> None:
+    assert sorted(TORCH) == OPTIMIZERS.names()
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_decay_can_spare_norms_and_biases(name: str) -> None:
+    model = network()
+    optimizer = OPTIMIZERS.build(name, weight_decay=0.1, decay_norm_and_bias=False).build(model)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert [decay[id(parameter)] for parameter in model.parameters()] == [0.1, 0.0, 0.0, 0.0, 0.1, 0.0]
+    assert len({group["lr"] for group in optimizer.param_groups}) == 1
+    everything = OPTIMIZERS.build(name, weight_decay=0.1).build(model)
+    assert [group["weight_decay"] for group in everything.param_groups] == [0.1]
+
+
+def test_frozen_and_shared_parameters_are_taken_once_or_not_at_all() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    assert isinstance(model[0], nn.Linear)
+    assert isinstance(model[1], nn.Linear)
+    model[1].weight = model[0].weight
+    model[0].bias.requires_grad_(False)
+    (group,) = OPTIMIZERS.build("sgd").build(model).param_groups
+    assert len(group["params"]) == 4
+    model.requires_grad_(False)
+    with pytest.raises(ConfigurationError, match="nothing can be trained"):
+        OPTIMIZERS.build("sgd").build(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("sgd", {"lr": 0.0}, "optimizer.lr must be positive"),
+        ("sgd", {"lr": float("nan")}, "optimizer.lr must be positive"),
+        ("adam", {"weight_decay": -1.0}, "optimizer.weight_decay must be zero or more"),
+        ("sgd", {"momentum": 1.0}, r"optimizer.momentum must be in \[0, 1\)"),
+        ("sgd", {"momentum": 0.0, "nesterov": True}, "optimizer.momentum must be positive when optimizer.nesterov"),
+        ("adam", {"beta1": -0.1}, "optimizer.beta1"),
+        ("adamw", {"beta2": 1.0}, "optimizer.beta2"),
+        ("adamw", {"eps": 0.0}, "optimizer.eps"),
+        ("adamw", {"momentum": 0.9}, "has no option 'momentum'"),
+    ],
+)
+def test_options_out_of_range_are_named(name: str, options: dict[str, float], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        OPTIMIZERS.build(name, **options)
