@@ -65,8 +65,9 @@ def train(
         try:
             loop.run(StopAgreement(loop.peers, should_stop))
             return loop.finish()
-        finally:
-            loop.saver.wait(patience=10)
+        except BaseException:
+            loop.saver.leave()
+            raise
 
 
 class _Loop:

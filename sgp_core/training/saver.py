@@ -11,6 +11,8 @@ from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig
 from sgp_core.training.peers import Peers
 
+_MOMENT_SECONDS = 1.0
+
 
 class CheckpointSaver:
     """Copies this rank's state at a step boundary and writes the copy, by default in a background thread.
@@ -45,13 +47,17 @@ class CheckpointSaver:
             error, self._error = self._error, None
             raise error
 
-    def wait(self, patience: float | None = None) -> None:
-        """Return when the write under way is done, or after ``patience`` seconds."""
+    def wait(self) -> None:
+        """Return when the write under way is done."""
         if self._thread is not None:
-            self._thread.join(patience)
-            if not self._thread.is_alive():
-                self._thread = None
+            self._thread.join()
+            self._thread = None
         self.check()
+
+    def leave(self) -> None:
+        """Training failed: give a write under way a moment, but do not hold up the news."""
+        if self._thread is not None:
+            self._thread.join(_MOMENT_SECONDS)
 
     def _write(self, step: int, state: State, score: float | None) -> None:
         try:

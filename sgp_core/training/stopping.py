@@ -21,7 +21,7 @@ class Preempted(Exception):
 class StopAgreement:
     """Asks ``wish`` on every worker about twice a second, at steps that all workers compute alike.
 
-    The pace follows the slowest worker's step time, exchanged along with the wishes: one small message per question.
+    The pace follows the mean step time, exchanged along with the wishes: one small message per question.
     """
 
     def __init__(self, peers: Peers, wish: Callable[[], bool] | None) -> None:
@@ -33,7 +33,7 @@ class StopAgreement:
         """Return whether to stop now, the same on every worker; ``step_seconds`` is how long a step takes here."""
         if self._wish is None or step < self._next_step:
             return False
-        slowest = max(self._peers.gather(step_seconds), default=0.0)
-        pace = int(_SECONDS_BETWEEN / slowest) if slowest > 0 else 1
+        wishes, seconds = self._peers.sum([float(self._wish()), step_seconds / self._peers.world_size])
+        pace = int(_SECONDS_BETWEEN / seconds) if seconds > 0 else 1
         self._next_step = step + min(max(pace, 1), _MOST_STEPS_BETWEEN)
-        return not self._peers.all(not self._wish())
+        return wishes > 0

@@ -16,10 +16,13 @@ WORLD = 4
 SEEDS = int(os.environ.get("SGP_RESUME_SEEDS", "3"))
 """How many random moments of death to try; more take longer."""
 
+ADAMW = {"name": "adamw", "lr": 0.01}
 CASES = [
-    {},
-    {"outer": {"name": "slowmo", "tau": 4}},
-    {"topology": {"name": "one_peer_exponential"}, "algorithm": {"name": "local_sgd"}},
+    {"topology": {"name": "star", "weights": "uniform"}},  # PushSum weights leave 1
+    {"outer": {"name": "slowmo", "tau": 4}, "optimizer": ADAMW},
+    {"algorithm": {"name": "local_sgd"}, "outer": {"name": "diloco", "tau": 3}},
+    {"algorithm": {"name": "allreduce"}, "optimizer": ADAMW},
+    {"algorithm": {"name": "dpsgd"}, "topology": {"name": "ring"}, "training": {"accumulation_steps": 2}},
 ]
 SETTINGS = {
     "checkpoint": CheckpointConfig(every_steps=7, keep_last=2),
@@ -30,7 +33,8 @@ FROM_THE_CLOCK = {"wall_time_s", "samples_per_s", "step_time_ms", "compute_time_
 
 def make(case: dict) -> dict:
     data = {"name": "blobs", "train_examples": 640}
-    return tiny.experiment(WORLD, epochs=2, choices={"dataset": data, **case}).to_dict()
+    choices = {"dataset": data, **{group: case[group] for group in case if group != "training"}}
+    return tiny.experiment(WORLD, epochs=2, choices=choices, **case.get("training", {})).to_dict()
 
 
 def rows_without_clock(directory) -> list[dict]:
@@ -64,6 +68,8 @@ def test_sigkill_of_all_workers_at_a_random_step_changes_no_bit(tmp_path, uninte
 
     states, expected = (tiny.newest_states(folder, WORLD) for folder in (tmp_path, reference))
     tiny.assert_same_bits(states, expected)
+    if case == 0:
+        assert len({state["gossip"]["push_sum_weight"] for state in states}) > 1
     assert states[0]["step"] == 40
     assert rows_without_clock(tmp_path) == rows_without_clock(reference)
     assert (tmp_path / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
