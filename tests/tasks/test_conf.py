@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.typed import checked
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
@@ -42,4 +43,5 @@ def test_file_holds_every_option_with_its_default(group: str, name: str) -> None
     expected = {option: default(field) for option, field in GROUPS[group].options(name).items()}
     assert written == {"name": name, **expected}
     del written["name"]
+    assert checked(group, written, GROUPS[group].get(name)) == expected
     GROUPS[group].build(name, **written)

@@ -164,25 +164,32 @@ def test_random_parts_depend_on_the_generator_alone_and_evaluation_sees_the_midd
 
 
 WORKER = """
-import hashlib, sys, torch
-from sgp_core.tasks.datasets import DATASETS
-from sgp_core.tasks.images import decoded
-work = decoded.decode_tree
-def counted(*args):
-    open(sys.argv[3], "a").write("decoded\\n")
-    return work(*args)
-decoded.decode_tree = counted
-splits = DATASETS.build("image_folder", path=sys.argv[1], image_size=16, cache=sys.argv[2]).load()
-print(hashlib.sha256(splits.train.batch(torch.arange(len(splits.train)))[0].numpy().tobytes()).hexdigest())
+import hashlib, pathlib, sys
+from sgp_core.tasks.images import decoded, source, tree
+def make():
+    with open(sys.argv[3], "a") as log:
+        log.write("decoded\\n")
+    folder = source.open_source(pathlib.Path(sys.argv[1]))
+    return decoded.decode_tree(folder, tree.arrange(folder.names(), "tree", 0.1), 16)
+print("ready", flush=True)
+sys.stdin.readline()
+made = decoded.kept_or_made(pathlib.Path(sys.argv[2]) / "entry", make)
+print(hashlib.sha256(made.images.tobytes() + made.targets.tobytes()).hexdigest())
 """
 
 
 def test_workers_that_start_together_decode_once(tmp_path: Path) -> None:
     write(tmp_path / "tree", names("train/", "test/"))
     command = [sys.executable, "-c", WORKER, tmp_path / "tree", tmp_path / "cache", tmp_path / "log"]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    pipe = subprocess.PIPE
+    workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    assert [worker.stdout.readline() for worker in workers if worker.stdout] == ["ready\n"] * 4
+    for worker in workers:
+        assert worker.stdin
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
     results = [worker.communicate()[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert [worker.returncode for worker in workers] == [0] * 4
     assert len(set(results)) == 1
     assert (tmp_path / "log").read_text() == "decoded\n"
 

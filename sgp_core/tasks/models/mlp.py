@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Mlp(Model):
     """Fully connected layers with ReLU between them."""
 
-    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    hidden: list[int] = field(default_factory=lambda: [256])
     """Width of each hidden layer; an empty list is logistic regression."""
 
     def __post_init__(self) -> None:

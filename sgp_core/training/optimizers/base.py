@@ -25,7 +25,7 @@ class OptimizerOptions(ABC):
         ConfigurationError: an option is out of its range.
     """
 
-    lr: float = 0.1
+    lr: float = 0.05
     """Base learning rate; the schedule multiplies it."""
     weight_decay: float = 0.0
     """Strength of the decay towards zero."""
