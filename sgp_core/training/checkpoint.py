@@ -19,11 +19,12 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.files import write_json, write_tensors
 
 State = dict[str, Any]
 """Tensors, numbers, strings, lists and dicts of them."""
@@ -85,8 +86,9 @@ class CheckpointStore:
         folder = self.step_folder(step)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            shard = _write_tensors(folder / f"rank-{rank}.pt", state)
-            _write_json(folder / f"rank-{rank}.done", asdict(shard))
+            path = folder / f"rank-{rank}.pt"
+            shard = Shard(path.name, *write_tensors(path, state))
+            write_json(path.with_suffix(".done"), asdict(shard))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {error}") from error
 
@@ -105,7 +107,7 @@ class CheckpointStore:
             time.sleep(_POLL_SECONDS)
         try:
             shards = [json.loads(path.read_text(encoding="utf-8")) for path in announced]
-            _write_json(
+            write_json(
                 folder / "manifest.json",
                 {
                     "schema_version": 1,
@@ -195,31 +197,6 @@ class CheckpointStore:
         os.replace(self.step_folder(step), aside)
 
 
-def _write_tensors(path: Path, state: State) -> Shard:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        sink = _Hashing(file)
-        try:
-            torch.save(state, sink)  # type: ignore[arg-type]
-        except RuntimeError as error:
-            raise sink.error or error from None  # torch hides what the file system said
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-    return Shard(path.name, sink.bytes, sink.digest.hexdigest())
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
 def _read_manifest(path: Path) -> Manifest | None:
     """Return the manifest, or None for one that is unreadable or does not fit its folder."""
     try:
@@ -235,34 +212,3 @@ def _read_manifest(path: Path) -> Manifest | None:
         return None
     fits = path.parent.name == f"step-{manifest.step}" and len(manifest.shards) == manifest.world_size
     return manifest if fits else None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class _Hashing:
-    """A file that computes the checksum of what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self.bytes += len(data)
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()

@@ -6,7 +6,6 @@ settings only decide what is looked at and kept. The docstring under each field 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import importlib
@@ -14,13 +13,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-from typing import Any, TypeVar, get_type_hints
+from enum import StrEnum
+from typing import Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import Registry
-
-S = TypeVar("S", bound="Settings")
+from sgp_core.training.settings import Settings, at_least, one_of, plain
 
 
 class Precision(StrEnum):
@@ -38,31 +36,6 @@ class EvaluatedModel(StrEnum):
     local = "local"
     """Each worker's own de-biased replica: `accuracy_local_mean`, `_min`, `_max`, `loss_local_mean`."""
     both = "both"
-
-
-class Settings:
-    """Conversion between a settings dataclass and the plain data of a JSON file."""
-
-    @classmethod
-    def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
-        """Return the settings that ``values`` describes; what is left out has its default.
-
-        Raises:
-            ConfigurationError: an unknown name, or a value out of range.
-        """
-        hints = get_type_hints(cls)
-        for name in values:
-            if name not in hints:
-                raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
-        return cls(**{name: _read(hints[name], name, value) for name, value in values.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain data of a JSON file from which :meth:`from_dict` rebuilds this."""
-        plain = {}
-        for entry in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, entry.name)
-            plain[entry.name] = value.to_dict() if isinstance(value, Settings) else _plain(value)
-        return plain
 
 
 @dataclass
@@ -89,11 +62,11 @@ class TrainingConfig(Settings):
     """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
 
     def __post_init__(self) -> None:
-        self.precision = _choice(Precision, "training.precision", self.precision)
-        _at_least(1, "training.epochs", self.epochs)
-        _at_least(1, "training.max_steps", self.max_steps)
-        _at_least(1, "training.batch_size", self.batch_size)
-        _at_least(1, "training.accumulation_steps", self.accumulation_steps)
+        self.precision = one_of(Precision, "training.precision", self.precision)
+        at_least(1, "training.epochs", self.epochs)
+        at_least(1, "training.max_steps", self.max_steps)
+        at_least(1, "training.batch_size", self.batch_size)
+        at_least(1, "training.accumulation_steps", self.accumulation_steps)
         if self.accumulation_steps > self.batch_size:
             raise ConfigurationError(
                 f"training.accumulation_steps={self.accumulation_steps} cannot exceed "
@@ -120,10 +93,10 @@ class EvaluationConfig(Settings):
     """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
 
     def __post_init__(self) -> None:
-        self.model = _choice(EvaluatedModel, "evaluation.model", self.model)
-        _at_least(0, "evaluation.every_epochs", self.every_epochs)
-        _at_least(1, "evaluation.batch_size", self.batch_size)
-        _at_least(0, "evaluation.consensus_every", self.consensus_every)
+        self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
+        at_least(0, "evaluation.every_epochs", self.every_epochs)
+        at_least(1, "evaluation.batch_size", self.batch_size)
+        at_least(0, "evaluation.consensus_every", self.consensus_every)
 
 
 @dataclass
@@ -142,9 +115,9 @@ class CheckpointConfig(Settings):
     """Write in a background thread, from a copy taken between two steps."""
 
     def __post_init__(self) -> None:
-        _at_least(1, "checkpoint.every_steps", self.every_steps)
-        _at_least(0, "checkpoint.every_epochs", self.every_epochs)
-        _at_least(1, "checkpoint.keep_last", self.keep_last)
+        at_least(1, "checkpoint.every_steps", self.every_steps)
+        at_least(0, "checkpoint.every_epochs", self.every_epochs)
+        at_least(1, "checkpoint.keep_last", self.keep_last)
 
 
 @dataclass
@@ -165,8 +138,8 @@ class Experiment(Settings):
     """Number of workers."""
 
     def __post_init__(self) -> None:
-        _at_least(1, "world_size", self.world_size)
-        _at_least(0, "seed", self.seed)
+        at_least(1, "world_size", self.world_size)
+        at_least(0, "seed", self.seed)
 
     def identity(self) -> dict[str, Any]:
         """Return what defines the numbers of this run: every option with its value, defaults filled in.
@@ -185,6 +158,17 @@ class Experiment(Settings):
         """Return the SHA-256 of :meth:`identity` in canonical JSON, as 64 hexadecimal digits."""
         canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Split ``{"name": ..., options...}`` into the name and the options.
+
+    Raises:
+        ConfigurationError: there is no name.
+    """
+    if "name" not in values:
+        raise ConfigurationError(f"a choice needs a name: {dict(values)}")
+    return str(values["name"]), {key: value for key, value in values.items() if key != "name"}
 
 
 _REGISTRIES = {
@@ -218,52 +202,5 @@ def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if entry.metadata.get("identity", True):
             default = entry.default_factory() if callable(entry.default_factory) else entry.default
             value = given.get(option, default)
-            identity[option] = None if value is dataclasses.MISSING else _plain(value)
+            identity[option] = None if value is dataclasses.MISSING else plain(value)
     return identity
-
-
-def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split ``{"name": ..., options...}`` into the name and the options.
-
-    Raises:
-        ConfigurationError: there is no name.
-    """
-    if "name" not in values:
-        raise ConfigurationError(f"a choice needs a name: {dict(values)}")
-    return str(values["name"]), {key: value for key, value in values.items() if key != "name"}
-
-
-def _at_least(least: int, name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value}")
-
-
-E = TypeVar("E", bound=Enum)
-
-
-def _choice(kind: type[E], name: str, value: Any) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        known = [member.value for member in kind]
-        raise ConfigurationError(f"{name} cannot be '{value}'{did_you_mean(str(value), known)}") from None
-
-
-def _read(hint: Any, name: str, value: Any) -> Any:
-    if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
-        return hint.from_dict(value)
-    return copy.deepcopy(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _title(cls: type) -> str:
-    return cls.__name__.removesuffix("Config").lower()

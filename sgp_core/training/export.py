@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+
+from sgp_core.training.files import write_json
 
 
 def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> None:
@@ -25,7 +26,4 @@ def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> N
     save_file(tensors, str(temporary), metadata={"format": "pt"})
     os.replace(temporary, path)
 
-    beside = path.with_suffix(".json")
-    temporary = beside.with_name(beside.name + ".tmp")
-    temporary.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, beside)
+    write_json(path.with_suffix(".json"), description)

@@ -1,0 +1,75 @@
+"""What all settings share: plain data in and out, and checks that explain themselves in a sentence."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeVar, get_type_hints
+
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+S = TypeVar("S", bound="Settings")
+E = TypeVar("E", bound=Enum)
+
+
+class Settings:
+    """Conversion between a settings dataclass and the plain data of a JSON file."""
+
+    @classmethod
+    def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
+        """Return the settings that ``values`` describes; what is left out has its default.
+
+        Raises:
+            ConfigurationError: an unknown name, or a value out of range.
+        """
+        hints = get_type_hints(cls)
+        for name in values:
+            if name not in hints:
+                raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
+        return cls(**{name: _read(hints[name], name, value) for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data of a JSON file from which :meth:`from_dict` rebuilds this."""
+        data = {}
+        for entry in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            data[entry.name] = value.to_dict() if isinstance(value, Settings) else plain(value)
+        return data
+
+
+def at_least(least: int, name: str, value: int | None) -> None:
+    """Refuse a value (unless None) that is not a whole number of at least ``least``."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value}")
+
+
+def one_of(kind: type[E], name: str, value: Any) -> E:
+    """Return the member of an enum that ``value`` names."""
+    try:
+        return kind(value)
+    except ValueError:
+        known = [member.value for member in kind]
+        raise ConfigurationError(f"{name} cannot be '{value}'{did_you_mean(str(value), known)}") from None
+
+
+def _read(hint: Any, name: str, value: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
+        return hint.from_dict(value)
+    return copy.deepcopy(value)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON would hold it: enums by value, tuples as lists."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _title(cls: type) -> str:
+    return cls.__name__.removesuffix("Config").lower()
