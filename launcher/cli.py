@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from launcher.plan import RunPlan
 
 BAD_CONFIGURATION, SUBMISSION_FAILED, INTERRUPTED = 2, 3, 130
 
@@ -15,7 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 every run ok, 1 a run failed, 2 bad configuration, 3 submission failed, 130 interrupted (143: by SIGTERM).
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _main(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has had enough: sgp-train --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _main(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         from importlib.metadata import version
 
@@ -34,12 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), BAD_CONFIGURATION)
     except SystemExit as stop:
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     return _run_all(plans, arguments)
 
 
-def _run_all(plans: Sequence, arguments: Sequence[str]) -> int:
+def _run_all(plans: Sequence[RunPlan], arguments: Sequence[str]) -> int:
     """Run one plan after another; a failed one does not keep the others from running, an interruption does."""
     from launcher.backends import SubmissionFailed
     from launcher.launch import launch

@@ -55,7 +55,7 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         _run_hydra(collect, arguments)
         if unresolved:
             raise unresolved[0]
-    except ConfigurationError:
+    except (ConfigurationError, BrokenPipeError):
         raise
     except Exception as error:  # whatever it is, it comes from what the user wrote
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

@@ -25,6 +25,9 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.match(r"Ambiguous value for argument '(.*)'", text):
         key, _, values = match[1].partition("=")
         return f"'{match[1]}' has several values: add -m to run each of them, or write {key}=[{values}] for one list"
+    if text.startswith("Config group override must be"):
+        words = [word for word in arguments if re.fullmatch(r"[\w/@]*=(null|true|false|[-+.\d]*|{.*})", word)]
+        return f"'{' '.join(words)}': a choice is made by its name, as in topology=ring"
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], arguments)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):

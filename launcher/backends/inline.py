@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 from launcher.backends.base import Attempt, Outcome
@@ -14,15 +15,26 @@ if TYPE_CHECKING:
 
 
 class InlineBackend:
-    """Calls the worker; signals keep their usual meaning."""
+    """Calls the worker. Ctrl-C keeps its usual meaning, and SIGTERM is given the same."""
 
     def run(self, attempt: Attempt, display: Display) -> Outcome:
         """Run the worker and return how it ended."""
+        received: list[int] = [signal.SIGINT]
+
+        def terminate(number: int, frame: object) -> None:
+            received[0] = number
+            raise KeyboardInterrupt
+
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, terminate) if on_main_thread else None
         try:
             summary = run_worker(attempt.folder.spec, attempt.number, Place(), separate=False, on_row=display.show)
         except KeyboardInterrupt:
-            return Outcome("cancelled", signal=signal.SIGINT)
+            return Outcome("cancelled", signal=received[0])
         except Exception:
             report = read_json(attempt.folder.rank(0)) or {}
             return Outcome("failed", error={"rank": 0, "log": None, **report.get("error", {})})
+        finally:
+            if on_main_thread:
+                signal.signal(signal.SIGTERM, before)
         return Outcome(summary["status"])

@@ -1,0 +1,111 @@
+"""Bad command lines: a few words that say what would be right, exit code 2, nothing created, nothing started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.conftest import Said
+
+MISTAKES: list[tuple[str, str]] = [
+    # unknown keys
+    ("training.epoch=3", "did you mean 'training.epochs'?"),
+    ("traning.epochs=3", "did you mean 'training.epochs'?"),
+    ("lr=0.1", "did you mean 'optimizer.lr'?"),
+    ("optimizer.momentun=0.5", "did you mean 'optimizer.momentum'?"),
+    ("topologgy=ring", "did you mean 'topology'?"),
+    ("algorithm=local_sgd algorithm.perod=3", "did you mean 'algorithm.period'?"),
+    ("+training.foo=1", "training has no option 'foo'"),
+    ("+anything=1", "unknown option 'anything'"),
+    ("~nothing", "nothing"),
+    ("hydra.rum.dir=x", "unknown option 'hydra.rum.dir'"),
+    # unknown choices
+    ("topology=rng", "did you mean 'ring'?"),
+    ("algorithm=spg", "did you mean 'sgp'?"),
+    ("outer=slowmoo", "did you mean 'slowmo'?"),
+    ("model=torchvision model.name=resnet5", "did you mean 'resnet50'?"),
+    ("experiment=smoky", "did you mean 'smoke'?"),
+    ("cluster=cloud", "unknown cluster 'cloud'"),
+    ("topology=null", "'topology=null': a choice is made by its name"),
+    ("~algorithm", "no algorithm is chosen"),
+    # wrong types
+    ("training.epochs=ten", "expected a whole number"),
+    ("training.epochs=1.5", "expected a whole number"),
+    ("training.deterministic=3", "expected true or false"),
+    ("optimizer.lr=fast", "expected a number"),
+    ("training.precision=fp16", "expected one of fp32, bf16"),
+    ("outer=slowmo outer.buffers=forget", "expected one of reset, maintain, average"),
+    ("cluster.device=gpu", "expected one of auto, cpu, cuda"),
+    ("tracker.mode=sometimes", "expected one of online, offline, disabled or null"),
+    ("model.hidden=3", "expected a list"),
+    ("training=5", "section"),
+    ("seed=null", "expected a whole number"),
+    # out of range
+    ("seed=-1", "seed"),
+    ("training.batch_size=0", "training.batch_size"),
+    ("log_every=0", "log_every"),
+    ("cluster.workers_per_node=0", "cluster.workers_per_node"),
+    ("outer=slowmo outer.beta=2", "beta"),
+    # impossible or contradictory
+    ("topology=hypercube cluster.workers_per_node=6", "nearest: 4 or 8"),
+    ("algorithm=dpsgd topology=spanning_tree topology.weights=uniform", "dpsgd"),
+    ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
+    ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
+    ("debug.fail_rank=4", "ranks are 0 to 3"),
+    # missing or bad files
+    ("dataset=cifar10 dataset.path=nowhere", "dataset.download=true"),
+    ("dataset=image_folder", "dataset.path"),
+    ("dataset=image_folder dataset.path=nowhere", "does not exist"),
+    ("topology=custom topology.path=nowhere.graphml", "does not exist"),
+    ("runs_dir=/dev/null", "is a file"),
+    # grammar and flags
+    ("training.epochs={", "cannot read 'training.epochs={'"),
+    ("training.epochs", "cannot read 'training.epochs'"),
+    ("seed=0,1", "add -m"),
+    ("runs_dir=${nowhere}", "nowhere"),
+    ("+seed=3", "leave out the '+'"),
+    ("--workers 4", "unrecognized arguments: --workers"),
+    ("--cfg", "expected one argument"),
+    ("--config-dir nowhere", "not found"),
+    # sweeps: no point runs if one is wrong
+    ("-m seed=0,1,two,3", "point 3 of 4 (seed=two): seed=two: expected a whole number"),
+    ("-m topology=ring,rng", "did you mean 'ring'?"),
+    ("-m topology=ring,hypercube cluster.workers_per_node=6", "point 2 of 2 (topology=hypercube"),
+]
+
+
+@pytest.mark.parametrize(("command", "hint"), MISTAKES, ids=[command for command, _ in MISTAKES])
+def test_mistakes_are_explained_and_leave_nothing(
+    command: str, hint: str, here: Path, sgp_train: Callable[..., Said]
+) -> None:
+    said = sgp_train(*command.split())
+    assert said.code == 2
+    assert hint in said.err
+    assert len(said.err.splitlines()) <= 5
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert list(here.iterdir()) == []
+    assert list((here.parent / "scratch").iterdir()) == []
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "launcher.cli", "topology=rng"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert said.stderr.startswith("sgp-train: unknown topology 'rng'; did you mean 'ring'?")
+    assert len(said.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hydra_shows_the_whole_error_to_who_asks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.errors import MissingConfigException
+
+    from launcher.cli import main
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(MissingConfigException):
+        main(["topology=rng"])
