@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import os
 import signal
@@ -34,15 +35,14 @@ def save(store: CheckpointStore, step: int, score: float | None = None, world: i
 
 
 def load_newest(store: CheckpointStore, world: int = WORLD) -> int | None:
-    """Load every shard of the newest checkpoint, check that they belong together, and return its step."""
+    """Load every shard of every checkpoint, check that they belong together, and return the newest step."""
     manifests = store.manifests()
-    if not manifests:
-        return None
-    for rank in range(world):
-        state = store.read_shard(manifests[0], rank)
-        assert (state["step"], state["rank"]) == (manifests[0].step, rank)
-        assert torch.equal(state["x"], state_of(state["step"], rank)["x"])
-    return manifests[0].step
+    for manifest in manifests:
+        for rank in range(world):
+            state = store.read_shard(manifest, rank)
+            assert (state["step"], state["rank"]) == (manifest.step, rank)
+            assert torch.equal(state["x"], state_of(state["step"], rank)["x"])
+    return manifests[0].step if manifests else None
 
 
 def test_what_is_saved_is_what_is_loaded_rank_by_rank(tmp_path):
@@ -120,6 +120,17 @@ def die_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
     monkeypatch.setattr(builtins, "open", mortal_open)
 
 
+def list_manifests_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whole folders be deleted in the order that would do most harm, whatever the file system's own is."""
+    real_scandir = os.scandir
+
+    def scandir(path: Any) -> Any:
+        with real_scandir(path) as entries:
+            return contextlib.nullcontext(iter(sorted(entries, key=lambda entry: entry.name, reverse=True)))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
 def test_death_at_any_moment_of_saving_and_pruning_leaves_a_whole_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # slow, and of no use against the death of a process alone
     moment, outcomes = 0, []
@@ -129,6 +140,7 @@ def test_death_at_any_moment_of_saving_and_pruning_leaves_a_whole_checkpoint(tmp
         save(store, 20, 0.1)
         with pytest.MonkeyPatch.context() as mortality:
             die_at(mortality, moment)
+            list_manifests_last(mortality)
             try:
                 save(store, 30, 0.2)
                 store.prune(keep_last=1, keep_best=False)

@@ -26,12 +26,13 @@ from tests.training import tiny
 WORLD = 3
 
 
-def accuracy(model: nn.Module) -> float:
-    examples = tiny.Images(37, 2)
-    inputs, targets = examples.batch(torch.arange(37))
+def score(model: nn.Module) -> tuple[float, float]:
+    """Return accuracy and loss on the validation set."""
+    inputs, targets = tiny.Images(37, 2).batch(torch.arange(37))
     model.eval()
     with torch.no_grad():
-        return float((model(inputs).argmax(1) == targets).double().mean())
+        logits = model(inputs)
+    return float((logits.argmax(1) == targets).double().mean()), float(nn.functional.cross_entropy(logits, targets))
 
 
 def evaluate_by_hand() -> dict[str, Any]:
@@ -48,18 +49,19 @@ def evaluate_by_hand() -> dict[str, Any]:
             parts.model, parts.gossip, parts.data.validation, peers, tiny.CPU, evaluation, experiment.training
         )()
         tiny.assert_same_bits(dict(parts.model.state_dict()), before)
-        own = accuracy(parts.model)
+        own = score(parts.model)
         with parts.gossip.averaged():
-            averaged = accuracy(parts.model)
-        return {"scores": scores, "own": own, "averaged": averaged, "training": parts.model.training}
+            averaged = score(parts.model)
+        return {"scores": scores, "own": own, "averaged": averaged}
 
 
 def test_scores_are_those_of_the_averaged_model_and_of_the_replicas():
     ranks = run_workers(WORLD, evaluate_by_hand)
     scores = ranks[0]["scores"]
-    own = [rank["own"] for rank in ranks]
+    own, own_losses = zip(*(rank["own"] for rank in ranks), strict=True)
     assert all(rank["scores"] == scores for rank in ranks)
-    assert scores["accuracy"] == pytest.approx(ranks[0]["averaged"])
+    assert (scores["accuracy"], scores["loss"]) == pytest.approx(ranks[0]["averaged"], rel=1e-5)
+    assert scores["loss_local_mean"] == pytest.approx(sum(own_losses) / WORLD, rel=1e-5)
     assert scores["accuracy_local_mean"] == pytest.approx(sum(own) / WORLD)
     assert scores["accuracy_local_min"] == pytest.approx(min(own))
     assert scores["accuracy_local_max"] == pytest.approx(max(own))
@@ -88,7 +90,8 @@ def test_the_exported_model_is_the_averaged_one_and_loads_without_this_project(t
     summaries = run_workers(WORLD, train_here, tmp_path)
     model = tiny.NoisyNet().build((2, 5, 5), tiny.CLASSES)
     model.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
-    assert accuracy(model) == pytest.approx(summaries[0]["final"]["accuracy"])
+    final = summaries[0]["final"]
+    assert score(model) == pytest.approx((final["accuracy"], final["loss"]), rel=1e-5)
     assert summaries[0]["final"]["consensus_distance"] > 0
     description = json.loads((tmp_path / "model.json").read_text())
     assert description["model"] == {"name": "noisy"}
