@@ -50,14 +50,14 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
             f"the experiment is for {experiment.world_size} workers, but {peers.world_size} were started"
         )
     training = experiment.training
-    name, options = choice(experiment.topology)
-    topology = build_topology(name, experiment.world_size, **options)
     algorithm = algorithm_of(experiment)
     schedule = _chosen(SCHEDULES, experiment.schedule)
     optimizer_options = _chosen(OPTIMIZERS, experiment.optimizer)
     model_options = _chosen(MODELS, experiment.model)
     data = _chosen(DATASETS, experiment.dataset).load()
     shard = Shard(len(data.train), peers.world_size, peers.rank, training.batch_size, experiment.seed)
+    name, options = choice(experiment.topology)
+    topology = build_topology(name, experiment.world_size, steps_per_epoch=shard.steps_per_epoch, **options)
 
     torch.manual_seed(experiment.seed)
     model = model_options.build(data.example_shape, data.num_classes).to(device)

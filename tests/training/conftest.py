@@ -7,11 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.support.workers import _CONTEXT
 from tests.training import tiny
-
-# The first optimizer of a process imports torch._dynamo, which takes longer than all of these runs.
-_CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip", "sgp_core.training.loop"])
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,11 @@ import torch
 from sgp_core.errors import ConfigurationError
 from sgp_core.tracking import JsonlTracker, read_rows
 from sgp_core.training import stopping
+from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from sgp_core.training.loop import Preempted, TrainingDiverged, train
+from sgp_core.training.peers import Peers
 from sgp_core.training.schedules import SCHEDULES, Schedule
 from tests.training import tiny
 
@@ -232,3 +234,12 @@ def test_loss_rows_are_means_over_their_window(tmp_path):
     each = [row["loss"] for row in rows(tmp_path / "each", "train")]
     first = rows(tmp_path / "five", "train")[0]["loss"]
     assert math.isclose(first, sum(each[:5]) / 5, rel_tol=1e-12)
+
+
+def test_a_topology_scheduled_by_epochs_learns_how_long_an_epoch_is():
+    phases = [{"start": 0, "name": "one_peer_exponential", "peers": 2}, {"start": 1, "name": "ring"}]
+    experiment = tiny.experiment(choices={"topology": {"name": "schedule", "phases": phases}})
+    parts = assemble(experiment, torch.device("cpu"), Peers(torch.device("cpu")))
+    first = parts.shard.steps_per_epoch
+    named = [parts.gossip.topology.at(step)[0].name for step in (first - 1, first)]
+    assert named == ["one_peer_exponential", "ring"]
