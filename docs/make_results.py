@@ -131,7 +131,8 @@ def with_table(page: str, written: str) -> str:
 
 
 def _largest_distance(rows: list[Row], after_epoch: float) -> float:
-    return max(row["consensus_distance"] for row in rows if row["epoch"] > after_epoch and row["consensus_distance"])
+    late = [row["consensus_distance"] for row in rows if row["epoch"] > after_epoch]
+    return max(distance for distance in late if distance is not None)
 
 
 def _mean(values: list[float]) -> float:

@@ -1,0 +1,129 @@
+"""Every command in the README and the pages is executed, or, where a test cannot, checked in the way stated here.
+
+``sgp-train`` lines are run: two steps, one worker in this process, nothing mirrored. That is ``AS_A_TEST``, which
+replaces the words about the cluster and the tracker; lines with such words, or about graphs, which depend on the number
+of workers, are also composed and checked exactly as written. The exceptions have a reason each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+from launcher.compose import compose
+from launcher.plan import make_plans
+from tests.docs.pages import PAGES, ROOT, blocks, commands
+
+AS_A_TEST = ["cluster=inline", "tracker=none", "training.max_steps=2", "evaluation.every_epochs=0", "log_every=2"]
+
+RUN_BY_A_FIXTURE = {"sgp-train experiment=smoke"}
+"""Run as it is, with two worker processes: see ``finished``."""
+
+ONLY_CHECKED = {
+    "sgp-train dataset=cifar10 dataset.download=true model=resnet18_cifar": "it would download 170 MB",
+    "sgp-train dataset=image_folder dataset.path=photos dataset.image_size=64 model=torchvision model.name=resnet50"
+    " optimizer.lr=0.02": "minutes on a CPU; torchvision's models are tested with the tasks",
+    "sgp-train debug=ranks": "two more worker processes, which experiment=smoke has been run with",
+}
+"""Composed and checked exactly as written, not run: why."""
+
+SHOWS = {"--help", "--cfg"}
+"""With one of these ``sgp-train`` shows something and runs nothing."""
+
+ENVIRONMENT = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install -e ."]
+"""Would install from the network; checked to be what ``make train`` does."""
+
+OTHER = {
+    'eval "$(sgp-train --shell-completion install=bash)"',
+    "python docs/examples/library.py",
+    "torchrun --nproc-per-node=4 docs/examples/library.py",
+    "wandb sync runs/*/wandb/offline-run-*",
+}
+"""Run by a test of their own, below or in test_examples.py."""
+
+ALL = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
+TRAIN = [line for line in ALL if line.split()[0] == "sgp-train"]
+AS_WRITTEN = [line for line in TRAIN if line in ONLY_CHECKED or re.search(r" (cluster|tracker|topology)[.=]", line)]
+RUN = [line for line in TRAIN if line not in RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() and not SHOWS & set(line.split())]
+
+
+def test_no_command_is_forgotten() -> None:
+    made = {line for line in ALL if line.split()[0] == "make"}
+    assert set(ALL) == made | set(TRAIN) | set(ENVIRONMENT) | OTHER
+    assert RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() <= set(TRAIN)
+    assert len(RUN) > 15
+
+
+@pytest.mark.parametrize("line", AS_WRITTEN)
+def test_composes_as_written(line: str) -> None:
+    assert make_plans(compose(shlex.split(line)[1:]))
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_runs(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in shlex.split(line)[1:] if not re.match("(cluster|tracker)[.=]", word)]
+    assert main([*words, *AS_A_TEST]) == 0
+    assert "completed, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", [line for line in TRAIN if SHOWS & set(line.split())])
+def test_shows(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split(line)[1:]) == 0
+    shown = capsys.readouterr().out
+    assert ("algorithm: " if "--help" in line else "tau: 12") in shown
+
+
+def test_smoke_run_and_its_repetition(finished: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(finished) == 0
+    assert "is complete already; nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_answers_are_what_the_page_says(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for block in blocks(page, "text"):
+        if block.text.startswith("$ "):
+            line, answer = block.text.removeprefix("$ ").split("\n", 1)
+            assert main(shlex.split(line)[1:]) == 2
+            assert capsys.readouterr().err == answer
+
+
+def test_make_knows_its_targets() -> None:
+    targets = sorted({line.split()[1] for line in ALL if line.startswith("make ")})
+    assert targets == ["test", "train"]
+    recipe = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True)
+    assert recipe.returncode == 0, recipe.stderr
+    assert "sgp-train" in recipe.stdout
+    assert "pytest" in recipe.stdout
+
+
+def test_installing_by_hand_is_what_make_does() -> None:
+    recipe = subprocess.run(["make", "-n", "-B", ".venv/installed"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "-m venv .venv" in recipe
+    assert re.search(r"\.venv/bin/python -m pip install .*-e \.$", recipe, re.MULTILINE)
+
+
+def test_shell_completion() -> None:
+    line = next(line for line in OTHER if line.startswith("eval"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    answer = subprocess.run(
+        ["bash", "-c", f"{line} && complete -p sgp-train"], env={**os.environ, "PATH": path}, capture_output=True
+    )
+    assert answer.returncode == 0, answer.stderr.decode()
+    assert b"hydra_bash_completion" in answer.stdout
+
+
+def test_upload(finished: list[str]) -> None:
+    """Uploading needs an account; ``--dry-run`` reads the same files and stops before that."""
+    line = next(line for line in OTHER if line.startswith("wandb sync"))
+    program = line.replace("wandb sync", f"{sys.executable} -m wandb sync --dry-run")
+    answer = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert "Would sync 1 run" in answer.stdout + answer.stderr
