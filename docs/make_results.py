@@ -13,7 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
 PICTURE = HERE / "images" / "results.svg"
@@ -71,7 +74,7 @@ def collect(runs: Path) -> dict[str, list[list[Row]]]:
 
 
 def draw(found: dict[str, list[list[Row]]], path: Path) -> None:
-    """Draw accuracy and consensus distance over the steps: the mean of the seeds, and their range."""
+    """Draw accuracy over traffic, and consensus distance over steps: the mean of the seeds, and their range."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -80,31 +83,39 @@ def draw(found: dict[str, list[list[Row]]], path: Path) -> None:
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for (name, seeds), colour in zip(found.items(), COLOURS, strict=True):
-        for axes, split, key in ((left, "val", "accuracy"), (right, "train", "consensus_distance")):
-            steps, *ranges = curve(seeds, split, key)
-            low, mean, high = ([value if value > ROUNDING else float("nan") for value in values] for values in ranges)
-            axes.plot(steps, mean, color=colour, label=name, linewidth=1.5)
-            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    left.set(xlabel="optimizer step", ylabel="validation accuracy, averaged model", ylim=(0.7, 1.0))
+        _, _, sent, _ = curve(seeds, "val", "bytes_sent")
+        _, *accuracy = curve(seeds, "val", "accuracy")
+        _band(left, [value / 1e6 for value in sent], accuracy, colour, name)
+        steps, *distance = curve(seeds, "train", "consensus_distance")
+        _band(right, steps, [[d if d > ROUNDING else float("nan") for d in of] for of in distance], colour, name)
+    left.set(xlabel="MB sent by each worker", ylabel="validation accuracy, averaged model", xscale="log")
     right.set(xlabel="optimizer step", ylabel="consensus distance", yscale="log")
+    left.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", "30"])
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False, loc="lower right")
+    left.set_ylim(bottom=0.8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None}, facecolor="white")
     plt.close(figure)
 
 
-def curve(seeds: Iterable[list[Row]], split: str, key: str) -> tuple[list[int], list[float], list[float], list[float]]:
+def _band(axes: Axes, at: list[float], ranges: list[list[float]], colour: str, name: str) -> None:
+    low, mean, high = ranges
+    axes.plot(at, mean, color=colour, label=name, linewidth=1.5)
+    axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def curve(seeds: Iterable[list[Row]], split: str, key: str) -> tuple[list[float], ...]:
     """Return steps, and least, mean and largest value over the seeds at each."""
-    values: dict[int, list[float]] = {}
+    values: dict[float, list[float]] = {}
     for rows in seeds:
         for row in rows:
             if row["split"] == split and row.get(key) is not None:
                 values.setdefault(row["step"], []).append(row[key])
     steps = sorted(values)
-    return (steps, *([of(values[step]) for step in steps] for of in (min, _mean, max)))  # type: ignore[return-value]
+    return (steps, *([of(values[step]) for step in steps] for of in (min, _mean, max)))
 
 
 def table(found: dict[str, list[list[Row]]]) -> str:
