@@ -84,5 +84,5 @@ def test_mistakes_are_named(ranks):
 
 
 def test_autocast_accumulation_and_clipping_train(ranks):
-    for before, after in (rank["autocast"] for rank in ranks):
-        assert after < before - 0.3
+    before, after = (sum(losses) for losses in zip(*(rank["autocast"] for rank in ranks), strict=True))
+    assert after < 0.9 * before
