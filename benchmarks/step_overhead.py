@@ -5,8 +5,8 @@
 
 All contenders live in the same worker processes and take turns, a few steps each, in an order that rotates from
 round to round, so that a slow moment of the machine falls on all of them. Reported are medians over rounds of the
-slowest worker's time. ``overhead`` is the step less the same step without any communication. On one machine the workers share
-its cores and memory: the figures say what communication costs in CPU time, nothing about networks.
+slowest worker's time. ``overhead`` is the step less the same step without any communication. On one machine the
+workers share its cores and memory: the figures say what communication costs in CPU time, nothing about networks.
 """
 
 from __future__ import annotations
