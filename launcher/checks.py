@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ def _check_folder(run_dir: Path) -> None:
         if folder.exists():
             if not folder.is_dir():
                 raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} is a file, not a folder")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} cannot be written to")
             return
 
 
