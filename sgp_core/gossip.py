@@ -140,7 +140,7 @@ class Gossip:
         own, weight = self._worker.params.clone(), self._worker.weight
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
-        self._averaging = True
+        self._averaging, self._worker.averaged = True, False
         try:
             with torch.no_grad(), self._network.uncounted():
                 average_exactly(self._worker)
@@ -210,6 +210,7 @@ class Gossip:
             raise RuntimeError(
                 f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
             )
+        self._worker.averaged = False
         self.algorithm.before_step(self._worker)
 
     @torch.no_grad()

@@ -51,6 +51,8 @@ class Worker(Protocol):
     """PushSum weight ``w``; starts at 1."""
     biased: bool
     """Whether ``w`` may leave 1 (the graph is not doubly stochastic at every step)."""
+    averaged: bool
+    """Whether ``params`` are the exact average already; False again as soon as the optimizer is about to step."""
     network: Network
 
     @property
@@ -141,6 +143,7 @@ class Outer(Algorithm):
         if (worker.step + 1) % self.tau == 0:
             self.outer_step(worker)
             worker.memory("anchor").copy_(worker.params)
+            worker.averaged = False  # it has moved on
 
     @abstractmethod
     def outer_step(self, worker: Worker) -> None:
@@ -150,9 +153,13 @@ class Outer(Algorithm):
 def average_exactly(worker: Worker) -> None:
     """Set every worker to the average of the numerators, ``sum_j w_j z_j / n``, and every weight to 1.
 
-    PushSum weights sum to n, so this conserves both masses.
+    PushSum weights sum to n, so this conserves both masses. Asked twice at the same step (an outer over local SGD whose
+    periods meet), it communicates once.
     """
+    if worker.averaged:
+        return
     if worker.biased:
         worker.params.mul_(worker.weight)
         worker.weight = worker.weight * 0.0 + 1.0
     worker.network.mean(worker.params)
+    worker.averaged = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker, average_exactly
 from sgp_core.errors import ConfigurationError
 
 
@@ -16,7 +16,8 @@ from sgp_core.errors import ConfigurationError
 class LocalSGD(Algorithm):
     """Every ``period`` steps (H in the paper) ``x_i <- mean_j x_j``; silence in between. Period 0 never averages.
 
-    Under an outer that averages exactly every ``tau`` steps, use ``period=0`` (or a divisor of ``tau``).
+    Under an outer that averages every ``tau`` steps itself, ``period=0`` leaves the block purely local; a divisor of
+    ``tau`` averages within the block, too.
     """
 
     period: int = 12
@@ -29,4 +30,4 @@ class LocalSGD(Algorithm):
 
     def after_step(self, worker: Worker) -> None:
         if self.period and (worker.step + 1) % self.period == 0:
-            worker.network.mean(worker.params)
+            average_exactly(worker)

@@ -181,6 +181,7 @@ def simulate(
             z.grad = gradient(z.detach(), step)
             worker.grads = Flat([z.grad])
             algorithm.on_gradients(worker)
+            worker.averaged = False
             algorithm.before_step(worker)
             stepper.step()
             algorithm.after_step(worker)

@@ -41,6 +41,7 @@ class RuleWorker:
         self.scratch = scratch if scratch is not None else Flat([])
         self.weight = weight
         self.biased = biased
+        self.averaged = False
         self.network = network
         self._optimizer = optimizer
         self._memories: dict[str, Flat] = {}
@@ -100,6 +101,7 @@ class RuleWorker:
             ValueError: the saved vectors are laid out differently.
         """
         self.step = int(state["step"])
+        self.averaged = False
         self.weight = state["push_sum_weight"]
         _load(self.params, state["parameters"], "parameters")
         self._memories = {name: self.params.zeros_like() for name in state["memories"]}

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import sgp_core
+from sgp_core.runtime import simulator
+from sgp_core.runtime.simulator import SimulatedNetwork
 from sgp_core.topology import Topology
 
 
@@ -122,6 +124,38 @@ def test_diloco_is_torch_nesterov_on_the_outer_gradient():
         x.grad = x.detach() * (1 - 0.98**10)
         nesterov.step()
     assert quadratic(outer("diloco", tau=10), 50, 0.02)[-1] == pytest.approx(x.item(), abs=1e-15)
+
+
+class CountingNetwork(SimulatedNetwork):
+    """Counts exact averages."""
+
+    means = 0
+
+    def mean(self, x):
+        """Average, and count."""
+        CountingNetwork.means += 1
+        super().mean(x)
+
+
+@pytest.mark.parametrize(("period", "means"), [(0, 3), (4, 3), (2, 6), (3, 4 + 3 - 1)])
+def test_an_outer_over_local_sgd_averages_once_where_the_periods_meet(monkeypatch, period, means):
+    monkeypatch.setattr(simulator, "SimulatedNetwork", CountingNetwork)
+    CountingNetwork.means = 0
+    base = sgp_core.build_algorithm("local_sgd", period=period)
+    quadratic(sgp_core.build_outer("slowmo", base, tau=4), 12, 0.1)
+    assert CountingNetwork.means == means
+
+
+def test_workers_that_moved_on_without_averaging_are_averaged_by_the_next_rule():
+    """Local SGD has just averaged, then SlowMo without averages moves every worker its own way: they differ again."""
+    base = sgp_core.build_algorithm("local_sgd", period=4)
+    own = sgp_core.build_outer("slowmo", base, tau=2, exact_average=False)
+    nested = sgp_core.build_outer("bmuf", own, tau=4, momentum=0.0)
+    b = torch.arange(4, dtype=torch.float64).unsqueeze(1)
+    graph = sgp_core.build_topology("complete", world_size=4)
+    run = sgp_core.simulate(nested, graph, torch.zeros(4, 1, dtype=torch.float64), lambda z, s: z - b, steps=8)
+    assert run.consensus_distance[6] > 0
+    assert run.consensus_distance[8] == 0
 
 
 def test_bmuf_with_classical_momentum_is_slowmo_with_alpha_one():
