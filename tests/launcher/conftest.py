@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
+from omegaconf import OmegaConf, open_dict
 
 from launcher.cli import main
+from launcher.compose import CONFIG_MODULE, Point
 
 
 @dataclass
@@ -124,6 +127,18 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
     yield start
     for launched in started:
         launched.end()
+
+
+def composed(*overrides: str) -> Point:
+    """Return the point of a run, composed by Hydra without its command line, which takes a third of the time."""
+    with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        settings = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+    choices = {str(group): str(choice) for group, choice in settings.hydra.runtime.choices.items()}
+    with open_dict(settings):
+        del settings["hydra"]
+    plain = OmegaConf.to_container(settings, resolve=True)
+    assert isinstance(plain, dict)
+    return Point({str(key): value for key, value in plain.items()}, choices, list(overrides))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from launcher.compose import compose
 from launcher.plan import SECTIONS, RunSettings, make_plan, make_plans
 from launcher.schema import CHOICES, LIBRARY_GROUPS, choices, options_class
 from launcher.typed import option_fields
+from tests.launcher.conftest import composed
 
 CONF = Path(conf.__path__[0])
 GROUPS = [*LIBRARY_GROUPS, *CHOICES]
@@ -52,7 +53,7 @@ def test_every_choice_composes_into_a_plan(
     for cls in (options_class("dataset", known) for known in choices("dataset")):
         monkeypatch.setattr(cls, "check", lambda self: None)
     workers = [] if (group, name) in {("cluster", "inline"), ("debug", "default")} else ["cluster.workers_per_node=4"]
-    [point] = compose(["--run", f"{group}={name}", *workers, *NEEDED.get((group, name), [])])
+    point = composed(f"{group}={name}", *workers, *NEEDED.get((group, name), []))
     plan = make_plan(point)
     assert point.choices[group] == name
     if group in LIBRARY_GROUPS:

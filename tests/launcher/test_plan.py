@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.compose import compose
 from launcher.plan import RunPlan, make_plan
+from tests.launcher.conftest import composed
 
 
 def plan(*arguments: str) -> RunPlan:
-    [point] = compose(["--run", *arguments])
-    return make_plan(point)
+    return make_plan(composed(*arguments))
 
 
 @pytest.fixture(scope="module")

@@ -54,30 +54,19 @@ def test_a_run_completes_once(launch: Launch, monkeypatch: pytest.MonkeyPatch) -
     assert read(run / "summary.json") == summary
 
 
-def test_a_worker_that_raises_ends_the_run_which_can_be_resumed(launch: Launch) -> None:
-    usual = ("experiment=smoke", "tracker=none", "training.epochs=1", "checkpoint.every_steps=5")
-    failing = launch(*usual, "debug.fail_rank=1", "debug.fail_step=17")
+def test_a_worker_that_raises_ends_the_run(launch: Launch) -> None:
+    failing = launch("experiment=smoke", "tracker=none", "debug.fail_rank=1", "debug.fail_step=17")
     said = failing.finish()
     assert said.code == 1
     assert failing.left() == []
-    run = only_run(failing)
     assert "Traceback" in said.err
     assert "worker 1 failed: FailedOnPurpose: debug.fail_rank=1, debug.fail_step=17" in said.err
-    summary = read(run / "summary.json")
+    summary = read(only_run(failing) / "summary.json")
     assert summary["status"] == "failed"
     assert (summary["error"]["rank"], summary["error"]["type"]) == (1, "FailedOnPurpose")
     log = Path(summary["error"]["log"])
     assert os.path.relpath(log, failing.directory) in said.err
     assert "FailedOnPurpose" in log.read_text()
-
-    resumed = launch(*usual)
-    assert resumed.finish().code == 0
-    assert "resuming in" in (resumed.directory / "out").read_text()
-    assert only_run(resumed) == run
-    summary = read(run / "summary.json")
-    assert (summary["status"], summary["steps"], summary["error"]) == ("completed", 23, None)
-    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [10, 20, 23, 23]
 
 
 def test_one_of_four_workers_killed_ends_the_run(launch: Launch) -> None:
@@ -108,6 +97,7 @@ def test_interrupted_then_resumed_then_abandoned(launch: Launch) -> None:
 
     resumed = launch(*two)
     assert resumed.until_training(workers=2) == run
+    assert "resuming in" in (resumed.directory / "out").read_text()
     assert read(run / "summary.json")["status"] == "running"
     said = launch(*two).finish()
     assert said.code == 3
@@ -123,8 +113,8 @@ def test_interrupted_then_resumed_then_abandoned(launch: Launch) -> None:
 
 
 def test_asked_to_end_a_run_saves_and_says_so(launch: Launch) -> None:
-    launched = launch(*LONG, "cluster.workers_per_node=2")
-    run = launched.until_training(workers=2)
+    launched = launch(*LONG, "cluster.workers_per_node=1")
+    run = launched.until_training(workers=1)
     launched.process.terminate()
     assert launched.finish(timeout=60).code == 143
     assert launched.left() == []

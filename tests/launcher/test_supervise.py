@@ -13,18 +13,18 @@ import pytest
 
 from launcher import processes
 from launcher.backends.base import Attempt, Outcome
-from launcher.compose import Point, compose
+from launcher.compose import Point
 from launcher.plan import make_plan
 from launcher.processes import Process
 from launcher.progress import LineDisplay
 from launcher.run_folder import RunFolder, write_json
 from launcher.supervise import Supervisor
+from tests.launcher.conftest import composed
 
 
 @pytest.fixture(scope="module")
 def point() -> Point:
-    [point] = compose(["--run", "cluster.workers_per_node=3"])
-    return point
+    return composed("cluster.workers_per_node=3")
 
 
 @pytest.fixture(scope="module")
