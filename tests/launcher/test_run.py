@@ -54,19 +54,30 @@ def test_a_run_completes_once(launch: Launch, monkeypatch: pytest.MonkeyPatch) -
     assert read(run / "summary.json") == summary
 
 
-def test_a_worker_that_raises_ends_the_run(launch: Launch) -> None:
-    failing = launch("experiment=smoke", "tracker=none", "debug.fail_rank=1", "debug.fail_step=17")
+def test_a_worker_that_raises_ends_the_run_which_can_be_resumed(launch: Launch) -> None:
+    usual = ("experiment=smoke", "tracker=none", "training.epochs=1", "checkpoint.every_steps=5")
+    failing = launch(*usual, "debug.fail_rank=1", "debug.fail_step=17")
     said = failing.finish()
     assert said.code == 1
     assert failing.left() == []
+    run = only_run(failing)
     assert "Traceback" in said.err
     assert "worker 1 failed: FailedOnPurpose: debug.fail_rank=1, debug.fail_step=17" in said.err
-    summary = read(only_run(failing) / "summary.json")
+    summary = read(run / "summary.json")
     assert summary["status"] == "failed"
     assert (summary["error"]["rank"], summary["error"]["type"]) == (1, "FailedOnPurpose")
     log = Path(summary["error"]["log"])
     assert os.path.relpath(log, failing.directory) in said.err
     assert "FailedOnPurpose" in log.read_text()
+
+    resumed = launch(*usual)
+    assert resumed.finish().code == 0
+    assert "resuming in" in (resumed.directory / "out").read_text()
+    assert only_run(resumed) == run
+    summary = read(run / "summary.json")
+    assert (summary["status"], summary["steps"], summary["error"]) == ("completed", 23, None)
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [10, 20, 23, 23]
 
 
 def test_one_of_four_workers_killed_ends_the_run(launch: Launch) -> None:
