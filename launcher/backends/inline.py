@@ -31,9 +31,10 @@ class InlineBackend:
             summary = run_worker(attempt.folder.spec, attempt.number, Place(), separate=False, on_row=display.show)
         except KeyboardInterrupt:
             return Outcome("cancelled", signal=received[0])
-        except Exception:
-            report = read_json(attempt.folder.rank(0)) or {}
-            return Outcome("failed", error={"rank": 0, "log": None, **report.get("error", {})})
+        except Exception as error:  # the worker has described it, unless even that failed (disk full)
+            known = {"type": type(error).__name__, "message": str(error)}
+            described = (read_json(attempt.folder.rank(0)) or {}).get("error") or {}
+            return Outcome("failed", error={"rank": 0, "log": None, **known, **described})
         finally:
             if on_main_thread:
                 signal.signal(signal.SIGTERM, before)

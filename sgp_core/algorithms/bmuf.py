@@ -1,7 +1,7 @@
 """BMUF: blockwise model-update filtering.
 
 Chen, Huo, "Scalable training of deep learning machines by incremental block training with intra-block parallel
-optimization and blockwise model-update filtering", ICASSP 2016, section 3.
+optimization and blockwise model-update filtering", ICASSP 2016.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """DiLoCo: an outer Nesterov optimizer over long stretches of local steps.
 
-Douillard et al., "DiLoCo: Distributed Low-Communication Training of Language Models", 2023, Algorithm 1.
+Douillard et al., "DiLoCo: Distributed Low-Communication Training of Language Models", 2023, arXiv 2311.08105.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """D-PSGD: decentralised SGD by plain neighbour averaging.
 
-Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017, Algorithm 1 (with the
-average taken after the local step, the order its section 3 allows).
+Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017. Here
+the average is taken after the local step, as in SGP, so that the two differ in the weights alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Local SGD: independent steps, an exact average of the models now and then.
 
-Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019, Algorithm 1.
+Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019.
 """
 
 from __future__ import annotations

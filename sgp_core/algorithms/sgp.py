@@ -1,6 +1,6 @@
 """Stochastic Gradient Push: SGD whose workers average by PushSum over a directed graph.
 
-Assran, Loizou, Ballas, Rabbat, "Stochastic Gradient Push for Distributed Deep Learning", ICML 2019, Algorithm 1;
+Assran, Loizou, Ballas, Rabbat, "Stochastic Gradient Push for Distributed Deep Learning", ICML 2019;
 PushSum: Kempe, Dobra, Gehrke, FOCS 2003.
 """
 

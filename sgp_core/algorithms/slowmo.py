@@ -1,7 +1,7 @@
 """SlowMo: slow momentum over any base algorithm.
 
 Wang, Tantia, Ballas, Rabbat, "SlowMo: Improving Communication-Efficient Distributed SGD with Slow Momentum",
-ICLR 2020, Algorithm 1.
+ICLR 2020.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class BufferStrategy(str, Enum):
 class SlowMo(Outer):
     """Every ``tau`` base steps, with learning rate g, slow momentum beta and slow learning rate alpha::
 
-        x_{t,tau} <- exact average                      (line 6; skipped by exact_average=False, "noaverage")
-        u_{t+1} = beta u_t + (x_{t,0} - x_{t,tau}) / g  (eq. 2)
-        x_{t+1,0} = x_{t,0} - alpha g u_{t+1}           (eq. 3)
+        x_{t,tau} <- exact average                      (skipped by exact_average=False, the paper's "noaverage")
+        u_{t+1} = beta u_t + (x_{t,0} - x_{t,tau}) / g
+        x_{t+1,0} = x_{t,0} - alpha g u_{t+1}
 
     ``v = g u`` is stored instead of ``u``, rescaled when the learning rate changes: the same iterates without
     a division by a rate that may be 0 (a cosine's end). g is the rate of the block's last step; only ratios of

@@ -1,7 +1,7 @@
 """Base-(k+1) graphs: the exact mean in finitely many steps for any number of workers and any degree k.
 
-Takezawa et al., 2023, arXiv 2305.11420: the k-peer hyper-hypercube graph (their Algorithm 1), the simple
-Base-(k+1) graph (Algorithm 2) and the Base-(k+1) graph (Algorithm 3), which takes the shorter of two ways.
+Takezawa et al., 2023, arXiv 2305.11420: the k-peer hyper-hypercube graph, the simple
+Base-(k+1) graph and the Base-(k+1) graph, which takes the shorter of two ways.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BaseK(MatrixTopology):
 
 
 def base_rounds(workers: Sequence[int], k: int) -> list[Round]:
-    """Return the Base-(k+1) schedule (Algorithm 3) over ``workers``.
+    """Return the Base-(k+1) schedule over ``workers``.
 
     With n = p q, p the largest divisor with prime factors of at most k + 1: either the simple schedule over all, or the
     simple schedule within p groups of q side by side, then a hyper-hypercube across the groups.
@@ -70,7 +70,7 @@ def base_rounds(workers: Sequence[int], k: int) -> list[Round]:
 
 
 def simple_rounds(workers: Sequence[int], k: int) -> list[Round]:
-    """Return the simple Base-(k+1) schedule (Algorithm 2) over ``workers``.
+    """Return the simple Base-(k+1) schedule over ``workers``.
 
     Write n in base k + 1 and cut the workers into parts, one a digit a_l: a_l blocks of (k+1)^{p_l}. Each part averages
     within itself; then part after part makes good with those behind it, by stars of one worker behind and one of each
@@ -102,7 +102,7 @@ def simple_rounds(workers: Sequence[int], k: int) -> list[Round]:
 
 
 def hyper_hypercube_rounds(workers: Sequence[int], k: int) -> list[Round]:
-    """Return the k-peer hyper-hypercube schedule (Algorithm 1): n = n_1 n_2 ... n_L with the fewest factors <= k + 1.
+    """Return the k-peer hyper-hypercube schedule: n = n_1 n_2 ... n_L with the fewest factors <= k + 1.
 
     In round l the workers whose mixed-radix digits differ in digit l only are completely connected.
     """

@@ -39,7 +39,7 @@ class UndirectedTopology(Topology):
 def metropolis(adjacency: np.ndarray) -> np.ndarray:
     """Return Metropolis-Hastings weights for a symmetric boolean ``adjacency`` ``[n, n]``; its diagonal is ignored.
 
-    ``P[i, j] = 1 / (1 + max(degree_i, degree_j))`` on edges and the rest stays at home (Xiao, Boyd & Lall, 2005).
+    ``P[i, j] = 1 / (1 + max(degree_i, degree_j))`` on edges and the rest stays at home.
     """
     edges = adjacency.astype(bool) & ~np.eye(len(adjacency), dtype=bool)
     degree = edges.sum(axis=1)

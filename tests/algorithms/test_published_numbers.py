@@ -11,6 +11,7 @@ import sgp_core
 from sgp_core.runtime import simulator
 from sgp_core.runtime.simulator import SimulatedNetwork
 from sgp_core.topology import Topology
+from tests.support.published import CONSENSUS_RMS
 
 
 def quadratic(algorithm, steps, lr, optimizer=None, rate=None):
@@ -31,18 +32,7 @@ def outer(name, **options):
     return sgp_core.build_outer(name, sgp_core.build_algorithm("local_sgd", period=0), **options)
 
 
-@pytest.mark.parametrize(
-    ("topology", "rms"),
-    [
-        ("ring", [2.428454]),
-        ("directed_ring", [1.699489]),
-        ("hypercube", [0.601275]),
-        ("exponential", [0.285437]),
-        ("star", [2.509980]),
-        ("complete", [0.0]),
-        ("one_peer_exponential", [0.533873, 0.724404, 0.672979, 0.307344]),
-    ],
-)
+@pytest.mark.parametrize(("topology", "rms"), CONSENSUS_RMS)
 def test_consensus_of_sixteen_workers_on_shifted_quadratics(topology, rms):
     """f_i(x) = (x - b_i)^2 / 2, b = 0..15, step 0.1: the mean goes to mean(b), the spread to a closed form."""
     b = torch.arange(16, dtype=torch.float64).unsqueeze(1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sgp_core.topology import Topology, build_topology
+from tests.support.published import CONSENSUS_RMS
 
 
 def consensus_rms(topology: Topology, h: float) -> list[float]:
@@ -23,18 +24,7 @@ def consensus_rms(topology: Topology, h: float) -> list[float]:
     return spread
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("ring", [2.428454]),
-        ("directed_ring", [1.699489]),
-        ("hypercube", [0.601275]),
-        ("exponential", [0.285437]),
-        ("star", [2.509980]),
-        ("complete", [0.0]),
-        ("one_peer_exponential", [0.533873, 0.724404, 0.672979, 0.307344]),
-    ],
-)
+@pytest.mark.parametrize(("name", "expected"), CONSENSUS_RMS)
 def test_consensus_distance_of_gossip_descent(name: str, expected: list[float]) -> None:
     np.testing.assert_allclose(consensus_rms(build_topology(name, 16), 0.1), expected, rtol=0, atol=5.1e-7)
 

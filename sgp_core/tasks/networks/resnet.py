@@ -1,4 +1,4 @@
-"""Residual network for small images (He et al. 2016, section 4.2 with the widths of section 4.1)."""
+"""Residual network for small images (after He et al. 2016)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def resnet18_for_small_images(channels: int, num_classes: int, width: int, zero_
         num_classes: number of logits.
         width: channels of the first stage; they double in each of the three that follow.
         zero_init_residual: start with every block as the identity: the last normalisation of each branch is zero
-            (Goyal et al. 2017, section 5.1).
+            (Goyal et al. 2017).
     """
     layers: list[nn.Module] = [
         nn.Conv2d(channels, width, 3, padding=1, bias=False),

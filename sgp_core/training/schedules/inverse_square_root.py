@@ -10,7 +10,7 @@ from sgp_core.training.schedules.base import SCHEDULES, Schedule, require
 @SCHEDULES.register("inverse_square_root")
 @dataclass(frozen=True)
 class InverseSquareRoot(Schedule):
-    """Linear warm-up, then ``sqrt(warmup_steps / step)`` (Vaswani et al. 2017, section 5.3).
+    """Linear warm-up, then ``sqrt(warmup_steps / step)`` (Vaswani et al. 2017).
 
     The base learning rate is the highest, reached after ``warmup_steps``.
     """

@@ -1,4 +1,4 @@
-"""The linear scaling rule and gradual warm-up of Goyal et al. 2017, section 2."""
+"""The linear scaling rule and gradual warm-up of Goyal et al. 2017."""
 
 from __future__ import annotations
 
