@@ -17,6 +17,10 @@ class RunInProgress(RuntimeError):
     """Another process is running this very run."""
 
 
+SWEEPS = "sweeps"
+"""Folder beside the run folders: a run id is hexadecimal, so no run can be called so."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths below ``runs/<run-id>/``."""
@@ -38,6 +42,16 @@ class RunFolder:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def job(self) -> Path:
+        """The SLURM job that runs or ran it: ``job_id``, ``folder`` of its logs, ``attempt`` it began with."""
+        return self.path / "job.json"
+
+    @property
+    def cancel(self) -> Path:
+        """Somebody wishes the run to end: whoever watches the workers acts on it and removes it."""
+        return self.path / "cancel"
+
     def rank(self, rank: int) -> Path:
         """What worker ``rank`` says of itself."""
         return self.path / f"rank-{rank}.json"
@@ -51,7 +65,14 @@ class RunFolder:
         return self.attempt(attempt) / "progress.jsonl"
 
     def log(self, attempt: int, rank: int) -> Path | None:
-        """Return the log of one worker, None if there is none (yet)."""
+        """Return the log of one worker, None if there is none (yet).
+
+        A SLURM job has its logs where it was submitted from, and goes on in the same ones when it is requeued.
+        """
+        job = read_json(self.job) or {}
+        if job.get("job_id") and attempt >= job.get("attempt", 1):
+            log = Path(job["folder"]) / f"{job['job_id']}_{rank}_log.out"
+            return log if log.exists() else None
         return next(iter(sorted(self.attempt(attempt).glob(f"*_{rank}_log.out"))), None)
 
     def status(self) -> str | None:

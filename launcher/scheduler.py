@@ -1,0 +1,54 @@
+"""Questions to SLURM, each with a deadline: its commands may be absent, its controller away, accounting off."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_PATIENCE_S = 10.0
+_ELEMENT = re.compile(r"(\d+)(?:_(\d+))?$")
+
+
+class QueuedJob(NamedTuple):
+    """A job that SLURM has not finished with."""
+
+    state: str
+    """SLURM's word: ``PENDING``, ``RUNNING``, ``COMPLETING``, ..."""
+    reason: str
+    """Why it waits, or ``None``."""
+    nodes: str
+    """Where it runs; empty while it waits."""
+
+
+def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
+    """Return the caller's waiting and running jobs by id (``123``, in an array ``123_4``); None if SLURM is away.
+
+    A job that is not in the answer has ended. Only ``squeue`` is asked, which works without accounting.
+    """
+    answer = _ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%r|%N"], patience_s)
+    if answer is None:
+        return None
+    jobs = {}
+    for line in answer.splitlines():
+        job, element, state, reason, nodes = line.strip().split("|", 4)
+        jobs[f"{job}_{element}" if element.isdigit() else job] = QueuedJob(state, reason, nodes)
+    return jobs
+
+
+def cancel(job_ids: Sequence[str], patience_s: float = _PATIENCE_S) -> bool:
+    """Cancel jobs; elements of an array (``123_4``) alone. Return whether SLURM took the request."""
+    wrong = [job for job in job_ids if not _ELEMENT.match(job)]
+    if wrong:
+        raise ValueError(f"not job ids: {', '.join(wrong)}")
+    return not job_ids or _ask(["scancel", *job_ids], patience_s) is not None
+
+
+def _ask(command: list[str], patience_s: float) -> str | None:
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout if answer.returncode == 0 else None
