@@ -6,14 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from launcher.plan import RunPlan
-
-BAD_CONFIGURATION, SUBMISSION_FAILED, INTERRUPTED = 2, 3, 130
+BAD_CONFIGURATION, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,39 +38,17 @@ def _main(arguments: list[str]) -> int:
         points = compose(arguments)
         if not points:
             return 0
-        from launcher.plan import make_plans
+        from launcher.plan import launch_options, make_plans
 
-        plans = make_plans(points)
+        options, plans = launch_options(points), make_plans(points)
     except ConfigurationError as error:
         return _say(str(error), BAD_CONFIGURATION)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return _run_all(plans, arguments)
-
-
-def _run_all(plans: Sequence[RunPlan], arguments: Sequence[str]) -> int:
-    """Run one plan after another; a failed one does not keep the others from running, an interruption does."""
-    from launcher.backends import SubmissionFailed
     from launcher.launch import launch
-    from launcher.run_folder import RunInProgress
+    from launcher.sweep import as_sweep
 
-    codes = []
-    for number, plan in enumerate(plans, start=1):
-        if len(plans) > 1:
-            print(f"\n[{number}/{len(plans)}] {' '.join(plan.overrides)}", flush=True)
-        try:
-            codes.append(launch(plan, arguments))
-        except (RunInProgress, SubmissionFailed, OSError) as error:
-            codes.append(_say(str(error), SUBMISSION_FAILED))
-        except KeyboardInterrupt:
-            codes.append(INTERRUPTED)
-        if codes[-1] > 128:
-            break
-    if len(codes) == 1 or max(codes) > 128:
-        return max(codes)
-    if len(plans) > 1:
-        print(f"\n{codes.count(0)} of {len(plans)} runs ok")
-    return 1 if any(codes) else 0
+    return launch(as_sweep(plans) if len(plans) > 1 else plans, options, arguments)
 
 
 def _say(message: str, code: int) -> int:

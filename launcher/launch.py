@@ -1,109 +1,170 @@
-"""Running a plan: its folder, its record, its workers, its end."""
+"""From plans to runs: which of them are due, and where they go."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import signal
-import socket
+import sys
+import time
 from collections.abc import Sequence
-from typing import Any
 
-from launcher import processes, provenance, report
-from launcher.backends import Attempt, Outcome, backend
-from launcher.plan import RunPlan
-from launcher.progress import Display, display
-from launcher.run_folder import RunFolder, read_json, write_json
+from launcher import report, scheduler
+from launcher.backends import Attempt, SubmissionFailed
+from launcher.plan import LaunchOptions, Rerun, RunPlan
+from launcher.run import FAILED, OK, SUBMISSION_FAILED, record, set_status, visible_gpus
+from launcher.run_folder import RunFolder, RunInProgress, read_json
+from launcher.snapshot import snapshot_path, take_snapshot
+from launcher.sweep import record_sweep
 
-OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
-INTERRUPTED = 128 + signal.SIGINT
+_LIVE = ("queued", "running")
 
 
-def launch(plan: RunPlan, arguments: Sequence[str]) -> int:
-    """Run ``plan`` unless it is complete, and return the exit code.
+def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence[str]) -> int:
+    """Start or continue what is due of ``plans``, and return the exit code."""
+    try:
+        due = _due(plans, options.rerun)
+    except RunInProgress as error:
+        return _say(str(error), SUBMISSION_FAILED)
+    if options.dry_run:
+        from launcher.dry_run import show
+
+        show([with_code(plan, options, take=False) for plan in due])
+        return OK
+    if plans[0].sweep is not None:
+        record_sweep(plans, arguments)
+    if not due:
+        return OK
+    if options.rerun == Rerun.all:
+        for plan in due:
+            _set_aside(RunFolder(plan.run_dir))
+    due = [with_code(plan, options, take=True) for plan in due]
+    there = [plan for plan in due if plan.cluster["name"] == "slurm"]
+    here = [plan for plan in due if plan.cluster["name"] != "slurm"]
+    codes = [*(_submit(there, arguments) if there else []), *(_run(here, arguments) if here else [])]
+    if len(plans) > 1 and here:
+        done = len(plans) - len(due) + codes.count(OK)
+        print(f"\n{done} of {len(plans)} runs ok; compare them: sgp table {plans[0].sweep}")
+    if len(codes) == 1 or max(codes) > 128:
+        return max(codes)
+    return (SUBMISSION_FAILED if not here else FAILED) if any(codes) else OK
+
+
+def with_code(plan: RunPlan, options: LaunchOptions, *, take: bool) -> RunPlan:
+    """Return the plan with the folder its code is to be imported from, which is made if ``take``."""
+    if not options.snapshot:
+        return plan
+    runs_dir = plan.run_dir.parent
+    return dataclasses.replace(plan, snapshot=str(take_snapshot(runs_dir) if take else snapshot_path(runs_dir)))
+
+
+# -- which ------------------------------------------------------------------------------------------------------------
+def _due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
+    """Return the plans to start, and say why others are not.
 
     Raises:
-        RunInProgress: another process is running it.
-        SubmissionFailed: its workers could not be started.
+        RunInProgress: the only one is with SLURM already.
     """
-    folder = RunFolder(plan.run_dir)
-    if folder.status() == "completed":
-        print(f"{plan.name} is complete already; nothing to do")
-        report.print_summary(read_json(folder.summary) or {}, folder.path)
-        return OK
-    with folder.lock():
-        attempt = Attempt(plan, folder, folder.next_attempt())
-        where = report.relative(folder.path)
-        saved = any(folder.path.glob("checkpoints/*/manifest.json"))
-        workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
-        print(f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {where}", flush=True)
-        _record(attempt, arguments)
-        view = display(plan.name, bar=False if plan.cluster["name"] == "inline" else None)
+    due, complete, submitted = [], [], []
+    queue = _Queue()
+    for plan in plans:
+        folder = RunFolder(plan.run_dir)
+        status = folder.status()
+        job = queue.job_of(folder) if status is not None else None
+        if job is not None:
+            submitted.append((plan, job))
+        elif status == "completed" and rerun != Rerun.all:
+            complete.append(folder)
+        elif rerun != Rerun.failed or status in ("failed", *_LIVE):  # of a live run nothing is left but its status
+            due.append(plan)
+    if submitted and len(plans) == 1:
+        plan, job = submitted[0]
+        raise RunInProgress(f"{report.relative(plan.run_dir)} is with SLURM already, as job {job}")
+    if complete and len(plans) == 1:
+        report.print_complete(read_json(complete[0].summary) or {}, complete[0].path)
+    elif len(plans) > 1:
+        others = [(len(complete), "complete"), (len(submitted), "with SLURM")]
+        said = [f"{number} {what} already" for number, what in others if number]
+        untouched = len(plans) - len(due) - len(complete) - len(submitted)
+        said += [f"{untouched} not failed"] if untouched else []
+        print(f"sweep {plans[0].sweep}: {len(plans)} runs, {', '.join([*said, f'{len(due)} to start'])}", flush=True)
+    return due
+
+
+class _Queue:
+    """What SLURM has of us; asked when the first run needs it."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, scheduler.QueuedJob] | None = None
+        self._asked = False
+
+    def job_of(self, folder: RunFolder) -> str | None:
+        """Return the job that has the run; if SLURM is away, the one that had it when it last was heard of.
+
+        A job that is being submitted this very moment has no number yet, and is not seen.
+        """
+        job = (read_json(folder.job) or {}).get("job_id")
+        if job is None:
+            return None
+        if not self._asked:
+            self._jobs, self._asked = scheduler.queue(), True
+        if self._jobs is None:
+            return str(job) if folder.status() in _LIVE else None
+        return str(job) if job in self._jobs else None
+
+
+def _set_aside(folder: RunFolder) -> None:
+    """Keep what a run has achieved out of the way of its repetition."""
+    if folder.path.exists():
+        with folder.lock():
+            target = folder.path.parent / "replaced" / f"{folder.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target.parent.mkdir(exist_ok=True)
+            os.rename(folder.path, target)
+
+
+# -- where ------------------------------------------------------------------------------------------------------------
+def _run(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
+    from launcher.local_queue import run_queue
+
+    return run_queue(plans, arguments)
+
+
+def _submit(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
+    """Submit to SLURM, and wait for the end if asked to; return exit codes."""
+    from launcher.backends.slurm import batches
+
+    attempts = attempts_of(plans)
+    codes = []
+    for batch in batches(attempts):
+        for attempt in batch.attempts:
+            record(attempt, arguments, "queued", watched=False)
         try:
-            outcome = backend(plan.cluster["name"]).run(attempt, view)
-        except BaseException:
-            _conclude(attempt, Outcome("failed"), view)
-            raise
-        finally:
-            view.close()
-        summary = _conclude(attempt, outcome, view)
-    if outcome.error is not None:
-        report.print_error(outcome.error)
-    report.print_summary(summary, folder.path)
-    return _exit_code(outcome)
+            jobs = batch.submit()
+        except SubmissionFailed as error:
+            for attempt in batch.attempts:
+                problem = {"rank": None, "type": "SubmissionFailed", "message": str(error), "log": None}
+                set_status(attempt.folder, attempt.plan, "failed", problem)
+            codes.append(_say(str(error), SUBMISSION_FAILED))
+            continue
+        plan = batch.attempts[0].plan
+        number = jobs[0].partition("_")[0]
+        what = f"array of {len(jobs)}" if len(jobs) > 1 else plan.name
+        print(f"submitted job {number} ({what}): sgp status {plan.sweep if len(jobs) > 1 else plan.run_id}", flush=True)
+    if not codes and plans[0].cluster["wait"]:
+        from launcher.waiting import wait_for
+
+        return wait_for(attempts)
+    return codes or [OK]
 
 
-def _record(attempt: Attempt, arguments: Sequence[str]) -> None:
-    """Write what the workers need to know, and what a reader will want to know, before anything starts."""
-    plan, folder = attempt.plan, attempt.folder
-    logs = folder.attempt(attempt.number)
-    logs.mkdir(parents=True, exist_ok=True)
-    me = processes.this_process()
-    spec = {
-        **plan.spec(),
-        "provenance": provenance.record(folder.path, arguments),
-        "attempt": {
-            "number": attempt.number,
-            "launcher": {"pid": me.pid, "started": me.started, "host": socket.gethostname()},
-            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        },
-    }
-    write_json(folder.spec, spec)
-    write_json(logs / "spec.json", spec)  # spec.json itself is rewritten by the next attempt
-    earlier = read_json(folder.summary) or {"steps": 0, "final": None, "best": None}
-    running = {"run_id": plan.run_id, "name": plan.name, "status": "running", "error": None}
-    write_json(folder.summary, {**earlier, **running})
+def attempts_of(plans: Sequence[RunPlan]) -> list[Attempt]:
+    """Return the next attempt of every plan."""
+    folders = [RunFolder(plan.run_dir) for plan in plans]
+    return [
+        Attempt(plan, folder, folder.next_attempt(), visible_gpus())
+        for plan, folder in zip(plans, folders, strict=True)
+    ]
 
 
-def _conclude(attempt: Attempt, outcome: Outcome, view: Display) -> dict[str, Any]:
-    """Bring ``summary.json`` in line with how all workers ended (rank 0 has written how it ended itself)."""
-    folder = attempt.folder
-    summary = read_json(folder.summary) or {"run_id": attempt.plan.run_id, "name": attempt.plan.name}
-    error = outcome.error and {key: outcome.error.get(key) for key in ("rank", "type", "message", "log")}
-    if outcome.status != "completed":
-        rows = view.latest
-        reached = max((row["step"] for row in rows.values()), default=summary.get("steps") or 0)
-        summary = {
-            **summary,
-            "status": outcome.status,
-            "steps": summary.get("steps") or reached,
-            "final": _metrics(rows.get("val")) or summary.get("final"),
-            "error": error,
-        }
-        if outcome.status == "failed":
-            summary["steps"] = reached
-        write_json(folder.summary, summary)
-    return summary
-
-
-def _metrics(row: dict[str, Any] | None) -> dict[str, Any] | None:
-    return row and {key: value for key, value in row.items() if not key.startswith("total_")}
-
-
-def _exit_code(outcome: Outcome) -> int:
-    if outcome.status == "completed":
-        return OK
-    if outcome.signal is not None:
-        return 128 + outcome.signal
-    if outcome.error is not None and outcome.error.get("user_mistake"):
-        return BAD_CONFIGURATION
-    return FAILED
+def _say(message: str, code: int) -> int:
+    print(f"sgp-train: {message}", file=sys.stderr)
+    return code

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ class RunSettings:
     runs_dir: str = "runs"
 
 
+class Rerun(StrEnum):
+    """Which of the runs asked for are started that have been started before."""
+
+    failed = "failed"
+    all = "all"
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What holds for a whole command, and is no part of any run."""
+
+    dry_run: bool = False
+    snapshot: bool = False
+    rerun: Rerun | None = None
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """One run, ready to start. Everything in it is plain data, so it can be written down and read elsewhere."""
@@ -51,6 +68,10 @@ class RunPlan:
     run_dir: Path
     overrides: tuple[str, ...] = ()
     """What the user wrote for this run."""
+    sweep: str | None = None
+    """The sweep it was started in."""
+    snapshot: str | None = None
+    """Folder its code is imported from; None: where it is installed."""
 
     @property
     def world_size(self) -> int:
@@ -66,6 +87,35 @@ class RunPlan:
             "run_dir": str(self.run_dir),
             "overrides": list(self.overrides),
         }
+
+
+def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
+    """Return the plan that ``spec.json`` records.
+
+    Raises:
+        ConfigurationError: it is none, or of another version.
+    """
+    if spec.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigurationError(f"spec.json is of version {spec.get('schema_version')}, not {SCHEMA_VERSION}")
+    given = {field.name: spec[field.name] for field in dataclasses.fields(RunPlan) if field.name in spec}
+    try:
+        return RunPlan(**{**given, "run_dir": Path(given["run_dir"]), "overrides": tuple(given["overrides"])})
+    except (KeyError, TypeError) as missing:
+        raise ConfigurationError(f"spec.json is incomplete: {missing}") from None
+
+
+def launch_options(points: Sequence[Point]) -> LaunchOptions:
+    """Return what holds for all of ``points``.
+
+    Raises:
+        ConfigurationError: a wrong type, or a sweep over such an option.
+    """
+    known = option_fields(LaunchOptions)
+    chosen = [{key: point.settings[key] for key in known if key in point.settings} for point in points]
+    for key in known:
+        if len({str(given.get(key)) for given in chosen}) > 1:
+            raise ConfigurationError(f"{key} holds for the whole command and cannot be swept over")
+    return LaunchOptions(**_typed(chosen[0], LaunchOptions))
 
 
 def make_plans(points: Sequence[Point]) -> list[RunPlan]:
@@ -98,6 +148,8 @@ def make_plan(point: Point) -> RunPlan:
     sections = {name: checked(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()}
     for group in ("experiment", "debug"):  # presets; what they set has gone where it belongs
         settings.pop(group, None)
+    for key in option_fields(LaunchOptions):
+        settings.pop(key, None)
     top = _top_level(settings, [*groups, *sections])
     cluster = groups["cluster"]
     experiment = Experiment.from_dict(
@@ -154,11 +206,17 @@ def _top_level(settings: dict[str, Any], sections: Sequence[str]) -> dict[str, A
     known = option_fields(RunSettings)
     for key in settings:
         if key not in known:
-            raise ConfigurationError(f"unknown option '{key}'{did_you_mean(key, [*known, *sections])}")
+            known_all = [*known, *option_fields(LaunchOptions), *sections]
+            raise ConfigurationError(f"unknown option '{key}'{did_you_mean(key, known_all)}")
+    return {**dataclasses.asdict(RunSettings()), **_typed(settings, RunSettings)}
+
+
+def _typed(settings: Mapping[str, Any], cls: type[Any]) -> dict[str, Any]:
+    """Check options that stand in no section."""
     values = {}
     for key, given in settings.items():
         try:
-            values[key] = checked("", {key: given}, RunSettings)[key]
+            values[key] = checked("", {key: given}, cls)[key]
         except ConfigurationError as error:
             raise ConfigurationError(str(error).removeprefix(".")) from None
-    return {**dataclasses.asdict(RunSettings()), **values}
+    return values

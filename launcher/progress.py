@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Row = dict[str, Any]
 
@@ -29,17 +32,37 @@ class Display(Protocol):
         """Leave the terminal as it should be."""
 
 
-def display(name: str, *, bar: bool | None = None) -> Display:
-    """Return a display for the run called ``name``; by default a bar if standard output is a terminal."""
-    wants_bar = sys.stdout.isatty() if bar is None else bar
-    return BarDisplay(name) if wants_bar else LineDisplay()
+class Screen:
+    """The terminal, shared by the runs of a command: a bar for each that runs, or plain lines elsewhere."""
+
+    def __init__(self, *, many: bool = False, plain: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            many: there is more than one run, so that a bar goes when its run ends.
+            plain: lines even on a terminal.
+        """
+        self._many = many
+        self._bars = None if plain or not sys.stdout.isatty() else _bars()
+
+    def display(self, name: str, label: str = "") -> Display:
+        """Return a display for one run; ``label`` tells it from others."""
+        if self._bars is None:
+            return LineDisplay(label)
+        return BarDisplay(f"{label}{name}", self._bars, passing=self._many)
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+        if self._bars is not None:
+            self._bars.stop()
 
 
 class LineDisplay:
     """Plain lines: every evaluation, and training at most every few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
         self.latest: dict[str, Row] = {}
+        self._label = label
         self._shown_at = -_SECONDS_BETWEEN_LINES
 
     def show(self, row: Row) -> None:
@@ -49,7 +72,8 @@ class LineDisplay:
         if row["split"] == "val" or now - self._shown_at >= _SECONDS_BETWEEN_LINES:
             self._shown_at = now
             total = str(row.get("total_steps", "?"))
-            print(f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}  {described(row)}", flush=True)
+            where = f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}"
+            print(f"{self._label}{where}  {described(row)}", flush=True)
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -62,19 +86,12 @@ class LineDisplay:
 class BarDisplay:
     """One bar, in place."""
 
-    def __init__(self, name: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    def __init__(self, name: str, bars: Progress, *, passing: bool) -> None:
         self.latest: dict[str, Row] = {}
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
-        )
-        self._task = self._bar.add_task(name, total=None, state="starting")
-        self._bar.start()
+        self._bars = bars
+        self._passing = passing
+        self._task = bars.add_task(name, total=None, state="starting")
+        bars.start()
 
     def show(self, row: Row) -> None:
         """Advance the bar."""
@@ -83,17 +100,32 @@ class BarDisplay:
         parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
         if (score := score_of(val)) is not None:
             parts.append(f"accuracy {score:.4f}")
-        self._bar.update(
+        self._bars.update(
             self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
         )
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bars.console.print(message, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Stop the bar where it is."""
-        self._bar.stop()
+        """Stop the bar where it is, or take it away if others go on."""
+        if self._passing:
+            self._bars.remove_task(self._task)
+        else:
+            self._bars.stop()
+
+
+def _bars() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
 
 
 class Tail:

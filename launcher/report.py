@@ -12,10 +12,18 @@ from launcher.progress import score_of
 Summary = dict[str, Any]
 
 
-def print_summary(summary: Summary, run_dir: Path) -> None:
+def print_complete(summary: Summary, run_dir: Path, label: str = "") -> None:
+    """Print that there is nothing to do, and how the run ended."""
+    print(f"{label}{summary.get('name')} is complete already; nothing to do")
+    if not label:
+        print_summary(summary, run_dir)
+
+
+def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
     """Print how a run stands: scores, agreement, time and where everything is."""
     took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
-    print(f"{summary.get('name')} ({summary['run_id']}): {summary['status']}, {summary.get('steps') or 0} steps{took}")
+    name, run_id, status = summary.get("name"), summary["run_id"], summary["status"]
+    print(f"{label}{name} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
     for title, value in _facts(summary, run_dir):
         print(f"  {title:<20} {value}")
     sys.stdout.flush()

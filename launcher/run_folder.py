@@ -84,6 +84,14 @@ class RunFolder:
         numbers = [int(path.name.removeprefix("attempt-")) for path in self.path.glob("logs/attempt-*")]
         return max(numbers, default=0) + 1
 
+    def in_use(self) -> bool:
+        """Whether a process on this machine (or file system) holds the run."""
+        try:
+            with self.lock():
+                return False
+        except RunInProgress:
+            return True
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it when the process ends, however it ends.

@@ -58,6 +58,37 @@ class Local:
     device: Device = Device.auto
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
+    slots: int | None = None
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
+
+    nodes: int = 1
+    workers_per_node: int = 1
+    threads_per_worker: int | None = None
+    device: Device = Device.auto
+    gpus_per_node: int | None = None
+    cpus_per_worker: int | None = None
+    memory_gb: float | None = None
+    timeout_min: int = 60
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    mail_user: str | None = None
+    mail_type: str | None = None
+    array_parallelism: int = 256
+    signal_delay_s: int = 120
+    network: str | None = None
+    process_group_timeout_s: int = 600
+    python: str | None = None
+    setup: list[str] = field(default_factory=list)
+    srun_args: list[str] = field(default_factory=list)
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +118,7 @@ class Debug:
 
 
 CHOICES: dict[str, dict[str, type[Any]]] = {
-    "cluster": {"inline": Inline, "local": Local},
+    "cluster": {"inline": Inline, "local": Local, "slurm": Slurm},
     "tracker": {"wandb": Wandb, "none": Nothing},
 }
 """Groups whose choices are the launcher's own."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import processes
+from launcher import network, processes, rendezvous
 from launcher.run_folder import RunFolder, read_json, write_json
 from sgp_core.errors import ConfigurationError
 
@@ -29,6 +29,26 @@ if TYPE_CHECKING:
     from sgp_core.tracking import Tracker
 
 Row = dict[str, Any]
+
+
+class Wishes:
+    """What signals have asked of this process; read between steps, since handlers cannot run inside a receive."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.requeue = False
+
+    def listen(self) -> None:
+        """SIGTERM asks to save and end, SIGUSR1 and SIGUSR2 to save, end and be queued again."""
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.stop = True
+        self.requeue = self.requeue or number != signal.SIGTERM
+
+
+WISHES = Wishes()
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class Worker:
 
     def __call__(self) -> Row:
         """Run this worker's share and return its summary."""
+        WISHES.listen()  # at once: a signal that comes now finds submitit's handlers
         import submitit
 
         task = submitit.JobEnvironment()
@@ -59,7 +80,14 @@ class Worker:
             local_rank=task.local_rank,
             local_world_size=task.num_tasks // task.num_nodes,
         )
-        return run_worker(Path(self.spec_path), self.attempt, place, separate=True)
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))  # SLURM starts the same pickle again
+        return run_worker(Path(self.spec_path), self.attempt + restarts, place, separate=True)
+
+    def checkpoint(self) -> Any:
+        """Answer submitit, should a signal come before our handlers are there: nothing is lost, start again."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
 
 
 def run_worker(
@@ -95,15 +123,17 @@ class _Share:
     place: Place
     separate: bool
     on_row: Callable[[Row], None] | None
-    stop: bool = False
     trackers: list[Tracker] = field(default_factory=list)
 
     def run(self) -> Row:
         """Train; whatever happens, say how it ended in ``rank-<k>.json``."""
+        self.folder.attempt(self.attempt).mkdir(parents=True, exist_ok=True)
         self.report("starting")
         try:
             if self.separate:
                 self.prepare_process()
+            if self.on_slurm and self.place.rank == 0:
+                self.say_running()
             summary = self.train()
         except BaseException as error:
             if type(error).__name__ != "Preempted":
@@ -116,7 +146,7 @@ class _Share:
         if self.place.rank == 0:
             summary = {**summary, "sync_command": self.sync_command(), "error": None}
             write_json(self.folder.summary, summary)
-        self.report(summary["status"])
+        self.report(summary["status"], requeue=WISHES.requeue)
         self.close_trackers(summary["status"], summary)
         if self.separate and self.place.world_size > 1:
             import torch.distributed as dist
@@ -130,15 +160,19 @@ class _Share:
         faulthandler.enable()
         atexit.register(_skip_teardown)  # first registered, so last called
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, self.ask_to_stop)
         launcher = self.spec["attempt"]["launcher"]
-        if launcher["host"] == socket.gethostname():
+        if launcher is not None and launcher["host"] == socket.gethostname():
             processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
 
-    def ask_to_stop(self, number: int, frame: object) -> None:
-        """Signal handler: only set a flag."""
-        self.stop = True
+    @property
+    def on_slurm(self) -> bool:
+        """Whether SLURM started this worker, and nobody else watches it."""
+        return bool(self.spec["cluster"]["name"] == "slurm")
+
+    def say_running(self) -> None:
+        """Bring ``summary.json`` up to date; on this machine the launcher has done so."""
+        summary = read_json(self.folder.summary) or {}
+        write_json(self.folder.summary, {**summary, "status": "running", "error": None})
 
     def prepare_torch(self) -> torch.device:
         """Set threads and network for the machine, join the other workers, and return this worker's device."""
@@ -146,46 +180,52 @@ class _Share:
         threads = cluster["threads_per_worker"] or max(1, _cores() // self.place.local_world_size)
         if self.separate:
             os.environ["OMP_NUM_THREADS"] = str(threads)
-            _restore("CUDA_VISIBLE_DEVICES", self.spec["attempt"]["cuda_visible_devices"])
+            if not self.on_slurm:  # submitit has replaced what the user or the queue chose
+                _restore("CUDA_VISIBLE_DEVICES", self.spec["attempt"]["cuda_visible_devices"])
         import torch
 
         torch.set_num_threads(threads)
         torch.autograd.set_detect_anomaly(self.spec["debug"]["anomaly"])
         device = self.device(cluster["device"])
         if self.place.world_size > 1:
-            self.join(device, cluster["process_group_timeout_s"])
+            self.join(device)
         return device
 
     def device(self, wanted: str) -> torch.device:
         """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
         import torch
 
-        enough = torch.cuda.device_count() >= self.place.local_world_size
-        if wanted == "cuda" and not enough:
+        count, needed = torch.cuda.device_count(), self.place.local_world_size
+        bound = self.on_slurm and count == 1  # SLURM may show each task its own GPU only
+        if wanted == "cuda" and count < needed and not bound:
             raise ConfigurationError(
-                f"cluster.device=cuda needs a GPU for each of {self.place.local_world_size} workers on a machine, "
-                f"and {torch.cuda.device_count()} can be seen"
+                f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, and {count} can be seen"
             )
-        if wanted == "cpu" or not enough:
+        if wanted == "cpu" or (count < needed and not bound):
             return torch.device("cpu")
-        torch.cuda.set_device(self.place.local_rank)
-        return torch.device("cuda", self.place.local_rank)
+        index = 0 if bound else self.place.local_rank
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
 
-    def join(self, device: torch.device, timeout_s: int) -> None:
-        """Initialise torch.distributed through a file of this attempt, which no other run can collide with."""
+    def join(self, device: torch.device) -> None:
+        """Initialise torch.distributed through a store that belongs to this attempt alone."""
         from datetime import timedelta
 
         import torch.distributed as dist
 
-        if sys.platform == "linux":
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            init_method=f"file://{self.folder.attempt(self.attempt) / 'rendezvous'}",
-            rank=self.place.rank,
-            world_size=self.place.world_size,
-            timeout=timedelta(seconds=timeout_s),
-        )
+        cluster, folder = self.spec["cluster"], self.folder.attempt(self.attempt)
+        rank, world_size = self.place.rank, self.place.world_size
+        timeout = timedelta(seconds=cluster["process_group_timeout_s"])
+        if self.on_slurm:
+            network.use_interface(cluster["network"])
+            interface = network.choose_interface(cluster["network"])
+            store = rendezvous.store_across_machines(folder, rank, world_size, interface, timeout)
+        else:
+            if sys.platform == "linux":
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
+            store = rendezvous.store_on_one_machine(folder, world_size)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
 
     # -- training -------------------------------------------------------------------------------------------------
     def train(self) -> Row:
@@ -208,7 +248,7 @@ class _Share:
             log_every=self.spec["log_every"],
             trackers=self.trackers,
             on_progress=self.on_row if self.place.rank == 0 else None,
-            should_stop=lambda: self.stop,
+            should_stop=lambda: WISHES.stop,
         )
 
     def open_trackers(self) -> None:
@@ -246,6 +286,8 @@ class _Share:
     def report(self, status: str, **more: Any) -> None:
         """Write ``rank-<k>.json``: the launcher judges a run by these files, all of them."""
         me = processes.this_process()
+        if self.on_slurm:
+            more = {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME"), **more}
         write_json(
             self.folder.rank(self.place.rank),
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from launcher.plan import RunPlan
     from launcher.progress import Display
     from launcher.run_folder import RunFolder
+    from launcher.stopping import StopSignals
 
 
 class SubmissionFailed(RuntimeError):
@@ -22,6 +24,8 @@ class Attempt:
     plan: RunPlan
     folder: RunFolder
     number: int
+    gpus: str | None = None
+    """Value of ``CUDA_VISIBLE_DEVICES`` for its workers; None: not set."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Outcome:
 class Backend(Protocol):
     """A place that workers can run in."""
 
-    def run(self, attempt: Attempt, display: Display) -> Outcome:
-        """Start the workers, watch them, and return when none of them is left.
+    def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
+        """Start the workers, watch them a little each time the caller comes back, and leave none behind.
 
         Raises:
             SubmissionFailed: they could not be started.
@@ -48,7 +52,7 @@ class Backend(Protocol):
 
 
 def backend(cluster: str) -> Backend:
-    """Return the backend of a ``cluster`` choice."""
+    """Return the backend of a ``cluster`` choice that runs under this process's eyes."""
     if cluster == "inline":
         from launcher.backends.inline import InlineBackend
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from launcher.backends.base import Attempt, Outcome
@@ -12,13 +13,18 @@ from launcher.worker import Place, run_worker
 
 if TYPE_CHECKING:
     from launcher.progress import Display
+    from launcher.stopping import StopSignals
 
 
 class InlineBackend:
     """Calls the worker. Ctrl-C keeps its usual meaning, and SIGTERM is given the same."""
 
-    def run(self, attempt: Attempt, display: Display) -> Outcome:
+    def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
         """Run the worker and return how it ended."""
+        yield  # a generator like the others, though nobody can look on here
+        return self._call(attempt, display)
+
+    def _call(self, attempt: Attempt, display: Display) -> Outcome:
         received: list[int] = [signal.SIGINT]
 
         def terminate(number: int, frame: object) -> None:
@@ -26,7 +32,8 @@ class InlineBackend:
             raise KeyboardInterrupt
 
         on_main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, terminate) if on_main_thread else None
+        numbers = (signal.SIGTERM, signal.SIGINT) if on_main_thread else ()
+        before = {number: signal.signal(number, terminate) for number in numbers}
         try:
             summary = run_worker(attempt.folder.spec, attempt.number, Place(), separate=False, on_row=display.show)
         except KeyboardInterrupt:
@@ -36,6 +43,6 @@ class InlineBackend:
             described = (read_json(attempt.folder.rank(0)) or {}).get("error") or {}
             return Outcome("failed", error={"rank": 0, "log": None, **known, **described})
         finally:
-            if on_main_thread:
-                signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         return Outcome(summary["status"])

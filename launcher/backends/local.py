@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from launcher import processes
 from launcher.backends.base import Attempt, Outcome, SubmissionFailed
+from launcher.environment import changed
 from launcher.processes import Process
+from launcher.snapshot import with_snapshot
 from launcher.supervise import Supervisor
 
 if TYPE_CHECKING:
     from launcher.progress import Display
+    from launcher.stopping import StopSignals
 
 _FOR_EVER_MIN = 60 * 24 * 365
 """submitit's own limit cannot be switched off, only be out of reach."""
@@ -23,17 +26,15 @@ _FOR_EVER_MIN = 60 * 24 * 365
 class LocalBackend:
     """One submitit job with a task per worker; nodes are folded into this machine."""
 
-    def run(self, attempt: Attempt, display: Display) -> Outcome:
+    def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
         """Start the workers, watch them, and leave none behind."""
         processes.adopt_orphans()
-        mine = os.getpid()
-        before = processes.descendants(mine)
-        supervisor = Supervisor(attempt, display)
-        with supervisor.signals():
-            try:
-                supervisor.watch(LocalJob(attempt))
-            finally:
-                processes.kill(lambda: processes.descendants(mine) - before)
+        supervisor = Supervisor(attempt, display, stop)
+        job = LocalJob(attempt)
+        try:
+            yield from supervisor.watch(job)
+        finally:
+            processes.kill(job.processes)
         return supervisor.outcome()
 
 
@@ -55,7 +56,7 @@ class LocalJob:
                 signal_delay_s=min(30, 15 * timeout_min) if timeout_min else 0,
                 stderr_to_stdout=True,
             )
-            with _environment(PYTHONSAFEPATH="1"), _signals_kept_from_children():
+            with changed(**_environment(attempt)), _signals_kept_from_children():
                 self._job: Any = executor.submit(Worker(str(attempt.folder.spec), attempt.number))
         except (OSError, ValueError, RuntimeError) as error:
             raise SubmissionFailed(f"the workers could not be started: {error}") from error
@@ -75,24 +76,27 @@ class LocalJob:
         """Whether every task has ended (or whatever started them has)."""
         return bool(self._job.done())
 
+    def processes(self) -> set[Process]:
+        """Return what this job started and still lives, orphans among them."""
+        mark = str(self._controller)
+        ours = processes.descendants(os.getpid())
+        of_the_controller = {Process(self._controller, ""), *processes.descendants(self._controller)}
+        return {
+            process
+            for process in ours
+            if process.pid in {known.pid for known in of_the_controller}
+            or processes.environment(process.pid, "SUBMITIT_LOCAL_JOB_ID") == mark
+        }
 
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables for processes started meanwhile.
+
+def _environment(attempt: Attempt) -> dict[str, str | None]:
+    """Return the variables that workers start with.
 
     ``PYTHONSAFEPATH`` keeps the working directory off the workers' import path: a stray ``launcher/`` or ``submitit/``
     there must not be taken for the installed one.
     """
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    code = attempt.plan.snapshot
+    return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": with_snapshot(code)} if code else {})}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import yaml
 
 from launcher import conf
 from launcher.compose import compose
-from launcher.plan import SECTIONS, RunSettings, make_plan, make_plans
+from launcher.plan import SECTIONS, LaunchOptions, RunSettings, make_plan, make_plans
 from launcher.schema import CHOICES, LIBRARY_GROUPS, choices, options_class
 from launcher.typed import option_fields
 from tests.launcher.conftest import composed
@@ -76,7 +76,7 @@ def test_config_lists_every_setting_with_its_default() -> None:
         assert config.pop(name) == defaults(cls), name
     assert config.pop("defaults")
     assert config.pop("hydra")
-    assert config == defaults(RunSettings)
+    assert config == {**defaults(RunSettings), **defaults(LaunchOptions)}
 
 
 def test_the_defaults_list_names_every_group() -> None:

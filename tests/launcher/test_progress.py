@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.progress import BarDisplay, Display, LineDisplay, Tail, display
+from launcher.progress import BarDisplay, Display, LineDisplay, Screen, Tail
 from launcher.report import print_error, print_summary
 
 
@@ -39,14 +39,22 @@ def test_plain_lines_hold_back_training_but_no_evaluation(capsys: pytest.Capture
     assert {split: latest["step"] for split, latest in lines.latest.items()} == {"train": 39, "val": 40}
 
 
-def test_a_bar_only_on_a_terminal() -> None:
-    shown: Display = display("run")
-    assert isinstance(shown, LineDisplay)
-    bar = display("run", bar=True)
+def test_a_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(Screen().display("run"), LineDisplay)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert isinstance(Screen(plain=True).display("run"), LineDisplay)
+    screen = Screen(many=True)
+    bar: Display = screen.display("run", "[1/2] ")
+    assert isinstance(bar, BarDisplay)
     bar.show(row(3))
     bar.close()
-    assert isinstance(bar, BarDisplay)
+    screen.close()
     assert bar.latest["train"]["step"] == 3
+
+
+def test_lines_of_one_run_among_others_say_whose_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(many=True).display("run", "[2/3] ").show(row(5))
+    assert capsys.readouterr().out.startswith("[2/3] step   5/100")
 
 
 def test_the_summary_splits_the_time_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from launcher.plan import make_plan
 from launcher.processes import Process
 from launcher.progress import LineDisplay
 from launcher.run_folder import RunFolder, write_json
+from launcher.stopping import StopSignals
 from launcher.supervise import Supervisor
 from tests.launcher.conftest import composed
 
@@ -64,8 +65,9 @@ class Scene:
         (self.folder.attempt(1) / f"7_{rank}_log.out").write_text(f"line of {rank}\n")
 
     def outcome(self, *workers: Process) -> Outcome:
-        supervisor = Supervisor(self.attempt, LineDisplay())
-        supervisor.watch(Workers(*workers))
+        supervisor = Supervisor(self.attempt, LineDisplay(), StopSignals())
+        for _ in supervisor.watch(Workers(*workers)):
+            time.sleep(0.05)
         return supervisor.outcome()
 
 
