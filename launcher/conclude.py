@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.backends.base import Outcome
+from launcher.progress import Tail
+from launcher.run import conclude
 from launcher.run_folder import RunFolder, read_json
 from launcher.verdict import ENDED, WELL, Report, first_failure, reports, with_log
 
@@ -21,6 +24,10 @@ REQUEUE = 75
 
 _STARTS_WITHOUT_PROGRESS = 3
 """How often a job that lost its workers, not by their own fault, is started again without a new checkpoint."""
+
+
+_LARGEST_CODE = 128
+"""A larger exit code of srun names the signal that killed a worker."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,11 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, attempt, world_size = _run_of(given.folder, given.job)
     said = reports(folder, world_size, attempt)
     outcome, again = judge(said, world_size, given.code, asked_to_end=given.asked_to_end)
+    again = again and not (outcome.status == "failed" and _starts_in_vain(folder) >= _STARTS_WITHOUT_PROGRESS)
     if outcome.error is not None:
-        outcome = Outcome(outcome.status, with_log(outcome.error, folder, attempt))
-    from launcher.run import conclude
-
-    conclude(folder, outcome, {})
+        outcome = Outcome("preempted" if again else outcome.status, with_log(outcome.error, folder, attempt))
+    conclude(folder, outcome, {row["split"]: row for row in Tail(folder.progress(attempt)).rows()})
     print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', queued again' if again else ''}")
     if again:
         return REQUEUE
@@ -61,22 +67,25 @@ def judge(said: Mapping[int, Report], world_size: int, code: int, *, asked_to_en
     if complete and statuses <= set(WELL):
         again = any(report.get("requeue") for report in said.values())
         return Outcome("preempted" if again else "cancelled"), again
-    culprit = first_failure(
-        said, [rank for rank in range(world_size) if rank not in said or not _ended(said[rank])], world_size
-    )
-    if asked_to_end and culprit["type"] == "WorkerDied":
-        return Outcome("cancelled"), False
+    silent = [rank for rank in range(world_size) if rank not in said or said[rank]["status"] not in ENDED]
+    culprit = first_failure(said, silent, world_size)
+    if culprit["type"] == "WorkerDied":
+        if asked_to_end:
+            return Outcome("cancelled"), False
+        if culprit["rank"] in said and code <= _LARGEST_CODE:  # it trained, and SLURM cannot say how it ended
+            lost = {**culprit, "type": "NodeLost", "message": "SLURM lost sight of this worker's node"}
+            return Outcome("failed", error=lost), True
     return Outcome("failed", error=culprit), False
 
 
-def _ended(report: Report) -> bool:
-    return report["status"] in ENDED
+def _starts_in_vain(folder: RunFolder) -> int:
+    """Return how many attempts have been made since the last checkpoint."""
+    saved = max((path.stat().st_mtime for path in folder.path.glob("checkpoints/*/manifest.json")), default=0.0)
+    return sum(path.stat().st_mtime > saved for path in folder.path.glob("logs/attempt-*/rendezvous.json"))
 
 
 def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, int]:
     """Return the run that a job is an attempt of: its folder, the attempt's number, the number of workers."""
-    import os
-
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     worker: Any = DelayedSubmission.load(JobPaths(folder, job).submitted_pickle).function

@@ -160,6 +160,7 @@ class _Share:
         faulthandler.enable()
         atexit.register(_skip_teardown)  # first registered, so last called
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("submitit").propagate = False  # it has a handler of its own
         launcher = self.spec["attempt"]["launcher"]
         if launcher is not None and launcher["host"] == socket.gethostname():
             processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)

@@ -30,6 +30,8 @@ _LONGEST_ARRAY = 1000
 """Below the size that SLURM is set up for by default."""
 _FOR_EVER = 1_000_000
 """submitit counts time-outs; ours are part of the work, so its limit is put out of reach."""
+_LEAVE_S = 120
+"""How long workers may differ in leaving: rank 0 closes Weights & Biases, which is bounded."""
 _DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
 """Until a worker listens, a signal that asks it to save would kill it."""
 
@@ -142,6 +144,7 @@ def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
         "teardown": _after(plan, folder),
         "srun_args": [
             "--kill-on-bad-exit=1",
+            f"--wait={_LEAVE_S}",  # srun would wait for ever for workers of a node that has lost sight of them
             *([f"--cpus-per-task={cpus}"] if cpus else []),  # since SLURM 22.05 srun does not take it from sbatch
             *cluster["srun_args"],
         ],
