@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS, fashion_mnist
@@ -35,6 +37,19 @@ def test_digits_are_split_once_and_for_all() -> None:
     assert counts.tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
     again = DATASETS.build("digits").load()
     assert torch.equal(again.train.batch(torch.arange(1437))[0], inputs)
+
+
+def test_digits_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, targets = load_digits(return_X_y=True)
+    rows = train_test_split(np.arange(len(targets)), test_size=360, stratify=targets, random_state=0)
+    read = DATASETS.build("digits").load()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # the file may lie elsewhere one day
+    for splits in (read, DATASETS.build("digits").load()):
+        for part, examples in zip(rows, (splits.train, splits.validation), strict=True):
+            inputs, labels = examples.batch(torch.arange(len(part)))
+            expected = (pixels[part].reshape(-1, 1, 8, 8) / 16 - 0.305) / 0.376
+            assert torch.equal(labels, torch.from_numpy(targets[part]))
+            torch.testing.assert_close(inputs, torch.from_numpy(expected).float(), rtol=0, atol=1e-6)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

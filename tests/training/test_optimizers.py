@@ -10,6 +10,7 @@ from torch import nn
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.optimizers import OPTIMIZERS
+from sgp_core.training.optimizers.eager import eager
 
 TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any], dict[str, Any]]] = {
     "sgd": (
@@ -100,3 +101,41 @@ def test_frozen_and_shared_parameters_are_taken_once_or_not_at_all() -> None:
 def test_options_out_of_range_are_named(name: str, options: dict[str, float], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         OPTIMIZERS.build(name, **options)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_optimizers_are_torchs_to_whoever_asks(name: str) -> None:
+    cls, ours, theirs = TORCH[name]
+    one, two, options = network(), network(), OPTIMIZERS.build(name, **ours)
+    expected, optimizer = cls(options.parameter_groups(one), fused=True, **theirs), options.build(two)  # type: ignore[call-arg]
+    calls = []
+    optimizer.register_step_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    train(one, expected)
+    train(two, optimizer)
+    assert isinstance(optimizer, cls)
+    assert repr(optimizer) == repr(expected)
+    assert len(calls) == 5
+    state = expected.state_dict()
+    assert str(optimizer.state_dict()) == str(state)
+    optimizer.load_state_dict(state)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(3))]})
+    assert len(optimizer.param_groups) == 2
+
+
+def test_methods_that_torch_does_not_decorate_stay_as_they_are() -> None:
+    class Plain(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            self.zeroed = True
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.sub_(group["lr"] * parameter.grad)
+
+    weight = nn.Parameter(torch.ones(2))
+    optimizer = eager(Plain)([weight], lr=0.5)
+    optimizer.zero_grad()
+    (weight * 1.0).sum().backward()
+    optimizer.step()
+    assert optimizer.zeroed
+    assert weight.tolist() == [0.5, 0.5]

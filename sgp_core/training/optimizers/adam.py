@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions, require
+from sgp_core.training.optimizers.eager import eager
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,7 @@ class Adam(_AdamOptions):
         """Return torch.optim.Adam over the trainable parameters of ``model``."""
         from torch import optim
 
-        return optim.Adam(self.parameter_groups(model), **self._arguments())
+        return eager(optim.Adam)(self.parameter_groups(model), **self._arguments())
 
 
 @OPTIMIZERS.register("adamw")
@@ -57,4 +58,4 @@ class AdamW(_AdamOptions):
         """Return torch.optim.AdamW over the trainable parameters of ``model``."""
         from torch import optim
 
-        return optim.AdamW(self.parameter_groups(model), **self._arguments())
+        return eager(optim.AdamW)(self.parameter_groups(model), **self._arguments())

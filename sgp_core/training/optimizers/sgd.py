@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions, require
+from sgp_core.training.optimizers.eager import eager
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +33,7 @@ class Sgd(OptimizerOptions):
         """Return torch.optim.SGD over the trainable parameters of ``model``."""
         from torch.optim import SGD
 
-        return SGD(
+        return eager(SGD)(
             self.parameter_groups(model),
             lr=self.lr,
             momentum=self.momentum,
