@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -18,14 +19,12 @@ from launcher.run_folder import write_text
 
 NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "stochastic-gradient-push")
 
+_HEADER_LINE = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
+
 
 def record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     """Return the facts for ``spec.json``; the long ones go to ``packages.txt`` and ``uncommitted.diff``."""
-    packages = {
-        distribution.metadata["Name"]: distribution.version
-        for distribution in importlib.metadata.distributions()
-        if distribution.metadata["Name"]
-    }
+    packages = _packages()
     write_text(
         folder / "packages.txt", "".join(f"{name}=={packages[name]}\n" for name in sorted(packages, key=str.lower))
     )
@@ -43,13 +42,28 @@ def record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _packages() -> dict[str, str]:
+    """Return the versions of all installed packages; where one is found twice, of the one that would be imported.
+
+    ``distribution.metadata`` would parse every package's whole description, which takes longer than all else here.
+    """
+    packages: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        text = next(filter(None, map(distribution.read_text, ("METADATA", "PKG-INFO", ""))), "")
+        header = dict(_HEADER_LINE.findall(text.partition("\n\n")[0]))
+        if "Name" in header:
+            packages.setdefault(header["Name"], header.get("Version", "unknown"))
+    return packages
+
+
 def _git(folder: Path) -> dict[str, Any] | None:
     """Return commit and state of the repository this code lies in, else of the one around the working directory."""
     home = Path(__file__).resolve().parent
     place = Path.cwd() if "site-packages" in home.parts else home
-    sha = _ask_git(place, "rev-parse", "HEAD")
-    if sha is None:
+    head = _ask_git(place, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    if head is None:
         return None
+    sha, branch = head.split()
     diff = _ask_git(place, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
     difference = folder / "uncommitted.diff"
     if diff:
@@ -58,7 +72,7 @@ def _git(folder: Path) -> dict[str, Any] | None:
         difference.unlink(missing_ok=True)
     return {
         "sha": sha,
-        "branch": _ask_git(place, "rev-parse", "--abbrev-ref", "HEAD"),
+        "branch": branch,
         "uncommitted": difference.name if diff else None,
     }
 
