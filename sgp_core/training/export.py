@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.storage import FlatStorage
+from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
+from sgp_core.training.config import Experiment, choice, registry
 from sgp_core.training.files import write_json
+
+if TYPE_CHECKING:
+    from sgp_core.tasks.datasets import Splits
+
+_CUDA_ALIGNMENT_BYTES = 16
+"""Where parameters start in the flat storage of a worker on CUDA; see :mod:`sgp_core.runtime.storage`."""
 
 
 def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> None:
@@ -17,13 +29,131 @@ def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> N
     Tensors are written contiguous and each on its own: tied parameters appear under every one of their names, so
     ``other.load_state_dict(safetensors.torch.load_file(path))`` works for any equal module.
     """
+    export_state(model.state_dict(), path, description)
+
+
+def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str, Any]) -> None:
+    """Write a state dict as :func:`export_model` does."""
     from safetensors.torch import save_file
 
     # Clones: parameters are views into one storage, and safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     save_file(tensors, str(temporary), metadata={"format": "pt"})
     os.replace(temporary, path)
 
     write_json(path.with_suffix(".json"), description)
+
+
+def describe(experiment: Experiment, data: Splits, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one needs to know to rebuild an exported model, and how good it is."""
+    chosen = experiment.to_dict()
+    return {
+        "model": chosen["model"],
+        "dataset": chosen["dataset"].get("name"),
+        "example_shape": list(data.example_shape),
+        "num_classes": data.num_classes,
+        "step": step,
+        "scores": {name: value for name, value in scores.items() if "accuracy" in name},
+    }
+
+
+def export_checkpoint(
+    directory: Path, experiment: Experiment, manifest: Manifest, path: Path, scores: Mapping[str, Any]
+) -> None:
+    """Write the averaged model of one checkpoint in ``directory``, as training itself does at its end.
+
+    No worker is started. The data set is opened, since a model's shape follows from it.
+
+    Raises:
+        ConfigurationError: the checkpoint is damaged or another experiment's, or the data set is not there.
+    """
+    store = CheckpointStore(directory, experiment.world_size, experiment.fingerprint())
+    store.check(manifest)
+    name, options = choice(experiment.dataset)
+    data = registry("dataset").build(name, **options).load()
+    model = _untrained(experiment, data)
+    try:
+        state = averaged_state(store, manifest, model)
+    except CheckpointError as error:
+        others = [str(other.step) for other in store.manifests() if other.step != manifest.step]
+        instead = f"; other checkpoints: step {', '.join(others)}" if others else ""
+        raise ConfigurationError(f"{error}{instead}") from error
+    export_state(state, path, describe(experiment, data, manifest.step, scores))
+
+
+@torch.no_grad()
+def averaged_state(store: CheckpointStore, manifest: Manifest, model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict of the network-wide average that a checkpoint holds, as ``gossip.averaged()`` forms it.
+
+    Numerators ``w_i z_i`` and buffers are summed over the workers and divided by their number, without processes: one
+    worker's file is in memory at a time.
+
+    Args:
+        model: built as for training; it lends names and layout, and holds the average afterwards.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+        ConfigurationError: the checkpoint is of another model.
+    """
+    storage = FlatStorage(parameter for parameter in model.parameters() if parameter.requires_grad)
+    storage.flat.zero_()
+    buffers = dict(model.named_buffers())
+    summed = {name: torch.zeros_like(buffer, dtype=torch.float64) for name, buffer in buffers.items()}
+    for rank in range(manifest.world_size):
+        shard = store.read_shard(manifest, rank)
+        worker = shard["gossip"]
+        pieces = _fitting(worker["parameters"], storage)
+        if pieces is None or shard["buffers"].keys() != buffers.keys():
+            raise ConfigurationError(f"{store.step_folder(manifest.step)} is a checkpoint of another model")
+        for total, z in zip(storage.flat.tensors, pieces, strict=True):
+            total.add_(z.mul_(worker["push_sum_weight"]))
+        for name, buffer in shard["buffers"].items():
+            summed[name] += buffer
+            if rank == 0:
+                buffers[name].copy_(buffer)
+    for total in storage.flat.tensors:
+        total.div_(manifest.world_size)
+    for name, buffer in buffers.items():
+        if buffer.dtype != torch.bool:  # a mean of flags is none: rank 0's stay
+            mean = summed[name].div_(manifest.world_size)
+            buffer.copy_(mean if buffer.is_floating_point() else mean.round())
+    return model.state_dict()
+
+
+def _untrained(experiment: Experiment, data: Splits) -> nn.Module:
+    """Return the model as every worker built it: same names, same layout, same frozen parameters."""
+    name, options = choice(experiment.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.seed)
+        model: nn.Module = registry("model").build(name, **options).build(data.example_shape, data.num_classes)
+    return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
+
+
+def _fitting(saved: list[Tensor], storage: FlatStorage) -> list[Tensor] | None:
+    """Return saved pieces in the layout of ``storage``, None if they are of another model.
+
+    Workers on CUDA leave gaps between parameters, which a model on the CPU does not have.
+    """
+    mine = storage.flat.tensors
+    if [piece.dtype for piece in saved] != [piece.dtype for piece in mine]:
+        return None
+    pieces = []
+    for piece, like in zip(saved, mine, strict=True):
+        sizes = [parameter.numel() for parameter in storage.parameters if parameter.dtype == like.dtype]
+        packed = piece if piece.numel() == like.numel() else _without_gaps(piece, sizes)
+        if packed is None:
+            return None
+        pieces.append(packed)
+    return pieces
+
+
+def _without_gaps(piece: Tensor, sizes: list[int]) -> Tensor | None:
+    align = max(1, _CUDA_ALIGNMENT_BYTES // piece.element_size())
+    parts, end = [], 0
+    for size in sizes:
+        begin = -(-end // align) * align
+        end = begin + size
+        parts.append(piece[begin:end])
+    return torch.cat(parts) if end == piece.numel() else None

@@ -1,0 +1,1 @@
+"""Reports of runs: what is drawn, how it looks, and the page and figures it becomes."""

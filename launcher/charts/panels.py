@@ -1,0 +1,84 @@
+"""Which curves a report has. Page and figures draw the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launcher.charts.record import Record
+from launcher.charts.series import Series
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of curves."""
+
+    key: str
+    title: str
+    splits: tuple[str, ...]
+    metrics: tuple[str, ...]
+    """The first of these that a run has measured is drawn."""
+    note: str
+    unit: str = ""
+    log: bool = False
+    """Whether the scale is logarithmic at first."""
+    scalable: bool = False
+    """Whether the reader may change that."""
+
+    def series(self, record: Record) -> Series | None:
+        """Return the curve of a run, None if it has none."""
+        return record.curve(self.splits, self.metrics)
+
+
+def panels(metric: str) -> list[Panel]:
+    """Return the charts of a report on a validation score."""
+    score, loss_like = metric_names(metric), lower_is_better(metric)
+    return [
+        Panel(
+            "training_loss",
+            "Training loss",
+            ("train",),
+            ("loss",),
+            "worker 0's mean since the point before",
+            log=False,
+            scalable=True,
+        ),
+        Panel(
+            f"validation_{metric}",
+            f"Validation {readable(metric)}",
+            ("val",),
+            score,
+            "the network-wide average, or the mean of the replicas where only those were evaluated",
+            scalable=loss_like,
+        ),
+        Panel(
+            "consensus_distance",
+            "Consensus distance",
+            ("all",),
+            ("consensus_distance",),
+            "how far the workers are apart, relative to the size of their mean",
+            log=True,
+            scalable=True,
+        ),
+        Panel("bytes_sent", "Sent by worker 0", ("all",), ("bytes_sent",), "bytes sent for training", unit="bytes"),
+    ]
+
+
+def metric_names(metric: str) -> tuple[str, ...]:
+    """Return where to look for a score: runs that evaluate replicas only have it under another name."""
+    return (metric, f"{metric}_local_mean")
+
+
+def metrics_read(charts: Sequence[Panel]) -> tuple[str, ...]:
+    """Return all that these charts may draw."""
+    return tuple(dict.fromkeys(metric for chart in charts for metric in chart.metrics))
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether small values of a metric are good ones."""
+    return any(word in metric for word in ("loss", "perplexity", "distance", "time", "error"))
+
+
+def readable(metric: str) -> str:
+    """Return a metric's name as words."""
+    return metric.replace("_", " ")
