@@ -35,6 +35,11 @@ def _main(arguments: list[str]) -> int:
     from launcher.compose import compose
 
     try:
+        if asks_for_search(arguments):
+            from launcher.launch import launch_search
+            from launcher.search import prepare
+
+            return launch_search(prepare(arguments), arguments)
         points = compose(arguments)
         if not points:
             return 0
@@ -49,6 +54,12 @@ def _main(arguments: list[str]) -> int:
     from launcher.sweep import as_sweep
 
     return launch(as_sweep(plans) if len(plans) > 1 else plans, options, arguments)
+
+
+def asks_for_search(arguments: Sequence[str]) -> bool:
+    """Whether a command line chooses a search, to be run and not only shown."""
+    chosen = [word.removeprefix("search=") for word in arguments if word.startswith("search=")]
+    return bool(chosen) and chosen[-1] != "none" and not {"--cfg", "-c", "--help", "--info"} & set(arguments)
 
 
 def _say(message: str, code: int) -> int:

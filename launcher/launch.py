@@ -7,14 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from launcher import report, scheduler
 from launcher.backends import Attempt, SubmissionFailed
 from launcher.plan import LaunchOptions, Rerun, RunPlan
 from launcher.run import FAILED, OK, SUBMISSION_FAILED, record, set_status, visible_gpus
 from launcher.run_folder import RunFolder, RunInProgress, read_json
-from launcher.snapshot import snapshot_path, take_snapshot
+from launcher.snapshot import with_code
 from launcher.sweep import record_sweep
+
+if TYPE_CHECKING:
+    from launcher.search import Search
 
 _LIVE = ("queued", "running")
 
@@ -28,7 +32,7 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
     if options.dry_run:
         from launcher.dry_run import show
 
-        show([with_code(plan, options, take=False) for plan in due])
+        show(with_code(due, take=False) if options.snapshot else due)
         return OK
     if plans[0].sweep is not None:
         record_sweep(plans, arguments)
@@ -37,7 +41,8 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
     if options.rerun == Rerun.all:
         for plan in due:
             _set_aside(RunFolder(plan.run_dir))
-    due = [with_code(plan, options, take=True) for plan in due]
+    if options.snapshot:
+        due = with_code(due, take=True)
     there = [plan for plan in due if plan.cluster["name"] == "slurm"]
     here = [plan for plan in due if plan.cluster["name"] != "slurm"]
     codes = [*(_submit(there, arguments) if there else []), *(_run(here, arguments) if here else [])]
@@ -49,12 +54,32 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
     return (SUBMISSION_FAILED if not here else FAILED) if any(codes) else OK
 
 
-def with_code(plan: RunPlan, options: LaunchOptions, *, take: bool) -> RunPlan:
-    """Return the plan with the folder its code is to be imported from, which is made if ``take``."""
-    if not options.snapshot:
-        return plan
-    runs_dir = plan.run_dir.parent
-    return dataclasses.replace(plan, snapshot=str(take_snapshot(runs_dir) if take else snapshot_path(runs_dir)))
+def launch_search(search: Search, arguments: Sequence[str]) -> int:
+    """Run a search until it has made all its trials, and return the exit code."""
+    if search.options.dry_run:
+        from launcher.dry_run import show
+
+        show([search.example()])
+        return OK
+    example = search.open()
+    if example.cluster["name"] == "slurm":
+        from launcher.waiting import run_feed
+
+        codes = run_feed(search, lambda plan: _submitted(plan, arguments))
+    else:
+        from launcher.local_queue import run_queue
+
+        codes = run_queue([], arguments, search)
+    print(f"\n{search.best()}; all of them: sgp table {example.sweep}")
+    return max(codes) if codes and max(codes) > 128 else (FAILED if any(codes) else OK)
+
+
+def _submitted(plan: RunPlan, arguments: Sequence[str]) -> Attempt | None:
+    """Submit one run, unless SLURM has it already; None if sbatch refused."""
+    [attempt] = attempts_of([plan])
+    if _Queue().job_of(attempt.folder) is not None:
+        return dataclasses.replace(attempt, number=attempt.number - 1)
+    return None if submit([attempt], arguments) else attempt
 
 
 # -- which ------------------------------------------------------------------------------------------------------------
@@ -130,9 +155,19 @@ def _run(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
 
 def _submit(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
     """Submit to SLURM, and wait for the end if asked to; return exit codes."""
+    attempts = attempts_of(plans)
+    codes = submit(attempts, arguments)
+    if not codes and plans[0].cluster["wait"]:
+        from launcher.waiting import wait_for
+
+        return wait_for(attempts)
+    return codes or [OK]
+
+
+def submit(attempts: Sequence[Attempt], arguments: Sequence[str]) -> list[int]:
+    """Submit to SLURM; return an exit code for each submission that failed."""
     from launcher.backends.slurm import batches
 
-    attempts = attempts_of(plans)
     codes = []
     for batch in batches(attempts):
         for attempt in batch.attempts:
@@ -149,11 +184,7 @@ def _submit(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
         number = jobs[0].partition("_")[0]
         what = f"array of {len(jobs)}" if len(jobs) > 1 else plan.name
         print(f"submitted job {number} ({what}): sgp status {plan.sweep if len(jobs) > 1 else plan.run_id}", flush=True)
-    if not codes and plans[0].cluster["wait"]:
-        from launcher.waiting import wait_for
-
-        return wait_for(attempts)
-    return codes or [OK]
+    return codes
 
 
 def attempts_of(plans: Sequence[RunPlan]) -> list[Attempt]:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from launcher import report
 from launcher.backends import SubmissionFailed
@@ -22,16 +23,32 @@ _LOOK_S = 0.05
 
 @dataclass
 class _Active:
+    plan: RunPlan
     run: Generator[None, None, int]
     lease: Lease
 
 
-def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
+class Feed(Protocol):
+    """Plans that depend on how others ended."""
+
+    total: int
+
+    def next(self, running: int) -> RunPlan | None:
+        """Return the next plan, None if there is to be none now, with so many running."""
+
+    def ended(self, plan: RunPlan) -> None:
+        """Learn that a run has ended."""
+
+
+def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | None = None) -> list[int]:
     """Run all plans, as many at a time as there are slots for, in order; return their exit codes.
 
     A run that fails does not keep the others from running; an interruption does.
+
+    Args:
+        feed: where more plans come from.
     """
-    queue = _Queue(plans, arguments)
+    queue = _Queue(plans, arguments, feed)
     with queue.stop.noted():
         while queue.goes_on():
             time.sleep(_LOOK_S)
@@ -40,14 +57,16 @@ def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
 
 
 class _Queue:
-    def __init__(self, plans: Sequence[RunPlan], arguments: Sequence[str]) -> None:
+    def __init__(self, plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | None) -> None:
         self.codes: list[int] = []
         self.stop = StopSignals()
-        self.screen = Screen(many=len(plans) > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
+        self._total = feed.total if feed else len(plans)
+        self.screen = Screen(many=self._total > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
         self._arguments = arguments
-        self._total = len(plans)
-        self._slots = Slots(plans[0].cluster.get("slots"))
-        self._waiting = deque(enumerate(plans, start=1))
+        self._feed = feed
+        self._slots = Slots(plans[0].cluster.get("slots")) if plans else None
+        self._waiting = deque(plans)
+        self._started = 0
         self._active: list[_Active] = []
         self._interrupted = False
         if len(plans) > 1:
@@ -59,6 +78,9 @@ class _Queue:
         self._interrupted = self._interrupted or bool(self.stop.received)
         if self._interrupted:
             self._give_up_waiting()
+        elif self._feed and not self._waiting and (plan := self._feed.next(len(self._active))):
+            self._waiting.append(plan)
+            enqueue(plan)
         self._start_what_fits()
         for active in list(self._active):
             self._advance(active)
@@ -66,15 +88,17 @@ class _Queue:
 
     def _start_what_fits(self) -> None:
         while self._waiting:
-            number, plan = self._waiting[0]
+            plan = self._waiting[0]
+            self._slots = self._slots or Slots(plan.cluster.get("slots"))
             lease = self._slots.lease(plan.cluster, plan.world_size)
             if lease is None or (plan.cluster["name"] == "inline" and self._active):
                 return
             self._waiting.popleft()
-            label = f"[{number}/{self._total}] " if self._total > 1 else ""
+            self._started += 1
+            label = f"[{self._started}/{self._total}] " if self._total > 1 else ""
             gpus = ",".join(lease.gpus) if lease.gpus else visible_gpus()
             view = self.screen.display(plan.name, label)
-            self._active.append(_Active(self._run(plan, view, gpus, label), lease))
+            self._active.append(_Active(plan, self._run(plan, view, gpus, label), lease))
 
     def _run(self, plan: RunPlan, view: Display, gpus: str | None, label: str) -> Generator[None, None, int]:
         """Run it unless it has become complete, or was cancelled, while it waited."""
@@ -101,11 +125,14 @@ class _Queue:
             self.codes.append(INTERRUPTED)
         self._interrupted = self._interrupted or self.codes[-1] > 128
         self._active.remove(active)
-        self._slots.give_back(active.lease)
+        if self._slots:
+            self._slots.give_back(active.lease)
+        if self._feed:
+            self._feed.ended(active.plan)
 
     def _give_up_waiting(self) -> None:
         while self._waiting:
-            _, plan = self._waiting.popleft()
+            plan = self._waiting.popleft()
             if self._total > 1:
                 set_status(RunFolder(plan.run_dir), plan, "cancelled")
             self.codes.append(INTERRUPTED)

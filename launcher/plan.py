@@ -49,6 +49,7 @@ class LaunchOptions:
     dry_run: bool = False
     snapshot: bool = False
     rerun: Rerun | None = None
+    search: dict[str, Any] = dataclasses.field(default_factory=lambda: {"name": "none"})
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def launch_options(points: Sequence[Point]) -> LaunchOptions:
     for key in known:
         if len({str(given.get(key)) for given in chosen}) > 1:
             raise ConfigurationError(f"{key} holds for the whole command and cannot be swept over")
-    return LaunchOptions(**_typed(chosen[0], LaunchOptions))
+    search = _choice("search", chosen[0].pop("search", None), points[0].choices)
+    return LaunchOptions(**_typed(chosen[0], LaunchOptions), search=search)
 
 
 def make_plans(points: Sequence[Point]) -> list[RunPlan]:
@@ -144,12 +146,13 @@ def make_plan(point: Point) -> RunPlan:
         ConfigurationError: a wrong type, an unknown option, or settings that contradict each other.
     """
     settings = dict(point.settings)
-    groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in [*LIBRARY_GROUPS, *CHOICES]}
+    for key in option_fields(LaunchOptions):
+        settings.pop(key, None)
+    of_a_run = [group for group in [*LIBRARY_GROUPS, *CHOICES] if group != "search"]
+    groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in of_a_run}
     sections = {name: checked(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()}
     for group in ("experiment", "debug"):  # presets; what they set has gone where it belongs
         settings.pop(group, None)
-    for key in option_fields(LaunchOptions):
-        settings.pop(key, None)
     top = _top_level(settings, [*groups, *sections])
     cluster = groups["cluster"]
     experiment = Experiment.from_dict(

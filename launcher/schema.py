@@ -66,7 +66,7 @@ class Slurm:
     """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
 
     nodes: int = 1
-    workers_per_node: int = 1
+    workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
     gpus_per_node: int | None = None
@@ -87,7 +87,7 @@ class Slurm:
     python: str | None = None
     setup: list[str] = field(default_factory=list)
     srun_args: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    additional_parameters: dict[str, Any] | None = None
     wait: bool = False
 
 
@@ -100,6 +100,24 @@ class Wandb:
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+
+
+class Direction(StrEnum):
+    """What is better."""
+
+    maximize = "maximize"
+    minimize = "minimize"
+
+
+@dataclass(frozen=True)
+class Search:
+    """Trying values out instead of every combination."""
+
+    trials: int = 20
+    parallel: int = 4
+    metric: str = "accuracy"
+    direction: Direction = Direction.maximize
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,7 @@ class Debug:
 CHOICES: dict[str, dict[str, type[Any]]] = {
     "cluster": {"inline": Inline, "local": Local, "slurm": Slurm},
     "tracker": {"wandb": Wandb, "none": Nothing},
+    "search": {"none": Nothing, "random": Search, "tpe": Search},
 }
 """Groups whose choices are the launcher's own."""
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launcher.plan import RunPlan
 
 PACKAGES = ("launcher", "sgp_core")
+
+
+def with_code(plans: Sequence[RunPlan], *, take: bool) -> list[RunPlan]:
+    """Return the plans with the folder their code is to be imported from, which is made if ``take``."""
+    runs_dir = plans[0].run_dir.parent
+    folder = take_snapshot(runs_dir) if take else snapshot_path(runs_dir)
+    return [dataclasses.replace(plan, snapshot=str(folder)) for plan in plans]
 
 
 def snapshot_path(runs_dir: Path) -> Path:

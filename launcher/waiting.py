@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from launcher import report, scheduler
 from launcher.backends import Attempt
-from launcher.progress import Display, Screen, Tail
-from launcher.run import FAILED, INTERRUPTED, OK
-from launcher.run_folder import read_json
+from launcher.progress import Screen, Tail
+from launcher.run import FAILED, INTERRUPTED, OK, SUBMISSION_FAILED
+from launcher.run_folder import RunFolder, read_json
 from launcher.stopping import StopSignals
 
-_LOOK_S = 0.5
+if TYPE_CHECKING:
+    from launcher.local_queue import Feed
+    from launcher.plan import RunPlan
+
+LOOK_S = 0.5
 _ASK_S = 5.0
 _LAST_LOOKS = 4
 """How often SLURM must say that a job has ended before its run, which does not say so itself, counts as lost."""
@@ -24,17 +29,11 @@ def wait_for(attempts: Sequence[Attempt]) -> list[int]:
     screen, stop = Screen(many=many), StopSignals()
     watched = []
     for number, attempt in enumerate(attempts, start=1):
-        label = f"[{number}/{len(attempts)}] " if many else ""
-        watched.append(_Watched(attempt, screen.display(attempt.plan.name, label), label))
-    asked = 0.0
+        watched.append(Watched(attempt, screen, f"[{number}/{len(attempts)}] " if many else ""))
     with stop.noted():
         while any(run.code is None for run in watched) and not stop.received:
-            jobs = None
-            if time.monotonic() - asked > _ASK_S:
-                jobs, asked = scheduler.queue(), time.monotonic()
-            for run in watched:
-                run.look(jobs)
-            time.sleep(_LOOK_S)
+            look_at(watched)
+            time.sleep(LOOK_S)
     screen.close()
     if stop.received:
         which = attempts[0].plan.sweep if many else attempts[0].plan.run_id
@@ -43,10 +42,62 @@ def wait_for(attempts: Sequence[Attempt]) -> list[int]:
     return [run.code or OK for run in watched]
 
 
-class _Watched:
-    def __init__(self, attempt: Attempt, view: Display, label: str) -> None:
+def run_feed(feed: Feed, submit: Callable[[RunPlan], Attempt | None]) -> list[int]:
+    """Submit what ``feed`` comes up with, watch it and tell how it ended; return exit codes.
+
+    An interruption leaves what is submitted alone; the same command goes on with it.
+    """
+    screen, stop = Screen(many=True), StopSignals()
+    watched: list[Watched] = []
+    codes: list[int] = []
+    started = 0
+    with stop.noted():
+        while not stop.received:
+            plan = feed.next(len(watched))
+            if plan is not None:
+                started += 1
+                if RunFolder(plan.run_dir).status() == "completed":  # by another sweep, or the same values again
+                    feed.ended(plan)
+                    continue
+                attempt = submit(plan)
+                if attempt is None:
+                    return [*codes, SUBMISSION_FAILED]
+                watched.append(Watched(attempt, screen, f"[{started}/{feed.total}] "))
+                continue
+            if not watched:
+                break
+            look_at(watched)
+            for run in [run for run in watched if run.code is not None]:
+                watched.remove(run)
+                feed.ended(run.plan)
+                codes.append(run.code or OK)
+            time.sleep(LOOK_S)
+    screen.close()
+    return [*codes, INTERRUPTED] if stop.received else codes
+
+
+def look_at(watched: Sequence[Watched]) -> None:
+    """Show what is new of runs, and notice those that have ended; SLURM is asked now and then."""
+    jobs = None
+    if watched and time.monotonic() - min(run.asked for run in watched) > _ASK_S:
+        jobs = scheduler.queue()
+        for run in watched:
+            run.asked = time.monotonic()
+    for run in watched:
+        run.look(jobs)
+
+
+class Watched:
+    """A run that SLURM has."""
+
+    def __init__(self, attempt: Attempt, screen: Screen, label: str) -> None:
         self.code: int | None = None
-        self._attempt, self._view, self._label = attempt, view, label
+        """Exit code, once it has ended."""
+        self.asked = 0.0
+        """When SLURM was last asked about it."""
+        self.plan = attempt.plan
+        self._attempt, self._label = attempt, label
+        self._view = screen.display(attempt.plan.name, label)
         self._number = attempt.number
         self._tail = Tail(attempt.folder.progress(attempt.number))
         self._absent = 0

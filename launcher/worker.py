@@ -178,7 +178,7 @@ class _Share:
     def prepare_torch(self) -> torch.device:
         """Set threads and network for the machine, join the other workers, and return this worker's device."""
         cluster = self.spec["cluster"]
-        threads = cluster["threads_per_worker"] or max(1, _cores() // self.place.local_world_size)
+        threads = cluster["threads_per_worker"] or self.cores()
         if self.separate:
             os.environ["OMP_NUM_THREADS"] = str(threads)
             if not self.on_slurm:  # submitit has replaced what the user or the queue chose
@@ -191,6 +191,16 @@ class _Share:
         if self.place.world_size > 1:
             self.join(device)
         return device
+
+    def cores(self) -> int:
+        """Return how many cores are this worker's."""
+        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        share = max(1, here // self.place.local_world_size)
+        if not self.on_slurm:
+            return share
+        given = os.environ.get("SLURM_CPUS_PER_TASK")
+        on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", here))
+        return min(here, int(given)) if given else max(1, min(here, on_node) // self.place.local_world_size)
 
     def device(self, wanted: str) -> torch.device:
         """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
@@ -325,10 +335,6 @@ def _leave() -> None:
     me = os.getpid()
     processes.kill(lambda: processes.descendants(me), patience=1.0)
     os._exit(1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _restore(name: str, value: str | None) -> None:

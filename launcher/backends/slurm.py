@@ -7,6 +7,8 @@ commands may be missing, and because nothing of the job is left that could be in
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shlex
 import sys
@@ -59,7 +61,7 @@ class Batch:
         for attempt in self.attempts:  # first, so that a job nobody wrote down can be told from none
             self._note(attempt, None)
         try:
-            with outside_allocation():
+            with outside_allocation(), contextlib.redirect_stderr(io.StringIO()):  # submitit echoes sbatch
                 jobs = self._submit()
         except Exception as error:  # whatever sbatch or the file system said
             for attempt in self.attempts:
@@ -150,7 +152,11 @@ def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
         ],
         "additional_parameters": {
             "requeue": True,
-            **{key: value for key, value in cluster["additional_parameters"].items() if value not in (None, False)},
+            **{
+                key: value
+                for key, value in (cluster["additional_parameters"] or {}).items()
+                if value not in (None, False)
+            },
         },
     }
 
@@ -192,7 +198,7 @@ def _folder(attempt: Attempt) -> Path:
 
 
 def _words(error: Exception) -> str:
-    """Return what was said to the point: sbatch's own message rather than submitit's."""
+    """Return what was said to the point: the first thing sbatch found wrong rather than what submitit says of it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith("sbatch: error:")]
-    return "; ".join(said) or (lines[0] if lines else type(error).__name__)
+    said = [line.partition("sbatch: error: ")[2] for line in lines if "sbatch: error: " in line]
+    return (said or lines or [type(error).__name__])[0]

@@ -1,0 +1,77 @@
+"""What a search may choose from, in the words of Hydra's sweeps: lists, ``choice``, ``range``, ``interval``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgp_core.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting that is searched over: a list of values, or an interval."""
+
+    key: str
+    values: tuple[str, ...] = ()
+    """As they would stand on the command line; empty for an interval."""
+    low: float = 0.0
+    high: float = 0.0
+    logarithmic: bool = False
+    whole: bool = False
+
+    def distribution(self) -> Any:
+        """Return optuna's word for it."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.values:
+            return CategoricalDistribution(self.values)
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.logarithmic)
+        return FloatDistribution(self.low, self.high, log=self.logarithmic)
+
+    def samples(self) -> list[str]:
+        """Return values that together show whether all can be used: every listed one, or both ends."""
+        return list(self.values) or [self.written(self.low), self.written(self.high)]
+
+    def written(self, value: Any) -> str:
+        """Return ``value`` as it stands on the command line."""
+        return str(int(value)) if self.whole else str(value)
+
+
+def parse_space(arguments: Sequence[str]) -> tuple[list[str], list[Dimension]]:
+    """Split a command line into what holds for every run and what is searched over.
+
+    Raises:
+        ConfigurationError: nothing to search over, or something that cannot be.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+
+    fixed, space = [], []
+    for word in arguments:
+        if word.startswith("-") or "=" not in word:
+            fixed.append(word)
+            continue
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except Exception as error:
+            raise ConfigurationError(str(error).splitlines()[0]) from None
+        value: Any = override.value()
+        if not override.is_sweep_override():
+            fixed.append(word)
+        elif isinstance(value, IntervalSweep):
+            low, high = float(value.start or 0), float(value.end or 0)
+            logarithmic = "log" in value.tags
+            if not low < high or (logarithmic and low <= 0):
+                raise ConfigurationError(f"{word}: an interval goes up{', from above 0' if logarithmic else ''}")
+            whole = isinstance(value.start, int) and isinstance(value.end, int)
+            space.append(Dimension(override.get_key_element(), (), low, high, logarithmic, whole))
+        elif isinstance(value, ChoiceSweep | RangeSweep):
+            space.append(Dimension(override.get_key_element(), tuple(override.sweep_string_iterator())))
+        else:
+            raise ConfigurationError(f"{word}: a search takes lists, choice(), range() and interval()")
+    if not space:
+        raise ConfigurationError("search= needs something to search over, such as optimizer.lr='interval(0.01,1)'")
+    return fixed, space
