@@ -100,6 +100,9 @@ class Wandb:
     entity: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    per_rank: bool = False
+    artifact: bool = False
 
 
 class Direction(StrEnum):
