@@ -1,39 +1,55 @@
-"""Weights & Biases as a mirror of ``metrics.jsonl``: it may be away or broken; the run does not notice."""
+"""Weights & Biases as a mirror of the record: it may be slow, away or broken; the run does not notice."""
 
 from __future__ import annotations
 
 import logging
-import math
-import netrc
 import os
+import queue
 import shlex
+import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
+from sgp_core.tracking.account import has_account
 from sgp_core.tracking.base import Row
+from sgp_core.tracking.fragments import Fragments
+from sgp_core.tracking.jsonl import read_rows
+from sgp_core.tracking.names import AXES, HIGHER_IS_BETTER, LOWER_IS_BETTER, headline, named, named_of_rank, scores
 
 _log = logging.getLogger(__name__)
 
+_PATIENCE_SECONDS = 10
+"""How long the first row is waited for before Weights & Biases is started anyway."""
 _INIT_SECONDS = 20
 _FINISH_SECONDS = 30
+_END_SECONDS = 60
+"""All that may be left at the end: a start that has just begun, the rows, the upload."""
+
+_End = tuple[str, dict[str, Any]]
 
 
 class WandbTracker:
-    """Mirrors rows to a Weights & Biases run; made on rank 0 only.
+    """Mirrors the rows of a run, or of one worker of it.
 
-    Metrics are called ``train/loss``, ``val/accuracy``, ... over the run's own ``step``. The run's id is stable:
-    an interrupted and resumed experiment is one run, online by ``resume="allow"``, offline as several fragments
-    of one id which :attr:`sync_command` uploads together. Without an account (no key in the environment or in
-    netrc) and without ``WANDB_MODE`` the run is offline. A failure costs one warning; then the mirror is off.
+    A thread does all the work, importing included, which takes a second or two: it begins with the first row, so that
+    the first steps have the machine to themselves. The run's id is stable: an interrupted and resumed experiment is
+    one run. What the server lacks of the record is written first, and rows it has are not sent again; offline, the new
+    fragment is made whole from the record and the earlier ones go (:mod:`sgp_core.tracking.fragments`). Without an
+    account (no key in the environment or in netrc) and without ``WANDB_MODE`` the run is offline. A failure costs one
+    warning; then the mirror is off.
 
     Args:
         run_id: the stable id of the run.
         directory: the run's folder; offline files go to ``directory/wandb``.
         mode: "online", "offline" or "disabled"; None leaves it to ``WANDB_MODE`` and the account.
-        config: settings and provenance (the git sha) of the run, nested; shown flattened with dots.
+        config: settings and provenance (the git sha) of the run, nested. From ``config["experiment"]`` what runs are
+            grouped by is also put at the top.
+        record: the ``metrics.jsonl`` that is mirrored; by default the one in ``directory``.
+        rank: a worker other than 0 has a run of its own, with the curves that are its own.
+        artifact: upload ``model.safetensors`` and ``model.json`` of a completed run.
         on_stop: called when somebody presses "stop" on the run's page; by default nothing happens.
     """
 
@@ -51,98 +67,194 @@ class WandbTracker:
         notes: str | None = None,
         mode: str | None = None,
         config: dict[str, Any] | None = None,
+        record: Path | None = None,
+        rank: int = 0,
+        artifact: bool = False,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._directory = Path(directory).absolute()
-        self._run: Any = None
+        self._record = Path(record or self._directory / "metrics.jsonl")
+        self._rank = rank
+        self._artifact = artifact
         self._on_stop = on_stop
-        arguments: dict[str, Any] = {
-            "id": run_id,
+        config = config or {}
+        suffix = f"-rank{rank}" if rank else ""
+        self._arguments: dict[str, Any] = {
+            "id": f"{run_id}{suffix}",
             "project": project,
             "entity": entity,
-            "name": name,
+            "name": name and f"{name}{suffix}",
             "group": group,
             "tags": list(tags) or None,
-            "job_type": job_type,
+            "job_type": "rank" if rank else job_type,
             "notes": notes,
-            "config": _flat(config or {}),
+            "config": {**headline(config.get("experiment", {})), "rank": rank, **config},
             "dir": str(self._directory),
             "resume": "allow",
         }
-        if mode is None and not _has_account() and "WANDB_MODE" not in os.environ:
-            mode = "offline"
-        self._guard("start", lambda: self._start(mode, arguments))
+        self._mode = mode
+        if mode is None and "WANDB_MODE" not in os.environ and not has_account():
+            self._mode = "offline"
+        self._fragments = Fragments(self._directory, f"{run_id}{suffix}")
+        self._run: Any = None
+        self._resumed: int | None = None
+        self._first_step = 0
+        self._rows = 0
+        self._off = self._planned == "disabled"
+        self._queue: queue.SimpleQueue[Row | _End] = queue.SimpleQueue()
+        self._due = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def active(self) -> bool:
         """Whether rows are still being mirrored."""
-        return self._run is not None
+        return not self._off
 
     @property
     def url(self) -> str | None:
-        """Where the run is shown; None while offline or off."""
+        """Where the run is shown; None while offline, off or not there yet."""
         return None if self._run is None or getattr(self._run, "offline", False) else self._run.url
 
     @property
     def sync_command(self) -> str | None:
-        """The command that uploads what was written offline; None if nothing was."""
-        written = any((self._directory / "wandb").glob("offline-run-*"))
-        return f"wandb sync {shlex.quote(str(self._directory / 'wandb'))}/offline-run-*" if written else None
+        """The command that uploads what is written offline; None if nothing is."""
+        if not self._fragments.current() and (self._off or self._planned != "offline"):
+            return None
+        return f"wandb sync {shlex.quote(str(self._fragments.folder))}/offline-run-*"
 
     def resume(self, step: int) -> None:
-        """Nothing to forget: resuming is exact, so rows logged twice have the same step and scores."""
+        """Training goes on after ``step`` steps: the mirror will hold the record up to there, then what is logged."""
+        self._resumed = step
+        if not self._off:
+            self._fragments.broken()
+            self._start()
 
     def log(self, row: Row) -> None:
-        """Mirror one row under the name of its split; what was not measured is left out."""
-        split = row.get("split", "train")
-        named: dict[str, Any] = {"step": row.get("step"), "epoch": row.get("epoch")}
-        for name, value in row.items():
-            if name not in ("step", "epoch", "split") and _is_number(value):
-                named[f"{split}/{name}"] = value
-        self._guard("log", lambda: self._run.log(named))
+        """Mirror one row, some time."""
+        if not self._off:
+            self._start()
+            self._queue.put(row)
+            self._due.set()
+
+    def replay(self, status: str, summary: dict[str, Any]) -> None:
+        """Mirror the whole record of a run that is over."""
+        self.resume(sys.maxsize)
+        self._due.set()
+        self.finish(status, summary)
 
     def finish(self, status: str, summary: dict[str, Any]) -> None:
-        """Write the summary (``best/...``, ``final/...``, ``status``) and close, within 30 s."""
+        """Write the rows left and the summary (``best/...``, ``final/...``, ``status``) and close, within a minute."""
+        if self._off:
+            return
+        if not self._due.is_set():  # nothing happened that could be shown
+            self._off = True
+        self._queue.put((status, summary))
+        self._due.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+            if self._thread.is_alive():
+                self._warn(TimeoutError(f"not finished after {_END_SECONDS} s"))
+        self._off = True
 
-        def close() -> None:
-            numbers = _flat({key: summary[key] for key in ("final", "best") if summary.get(key)}, "/")
-            self._run.summary.update({**numbers, "status": status})
-            self._run.finish(exit_code=0 if status == "completed" else 1)
+    @property
+    def _planned(self) -> str | None:
+        return self._mode or os.environ.get("WANDB_MODE")
 
-        self._guard("finish", lambda: _bounded(close, _FINISH_SECONDS + 10))
-        self._run = None
+    # -- the thread -----------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+            self._thread.start()
 
-    def _start(self, mode: str | None, arguments: dict[str, Any]) -> None:
+    def _work(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # what asks workers to save would kill the service started from here
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+        self._due.wait(_PATIENCE_SECONDS)
+        if self._off:
+            return
+        try:
+            self._open()
+            while not isinstance(entry := self._queue.get(), tuple):
+                self._write(entry)
+            self._close(*entry)
+        except Exception as error:
+            self._warn(error)
+
+    def _open(self) -> None:
         import wandb
 
-        settings = _settings(wandb, stop_fn=self._stop)
-        (self._directory / "wandb").mkdir(parents=True, exist_ok=True)
-        if mode is not None:
-            arguments["mode"] = mode
+        settings = _settings(wandb, stop_fn=self._stop, x_disable_stats=self._rank > 0)
+        self._fragments.folder.mkdir(parents=True, exist_ok=True)
+        arguments = self._arguments if self._mode is None else {**self._arguments, "mode": self._mode}
         try:
-            self._run = wandb.init(**arguments, settings=settings)
+            run = wandb.init(**arguments, settings=settings)
         except Exception as error:
-            if mode in ("offline", "disabled"):
+            if self._mode in ("offline", "disabled"):
                 raise
             _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
-            self._run = wandb.init(**{**arguments, "mode": "offline"}, settings=settings)
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-        self._run.define_metric("val/accuracy", step_metric="step", summary="max,last")
+            wandb.teardown()  # its service would say that the run's id is in use
+            run = wandb.init(**{**arguments, "mode": "offline"}, settings=settings)
+        self._define_metrics(run)
+        self._first_step = run.starting_step  # 0 offline; online the first that the server does not have
+        self._run = run
+        if self._resumed is None or (self._resumed > 0 and not self._record.exists()):
+            return
+        for row in read_rows(self._record) if self._resumed else []:
+            if row.get("step", 0) <= self._resumed:
+                self._write(row)
+        self._fragments.set_aside(keep=Path(run.dir).parent)
+
+    def _define_metrics(self, run: Any) -> None:
+        run.define_metric("*", step_metric="step")
+        for axis in AXES:
+            run.define_metric(axis, hidden=True)
+        for names, best in ((HIGHER_IS_BETTER, "max"), (LOWER_IS_BETTER, "min")):
+            for name in names:
+                run.define_metric(f"val/{name}", step_metric="step", summary=f"{best},last")
+
+    def _write(self, row: Row) -> None:
+        """Hand a row on; rows of one step become one line, since Weights & Biases has one a step."""
+        self._rows += 1
+        numbers = named_of_rank(row) if self._rank else named(row)
+        if numbers and row["step"] >= self._first_step:
+            self._run.log(numbers, step=row["step"])
+
+    def _close(self, status: str, summary: dict[str, Any]) -> None:
+        run, url = self._run, self.url
+        if not self._rank:
+            run.summary.update({**scores("final", summary.get("final")), **scores("best", summary.get("best"))})
+        run.summary.update({"status": status})
+        if status == "completed" and self._artifact and not self._rank:
+            try:
+                self._log_model(summary)
+            except Exception as error:
+                _log.warning("the model is not uploaded to Weights & Biases (%s)", _short(error))
+        if status == "preempted":
+            run.mark_preempting()
+        run.finish(exit_code=0 if status == "completed" else 1)
+        self._fragments.whole(self._rows, url)
+
+    def _log_model(self, summary: dict[str, Any]) -> None:
+        import wandb
+
+        final, best = summary.get("final") or {}, summary.get("best") or {}
+        aliases = ["latest", f"step-{final['step']}"] if "step" in final else ["latest"]
+        if final and final.get("step") == best.get("step"):
+            aliases.append("best")
+        model = wandb.Artifact(f"model-{self._arguments['id']}", type="model", metadata=scores("final", final))
+        for name in ("model.safetensors", "model.json"):  # read where they lie: no copies in the home folder
+            model.add_file(str(self._directory / name), policy="immutable", skip_cache=True)
+        self._run.log_artifact(model, aliases=aliases)
 
     def _stop(self) -> None:
         """Replace W&B's default, which is to interrupt the main thread, on its own fatal errors too."""
         if self._on_stop is not None:
             self._on_stop()
 
-    def _guard(self, what: str, action: Callable[[], None]) -> None:
-        if self._run is None and what != "start":
-            return
-        try:
-            action()
-        except Exception as error:
-            self._run = None
-            _log.warning("Weights & Biases is off for this run (%s: %s)", what, _short(error))
+    def _warn(self, error: BaseException) -> None:
+        if not self._off:
+            self._off, self._run = True, None
+            _log.warning("Weights & Biases is off for this run (%s)", _short(error))
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
@@ -158,6 +270,7 @@ def _settings(wandb: Any, **more: Any) -> Any:
         "silent": True,
         "allow_val_change": True,
         "x_transaction_log_flush_interval": 1.0,
+        "x_save_requirements": False,
         **more,
     }
     known = getattr(wandb.Settings, "model_fields", wanted)
@@ -169,55 +282,6 @@ def _settings(wandb: Any, **more: Any) -> Any:
             except Exception:
                 _log.debug("wandb refuses %s=%r", name, value)
     return settings
-
-
-def _has_account() -> bool:
-    """Whether a key could be found without asking anybody."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "")).hostname
-    candidates = [os.environ.get("NETRC"), "~/.netrc", "~/_netrc"]
-    for candidate in filter(None, candidates):
-        try:
-            machines = netrc.netrc(os.path.expanduser(str(candidate))).hosts
-        except (OSError, netrc.NetrcParseError):
-            continue
-        if any(machine == host or "wandb" in machine or "coreweave" in machine for machine in machines):
-            return True
-    return False
-
-
-def _bounded(action: Callable[[], None], seconds: float) -> None:
-    """Run ``action`` but wait no longer than ``seconds``; re-raises what it raised."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            action()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="wandb-finish", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"not finished after {seconds:g} s")
-    if raised:
-        raise raised[0]
-
-
-def _flat(values: dict[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, separator, f"{prefix}{name}{separator}"))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _short(error: BaseException) -> str:

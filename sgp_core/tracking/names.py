@@ -1,0 +1,98 @@
+"""What metrics are called on a dashboard: the sections ``train/ val/ gossip/ time/ system/`` over ``step``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sgp_core.tracking.base import Row
+
+AXES = ("step", "epoch")
+"""Carried by every row, so that any curve can be drawn over them."""
+
+HIGHER_IS_BETTER = ("accuracy", "accuracy_local_mean", "top5_accuracy", "bleu")
+LOWER_IS_BETTER = ("loss", "loss_local_mean", "perplexity")
+
+_SHARED = {
+    "wall_time_s": "time/wall_s",
+    "bytes_sent": "gossip/bytes_sent",
+    "consensus_distance": "gossip/consensus_distance",
+    "push_sum_weight_min": "gossip/push_sum_weight_min",
+    "push_sum_weight_max": "gossip/push_sum_weight_max",
+    "world_size": "system/world_size",
+}
+_TRAINING = {
+    "lr": "train/lr",
+    "samples_per_s": "time/samples_per_s",
+    "step_time_ms": "time/step_ms",
+    "compute_time_ms": "time/compute_ms",
+    "comm_time_ms": "time/comm_ms",
+}
+"""Means since the row before. Those of a validation row are over another window, so they do not join these curves."""
+
+
+def named(row: Row) -> dict[str, float]:
+    """Return the numbers of ``row`` under their names on a dashboard; what was not measured is left out."""
+    training = row.get("split", "train") == "train"
+    numbers: dict[str, float] = {}
+    for name, value in row.items():
+        if not _is_number(value):
+            continue
+        if name in AXES:
+            numbers[name] = value
+        elif name in _SHARED:
+            numbers[_SHARED[name]] = value
+        elif name in _TRAINING:
+            if training:
+                numbers[_TRAINING[name]] = value
+        else:
+            numbers[f"{'train' if training else 'val'}/{name}"] = value
+    parts = [numbers.get(f"time/{part}_ms") for part in ("step", "compute", "comm")]
+    if None not in parts:
+        step, compute, communication = (float(part or 0.0) for part in parts)
+        numbers["time/data_ms"] = max(0.0, step - compute - communication)
+    return numbers
+
+
+def named_of_rank(row: Row) -> dict[str, float]:
+    """Return what one worker alone can say; nothing of a validation row, whose scores are everybody's."""
+    if row.get("split", "train") != "train":
+        return {}
+    everybodys = {"train/lr", "system/world_size", "gossip/consensus_distance"}
+    numbers = {name: value for name, value in named(row).items() if name not in everybodys}
+    weight = numbers.pop("gossip/push_sum_weight_min", None)
+    numbers.pop("gossip/push_sum_weight_max", None)
+    if weight is not None and row.get("consensus_distance") is None:  # measured together: the extremes over all workers
+        numbers["gossip/push_sum_weight"] = weight
+    return numbers
+
+
+def scores(prefix: str, row: Row | None) -> dict[str, float]:
+    """Return the scores of an evaluation, and where they were reached, as ``prefix/accuracy``, ``prefix/step``, ..."""
+    wanted = (*AXES, "time/wall_s", "gossip/consensus_distance")
+    numbers = named({"split": "val", **(row or {})})
+    return {
+        f"{prefix}/{name.rpartition('/')[2]}": value
+        for name, value in numbers.items()
+        if name in wanted or name.startswith("val/")
+    }
+
+
+def headline(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that runs are grouped and filtered by, one level deep."""
+    chosen = {
+        group: (experiment.get(group) or {}).get("name")
+        for group in ("algorithm", "topology", "outer", "model", "dataset", "optimizer", "schedule")
+    }
+    chosen |= {
+        "lr": (experiment.get("optimizer") or {}).get("lr"),
+        "batch_size": (experiment.get("training") or {}).get("batch_size"),
+        "workers": experiment.get("world_size"),
+        "seed": experiment.get("seed"),
+    }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
