@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, attempt, world_size = _run_of(given.folder, given.job)
     said = reports(folder, world_size, attempt)
     outcome, again = judge(said, world_size, given.code, asked_to_end=given.asked_to_end)
+    if folder.cancel.exists():  # by somebody who need not know whether the workers were about to be started again
+        folder.cancel.unlink(missing_ok=True)
+        outcome, again = (outcome if outcome.status == "completed" else Outcome("cancelled")), False
     again = again and not (outcome.status == "failed" and _starts_in_vain(folder) >= _STARTS_WITHOUT_PROGRESS)
     if outcome.error is not None:
         outcome = Outcome("preempted" if again else outcome.status, with_log(outcome.error, folder, attempt))
@@ -65,7 +68,8 @@ def judge(said: Mapping[int, Report], world_size: int, code: int, *, asked_to_en
     if complete and statuses == {"completed"}:
         return Outcome("completed"), False
     if complete and statuses <= set(WELL):
-        again = any(report.get("requeue") for report in said.values())
+        # Asked to make room, by SIGTERM on some clusters, only the workers are signalled; by scancel the script is too.
+        again = not asked_to_end or any(report.get("requeue") for report in said.values())
         return Outcome("preempted" if again else "cancelled"), again
     silent = [rank for rank in range(world_size) if rank not in said or said[rank]["status"] not in ENDED]
     culprit = first_failure(said, silent, world_size)

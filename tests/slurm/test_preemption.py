@@ -31,7 +31,7 @@ INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "3"))
 
 LONG = (
     "cluster.threads_per_worker=1",
-    "training.max_steps=4000",
+    "training.max_steps=2400",
     "training.epochs=1000",
     "evaluation.every_epochs=20",
     "checkpoint.every_epochs=10",
@@ -86,7 +86,7 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work
     for number in range(1, INTERRUPTIONS + 1):
         attempt = folder.next_attempt() - 1 if done else 1
         reached = max((row["step"] for row in rows(folder)), default=0) if done else 0
-        until_step(folder, attempt, min(3900, reached + chance.randrange(20, 3200 // INTERRUPTIONS)))
+        until_step(folder, attempt, min(2300, reached + chance.randrange(20, 2000 // INTERRUPTIONS)))
         kind = KINDS[(number - 1) % len(KINDS)]
         node = json.loads(folder.rank(chance.randrange(4)).read_text())["node"]
         kind(lab, job, node)
