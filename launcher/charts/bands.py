@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launcher.charts.series import MAX_POINTS, Axis, Numbers, Series
+from launcher.charts.axis import Axis
+from launcher.charts.series import MAX_POINTS, Numbers, Series
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from launcher.charts import formats, palette
+from launcher.charts.axis import Axis
 from launcher.charts.bands import band
 from launcher.charts.panels import Panel
 from launcher.charts.record import TIMES
 from launcher.charts.report import Report
-from launcher.charts.series import Axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

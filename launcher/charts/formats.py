@@ -5,12 +5,15 @@ from __future__ import annotations
 
 def plain(value: float) -> str:
     """Four decimals for what is near 1, else as few signs as it takes."""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.2e}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else small(value)
 
 
 def small(value: float) -> str:
     """A quantity that spans many orders of magnitude."""
-    return "0" if value == 0 else f"{value:.2e}"
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def milliseconds(value: float) -> str:

@@ -41,6 +41,7 @@
     while (Math.abs(value) >= 1000 && unit < SIZES.length - 1) { value /= 1000; unit += 1; }
     return `${trimmed(value, digits)} ${SIZES[unit]}`;
   }
+  const milliseconds = (value) => (value < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString("en"));
   const trimmed = (value, digits) => String(Number(value.toPrecision(digits)));
   const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
   function scientific(value, digits) {
@@ -84,7 +85,7 @@
         if (decades > 2.2) { if (e % every === 0) ticks.push(10 ** e); } else ticks.push(...(decades > 0.8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7]).map((f) => f * 10 ** e));
       }
       const inside = ticks.filter((tick) => tick >= low && tick <= high);
-      const name = (tick) => (unit === "bytes" ? bytes(tick) : tick >= 0.01 && tick < 1e4 ? trimmed(tick, 3) : scientific(tick, Number(tick.toPrecision(3)) === 10 ** Math.round(Math.log10(tick)) ? 0 : 1));
+      const name = (tick) => (unit === "bytes" ? bytes(tick) : tick >= 1e-3 && tick < 1e4 ? trimmed(tick, 3) : scientific(tick, Number(tick.toPrecision(3)) === 10 ** Math.round(Math.log10(tick)) ? 0 : 1));
       return { at: (value) => Math.log(value / low) / Math.log(high / low), ticks: inside, name };
     }
     if (low === high) { const room = Math.abs(low) * 0.1 || 1; [low, high] = [low - room, high + room]; }
@@ -220,11 +221,11 @@
       const bars = PARTS.map((part) => {
         const long = (row.parts[part] / most) * room, begin = from;
         from += long;
-        const text = long > 46 ? `<text class="inside" x="${begin + long / 2}" y="${middle + 4}" text-anchor="middle" style="fill:var(--on-${part})">${trimmed(row.parts[part], 3)}</text>` : "";
-        return `<rect x="${begin.toFixed(1)}" y="${middle - bar / 2}" width="${Math.max(0, long - (long > 3 ? 1 : 0)).toFixed(1)}" height="${bar}" rx="2" fill="var(--part-${part})"><title>${part} ${trimmed(row.parts[part], 3)} ms</title></rect>${text}`;
+        const text = long > 46 ? `<text class="inside" x="${begin + long / 2}" y="${middle + 4}" text-anchor="middle" style="fill:var(--on-${part})">${milliseconds(row.parts[part])}</text>` : "";
+        return `<rect x="${begin.toFixed(1)}" y="${middle - bar / 2}" width="${Math.max(0, long - (long > 3 ? 1 : 0)).toFixed(1)}" height="${bar}" rx="2" fill="var(--part-${part})"><title>${part} ${milliseconds(row.parts[part])} ms</title></rect>${text}`;
       }).join("");
       const text_y = above ? top + 16 : middle + 4;
-      return `<g class="bar" data-runs="${row.entity.members.join(" ")}"><line x1="1" x2="19" y1="${text_y - 4}" y2="${text_y - 4}" stroke="${colour(row.entity)}" stroke-width="3" stroke-linecap="${row.entity.dash.length ? "butt" : "round"}"${dashes(row.entity)}/><text class="label" x="29" y="${text_y}">${escape(name)}<title>${escape(row.entity.label)}</title></text>${bars}<text x="${from + 8}" y="${middle + 4}">${trimmed(total(row), 3)} ms</text></g>`;
+      return `<g class="bar" data-runs="${row.entity.members.join(" ")}"><line x1="1" x2="19" y1="${text_y - 4}" y2="${text_y - 4}" stroke="${colour(row.entity)}" stroke-width="3" stroke-linecap="${row.entity.dash.length ? "butt" : "round"}"${dashes(row.entity)}/><text class="label" x="29" y="${text_y}">${escape(name)}<title>${escape(row.entity.label)}</title></text>${bars}<text x="${from + 8}" y="${middle + 4}">${milliseconds(total(row))} ms</text></g>`;
     }).join("");
     const height = rows.length * pitch + 4;
     place.innerHTML = `<svg viewBox="0 0 ${width} ${height}" height="${height}" role="img" aria-label="Time per step">${lines}</svg>`;

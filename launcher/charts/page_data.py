@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from launcher.charts import palette
+from launcher.charts.axis import Axis
 from launcher.charts.bands import band
 from launcher.charts.panels import Panel
 from launcher.charts.report import Report
-from launcher.charts.series import Axis, Numbers, Series
+from launcher.charts.series import Numbers, Series
 
 
 def page_data(report: Report) -> dict[str, Any]:

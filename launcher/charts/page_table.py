@@ -50,7 +50,7 @@ def _table(report: Report, lines: Iterable[Line], mode: str, *, hidden: bool) ->
                 continue
             low_high = line.spread.get(column.key)
             ends = [column.show(end) for end in low_high or ()]
-            spread = f'<span class="sub">{escape(" to ".join(ends))}</span>' if ends and ends[0] != ends[1] else ""
+            spread = f'<span class="sub">{escape("–".join(ends))}</span>' if ends and ends[0] != ends[1] else ""
             kind = ' class="best"' if column.key == "best" else ""
             cells.append(f'<td{kind} data-value="{value!r}">{escape(column.show(value))}{spread}</td>')
         kind = ' class="winner"' if line.winner else ""

@@ -13,7 +13,7 @@ DASHES = ((), (7.0, 4.0), (2.0, 3.0), (9.0, 3.0, 2.0, 3.0))
 """Lengths of line and gap, in line widths of the page; solid first."""
 
 PARTS = {"data": "#c9d0d9", "compute": "#8593a6", "communication": "#2f435f"}
-PARTS_DARK = {"data": "#3a4350", "compute": "#6c7b8f", "communication": "#cbd6e6"}
+PARTS_DARK = {"data": "#3a4350", "compute": "#6c7b8f", "communication": "#a9bad2"}
 """What a step's time goes into: shades, since hues stand for runs."""
 
 

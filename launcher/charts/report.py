@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.charts.axis import Axis
 from launcher.charts.groups import SEED, Group, changed_keys, grouped, settings_of, single_label
 from launcher.charts.panels import Panel, metric_names, panels
 from launcher.charts.record import Record
 from launcher.charts.results import Line, group_lines, run_lines
-from launcher.charts.series import Axis
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 SHARED = (
@@ -108,11 +108,15 @@ _NO_SCORE = {
 }
 
 
+_LONG_TITLE = 70
+
+
 def _title(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[str]) -> str:
     if len(groups) == 1:
         return records[0].name if len(records) == 1 or not records[0].experiment else _nameless(records[0])
-    if len(groups) <= 3:
-        return " vs ".join(group.label for group in groups)
+    versus = " vs ".join(group.label for group in groups)
+    if len(groups) <= 4 and len(versus) <= _LONG_TITLE:
+        return versus
     return " × ".join(key for key in keys if key != SEED) or f"{len(records)} runs"
 
 

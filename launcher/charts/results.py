@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from launcher.charts import formats
+from launcher.charts.axis import Axis
 from launcher.charts.groups import Group, changed_values, single_label
 from launcher.charts.panels import lower_is_better, metric_names
 from launcher.charts.record import Record
-from launcher.charts.series import Axis
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def group_lines(runs: Sequence[Line], groups: Sequence[Group], metric: str) -> l
     return _with_winner([_merged(group, [runs[m] for m in group.members]) for group in groups], metric)
 
 
-def as_json(line: Line) -> dict[str, Any]:
+def line_as_json(line: Line) -> dict[str, Any]:
     """Return a line as plain data."""
     facts: dict[str, Any] = {"label": line.label, "state": line.state, "changed": dict(line.changed)}
     if line.run_id is not None:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher.charts.axis import Axis
+
 Numbers = NDArray[np.float64]
 
 MAX_POINTS = 600
 """More are not drawn; a curve on a screen has no more pixels."""
-
-
-class Axis(StrEnum):
-    """What the horizontal axis shows."""
-
-    step = "step"
-    epoch = "epoch"
-    time = "time"
 
 
 KEYS = {Axis.step: "step", Axis.epoch: "epoch", Axis.time: "wall_time_s"}

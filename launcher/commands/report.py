@@ -1,0 +1,74 @@
+"""``sgp report``: runs or a sweep as one HTML page, and its charts as figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launcher.charts.axis import Axis
+from launcher.report import relative
+from launcher.run_folder import SWEEPS, read_json
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+FORMATS = ("html", "png", "svg")
+
+
+def report(
+    targets: Annotated[list[str], typer.Argument(metavar="RUN...|SWEEP", help="Run ids, or the id of a sweep.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default beside the runs.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="What to write: html, png, svg.")] = ",".join(FORMATS),
+    metric: Annotated[str, typer.Option(help="Validation score that decides what is best.")] = "accuracy",
+    x: Annotated[Axis, typer.Option(help="What curves are drawn over (the page can change it).")] = Axis.step,
+    as_json: Annotated[bool, typer.Option("--json", help="Print files and numbers as JSON.")] = False,
+    runs_dir: Annotated[Path, typer.Option(help="Where the runs are.")] = Path("runs"),
+) -> None:
+    """Draw runs: curves, time per step and results, as one HTML page and as figures."""
+    wanted = _formats(formats)
+    from launcher.charts.files import save
+    from launcher.charts.panels import metrics_read, panels
+    from launcher.charts.record import read_record
+    from launcher.charts.report import make_report
+    from launcher.charts.results import line_as_json
+    from launcher.charts.selection import of_runs, of_sweep, origin
+
+    sweep = runs_dir / SWEEPS / targets[0] if len(targets) == 1 else None
+    if sweep is not None and sweep.is_dir():
+        selection = of_sweep(sweep)
+        folders = [runs_dir / point["run_id"] for point in (selection.sweep or {}).get("points", [])]
+    else:
+        folders = [runs_dir / target for target in targets]
+        selection = of_runs(folders)
+    metrics = metrics_read(panels(metric))
+    states = [(read_json(folder / "summary.json") or {}).get("status", "not started") for folder in folders]
+    records = [read_record(folder, state, metrics) for folder, state in zip(folders, states, strict=True)]
+    made = make_report(selection.kind, records, metric, x, origin(selection, records))
+    folder = out or selection.folder
+    try:
+        files = save(made, folder, wanted)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    if as_json:
+        content = {
+            "files": [str(path) for path in files],
+            "metric": metric,
+            "runs": [line_as_json(line) for line in made.runs],
+            "groups": [line_as_json(line) for line in made.merged] if made.seeds else [],
+        }
+        print(json.dumps(content, indent=2, allow_nan=False))
+        return
+    for path in files:
+        print(relative(path))
+
+
+def _formats(given: str) -> Sequence[str]:
+    wanted = [word.strip() for word in given.split(",") if word.strip()]
+    for word in wanted:
+        if word not in FORMATS:
+            raise ConfigurationError(f"--format {word}: no such format{did_you_mean(word, FORMATS)}")
+    if not wanted:
+        raise ConfigurationError(f"--format needs at least one of {', '.join(FORMATS)}")
+    return wanted
