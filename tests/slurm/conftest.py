@@ -1,4 +1,4 @@
-"""The tests' own SLURM: raised once a session, in a folder of its own, empty of jobs at the start of every test."""
+"""The tests' own SLURM: raised once a session, in a folder of its own, empty of jobs after every test."""
 
 from __future__ import annotations
 
@@ -11,38 +11,35 @@ from pathlib import Path
 import pytest
 
 from launcher.processes import this_process
+from tests.slurm.cluster import is_foreign
 from tests.slurm.lab import Lab
 from tests.slurm.packages import Unavailable, install
-
-_FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SCANCEL_", "SINFO_", "SRUN_", "SALLOC_", "SACCT_", "SCONTROL_")
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Lab]:
     """Four nodes. Where this machine cannot have SLURM, the test says why it is left out; for CI that is a failure."""
     required = bool(os.environ.get("CI") or os.environ.get("SGP_REQUIRE_SLURM"))
-    folder = Path(tempfile.mkdtemp(prefix="sgp-slurm-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="sgp-slurm-", dir="/tmp"))  # a short path: there are sockets in it
     lab = Lab(folder)
     try:
         install(sudo=required)
         lab.up(watch=this_process())
+        yield lab
     except Unavailable as reason:
-        lab.down()
-        shutil.rmtree(folder, ignore_errors=True)
         if required:
             pytest.fail(str(reason), pytrace=False)
         pytest.skip(str(reason))
-    yield lab
-    lab.down()
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lab.down()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def lab(cluster: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """The cluster, whole and without jobs; commands that the test runs find it, and no other."""
-    for name in os.environ:
-        if name.startswith(_FOREIGN):
-            monkeypatch.delenv(name)
+    for name in filter(is_foreign, list(os.environ)):
+        monkeypatch.delenv(name)
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     yield cluster
