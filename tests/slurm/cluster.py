@@ -210,9 +210,9 @@ class Cluster:
         return f"{name}: {self._daemons.said(name)}"
 
     def _kill_jobs(self) -> None:
-        steps = self._step_daemons()
+        keepers = self._step_daemons()
         processes.kill(lambda: [process for process, _ in self._job_processes()])
-        processes.kill(lambda: steps)
+        processes.kill(lambda: keepers)
 
     def _job_processes(self, **wanted: str) -> list[tuple[Process, dict[str, str]]]:
         """Return processes of jobs of this cluster, and what they were started with."""

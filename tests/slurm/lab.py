@@ -77,8 +77,8 @@ class Lab(Cluster):
 
     def kill_step(self, job_id: str, node: str, step: str = "0") -> None:
         """Kill SLURM's own process that looks after a job's step on a node; ``batch`` is the step of the script."""
-        for process in self._step_daemons(node, f"{self._number(job_id)}.{step}]"):
-            processes.send(process, signal.SIGKILL)
+        keepers = self._step_daemons(node, f"{self._number(job_id)}.{step}]")
+        processes.kill(lambda: keepers)
 
     def kill_daemon(self, node: str) -> None:
         """Kill a node's daemon; what runs on the node runs on."""
@@ -87,8 +87,8 @@ class Lab(Cluster):
     def kill_node(self, node: str) -> None:
         """Let a node lose its power: its daemon and everything on it are gone at once, and nobody is told."""
         self.kill_daemon(node)
-        steps = self._step_daemons(node)
-        processes.kill(lambda: steps)
+        keepers = self._step_daemons(node)
+        processes.kill(lambda: keepers)
         processes.kill(lambda: [process for process, _ in self._job_processes(SLURMD_NODENAME=node)])
 
     def _number(self, job_id: str) -> str:
