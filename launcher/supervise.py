@@ -90,7 +90,8 @@ class Supervisor:
             return Outcome("failed", error=self._failure)
         saved = complete and statuses <= set(WELL)
         if asked := self._asked():
-            return Outcome("preempted" if saved and asked[0] != signal.SIGINT else "cancelled", signal=asked[0])
+            status = "preempted" if saved and asked[0] != signal.SIGINT else "cancelled"
+            return Outcome(status, signal=next(iter(self._stop.received), None))
         return Outcome("preempted" if saved else "failed")
 
     # -- stopping -------------------------------------------------------------------------------------------------
