@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from launcher.charts.series import Series, number, series_of
-from launcher.run_folder import RunFolder, read_json
+from launcher.runs import Run
 from sgp_core.tracking import read_rows
 
 SPLITS = ("train", "val")
@@ -57,29 +56,27 @@ class Record:
         return float(found.values[-1]) if found is not None and len(found) else None
 
 
-def read_record(folder: Path, state: str, metrics: tuple[str, ...]) -> Record:
-    """Read a run folder.
+def read_record(run: Run, metrics: tuple[str, ...]) -> Record:
+    """Return what is known of a run.
 
     Args:
-        state: how the run stands.
         metrics: what to read of its metrics; of the splits train, val, and both together (``all``).
     """
-    run = RunFolder(folder)
-    spec, summary = read_json(run.spec) or {}, read_json(run.summary) or {}
     try:
-        rows = read_rows(run.metrics)
+        rows = read_rows(run.folder.metrics)
     except OSError:
         rows = []
     by_split = {split: [row for row in rows if row.get("split") == split] for split in SPLITS} | {"all": rows}
     full = {(split, metric): series_of(some, metric) for split, some in by_split.items() for metric in metrics}
     curves = {key: series.thinned() for key, series in full.items() if len(series)}
+    provenance = run.spec.get("provenance")
     return Record(
-        run_id=folder.name,
-        name=str(spec.get("name") or summary.get("name") or folder.name),
-        state=state,
-        experiment=_dict(spec.get("experiment")),
-        provenance=_dict(spec.get("provenance")),
-        error=_message(summary.get("error")) if state not in ("completed", "running", "queued") else None,
+        run_id=run.run_id,
+        name=run.name,
+        state=run.state,
+        experiment=dict(run.experiment),
+        provenance=provenance if isinstance(provenance, dict) else {},
+        error=_message(run.error),
         curves=curves,
         steps=max((step for row in rows if (step := number(row.get("step"))) is not None), default=None),
         wall_time_s=max((time for row in rows if (time := number(row.get("wall_time_s"))) is not None), default=None),
@@ -104,13 +101,9 @@ def _step_time(rows: list[dict[str, Any]]) -> dict[str, float] | None:
     return {part: spent / steps for part, spent in sums.items()} if steps else None
 
 
-def _message(error: Any) -> str | None:
-    if not isinstance(error, dict):
+def _message(error: Mapping[str, Any] | None) -> str | None:
+    if error is None:
         return None
-    kind, message = error.get("type"), str(error.get("message") or "")
-    first = message.strip().splitlines()[0] if message.strip() else ""
+    kind, message = error.get("type"), str(error.get("message") or "").strip()
+    first = message.splitlines()[0] if message else ""
     return f"{kind}: {first}" if kind and not error.get("user_mistake") else first or None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from launcher.charts.record import Record
-from launcher.run_folder import read_json
+from launcher.runs import LIVE, Run, Sweep, find, find_runs
+from sgp_core.errors import ConfigurationError
 
 _MOST_IN_A_NAME = 3
 
@@ -21,29 +22,35 @@ _MOST_IN_A_NAME = 3
 class Selection:
     """Runs, in the order in which they are shown."""
 
+    runs: Sequence[Run]
     kind: str
     """``Sweep 1234abcd``, ``Run 0123456789`` or ``12 runs``."""
     folder: Path
     """Where their report belongs."""
     again: str
     """What one types to get it again."""
-    sweep: Mapping[str, Any] | None = None
+    sweep: Mapping[str, Any] = field(default_factory=dict)
     """The record of the sweep, if they are one."""
 
 
-def of_sweep(folder: Path) -> Selection:
-    """Return the selection that a sweep's folder stands for."""
-    return Selection(f"Sweep {folder.name}", folder / "report", folder.name, read_json(folder / "sweep.json") or {})
+def select(targets: Sequence[str], runs_dir: Path) -> Selection:
+    """Return the runs that are meant.
 
-
-def of_runs(folders: Sequence[Path]) -> Selection:
-    """Return the selection of runs by their folders."""
-    names = [folder.name for folder in folders]
-    again = " ".join(names)
-    if len(folders) == 1:
-        return Selection(f"Run {names[0]}", folders[0] / "report", again)
-    short = "-".join(names) if len(names) <= _MOST_IN_A_NAME else hashlib.sha256(again.encode()).hexdigest()[:8]
-    return Selection(f"{len(names)} runs", Path(f"report-{short}"), again)
+    Raises:
+        ConfigurationError: nothing, or more than one thing, is meant by a target.
+    """
+    meant = find(targets[0], runs_dir) if len(targets) == 1 else None
+    runs = [meant] if isinstance(meant, Run) else find_runs(targets, runs_dir)
+    if isinstance(meant, Sweep):
+        if not runs:
+            raise ConfigurationError(f"{meant.path}/sweep.json lists no runs")
+        return Selection(runs, f"Sweep {meant.sweep_id}", meant.path / "report", meant.sweep_id, meant.record)
+    ids = [run.run_id for run in runs]
+    again = " ".join(ids)
+    if len(runs) == 1:
+        return Selection(runs, f"Run {again}", runs[0].folder.path / "report", again)
+    short = "-".join(ids) if len(ids) <= _MOST_IN_A_NAME else hashlib.sha256(again.encode()).hexdigest()[:8]
+    return Selection(runs, f"{len(ids)} runs", Path(f"report-{short}"), again)
 
 
 def origin(selection: Selection, records: Sequence[Record]) -> dict[str, Any]:
@@ -51,16 +58,15 @@ def origin(selection: Selection, records: Sequence[Record]) -> dict[str, Any]:
     known = [record.provenance for record in records if record.provenance]
     first: Mapping[str, Any] = known[0] if known else {}
     commands = {str(one["command"]) for one in known if one.get("command")}
-    sweep = selection.sweep or {}
-    command = sweep.get("command") or (commands.pop() if len(commands) == 1 else None)
+    command = selection.sweep.get("command") or (commands.pop() if len(commands) == 1 else None)
     hosts = sorted({str(one["host"]) for one in known if one.get("host")})
     commits = sorted({commit for one in known if (commit := _commit(one))})
     parts = [
-        _when(sweep.get("created") or first.get("time")),
+        _when(selection.sweep.get("created") or first.get("time")),
         f"on {', '.join(hosts[:3])}{' and others' if len(hosts) > 3 else ''}" if hosts else "",
-        f"commit {', '.join(commits[:3])}" if commits else "",
+        f"commit {commits[0]}" if len(commits) == 1 else f"{len(commits)} different commits" if commits else "",
     ]
-    unfinished = sum(record.state in ("running", "queued") for record in records)
+    unfinished = sum(record.state in LIVE for record in records)
     made = (
         f"Made by stochastic-gradient-push {version('stochastic-gradient-push')}, {time.strftime('%d %B %Y, %H:%M')}."
     )

@@ -11,7 +11,6 @@ import typer
 
 from launcher.charts.axis import Axis
 from launcher.report import relative
-from launcher.run_folder import SWEEPS, read_json
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 FORMATS = ("html", "png", "svg")
@@ -33,18 +32,11 @@ def report(
     from launcher.charts.record import read_record
     from launcher.charts.report import make_report
     from launcher.charts.results import line_as_json
-    from launcher.charts.selection import of_runs, of_sweep, origin
+    from launcher.charts.selection import origin, select
 
-    sweep = runs_dir / SWEEPS / targets[0] if len(targets) == 1 else None
-    if sweep is not None and sweep.is_dir():
-        selection = of_sweep(sweep)
-        folders = [runs_dir / point["run_id"] for point in (selection.sweep or {}).get("points", [])]
-    else:
-        folders = [runs_dir / target for target in targets]
-        selection = of_runs(folders)
+    selection = select(targets, runs_dir)
     metrics = metrics_read(panels(metric))
-    states = [(read_json(folder / "summary.json") or {}).get("status", "not started") for folder in folders]
-    records = [read_record(folder, state, metrics) for folder, state in zip(folders, states, strict=True)]
+    records = [read_record(run, metrics) for run in selection.runs]
     made = make_report(selection.kind, records, metric, x, origin(selection, records))
     folder = out or selection.folder
     try:

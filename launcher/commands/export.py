@@ -1,0 +1,129 @@
+"""``sgp export``: the averaged model of a run, finished or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launcher.report import relative
+from launcher.run_folder import RunFolder, read_json
+from launcher.runs import Run, Sweep, find
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sgp_core.training.checkpoint import Manifest
+
+MODEL = "model.safetensors"
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id.")],
+    step: Annotated[
+        str | None, typer.Option(help="Checkpoint to take: a step, best or last. By default the finished model.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    runs_dir: Annotated[Path, typer.Option(help="Where the runs are.")] = Path("runs"),
+) -> None:
+    """Write the network-wide average of a run's models as plain safetensors, from its end or from a checkpoint."""
+    found = find(run, runs_dir)
+    if isinstance(found, Sweep):
+        raise ConfigurationError(f"{run} is a sweep; name one of its runs: {', '.join(found.run_ids[:5]) or 'none'}")
+    finished = found.folder.path / MODEL
+    if step is None and found.state == "completed" and finished.exists():
+        written = _copied(finished, out)
+    else:
+        written = _averaged(found, step or "last", out)
+    facts = read_json(written.with_suffix(".json")) or {}
+    if as_json:
+        print(json.dumps({"file": str(written), "description": str(written.with_suffix(".json")), **facts}, indent=2))
+        return
+    print(f"{relative(written)}: {_described(facts)}")
+
+
+def _copied(finished: Path, out: Path | None) -> Path:
+    """Return the exported model, copied if it is wanted elsewhere."""
+    if out is None:
+        return finished
+    target = _target(out, finished.name)
+    if target.exists() and target.samefile(finished):
+        return finished
+    for source, copy in ((finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))):
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, copy)
+        except OSError as error:
+            raise ConfigurationError(f"cannot copy {source} to {copy}: {error.strerror or error}") from error
+    return target
+
+
+def _averaged(run: Run, step: str, out: Path | None) -> Path:
+    """Average the workers of a checkpoint."""
+    folder = run.folder
+    from sgp_core.training.checkpoint import CheckpointStore
+    from sgp_core.training.config import Experiment
+    from sgp_core.training.export import export_checkpoint
+
+    if not run.experiment:
+        raise ConfigurationError(f"{relative(folder.spec)} cannot be read: it says what the model is")
+    experiment = Experiment.from_dict(dict(run.experiment))
+    store = CheckpointStore(folder.path, experiment.world_size, experiment.fingerprint())
+    manifest = _chosen(store.manifests(), step, folder.path)
+    target = _target(out or folder.path, f"model-step-{manifest.step}.safetensors")
+    try:
+        export_checkpoint(folder.path, experiment, manifest, target, _scores(folder, manifest.step))
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def _chosen(manifests: list[Manifest], step: str, run: Path) -> Manifest:
+    """Return the checkpoint that is meant; ``manifests`` are newest first."""
+    if not manifests:
+        raise ConfigurationError(f"{relative(run)} has no complete checkpoint yet")
+    if step == "last":
+        return manifests[0]
+    if step == "best":
+        scored = [manifest for manifest in manifests if manifest.score is not None]
+        if not scored:
+            raise ConfigurationError(f"no checkpoint of {relative(run)} has been evaluated; use --step last")
+        return max(scored, key=lambda one: (one.score, -one.step))
+    there = ", ".join(str(manifest.step) for manifest in reversed(manifests))
+    found = [manifest for manifest in manifests if str(manifest.step) == step]
+    if not found:
+        raise ConfigurationError(f"--step {step}: {relative(run)} has checkpoints of step {there}; or use best or last")
+    return found[0]
+
+
+def _target(out: Path, name: str) -> Path:
+    """Return the file to write: in a folder, under its own name."""
+    if out.is_dir():
+        return out / name
+    if out.suffix != ".safetensors":
+        raise ConfigurationError(f"--out {out}: must be a folder or end in .safetensors")
+    return out
+
+
+def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
+    """Return what validation said of that step."""
+    from sgp_core.tracking import read_rows
+
+    try:
+        rows = read_rows(folder.metrics)
+    except OSError:
+        return {}
+    return next((row for row in rows if row.get("split") == "val" and row.get("step") == step), {})
+
+
+def _described(facts: dict[str, Any]) -> str:
+    model, scores = facts.get("model") or {}, facts.get("scores") or {}
+    parts = [f"averaged {model.get('name', 'model')} at step {facts.get('step', '?')}"]
+    parts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if isinstance(value, float)]
+    return ", ".join(parts)
