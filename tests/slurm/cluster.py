@@ -53,6 +53,11 @@ class Cluster:
         """The names of the nodes."""
         return node_names(self.settings.nodes)
 
+    @property
+    def runs(self) -> bool:
+        """Whether a daemon of it runs."""
+        return bool(self._daemons.living())
+
     def up(self, watch: Process | None = None) -> None:
         """Start what does not run and wait until every node can be used.
 
@@ -63,7 +68,7 @@ class Cluster:
             Unavailable: it does not come up; the message ends with what the daemons said.
         """
         wanted = json.dumps(asdict(self.settings))
-        if not self._daemons.living():
+        if not self.runs:
             self._configure()
             (self.folder / "settings.json").write_text(wanted)
         elif (self.folder / "settings.json").read_text() != wanted:

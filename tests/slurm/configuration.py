@@ -61,7 +61,7 @@ SlurmctldHost=localhost
 SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
-# A key of its own, and no listening beyond this machine: who reaches the ports cannot run anything.
+# A key of its own, so that who reaches the ports cannot run anything; and they are reached from this machine only.
 AuthType=auth/munge
 CredType=cred/munge
 # A requeued job waits until its old credentials have expired; 5 s is the least.
@@ -101,6 +101,7 @@ FirstJobId={int(time.time()) % 60_000_000 + 1}
 AccountingStorageType=accounting_storage/{accounting}
 AccountingStorageHost=localhost
 AccountingStoragePort={port + 1}
+AccountingStoragePass={folder}/munge.sock
 NodeName=127.0.0.[1-{settings.nodes}] NodeHostname=localhost Port=[{port + 2}-{port + 1 + settings.nodes}] \
 CPUs={settings.cpus} RealMemory=512000 State=UNKNOWN
 PartitionName=main Default=YES Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE \
@@ -110,7 +111,10 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 
 
 def slurmdbd_conf(folder: Path, port: int) -> str:
-    """Return ``slurmdbd.conf``. The database is reached by a socket in the folder, as this user."""
+    """Return ``slurmdbd.conf``. The database is reached by a socket in the folder, as this user.
+
+    slurmdbd cannot be told to listen on this machine only; without the key it answers nobody.
+    """
     user = getpass.getuser()
     return f"""\
 AuthType=auth/munge

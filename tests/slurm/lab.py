@@ -119,7 +119,7 @@ def _act(given: argparse.Namespace) -> None:
         time.sleep(0.3)
     if given.action == "up":
         install(accounting=given.accounting)
-        lab.up()
+        _raise(lab)
         print(f"{given.nodes} nodes are ready. Tell SLURM's commands where:\n")
         print(f"  export SLURM_CONF={lab.environment['SLURM_CONF']}")
     elif given.action == "down":
@@ -127,6 +127,16 @@ def _act(given: argparse.Namespace) -> None:
         shutil.rmtree(lab.folder, ignore_errors=True)
     else:
         print(lab.status())
+
+
+def _raise(lab: Lab) -> None:
+    fresh = not lab.runs
+    try:
+        lab.up()
+    except Unavailable:
+        if fresh:  # what is left is logs
+            lab.down()
+        raise
 
 
 if __name__ == "__main__":
