@@ -45,8 +45,7 @@ _STYLE: Any = {
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
 }
-_MOST_NAMED = 16
-"""A legend with more entries would be larger than the chart."""
+_NAMES_BELOW_ONE_ANOTHER = 16
 
 
 def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) -> list[Path]:
@@ -106,10 +105,17 @@ def _curves(report: Report, chart: Panel) -> Figure:
         axes.yaxis.set_major_formatter(lambda value, _: formats.size(value))
         axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, _end(report) / unit)
     axes.set_xlabel({Axis.step: "Step", Axis.epoch: "Epoch", Axis.time: f"Time ({name})"}[report.axis], loc="right")
-    if 1 < drawn <= _MOST_NAMED:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), labelcolor=_INK, handlelength=1.6, borderaxespad=0.0)
+    if drawn > 1:
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            ncols=-(-drawn // _NAMES_BELOW_ONE_ANOTHER),
+            labelcolor=_INK,
+            handlelength=1.6,
+            borderaxespad=0.0,
+        )
     return figure
 
 
@@ -126,8 +132,15 @@ def _drawable(chart: Panel, values: Any) -> Any:
     return np.where(values > 0, values, np.nan) if chart.log else values
 
 
+def _end(report: Report) -> float:
+    """Where the axis ends, in all charts alike."""
+    curves = [chart.series(record) for chart in report.charts for record in report.records]
+    ends = [float(curve.over(report.axis)[0][-1]) for curve in curves if curve and len(curve.over(report.axis)[0])]
+    return max(ends, default=1.0) or 1.0
+
+
 def _unit_of_time(report: Report) -> tuple[float, str]:
-    longest = max((record.wall_time_s or 0.0 for record in report.records), default=0.0)
+    longest = _end(report)
     if longest < 300:
         return 1.0, "s"
     return (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
@@ -139,7 +152,7 @@ def _step_time(report: Report) -> Figure:
         known = [spent for member in group.members if (spent := report.records[member].step_time_ms) is not None]
         if known:
             rows.append((group.label, [sum(spent[part] for spent in known) / len(known) for part in TIMES]))
-    figure, axes = _figure(7.2, 1.3 + 0.36 * max(3, len(rows)))
+    figure, axes = _figure(7.2, 1.1 + 0.3 * max(2, len(rows)))
     axes.set_title("Time per step (ms)")
     if not rows:
         return _empty(figure, axes)
@@ -150,12 +163,18 @@ def _step_time(report: Report) -> Figure:
         left += lengths
     for row, total in enumerate(left):
         axes.annotate(
-            f"{total:.3g}", (total, row), xytext=(5, 0), textcoords="offset points", va="center", color=_MUTED
+            formats.milliseconds(total),
+            (total, row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=_MUTED,
         )
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_yticks(np.arange(len(rows)), [label for label, _ in rows])
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelcolor=_INK)
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.09), ncols=3, handlelength=1.0, handleheight=1.0)
+    figure.legend(loc="outside lower left", ncols=3, handlelength=1.0, handleheight=1.0, borderpad=0.2)
     return figure
 
 

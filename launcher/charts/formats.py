@@ -18,7 +18,7 @@ def small(value: float) -> str:
 
 def milliseconds(value: float) -> str:
     """Three significant digits."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:,.0f}"
 
 
 def size(value: float) -> str:

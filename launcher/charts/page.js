@@ -98,11 +98,10 @@
     const name = (tick) => (unit === "bytes" ? bytes(tick) : high >= 1e5 || high < 1e-4 ? (tick === 0 ? "0" : scientific(tick, 1)) : tick.toFixed(digits));
     return { at: (value) => (value - low) / (high - low), ticks, name };
   }
-  function positionScale(rows) {
-    const all = rows.map((row) => row.x);
-    let low = Math.min(...all), high = Math.max(...all);
-    low = Math.min(0, low);  // training begins there, in every chart
-    if (low === high) high = low + 1;
+  // One for all charts, so that what is above one another happened together. Training begins at 0.
+  function positionScale() {
+    const ends = report.charts.flatMap((chart) => entities().filter(shown).map((entity) => curve(chart, entity)?.at(-1).x ?? 0));
+    const low = 0, high = Math.max(...ends) || 1;
     const [unit, name] = view.axis === "time" ? clock(high) : [1, ""];
     const { ticks } = linear(low / unit, high / unit, 6);
     return {
@@ -144,8 +143,7 @@
       plot.onpointermove = plot.onpointerleave = null;
       return;
     }
-    const all = drawn.flatMap(({ rows }) => rows);
-    const xs = positionScale(all), ys = valueScale(all, log, chart.unit);
+    const xs = positionScale(), ys = valueScale(drawn.flatMap(({ rows }) => rows), log, chart.unit);
     const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
     const x = (row) => MARGIN.left + xs.at(row.x) * inner.width;
     const y = (value) => MARGIN.top + (1 - ys.at(value)) * inner.height;
@@ -174,7 +172,7 @@
   }
 
   function hover(plot, chart, drawn, { xs, x, y, inner, bottom, width }) {
-    const svg = plot.querySelector("svg"), over = svg.querySelector(".over"), tip = plot.querySelector(".tip");
+    const svg = plot.querySelector(":scope > svg"), over = svg.querySelector(".over"), tip = plot.querySelector(".tip");
     const curves = [...svg.querySelectorAll(".curve")];
     plot.onpointerleave = () => { over.innerHTML = ""; tip.hidden = true; svg.classList.remove("focus"); };
     plot.onpointermove = (event) => {
@@ -189,7 +187,7 @@
       const closest = found.reduce((best, one) => (away(one) < away(best) ? one : best));
       const listed = [...found].sort((a, b) => away(a) - away(b)).slice(0, 10).sort((a, b) => b.row.mean - a.row.mean);
       over.innerHTML = `<line class="cursor" x1="${x(closest.row)}" x2="${x(closest.row)}" y1="${MARGIN.top}" y2="${bottom}"/>` + listed.map(({ entity, row }) => `<circle class="spot" cx="${x(row)}" cy="${y(row.mean)}" r="4" fill="${colour(entity)}"/>`).join("");
-      const range = (row) => (row.low === undefined || row.low === row.high ? "" : `<span class="range">${reading(row.low, chart.unit)} to ${reading(row.high, chart.unit)}</span>`);
+      const range = (row) => (row.low === undefined || row.low === row.high || (listed.length > 5 && row !== closest.row) ? "" : `<span class="range">${reading(row.low, chart.unit)}–${reading(row.high, chart.unit)}</span>`);
       tip.innerHTML = `<p class="at">${place(closest.row.x)}</p>` + listed.map((one) => `<div class="${one === closest && found.length > 1 ? "near" : ""}">${swatch(one.entity)}<span class="name">${escape(one.entity.label)}</span>${range(one.row)}<span>${reading(one.row.mean, chart.unit)}</span></div>`).join("") + (found.length > listed.length ? `<p class="at">and ${found.length - listed.length} more</p>` : "");
       tip.hidden = false;
       const left = x(closest.row) + 16 + tip.offsetWidth > width ? x(closest.row) - tip.offsetWidth - 16 : x(closest.row) + 16;
@@ -325,7 +323,7 @@
     for (const run of runs) if (hide) view.hidden.add(run); else view.hidden.delete(run);
   }
   function emphasise(runs) {
-    for (const svg of document.querySelectorAll(".plot svg")) {
+    for (const svg of document.querySelectorAll(".plot > svg")) {
       svg.classList.toggle("focus", runs !== null);
       for (const group of svg.querySelectorAll(".curve")) group.classList.toggle("on", runs !== null && group.dataset.runs.split(" ").some((run) => runs.includes(Number(run))));
     }

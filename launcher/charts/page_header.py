@@ -62,6 +62,9 @@ def _best_tile(report: Report) -> str:
 
 def _state_tile(report: Report) -> str:
     states = [record.state for record in report.records]
+    if len(states) == 1:
+        steps = report.runs[0].numbers.get("steps")
+        return _tile("State", states[0], "no steps yet" if steps is None else f"{steps:,.0f} steps")
     counts = ", ".join(f"{states.count(state)} {escape(state)}" for state in dict.fromkeys(states))
     return _tile("Runs", str(len(states)), counts)
 

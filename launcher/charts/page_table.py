@@ -10,6 +10,8 @@ from launcher.charts.panels import lower_is_better, readable
 from launcher.charts.report import Report
 from launcher.charts.results import COLUMNS, Line
 
+_WITH_RANGE = ("best", "final")
+"""Columns that show where a group's runs lie, and not only their mean."""
 _GOOD, _BUSY, _IDLE = {"completed"}, {"running"}, {"queued", "cancelled", "preempted"}
 
 
@@ -48,7 +50,7 @@ def _table(report: Report, lines: Iterable[Line], mode: str, *, hidden: bool) ->
             if value is None:
                 cells.append('<td class="none">–</td>')
                 continue
-            low_high = line.spread.get(column.key)
+            low_high = line.spread.get(column.key) if column.key in _WITH_RANGE else None
             ends = [column.show(end) for end in low_high or ()]
             spread = f'<span class="sub">{escape("–".join(ends))}</span>' if ends and ends[0] != ends[1] else ""
             kind = ' class="best"' if column.key == "best" else ""

@@ -143,7 +143,7 @@ def test_hovering_shows_the_numbers_of_all_runs(sweep: list[str], see: Callable[
       plot.dispatchEvent(event)"""
     said = see([SWEEP], "document.querySelector('#validation_accuracy .tip').textContent", first=first)
     assert said.startswith("Step 40")
-    for part in ("sgp", "0.8885 to 0.8905", "0.8895", "dpsgd", "0.8985 to 0.9005", "0.8995"):
+    for part in ("sgp", "0.8885–0.8905", "0.8895", "dpsgd", "0.8985–0.9005", "0.8995"):
         assert part in said
 
 
