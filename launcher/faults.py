@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -12,9 +13,11 @@ class FailedOnPurpose(RuntimeError):
     """What ``debug.fail_how=raise`` raises."""
 
 
-def arm(debug: Mapping[str, Any], rank: int) -> None:
+@contextlib.contextmanager
+def armed(debug: Mapping[str, Any], rank: int) -> Iterator[None]:
     """Let this worker fail after ``debug["fail_step"]`` optimizer steps of this attempt, if it is the one to fail."""
     if debug["fail_rank"] != rank:
+        yield
         return
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -28,4 +31,8 @@ def arm(debug: Mapping[str, Any], rank: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise FailedOnPurpose(f"debug.fail_rank={rank}, debug.fail_step={steps}")
 
-    register_optimizer_step_post_hook(after_step)
+    hook = register_optimizer_step_post_hook(after_step)
+    try:
+        yield
+    finally:
+        hook.remove()  # one process may run several attempts

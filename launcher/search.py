@@ -141,7 +141,7 @@ class Search:
 
         done = [trial for trial in self._study.trials if trial.state == TrialState.COMPLETE]
         if not done:
-            return f"no run has a {self.options.search['metric']} yet"
+            return f"no run has ended with {self.options.search['metric']} yet"
         best = self._study.best_trial
         values = [f"{dimension.key}={dimension.written(best.params[dimension.key])}" for dimension in self._space]
         return f"best {self.options.search['metric']} of {len(done)}: {best.value:.4f} with {' '.join(values)}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import network, processes, rendezvous
+from launcher import mirror, network, processes, rendezvous
 from launcher.run_folder import RunFolder, read_json, write_json
 from sgp_core.errors import ConfigurationError
 
@@ -246,41 +246,30 @@ class _Share:
         from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
         from sgp_core.training.loop import train
 
-        faults.arm(self.spec["debug"], self.place.rank)
-        if self.place.rank == 0:
-            self.open_trackers()
+        self.open_trackers()
         self.report("training")
-        return train(
-            Experiment.from_dict(self.spec["experiment"]),
-            directory=self.folder.path,
-            device=device,
-            evaluation=EvaluationConfig.from_dict(self.spec["evaluation"]),
-            checkpoint=CheckpointConfig.from_dict(self.spec["checkpoint"]),
-            log_every=self.spec["log_every"],
-            trackers=self.trackers,
-            on_progress=self.on_row if self.place.rank == 0 else None,
-            should_stop=lambda: WISHES.stop,
-        )
+        with faults.armed(self.spec["debug"], self.place.rank):
+            return train(
+                Experiment.from_dict(self.spec["experiment"]),
+                directory=self.folder.path,
+                device=device,
+                evaluation=EvaluationConfig.from_dict(self.spec["evaluation"]),
+                checkpoint=CheckpointConfig.from_dict(self.spec["checkpoint"]),
+                log_every=self.spec["log_every"],
+                trackers=self.trackers,
+                on_progress=self.on_row if self.place.rank == 0 else None,
+                should_stop=lambda: WISHES.stop,
+            )
 
     def open_trackers(self) -> None:
-        """Open ``metrics.jsonl``, the launcher's progress file and, if chosen, Weights & Biases."""
-        from sgp_core.tracking import JsonlTracker, WandbTracker
+        """Open ``metrics.jsonl``, the launcher's progress file and, where chosen, Weights & Biases."""
+        from sgp_core.tracking import JsonlTracker
 
-        self.trackers.append(JsonlTracker(self.folder.metrics))
-        if self.on_row is None:
-            self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
-        options = dict(self.spec["tracker"])
-        if options.pop("name") == "wandb":
-            settings = ("experiment", "evaluation", "checkpoint", "cluster", "provenance")
-            self.trackers.append(
-                WandbTracker(
-                    self.spec["run_id"],
-                    self.folder.path,
-                    name=self.spec["name"],
-                    config={name: self.spec[name] for name in settings},
-                    **options,
-                )
-            )
+        if self.place.rank == 0:
+            self.trackers.append(JsonlTracker(self.folder.metrics))
+            if self.on_row is None:
+                self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
+        self.trackers += mirror.trackers(self.spec, self.folder.path, self.place.rank)
 
     def close_trackers(self, status: str, summary: Row) -> None:
         """Close what was opened; a tracker that cannot be closed is no reason to fail."""
