@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import re
-import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launcher import processes, scheduler
-from launcher.processes import Process
+from launcher import scheduler
+from launcher.liveness import LIVE, STATES, Observer, read_files
+from launcher.measured import Row, last_rows
 from launcher.run_folder import SWEEPS, RunFolder, read_json
-from launcher.verdict import Report, first_failure, reports, with_log
+from launcher.untrusted import items, mapping, number, text, whole
+from launcher.verdict import ENDED, Report, first_failure, last_lines
 from sgp_core.errors import ConfigurationError, did_you_mean
 
-STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")
-"""``lost``: its files say that it is queued or running, but nobody is. ``damaged``: its files cannot be read."""
+__all__ = ["LIVE", "STATES", "Run", "Sweep", "age", "all_runs", "all_sweeps", "find", "find_runs", "read_runs"]
 
-LIVE = ("queued", "running")
-_Known = tuple[RunFolder, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
-"""A run's folder, and what its spec, its summary and its note of a job say."""
 _RUN_ID = re.compile(r"[0-9a-f]{10}")
+_SWEEP_ID = re.compile(r"[0-9a-f]{8}")
+_MOST_NAMED = 5
+"""How many candidates a message names."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its folder and SLURM tell it."""
+    """One run, as its folder, its processes and SLURM tell it."""
 
     folder: RunFolder
     spec: Mapping[str, Any]
@@ -41,6 +42,8 @@ class Run:
     """What to know about ``state``: why it waits, or why it could not be verified."""
     queued: scheduler.QueuedJob | None = field(default=None, compare=False)
     """What SLURM says of its job."""
+    verified: bool = True
+    """Whether ``state`` is more than what its files say."""
 
     @property
     def run_id(self) -> str:
@@ -50,91 +53,160 @@ class Run:
     @property
     def name(self) -> str:
         """What people call it."""
-        return str(self.summary.get("name") or self.spec.get("name") or self.run_id)
+        return text(self.summary.get("name")) or text(self.spec.get("name")) or self.run_id
 
     @property
     def experiment(self) -> Mapping[str, Any]:
         """The experiment's settings."""
-        return _mapping(self.spec.get("experiment"))
+        return mapping(self.spec.get("experiment"))
 
     @property
     def cluster(self) -> str:
         """Where its latest attempt was sent."""
-        return "slurm" if self.job else str(_mapping(self.spec.get("cluster")).get("name") or "?")
+        return "slurm" if self.job else text(mapping(self.spec.get("cluster")).get("name")) or "?"
+
+    @property
+    def job_id(self) -> str | None:
+        """The SLURM job of its latest attempt."""
+        return text(self.job.get("job_id"))
 
     @property
     def world_size(self) -> int:
         """Number of workers, 0 if unknown."""
-        given = self.experiment.get("world_size")
-        return given if isinstance(given, int) else 0
+        return whole(self.experiment.get("world_size")) or 0
 
     @property
     def sweep(self) -> str | None:
         """The sweep its latest attempt was started in."""
-        given = self.spec.get("sweep")
-        return given if isinstance(given, str) else None
+        return text(self.spec.get("sweep"))
 
+    # -- attempts and workers -------------------------------------------------------------------------------------
     @cached_property
+    def attempts(self) -> list[int]:
+        """Numbers of the attempts that have left something, in order."""
+        try:
+            names = os.listdir(self.folder.path / "logs")
+        except OSError:
+            return []
+        return sorted(int(name[8:]) for name in names if re.fullmatch(r"attempt-\d{1,9}", name))
+
+    @property
     def attempt(self) -> int:
         """Number of the latest attempt; 0 before the first."""
-        return max(self.folder.next_attempt() - 1, 0)
+        return self.attempts[-1] if self.attempts else 0
 
     @cached_property
     def workers(self) -> dict[int, Report]:
-        """What the workers of the latest attempt say of themselves."""
-        return {
-            rank: report
-            for rank, report in reports(self.folder, self.world_size, self.attempt).items()
-            if isinstance(report.get("status"), str) and isinstance(report.get("time"), int | float)
-        }
-
-    @property
-    def error(self) -> Mapping[str, Any] | None:
-        """What went wrong: the culprit's ``rank``, ``type``, ``message``, ``traceback`` and ``log``."""
-        told = self.summary.get("error")
-        if self.state not in ("failed", "lost") or not self.workers:
-            return told if isinstance(told, Mapping) else None
-        failed = any(report["status"] == "failed" for report in self.workers.values())
-        if not failed and self.state == "lost":
-            return None
-        silent = [rank for rank, report in self.workers.items() if report["status"] in ("starting", "training")]
-        known = {rank: report for rank, report in self.workers.items() if isinstance(report.get("error", {}), dict)}
-        return with_log(first_failure(known, silent, self.world_size), self.folder, self.attempt)
-
-    @property
-    def last_sign(self) -> float | None:
-        """When its files last changed, in seconds since the epoch."""
-        newest = None
-        for path in (self.folder.metrics, self.folder.summary, self.folder.rank(0), self.folder.spec):
-            try:
-                newest = max(newest or 0.0, path.stat().st_mtime)
-            except OSError:
+        """What the workers of the latest attempt say of themselves, by rank."""
+        found = {}
+        for path in self.folder.path.glob("rank-*.json"):
+            report = read_json(path) or {}
+            rank, error = whole(report.get("rank")), report.get("error")
+            usable = text(report.get("status")) and number(report.get("time")) is not None
+            if rank is None or not usable or whole(report.get("attempt")) != self.attempt:
                 continue
-        return newest
+            if report["status"] == "failed" and not isinstance(error, dict):
+                report = {**report, "error": {"type": "Unknown", "message": "it did not say why"}}
+            found[rank] = report
+        return dict(sorted(found.items()))
 
-    @property
-    def created(self) -> float:
-        """When its folder was made or last written to: for sorting."""
-        return self.last_sign or 0.0
+    def log(self, rank: int, attempt: int | None = None) -> Path | None:
+        """Return the log of a worker, None if there is none (yet).
+
+        A SLURM job keeps its log when it is started again. Its folder is noted as an absolute path, which no longer
+        holds when runs have been copied elsewhere.
+        """
+        attempt = self.attempt if attempt is None else attempt
+        since, folder = whole(self.job.get("attempt")) or 1, text(self.job.get("folder"))
+        if self.job_id and attempt >= since:
+            beside = self.folder.path.parent / SWEEPS / (self.sweep or "") / "slurm"
+            for place in (*([Path(folder)] if folder else []), self.folder.attempt(since), beside):
+                path = place / f"{self.job_id}_{rank}_log.out"
+                if path.is_file():
+                    return path
+            return None
+        return next(iter(sorted(self.folder.attempt(attempt).glob(f"*_{rank}_log.out"))), None)
 
     @cached_property
-    def last_rows(self) -> dict[str, Mapping[str, Any]]:
-        """The latest row of each split."""
-        return {str(row.get("split")): row for row in _last_rows(self.folder.metrics)}
+    def error(self) -> Mapping[str, Any] | None:
+        """What went wrong: the culprit's ``rank``, ``type``, ``message``, ``traceback`` and ``log``.
 
-    @property
+        Where nobody has written the verdict yet, or never will, it is judged by what the workers said.
+        """
+        told = mapping(self.summary.get("error"))
+        if self.state == "completed":
+            return None
+        if told and self.state not in ("running", "lost"):
+            return self._explained({key: told.get(key) for key in ("rank", "type", "message", "log", "traceback")})
+        if not any(report["status"] == "failed" for report in self.workers.values()):
+            return None
+        silent = [rank for rank, report in self.workers.items() if report["status"] not in ENDED]
+        vanished = silent if self.state == "lost" else []
+        return self._explained(first_failure(self.workers, vanished, len(self.workers)))
+
+    def _explained(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an error with the traceback, or the end of the log, of the worker that had it."""
+        rank = whole(error.get("rank"))
+        said = mapping(self.workers.get(rank, {}).get("error")) if rank is not None else {}
+        log = self.log(rank) if rank is not None else None
+        same = said.get("type") == error.get("type")
+        traceback = text(error.get("traceback")) or (text(said.get("traceback")) if same else None)
+        return {
+            "rank": rank,
+            "type": text(error.get("type")) or "Unknown",
+            "message": text(error.get("message")) or "",
+            "traceback": traceback or (last_lines(log) if log else None) or None,
+            "log": str(log) if log else text(error.get("log")),
+            "user_mistake": bool(said.get("user_mistake")) and same,
+        }
+
+    # -- times and progress ---------------------------------------------------------------------------------------
+    @cached_property
+    def last_sign(self) -> float | None:
+        """When its files last changed, in seconds since the epoch."""
+        paths = (self.folder.metrics, self.folder.summary, self.folder.rank(0), self.folder.spec)
+        return max((at for at in map(_changed, paths) if at is not None), default=None)
+
+    @cached_property
+    def created(self) -> float:
+        """When its latest attempt was asked for, in seconds since the epoch; 0 if that is not known."""
+        given = text(mapping(self.spec.get("provenance")).get("time"))
+        try:
+            return datetime.strptime(given or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        except (ValueError, OverflowError):
+            return _changed(self.folder.spec) or self.last_sign or 0.0
+
+    @cached_property
+    def last_rows(self) -> dict[str, Row]:
+        """The latest row of each split."""
+        return last_rows(self.folder.metrics)
+
+    @cached_property
     def step(self) -> int:
         """Steps completed."""
-        steps = [self.summary.get("steps"), *(row.get("step") for row in self.last_rows.values())]
-        return max((step for step in steps if isinstance(step, int)), default=0)
+        told = whole(self.summary.get("steps")) or 0
+        if self.state == "completed" and told:
+            return told
+        return max([told, *(whole(row.get("step")) or 0 for row in self.last_rows.values())])
 
     @cached_property
     def total_steps(self) -> int | None:
-        """Steps there are to be, once the workers know."""
-        rows = _last_rows(self.folder.progress(self.attempt)) if self.attempt else []
-        totals = [row.get("total_steps") for row in rows]
-        known = next((total for total in totals if isinstance(total, int)), None)
-        return known or (self.step if self.state == "completed" else None)
+        """Steps there are to be, as far as that is known."""
+        if self.state == "completed" and self.step:
+            return self.step
+        training = mapping(self.experiment.get("training"))
+        if limit := whole(training.get("max_steps")):
+            return limit
+        if self.attempt:
+            rows = last_rows(self.folder.progress(self.attempt)).values()
+            if known := next((total for row in rows if (total := whole(row.get("total_steps")))), None):
+                return known
+        epochs = number(training.get("epochs"))
+        for row in self.last_rows.values():
+            step, epoch = whole(row.get("step")), number(row.get("epoch"))
+            if step and epoch and epochs and epoch > 0 and 0 < step / epoch * epochs < 1e15:
+                return round(step / epoch * epochs)
+        return None
 
 
 @dataclass(frozen=True)
@@ -148,151 +220,128 @@ class Sweep:
     @property
     def run_ids(self) -> list[str]:
         """Its runs, in the order they were asked for."""
-        points = self.record.get("points")
-        given = [_mapping(point).get("run_id") for point in points] if isinstance(points, list) else []
-        return [run_id for run_id in given if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)]
+        given = [mapping(point).get("run_id") for point in items(self.record.get("points"))]
+        return list(dict.fromkeys(run_id for run_id in given if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)))
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where its runs are."""
+        return self.path.parent.parent
+
+    @property
+    def created(self) -> str | None:
+        """When it was asked for first."""
+        return text(self.record.get("created"))
 
 
-def all_runs(runs_dir: Path) -> list[Run]:
-    """Return every run below ``runs_dir``."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(runs_dir) if entry.is_dir())
-    except OSError:
-        return []
-    return read_runs(runs_dir, [name for name in names if _RUN_ID.fullmatch(name)])
+# -- reading ----------------------------------------------------------------------------------------------------------
+def all_runs(runs_dir: Path, observer: Observer | None = None) -> list[Run]:
+    """Return every run below ``runs_dir``, the newest first."""
+    return sorted(read_runs(runs_dir, run_ids(runs_dir), observer), key=lambda run: (-run.created, run.run_id))
 
 
-def read_runs(runs_dir: Path, run_ids: Iterable[str]) -> list[Run]:
+def read_runs(runs_dir: Path, run_ids: Iterable[str], observer: Observer | None = None) -> list[Run]:
     """Return these runs, in this order; one without a folder counts as damaged. SLURM is asked at most once."""
-    queue = _Queue()
-    return [_read(RunFolder(runs_dir / run_id), queue) for run_id in run_ids]
+    observer = observer or Observer()
+    return [_read(RunFolder(runs_dir / run_id), observer) for run_id in run_ids]
+
+
+def again(run: Run, observer: Observer) -> Run:
+    """Return a run as it is now."""
+    return _read(run.folder, observer)
+
+
+def run_ids(runs_dir: Path) -> list[str]:
+    """Return the ids of all runs below ``runs_dir``, in order; none if there is no such folder."""
+    return _folders(runs_dir, _RUN_ID)
 
 
 def all_sweeps(runs_dir: Path) -> list[Sweep]:
     """Return every sweep below ``runs_dir``."""
-    try:
-        entries = sorted((entry for entry in os.scandir(runs_dir / SWEEPS) if entry.is_dir()), key=lambda e: e.name)
-    except OSError:
-        return []
-    return [Sweep(entry.name, read_json(Path(entry.path) / "sweep.json") or {}, Path(entry.path)) for entry in entries]
+    home = runs_dir / SWEEPS
+    return [_sweep(home / name) for name in _folders(home, _SWEEP_ID)]
 
 
-def find(target: str, runs_dir: Path) -> Run | Sweep:
-    """Return the run or the sweep that ``target`` means: a unique prefix of an id, a run's name, or its folder.
+def members(sweep: Sweep, observer: Observer | None = None) -> list[Run]:
+    """Return the runs of a sweep, in its order; those that have not begun are ``queued``, or else ``damaged``."""
+    points = {str(mapping(point).get("run_id")): mapping(point) for point in items(sweep.record.get("points"))}
+    found = []
+    for run in read_runs(sweep.runs_dir, sweep.run_ids, observer):
+        if run.folder.path.exists():
+            found.append(run)
+            continue
+        name = text(points[run.run_id].get("name"))
+        spec = {"name": name} if name else {}
+        found.append(dataclasses.replace(run, spec=spec, note="its folder does not exist: never started, or removed"))
+    return found
+
+
+# -- finding ----------------------------------------------------------------------------------------------------------
+def find(target: str, runs_dir: Path, observer: Observer | None = None) -> Run | Sweep:
+    """Return the run or the sweep that ``target`` means: a unique prefix of an id or of a run's name, or its folder.
 
     Raises:
         ConfigurationError: nothing or more than one thing is meant; the message names candidates.
     """
     given = target.rstrip("/")
     if "/" in given:
-        path = Path(given)
-        runs_dir, given = (path.parent.parent if path.parent.name == SWEEPS else path.parent), path.name
-    try:
-        ids = [entry.name for entry in os.scandir(runs_dir) if entry.is_dir() and _RUN_ID.fullmatch(entry.name)]
-    except OSError:
-        raise ConfigurationError(f"{runs_dir}: there are no runs; --runs-dir says where to look") from None
-    sweeps = {sweep.sweep_id: sweep for sweep in all_sweeps(runs_dir)}
-    meant = sorted(name for name in [*ids, *sweeps] if given and name.startswith(given))
-    if given in meant:
-        meant = [given]
-    if not meant:
-        names = {run_id: str((read_json(RunFolder(runs_dir / run_id).spec) or {}).get("name")) for run_id in ids}
-        meant = sorted(run_id for run_id, name in names.items() if name == given)
-        if not meant:
-            hint = did_you_mean(given, sorted({*ids, *sweeps, *names.values()})) if len(ids) <= 8 else ""
-            raise ConfigurationError(f"no run or sweep '{given}' in {runs_dir}{hint}; sgp runs lists them")
+        path = Path(given).absolute()
+        is_sweep = path.parent.name == SWEEPS
+        runs_dir, given = (path.parent.parent if is_sweep else path.parent), path.name
+        if not (_SWEEP_ID if is_sweep else _RUN_ID).fullmatch(given) or not path.is_dir():
+            raise ConfigurationError(f"{target} is no folder of a run or a sweep")
+        return _sweep(path) if is_sweep else read_runs(runs_dir, [given], observer)[0]
+    ids, sweeps = run_ids(runs_dir), _folders(runs_dir / SWEEPS, _SWEEP_ID)
+    if not ids and not sweeps:
+        raise ConfigurationError(f"there are no runs in {runs_dir}; --runs-dir says where to look")
+    meant = [name for name in [*ids, *sweeps] if given and name.startswith(given)]
+    meant = [given] if given in meant else meant or _named(given, runs_dir, ids, sweeps)
     if len(meant) > 1:
-        raise ConfigurationError(f"'{given}' could be {', '.join(meant[:5])}{', ...' if len(meant) > 5 else ''}")
-    return sweeps[meant[0]] if meant[0] in sweeps else read_runs(runs_dir, meant)[0]
+        more = ", ..." if len(meant) > _MOST_NAMED else ""
+        raise ConfigurationError(f"'{target}' could be {', '.join(meant[:_MOST_NAMED])}{more}: give more of the id")
+    return _sweep(runs_dir / SWEEPS / meant[0]) if meant[0] in sweeps else read_runs(runs_dir, meant, observer)[0]
 
 
-def find_runs(targets: Sequence[str], runs_dir: Path) -> list[Run]:
+def find_run(target: str, runs_dir: Path, observer: Observer | None = None) -> Run:
+    """Return the run that ``target`` means.
+
+    Raises:
+        ConfigurationError: see :func:`find`; or it is a sweep.
+    """
+    found = find(target, runs_dir, observer)
+    if isinstance(found, Sweep):
+        some = ", ".join(found.run_ids[:_MOST_NAMED]) or "none"
+        raise ConfigurationError(f"{target} is a sweep; name one of its runs: {some}")
+    return found
+
+
+def find_sweep(target: str, runs_dir: Path) -> Sweep:
+    """Return the sweep that ``target`` means.
+
+    Raises:
+        ConfigurationError: see :func:`find`; or it is a run.
+    """
+    found = find(target, runs_dir, _NOBODY)
+    if isinstance(found, Run):
+        known = [sweep.sweep_id for sweep in all_sweeps(runs_dir) if found.run_id in sweep.run_ids]
+        where = f"; it belongs to sweep {', '.join(known)}" if known else ""
+        raise ConfigurationError(f"{target} is a run, not a sweep{where}")
+    return found
+
+
+def find_runs(targets: Sequence[str], runs_dir: Path, observer: Observer | None = None) -> list[Run]:
     """Return the runs that are meant, those of a sweep in its order, each once.
 
     Raises:
         ConfigurationError: see :func:`find`.
     """
-    found: dict[str, Run] = {}
+    observer = observer or Observer()
+    found: dict[Path, Run] = {}
     for target in targets:
-        meant = find(target, runs_dir)
-        home = meant.path.parent.parent if isinstance(meant, Sweep) else runs_dir
-        for run in read_runs(home, meant.run_ids) if isinstance(meant, Sweep) else [meant]:
-            found.setdefault(run.run_id, run)
+        meant = find(target, runs_dir, observer)
+        for run in members(meant, observer) if isinstance(meant, Sweep) else [meant]:
+            found.setdefault(run.folder.path.absolute(), run)
     return list(found.values())
-
-
-class _Queue:
-    """SLURM's answer, asked for when the first run needs it."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._jobs: dict[str, scheduler.QueuedJob] | None = None
-
-    def jobs(self) -> dict[str, scheduler.QueuedJob] | None:
-        if not self._asked:
-            self._asked, self._jobs = True, scheduler.queue(patience_s=1.5)
-        return self._jobs
-
-
-def _read(folder: RunFolder, queue: _Queue) -> Run:
-    spec, summary, job = (read_json(path) for path in (folder.spec, folder.summary, folder.job))
-    status = (summary or {}).get("status")
-    if summary is None or status not in STATES:
-        if spec is None or summary is not None:
-            return Run(folder, spec or {}, summary or {}, job or {}, "damaged", "its files cannot be read")
-        status = "queued"  # written down, not begun
-    known = (folder, spec or {}, summary or {}, job or {})
-    job_id = (job or {}).get("job_id")
-    if isinstance(job_id, str) and status not in ("completed", "failed"):
-        return _on_slurm(known, str(status), job_id, queue)
-    if status in LIVE:
-        return _on_a_machine(known, str(status))
-    return Run(*known, str(status))
-
-
-def _on_slurm(known: _Known, status: str, job_id: str, queue: _Queue) -> Run:
-    jobs = queue.jobs()
-    if jobs is None:
-        return Run(*known, status, f"SLURM cannot be asked about job {job_id}" if status in LIVE else None)
-    found = jobs.get(job_id)
-    if found is None:
-        if status in LIVE:
-            return Run(*known, "lost", f"job {job_id} has ended and nobody wrote down how")
-        return Run(*known, status)
-    if found.state == "PENDING":
-        return Run(*known, "queued", found.reason, found)
-    return Run(*known, "running" if status in LIVE else status, found.state.lower(), found)
-
-
-def _on_a_machine(known: _Known, status: str) -> Run:
-    watcher = _mapping(_mapping(known[1].get("attempt")).get("launcher"))
-    pid, started = watcher.get("pid"), watcher.get("started")
-    if not isinstance(pid, int) or not isinstance(started, str):
-        return Run(*known, "lost", "nobody is known to watch it")
-    if watcher.get("host") != socket.gethostname():
-        return Run(*known, status, f"started on {watcher.get('host')}, not verified from here")
-    if processes.is_alive(Process(pid, started)):
-        return Run(*known, status)
-    return Run(*known, "lost", "the process that watched it is gone")
-
-
-def _last_rows(path: Path, size: int = 1 << 15) -> list[Mapping[str, Any]]:
-    """Return the rows at the end of a file of metrics."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            lines = file.read().splitlines()
-    except OSError:
-        return []
-    found: list[Mapping[str, Any]] = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            found.append(row)
-    return found
 
 
 def age(then: float | None) -> str:
@@ -306,5 +355,65 @@ def age(then: float | None) -> str:
     return f"{int(seconds)} s"
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+# -- parts ------------------------------------------------------------------------------------------------------------
+class _Nobody(Observer):
+    """Takes SLURM for away, where it does not matter how runs stand."""
+
+    def jobs(self) -> None:
+        return None
+
+
+_NOBODY = _Nobody()
+
+
+def _read(folder: RunFolder, observer: Observer) -> Run:
+    files = read_files(folder)
+    standing = observer.standing(files)
+    if standing.state != files.status:  # its end may have been written down in the meantime
+        files = read_files(folder)
+    return Run(
+        folder,
+        files.spec,
+        files.summary,
+        files.job,
+        standing.state,
+        standing.note,
+        standing.queued,
+        standing.verified,
+    )
+
+
+def _sweep(path: Path) -> Sweep:
+    return Sweep(path.name, read_json(path / "sweep.json") or {}, path)
+
+
+def _named(given: str, runs_dir: Path, ids: Sequence[str], sweeps: Sequence[str]) -> list[str]:
+    """Return the runs that are called so, else those whose names begin so."""
+    names = {run_id: _name(RunFolder(runs_dir / run_id)) for run_id in ids}
+    for fits in (str.__eq__, str.startswith):
+        if meant := [run_id for run_id, name in names.items() if given and name and fits(name, given)]:
+            return meant
+    known = sorted({*ids, *sweeps, *filter(None, names.values())})
+    hint = did_you_mean(given, known)
+    if not hint.endswith("?") and len(known) > 2 * _MOST_NAMED:
+        hint = "; sgp runs lists what there is"
+    raise ConfigurationError(f"no run or sweep '{given}' in {runs_dir}{hint}")
+
+
+def _name(folder: RunFolder) -> str | None:
+    return text((read_json(folder.spec) or {}).get("name")) or text((read_json(folder.summary) or {}).get("name"))
+
+
+def _folders(home: Path, kind: re.Pattern[str]) -> list[str]:
+    try:
+        with os.scandir(home) as entries:
+            return sorted(entry.name for entry in entries if kind.fullmatch(entry.name) and entry.is_dir())
+    except OSError:
+        return []
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
