@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_ALONE_S = 60.0
+"""How long a worker that nobody looks after any more may take to save."""
+
 
 class Wishes:
     """What signals have asked of this process; read between steps, since handlers cannot run inside a receive."""
@@ -42,6 +45,10 @@ class Wishes:
         """SIGTERM asks to save and end, SIGUSR1 and SIGUSR2 to save, end and be queued again."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self._note)
+
+    def start_elsewhere(self) -> None:
+        """Wish to save, end and be queued again."""
+        self.stop = self.requeue = True
 
     def _note(self, number: int, frame: object) -> None:
         self.stop = True
@@ -164,6 +171,9 @@ class _Share:
         launcher = self.spec["attempt"]["launcher"]
         if launcher is not None and launcher["host"] == socket.gethostname():
             processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
+        parent = processes.process(os.getppid())
+        if self.on_slurm and parent is not None:
+            processes.when_ended(parent, _leave_slurm)
 
     @property
     def on_slurm(self) -> bool:
@@ -324,6 +334,13 @@ def _leave() -> None:
     me = os.getpid()
     processes.kill(lambda: processes.descendants(me), patience=1.0)
     os._exit(1)
+
+
+def _leave_slurm() -> None:
+    """SLURM's daemon for this node's workers is gone: it can neither signal nor end them, and forgets them."""
+    WISHES.start_elsewhere()
+    time.sleep(_ALONE_S)
+    _leave()
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -65,9 +65,8 @@ def break_node(lab: Lab, job: str, node: str) -> None:
 
 
 def kill_step(lab: Lab, job: str, node: str) -> None:
-    """The workers live on, out of SLURM's sight; what asks them to save reaches them through the other node's."""
+    """The node's workers live on, out of SLURM's sight."""
     lab.kill_step(job, node)
-    lab.run("scancel", "--signal=USR2", job)
 
 
 KINDS = [requeue, signal_usr2, kill_step, break_node, signal_usr1]
