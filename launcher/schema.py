@@ -101,6 +101,7 @@ class Wandb:
     group: str | None = None
     tags: list[str] = field(default_factory=list)
     notes: str | None = None
+    per_rank: bool = False
     artifact: bool = False
 
 

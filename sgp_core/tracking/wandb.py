@@ -90,7 +90,6 @@ class WandbTracker:
             "notes": notes,
             "config": {**headline(config.get("experiment", {})), "rank": rank, **config},
             "dir": str(self._directory),
-            "resume": "allow",
         }
         self._mode = mode
         if mode is None and "WANDB_MODE" not in os.environ and not has_account():
@@ -185,15 +184,18 @@ class WandbTracker:
 
         settings = _settings(wandb, stop_fn=self._stop, x_disable_stats=self._rank > 0)
         self._fragments.folder.mkdir(parents=True, exist_ok=True)
-        arguments = self._arguments if self._mode is None else {**self._arguments, "mode": self._mode}
         try:
-            run = wandb.init(**arguments, settings=settings)
+            if self._planned == "offline":
+                run = self._init_offline(wandb, settings)
+            else:
+                mode = {} if self._mode is None else {"mode": self._mode}
+                run = wandb.init(**self._arguments, **mode, resume="allow", settings=settings)
         except Exception as error:
-            if self._mode in ("offline", "disabled"):
+            if self._planned == "offline":
                 raise
             _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
             wandb.teardown()  # its service would say that the run's id is in use
-            run = wandb.init(**{**arguments, "mode": "offline"}, settings=settings)
+            run = self._init_offline(wandb, settings)
         self._define_metrics(run)
         self._first_step = run.starting_step  # 0 offline; online the first that the server does not have
         self._run = run
@@ -203,6 +205,10 @@ class WandbTracker:
             if row.get("step", 0) <= self._resumed:
                 self._write(row)
         self._fragments.set_aside(keep=Path(run.dir).parent)
+
+    def _init_offline(self, wandb: Any, settings: Any) -> Any:
+        """Start a fragment that, once uploaded, takes the place of what the server has: one to resume is appended."""
+        return wandb.init(**self._arguments, mode="offline", settings=settings)
 
     def _define_metrics(self, run: Any) -> None:
         run.define_metric("*", step_metric="step")

@@ -17,7 +17,7 @@ OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Reporter:
-    """The rows of one worker. Rank 0's are the ones that trackers get; the others' cost nothing.
+    """The rows of one worker, for its trackers. Rank 0's are the run's; where a worker has none its rows cost nothing.
 
     Training rows hold this worker's own averages since the row before; validation rows hold the scores, and timings
     averaged since the evaluation before. Weights and distances of all workers are exchanged only where stated.

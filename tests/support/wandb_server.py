@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             name = matched.group(1) if matched else ""
             self.state.operations.append(name)
             method = getattr(self, f"on_{name}", None)
-            self.answer({"data": method(request["variables"]) if method else {}})
+            self.answer({"data": method(request.get("variables") or {}) if method else {}})
         elif self.path.endswith("/file_stream"):
             self.on_stream(self.path.split("/")[4], json.loads(body))
             self.answer({})
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             "config": "{}",
             "sweepName": None,
             "project": project,
-            "historyLineCount": len(run.history),
+            "historyLineCount": 0,
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
@@ -155,6 +155,12 @@ class _Handler(BaseHTTPRequestHandler):
         url = f"http://{self.headers['Host']}/upload"
         files = [{"name": name, "uploadUrl": url} for name in variables["files"]]
         return {"createRunFiles": {"runID": "UnVu", "uploadHeaders": [], "files": files}}
+
+    def on_CreateArtifact(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Say that this very content is there already, so that no file has to be received."""
+        latest = {"id": "a", "versionIndex": 0}
+        sequence = {"id": "s", "latestArtifact": latest}
+        return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
 
     def on_stream(self, run_id: str, content: dict[str, Any]) -> None:
         run = self.state.runs[run_id]
