@@ -12,6 +12,9 @@ from launcher.untrusted import number
 
 Row = Mapping[str, Any]
 
+SCORES = ("accuracy", "bleu", "perplexity")
+"""What validation measures besides the loss, whichever the task has."""
+
 _BLOCK = 1 << 15
 _FAR_ENOUGH = 1 << 20
 """Bytes from the end in which the latest row of a split is looked for."""
