@@ -74,9 +74,10 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Axes of about this size in inches; names and legends beside them make the file larger."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
 
 
@@ -93,7 +94,7 @@ def _curves(report: Report, chart: Panel) -> Figure:
         drawn += 1
         style = _line_style(index)
         x, mean = curve.x / unit, _drawable(chart, curve.mean)
-        axes.plot(x, mean, label=group.label, marker="o" if len(x) == 1 else None, markersize=4, **style)
+        axes.plot(x, mean, label=_text(group.label), marker="o" if len(x) == 1 else None, markersize=4, **style)
         if len(series) > 1:
             low = _drawable(chart, curve.low)
             axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
@@ -132,6 +133,11 @@ def _drawable(chart: Panel, values: Any) -> Any:
     return np.where(values > 0, values, np.nan) if chart.log else values
 
 
+def _text(label: str) -> str:
+    """What matplotlib shows as it is: no formula, no leading underscore, which would hide it."""
+    return f"{' ' if label.startswith('_') else ''}{label}".replace("$", r"\$")
+
+
 def _end(report: Report) -> float:
     """Where the axis ends, in all charts alike."""
     curves = [chart.series(record) for chart in report.charts for record in report.records]
@@ -147,11 +153,13 @@ def _unit_of_time(report: Report) -> tuple[float, str]:
 
 
 def _step_time(report: Report) -> Figure:
+    from matplotlib.transforms import ScaledTranslation
+
     rows = []
     for group in report.groups:
         known = [spent for member in group.members if (spent := report.records[member].step_time_ms) is not None]
         if known:
-            rows.append((group.label, [sum(spent[part] for spent in known) / len(known) for part in TIMES]))
+            rows.append((_text(group.label), [sum(spent[part] for spent in known) / len(known) for part in TIMES]))
     figure, axes = _figure(7.2, 1.1 + 0.3 * max(2, len(rows)))
     axes.set_title("Time per step (ms)")
     if not rows:
@@ -174,7 +182,8 @@ def _step_time(report: Report) -> Figure:
     axes.set_yticks(np.arange(len(rows)), [label for label, _ in rows])
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelcolor=_INK)
-    figure.legend(loc="outside lower left", ncols=3, handlelength=1.0, handleheight=1.0, borderpad=0.2)
+    below = axes.transAxes + ScaledTranslation(0, -0.3, figure.dpi_scale_trans)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=3, handlelength=1, borderpad=0)
     return figure
 
 

@@ -22,7 +22,8 @@ def save(report: Report, folder: Path, formats: Sequence[str] = FORMATS) -> list
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if "html" in formats:
-        write_text(folder / PAGE, page(report))
+        speakable = page(report).encode(errors="replace").decode()  # half of a character cannot be written
+        write_text(folder / PAGE, speakable)
         written.append(folder / PAGE)
     if figures := [kind for kind in formats if kind != "html"]:
         from launcher.charts.figures import save_figures

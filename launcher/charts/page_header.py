@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from launcher.charts import formats
-from launcher.charts.panels import lower_is_better, readable
+from launcher.charts.panels import readable
 from launcher.charts.report import Report
+from launcher.measured import lower_is_better
 
 
 def shared(report: Report) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from launcher.charts.record import Record
 from launcher.charts.series import Series
+from launcher.measured import lower_is_better
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def panels(metric: str) -> list[Panel]:
             f"Validation {readable(metric)}",
             ("val",),
             score,
-            "the network-wide average, or the mean of the replicas where only those were evaluated",
+            "of the averaged model, else the mean over the replicas",
             scalable=loss_like,
         ),
         Panel(
@@ -72,11 +73,6 @@ def metric_names(metric: str) -> tuple[str, ...]:
 def metrics_read(charts: Sequence[Panel]) -> tuple[str, ...]:
     """Return all that these charts may draw."""
     return tuple(dict.fromkeys(metric for chart in charts for metric in chart.metrics))
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether small values of a metric are good ones."""
-    return any(word in metric for word in ("loss", "perplexity", "distance", "time", "error"))
 
 
 def readable(metric: str) -> str:

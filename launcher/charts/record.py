@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.charts.series import Series, number, series_of
+from launcher.charts.series import Series, series_of
 from launcher.runs import Run
+from launcher.settings import experiment_settings
+from launcher.untrusted import mapping, number
 from sgp_core.tracking import read_rows
 
 SPLITS = ("train", "val")
@@ -21,8 +23,10 @@ class Record:
     run_id: str
     name: str
     state: str
-    experiment: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The same by their names on the command line."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     curves: Mapping[tuple[str, str], Series] = field(default_factory=dict)
     """By split and metric."""
@@ -35,11 +39,6 @@ class Record:
     """What validation has measured."""
     thinned: bool = False
     """Whether there are more points than ``curves`` hold."""
-
-    @property
-    def seed(self) -> Any:
-        """The experiment's seed."""
-        return self.experiment.get("seed")
 
     def curve(self, splits: tuple[str, ...], metrics: tuple[str, ...]) -> Series | None:
         """Return the first of ``metrics`` that was measured, in any of ``splits``; None if none was."""
@@ -69,13 +68,13 @@ def read_record(run: Run, metrics: tuple[str, ...]) -> Record:
     by_split = {split: [row for row in rows if row.get("split") == split] for split in SPLITS} | {"all": rows}
     full = {(split, metric): series_of(some, metric) for split, some in by_split.items() for metric in metrics}
     curves = {key: series.thinned() for key, series in full.items() if len(series)}
-    provenance = run.spec.get("provenance")
     return Record(
         run_id=run.run_id,
         name=run.name,
         state=run.state,
-        experiment=dict(run.experiment),
-        provenance=provenance if isinstance(provenance, dict) else {},
+        experiment=run.experiment,
+        settings=experiment_settings(run.spec),
+        provenance=mapping(run.spec.get("provenance")),
         error=_message(run.error),
         curves=curves,
         steps=max((step for row in rows if (step := number(row.get("step"))) is not None), default=None),

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.charts.axis import Axis
-from launcher.charts.groups import SEED, Group, changed_keys, grouped, settings_of, single_label
+from launcher.charts.groups import Group, grouped, single_label
 from launcher.charts.panels import Panel, metric_names, panels
 from launcher.charts.record import Record
 from launcher.charts.results import Line, group_lines, run_lines
+from launcher.settings import SEED, changed_keys, written
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 SHARED = (
@@ -76,7 +77,7 @@ def make_report(
         raise ConfigurationError(
             f"no run has a validation metric '{metric}'{did_you_mean(metric, measured - _NO_SCORE)}"
         )
-    keys = changed_keys(records)
+    keys = changed_keys([record.settings for record in records if record.settings])
     groups = grouped(records, keys)
     lines = run_lines(records, groups, keys, metric)
     return Report(
@@ -122,12 +123,12 @@ def _title(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[st
 
 def _nameless(record: Record) -> str:
     """The name of a run without its seed."""
-    return record.name.removesuffix(f"-seed{record.seed}")
+    return record.name.removesuffix(f"-seed{written(record.settings.get(SEED))}")
 
 
 def _shared(records: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
-    known = next((settings_of(record.experiment) for record in records if record.experiment), {})
-    facts = {title: str(known[key]) for key, title in SHARED if key in known and key not in keys}
+    known = next((record.settings for record in records if record.settings), {})
+    facts = {title: written(known[key]) for key, title in SHARED if key in known and key not in keys}
     return {
         title: value
         for title, value in facts.items()

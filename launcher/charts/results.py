@@ -9,8 +9,9 @@ from typing import Any
 from launcher.charts import formats
 from launcher.charts.axis import Axis
 from launcher.charts.groups import Group, changed_values, single_label
-from launcher.charts.panels import lower_is_better, metric_names
+from launcher.charts.panels import metric_names
 from launcher.charts.record import Record
+from launcher.measured import lower_is_better
 
 
 @dataclass(frozen=True)

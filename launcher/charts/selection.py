@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.charts.record import Record
 from launcher.runs import LIVE, Run, Sweep, find, find_runs
+from launcher.untrusted import mapping
 from sgp_core.errors import ConfigurationError
 
 _MOST_IN_A_NAME = 3
@@ -83,7 +84,5 @@ def _when(given: Any) -> str:
 
 
 def _commit(provenance: Mapping[str, Any]) -> str:
-    git = provenance.get("git")
-    if not isinstance(git, Mapping) or not git.get("sha"):
-        return ""
-    return f"{str(git['sha'])[:8]}{' with changes' if git.get('uncommitted') else ''}"
+    git = mapping(provenance.get("git"))
+    return f"{str(git['sha'])[:8]}{' with changes' if git.get('uncommitted') else ''}" if git.get("sha") else ""

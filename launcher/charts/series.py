@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.charts.axis import Axis
+from launcher.untrusted import number
 
 Numbers = NDArray[np.float64]
 
@@ -62,10 +63,3 @@ def series_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Series:
             points[step] = (*(math.nan if place is None else place for place in places), value)
     table = np.array([points[step] for step in sorted(points)], dtype=np.float64).reshape(-1, len(Axis) + 1)
     return Series({axis: table[:, column] for column, axis in enumerate(Axis)}, table[:, -1])
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

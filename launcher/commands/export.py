@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from launcher.commands.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
+from launcher.commands.output import print_json
 from launcher.report import relative
 from launcher.run_folder import RunFolder, read_json
 from launcher.runs import Run, Sweep, find
@@ -22,13 +23,13 @@ MODEL = "model.safetensors"
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run id.")],
+    run: RunArgument,
     step: Annotated[
         str | None, typer.Option(help="Checkpoint to take: a step, best or last. By default the finished model.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
-    runs_dir: Annotated[Path, typer.Option(help="Where the runs are.")] = Path("runs"),
+    as_json: JsonOption = False,
+    runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
     """Write the network-wide average of a run's models as plain safetensors, from its end or from a checkpoint."""
     found = find(run, runs_dir)
@@ -41,7 +42,7 @@ def export(
         written = _averaged(found, step or "last", out)
     facts = read_json(written.with_suffix(".json")) or {}
     if as_json:
-        print(json.dumps({"file": str(written), "description": str(written.with_suffix(".json")), **facts}, indent=2))
+        print_json({"file": written, "description": written.with_suffix(".json"), **facts})
         return
     print(f"{relative(written)}: {_described(facts)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,8 @@ from typing import Annotated
 import typer
 
 from launcher.charts.axis import Axis
+from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
+from launcher.commands.output import print_json
 from launcher.report import relative
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -17,13 +18,13 @@ FORMATS = ("html", "png", "svg")
 
 
 def report(
-    targets: Annotated[list[str], typer.Argument(metavar="RUN...|SWEEP", help="Run ids, or the id of a sweep.")],
+    targets: TargetArguments,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; by default beside the runs.")] = None,
     formats: Annotated[str, typer.Option("--format", help="What to write: html, png, svg.")] = ",".join(FORMATS),
     metric: Annotated[str, typer.Option(help="Validation score that decides what is best.")] = "accuracy",
     x: Annotated[Axis, typer.Option(help="What curves are drawn over (the page can change it).")] = Axis.step,
-    as_json: Annotated[bool, typer.Option("--json", help="Print files and numbers as JSON.")] = False,
-    runs_dir: Annotated[Path, typer.Option(help="Where the runs are.")] = Path("runs"),
+    as_json: JsonOption = False,
+    runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
     """Draw runs: curves, time per step and results, as one HTML page and as figures."""
     wanted = _formats(formats)
@@ -45,12 +46,12 @@ def report(
         raise ConfigurationError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     if as_json:
         content = {
-            "files": [str(path) for path in files],
+            "files": files,
             "metric": metric,
             "runs": [line_as_json(line) for line in made.runs],
             "groups": [line_as_json(line) for line in made.merged] if made.seeds else [],
         }
-        print(json.dumps(content, indent=2, allow_nan=False))
+        print_json(content)
         return
     for path in files:
         print(relative(path))

@@ -23,7 +23,9 @@ from launcher.charts.bands import band
 from launcher.charts.formats import duration, size
 from launcher.charts.series import MAX_POINTS, series_of
 from launcher.commands.report import report
+from launcher.runs import run_ids
 from sgp_core.errors import ConfigurationError
+from tests.commands.folders import DAMAGED_SWEEPS, MIXED_SWEEP, WHOLE_SWEEP, make_folders
 from tests.support import browser
 from tests.support.run_folders import make_rows, make_run, make_sweep
 
@@ -212,6 +214,18 @@ def test_what_is_missing_is_missing_and_nothing_else(runs: Path, see: Callable[.
     assert any("ValueError: no such <thing>" in row and "more" not in row for row in rows)
 
 
+def test_runs_in_every_state_and_shape_make_a_page(runs: Path, see: Callable[..., Any], capsys: Any) -> None:
+    make_folders(runs)
+    ids = run_ids(runs)
+    labels = see(ids, "[...document.querySelectorAll('.table:not([hidden]) tbody tr')].length", as_json=True)
+    assert labels == len(json.loads(capsys.readouterr().out)["groups"])
+    for sweep in (WHOLE_SWEEP, MIXED_SWEEP):
+        assert see([sweep])["training_loss"]["curves"]
+    for sweep in DAMAGED_SWEEPS:
+        with pytest.raises(ConfigurationError, match="lists no runs"):
+            report([sweep])
+
+
 @pytest.mark.parametrize("rows", [None, "", "not json\n"])
 def test_nothing_yet_is_said_so(rows: str | None, runs: Path, see: Callable[..., Any]) -> None:
     make_run(runs, "0000000000", rows=rows, status="queued")
@@ -220,13 +234,16 @@ def test_nothing_yet_is_said_so(rows: str | None, runs: Path, see: Callable[...,
     assert all(not chart["curves"] for chart in seen.values())
 
 
+@pytest.mark.filterwarnings("error")
 def test_text_from_runs_is_text(runs: Path, see: Callable[..., Any]) -> None:
-    evil = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"&"
+    evil = "_</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"&$\\frac{$"
     error = {"rank": 0, "type": evil, "message": evil, "log": None}
     for run_id in ("0000000000", "1111111111"):
         make_run(runs, run_id, name=evil, rows=make_rows(), status="failed", error=error, model={"name": evil + run_id})
     assert see(["0000000000", "1111111111"], "window.evil || document.querySelectorAll('img').length") == 0
     assert evil in see(["0000000000", "1111111111"], "document.body.textContent")
+    report(["0000000000", "1111111111"], out=Path("out"), formats="svg")
+    assert ElementTree.parse("out/step_time.svg") is not None
 
 
 def test_the_page_needs_nothing_but_itself(sweep: list[str]) -> None:

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import math
 import os
 import select
 import shutil
@@ -85,13 +86,15 @@ class Browser:
             raise PageError(json.dumps(complaints or answer["exceptionDetails"], indent=1)[:3000])
         return answer["result"].get("value")
 
-    def photograph(self, page: Path, image: Path, *, width: int = 1200, dark: bool = False, script: str = "") -> None:
-        """Save the whole of ``page`` as a PNG, after running ``script`` in it."""
+    def photograph(
+        self, page: Path, image: Path, *, width: int = 1200, dark: bool = False, scale: float = 1.0, script: str = ""
+    ) -> None:
+        """Save the whole of ``page`` as a PNG of ``scale`` pixels a point, after running ``script`` in it."""
         self._open(page, width, 1000, dark)
-        height = self._call("Page.getLayoutMetrics")["cssContentSize"]["height"]
-        self._size(width, int(height) + 1)
         if script:
             self._call("Runtime.evaluate", expression=script)
+        height = self._call("Page.getLayoutMetrics")["cssContentSize"]["height"]
+        self._size(width, math.ceil(height), scale)
         image.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
     def close(self) -> None:
@@ -116,8 +119,9 @@ class Browser:
         self._call("Page.navigate", url=page.absolute().as_uri())
         self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
-    def _size(self, width: int, height: int) -> None:
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    def _size(self, width: int, height: int, scale: float = 1.0) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
