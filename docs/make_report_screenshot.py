@@ -65,7 +65,9 @@ def photograph(page: Path, picture: Path) -> None:
         opened.photograph(page, picture, width=WIDTH, scale=SCALE)
     finally:
         opened.close()
-    Image.open(picture).convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(picture, optimize=True)
+    Image.open(picture).convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        picture, optimize=True
+    )
     print(f"{picture}: {picture.stat().st_size // 1024} kB")
 
 
