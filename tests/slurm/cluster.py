@@ -131,7 +131,7 @@ class Cluster:
         return f"{self.run('sinfo', '-N', '-p', 'main', '-o', '%N %T')}\n{self.run('squeue')}".strip()
 
     def node_down(self, node: str) -> None:
-        """Declare a node broken: its jobs are queued again; what runs on other nodes gets SIGTERM."""
+        """Declare a node broken: its jobs get SIGTERM and time to save, on all nodes, and are queued again."""
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def node_up(self, node: str) -> None:
