@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint bench slurm-up slurm-down clean
 
 help:  ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: .venv/installed  ## install, then train: four gossiping workers on handwritten digits
 	$(BIN)/sgp-train
@@ -21,6 +21,12 @@ lint: .venv/installed-dev  ## check style and types
 
 bench: .venv/installed  ## measure what a step of each algorithm costs beside torch DDP
 	$(BIN)/python benchmarks/step_overhead.py
+
+slurm-up: .venv/installed-dev  ## start a SLURM of four nodes on this machine (Debian packages; root installs them)
+	$(BIN)/python -m tests.slurm.lab up
+
+slurm-down: .venv/installed-dev  ## end it and its jobs
+	$(BIN)/python -m tests.slurm.lab down
 
 clean:  ## remove the environment, caches and built files; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

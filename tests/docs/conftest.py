@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +54,15 @@ def finished(place: Path) -> list[str]:
         patch.setenv("WANDB_MODE", "offline")
         assert main(words) == 0
     return words
+
+
+@pytest.fixture(scope="session")
+def swept(place: Path) -> str:
+    """Run a small sweep and return its id."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        words = ["-m", "seed=1,2", "algorithm=sgp,dpsgd", "cluster=inline", "tracker=none", "training.max_steps=3"]
+        assert main([*words, "runs_dir=swept"]) == 0
+        [sweep] = (place / "swept" / "sweeps").iterdir()
+        shutil.copytree(place / "swept", place / "runs", dirs_exist_ok=True)
+    return sweep.name

@@ -2,7 +2,8 @@
 
 ``sgp-train`` lines are run: two steps, one worker in this process, nothing mirrored. That is ``AS_A_TEST``, which
 replaces the words about the cluster and the tracker; lines with such words, or about graphs, which depend on the number
-of workers, are also composed and checked exactly as written. The exceptions have a reason each.
+of workers, are also composed and checked exactly as written. ``sgp`` lines are run on a run and a sweep that are there.
+The exceptions have a reason each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import main
+from launcher.commands.app import main as sgp
 from launcher.compose import compose
 from launcher.plan import make_plans
 from tests.docs.pages import PAGES, ROOT, blocks, commands
@@ -34,7 +36,7 @@ ONLY_CHECKED = {
 }
 """Composed and checked exactly as written, not run: why."""
 
-SHOWS = {"--help", "--cfg"}
+SHOWS = {"--help", "--cfg", "dry_run=true"}
 """With one of these ``sgp-train`` shows something and runs nothing."""
 
 ENVIRONMENT = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install -e ."]
@@ -44,19 +46,26 @@ OTHER = {
     'eval "$(sgp-train --shell-completion install=bash)"',
     "python docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
-    "wandb sync runs/*/wandb/offline-run-*",
 }
 """Run by a test of their own, below or in test_examples.py."""
 
+NEEDS_ACCOUNT = {"sync"}
+"""Verbs of ``sgp`` that are tried out by ``--dry-run``, which reads the same files."""
+
 ALL = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
 TRAIN = [line for line in ALL if line.split()[0] == "sgp-train"]
-AS_WRITTEN = [line for line in TRAIN if line in ONLY_CHECKED or re.search(r" (cluster|tracker|topology)[.=]", line)]
+SGP = [line for line in ALL if line.split()[0] == "sgp"]
+AS_WRITTEN = [
+    line
+    for line in TRAIN
+    if line in ONLY_CHECKED or (re.search(r" (cluster|tracker|topology)[.=]", line) and " search=" not in line)
+]
 RUN = [line for line in TRAIN if line not in RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() and not SHOWS & set(line.split())]
 
 
 def test_no_command_is_forgotten() -> None:
     made = {line for line in ALL if line.split()[0] == "make"}
-    assert set(ALL) == made | set(TRAIN) | set(ENVIRONMENT) | OTHER
+    assert set(ALL) == made | set(TRAIN) | set(SGP) | set(ENVIRONMENT) | OTHER
     assert RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() <= set(TRAIN)
     assert len(RUN) > 15
 
@@ -70,14 +79,35 @@ def test_composes_as_written(line: str) -> None:
 def test_runs(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for word in shlex.split(line)[1:] if not re.match("(cluster|tracker)[.=]", word)]
     assert main([*words, *AS_A_TEST]) == 0
-    assert "completed, " in capsys.readouterr().out
+    assert re.search("completed, |complete already", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN if SHOWS & set(line.split())])
 def test_shows(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(line)[1:]) == 0
     shown = capsys.readouterr().out
-    assert ("algorithm: " if "--help" in line else "tau: 12") in shown
+    expected = "#!/bin/bash" if "dry_run=true" in line else "algorithm: " if "--help" in line else "tau: 12"
+    assert expected in shown
+
+
+@pytest.mark.parametrize("line", SGP)
+def test_asks_about_runs(line: str, finished: list[str], swept: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [run] = compose_ids(finished)
+    words = [re.sub("^[0-9a-f]{8}$", swept, re.sub("^[0-9a-f]{10}$", run, word)) for word in shlex.split(line)[1:]]
+    if words[0] in NEEDS_ACCOUNT:
+        words.append("--dry-run")
+    capsys.readouterr()
+    assert sgp(words) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+def test_pages_name_a_run_that_is_there(finished: list[str]) -> None:
+    named = {word for line in SGP for word in line.split() if re.fullmatch("[0-9a-f]{10}", word)}
+    assert named == set(compose_ids(finished))
+
+
+def compose_ids(words: list[str]) -> list[str]:
+    return [plan.run_id for plan in make_plans(compose(words))]
 
 
 def test_smoke_run_and_its_repetition(finished: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,11 +127,12 @@ def test_answers_are_what_the_page_says(page: Path, capsys: pytest.CaptureFixtur
 
 def test_make_knows_its_targets() -> None:
     targets = sorted({line.split()[1] for line in ALL if line.startswith("make ")})
-    assert targets == ["test", "train"]
+    assert targets == ["slurm-down", "slurm-up", "test", "train"]
     recipe = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True)
     assert recipe.returncode == 0, recipe.stderr
     assert "sgp-train" in recipe.stdout
     assert "pytest" in recipe.stdout
+    assert recipe.stdout.count("tests.slurm.lab") == 2
 
 
 def test_installing_by_hand_is_what_make_does() -> None:
@@ -118,12 +149,3 @@ def test_shell_completion() -> None:
     )
     assert answer.returncode == 0, answer.stderr.decode()
     assert b"hydra_bash_completion" in answer.stdout
-
-
-def test_upload(finished: list[str]) -> None:
-    """Uploading needs an account; ``--dry-run`` reads the same files and stops before that."""
-    line = next(line for line in OTHER if line.startswith("wandb sync"))
-    program = line.replace("wandb sync", f"{sys.executable} -m wandb sync --dry-run")
-    answer = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
-    assert "Would sync 1 run" in answer.stdout + answer.stderr
