@@ -65,7 +65,7 @@ class Standing:
 class Observer:
     """Tells how runs stand. SLURM is asked when the first run needs it, and again when its answer is too old."""
 
-    def __init__(self, patience_s: float = 3.0, max_age_s: float = float("inf")) -> None:
+    def __init__(self, patience_s: float = 1.5, max_age_s: float = float("inf")) -> None:
         """Prepare.
 
         Args:
@@ -79,7 +79,10 @@ class Observer:
     def jobs(self) -> dict[str, scheduler.QueuedJob] | None:
         """Return what SLURM has of us; None if it is away."""
         if self._asked is None or time.monotonic() - self._asked > self._max_age_s:
-            self._jobs = scheduler.queue(self._patience_s)
+            try:
+                self._jobs = scheduler.queue(self._patience_s)
+            except (ValueError, LookupError):  # not an answer; or the caller has no name to ask for
+                self._jobs = None
             self._asked = time.monotonic()
         return self._jobs
 

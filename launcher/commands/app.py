@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from launcher.commands.export import export
+from launcher.commands.report import report
 from launcher.commands.runs import runs
 from sgp_core.errors import ConfigurationError
 
-BAD_INPUT = 2
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 class Verbs(TyperGroup):
@@ -35,6 +37,10 @@ class Verbs(TyperGroup):
         except BrokenPipeError:  # whoever read our output has had enough: sgp runs | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"sgp: {where}{error.strerror or error}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from None
 
 
 app = typer.Typer(
@@ -45,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (runs,):
+for verb in (runs, report, export):
     app.command()(verb)
 
 
@@ -79,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.main.get_command(app).main(args=given, prog_name="sgp", obj=given)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
