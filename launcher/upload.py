@@ -43,8 +43,10 @@ def uploads(spec: Mapping[str, Any], folder: Path, *, live: bool) -> list[Upload
     """Return what of a run the server does not have yet.
 
     Args:
-        live: the run is still going on: its files are taken as they are.
+        live: the run is waiting or going on: its files are taken as they are.
     """
+    if spec["tracker"].get("mode") == "disabled":
+        return []
     found = []
     for rank in mirrored_ranks(spec):
         upload = Upload(spec, folder, rank, rebuild=False)
@@ -62,11 +64,15 @@ def uploads(spec: Mapping[str, Any], folder: Path, *, live: bool) -> list[Upload
     return found
 
 
-def perform(upload: Upload, summary: dict[str, Any], timeout: float) -> Uploaded:
-    """Upload one run, after making its offline files anew where they are not whole."""
+def perform(upload: Upload, state: str, summary: dict[str, Any], timeout: float) -> Uploaded:
+    """Upload one run, after making its offline files anew where they are not whole.
+
+    Args:
+        state: how the run ended.
+    """
     if upload.rebuild:
         tracker = wandb_tracker(upload.spec, upload.folder, upload.rank, mode="offline")
-        tracker.replay(str(summary.get("status")), summary)
+        tracker.replay(state, summary)
         if not upload.fragments.state():
             return Uploaded(error="its files could not be written")
     files = upload.fragments.current()

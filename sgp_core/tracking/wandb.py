@@ -188,7 +188,7 @@ class WandbTracker:
             if self._planned == "offline":
                 run = self._init_offline(wandb, settings)
             else:
-                mode = {} if self._mode is None else {"mode": self._mode}
+                mode: dict[str, Any] = {} if self._mode is None else {"mode": self._mode}
                 run = wandb.init(**self._arguments, **mode, resume="allow", settings=settings)
         except Exception as error:
             if self._planned == "offline":

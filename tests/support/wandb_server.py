@@ -38,6 +38,8 @@ class WandbServer:
     url: str
     runs: dict[str, StoredRun] = field(default_factory=dict)
     operations: list[str] = field(default_factory=list)
+    refuses: bool = False
+    """As one whose key is not known there."""
 
 
 @contextmanager
@@ -101,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, content: dict[str, Any]) -> None:
         encoded = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(401 if self.state.refuses else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(encoded)))
         self.end_headers()
