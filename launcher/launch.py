@@ -94,11 +94,10 @@ def _due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
     for plan in plans:
         folder = RunFolder(plan.run_dir)
         status = folder.status()
-        job = queue.job_of(folder) if status is not None else None
-        if job is not None:
-            submitted.append((plan, job))
-        elif status == "completed" and rerun != Rerun.all:
+        if status == "completed" and rerun != Rerun.all:
             complete.append(folder)
+        elif (job := queue.job_of(folder)) is not None:
+            submitted.append((plan, job))
         elif rerun != Rerun.failed or status in ("failed", *_LIVE):  # of a live run nothing is left but its status
             due.append(plan)
     if submitted and len(plans) == 1:
