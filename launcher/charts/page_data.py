@@ -43,7 +43,7 @@ def _chart(report: Report, chart: Panel) -> dict[str, Any]:
         "unit": chart.unit,
         "log": chart.log,
         "scalable": chart.scalable,
-        "runs": [one and [*(_plain(one.x[axis]) for axis in Axis), _plain(one.values)] for one in series],
+        "runs": [one and [*(_plain(one.x[axis], 9) for axis in Axis), _plain(one.values)] for one in series],
         "bands": [_bands([series[member] for member in group.members]) for group in report.groups],
     }
 
@@ -58,7 +58,7 @@ def _bands(members: list[Series | None]) -> dict[str, Any] | None:
     return {axis.value: one and {name: _plain(getattr(one, name)) for name in names} for axis, one in over.items()}
 
 
-def _plain(numbers: Numbers) -> list[float | None]:
+def _plain(numbers: Numbers, digits: int = 6) -> list[float | None]:
     """Short decimals; nan is null."""
-    shortened = (float(f"{value:.8g}") for value in numbers)
+    shortened = (float(f"{value:.{digits}g}") for value in numbers)
     return [None if math.isnan(value) else int(value) if value.is_integer() else value for value in shortened]

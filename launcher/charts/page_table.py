@@ -101,7 +101,7 @@ def _state_cell(line: Line) -> str:
         kind = "bad"
     else:
         kind = "busy" if states & _BUSY else ""
-    error = f'<span class="error">{escape(line.error)}</span>' if line.error else ""
+    error = f'<span class="error" title="{_quoted(line.error)}">{escape(line.error)}</span>' if line.error else ""
     state = f'<span class="state {kind}">{escape(line.state)}</span>'
     return f'<td class="left" data-value="{_quoted(line.state)}">{state}{error}</td>'
 

@@ -70,9 +70,10 @@ def metric_names(metric: str) -> tuple[str, ...]:
     return (metric, f"{metric}_local_mean")
 
 
-def metrics_read(charts: Sequence[Panel]) -> tuple[str, ...]:
-    """Return all that these charts may draw."""
-    return tuple(dict.fromkeys(metric for chart in charts for metric in chart.metrics))
+def curves_of(charts: Sequence[Panel]) -> tuple[tuple[str, str], ...]:
+    """Return split and metric of all that these charts may draw."""
+    pairs = [(split, metric) for chart in charts for split in chart.splits for metric in chart.metrics]
+    return tuple(dict.fromkeys(pairs))
 
 
 def readable(metric: str) -> str:

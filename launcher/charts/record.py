@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,18 +55,18 @@ class Record:
         return float(found.values[-1]) if found is not None and len(found) else None
 
 
-def read_record(run: Run, metrics: tuple[str, ...]) -> Record:
+def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
     """Return what is known of a run.
 
     Args:
-        metrics: what to read of its metrics; of the splits train, val, and both together (``all``).
+        wanted: split and metric of the curves to read; ``all`` stands for both splits together.
     """
     try:
         rows = read_rows(run.folder.metrics)
     except OSError:
         rows = []
     by_split = {split: [row for row in rows if row.get("split") == split] for split in SPLITS} | {"all": rows}
-    full = {(split, metric): series_of(some, metric) for split, some in by_split.items() for metric in metrics}
+    full = {(split, metric): series_of(by_split[split], metric) for split, metric in wanted}
     curves = {key: series.thinned() for key, series in full.items() if len(series)}
     return Record(
         run_id=run.run_id,

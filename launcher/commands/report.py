@@ -27,21 +27,21 @@ def report(
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
     """Draw runs: curves, time per step and results, as one HTML page and as figures."""
-    wanted = _formats(formats)
+    kinds = _formats(formats)
     from launcher.charts.files import save
-    from launcher.charts.panels import metrics_read, panels
+    from launcher.charts.panels import curves_of, panels
     from launcher.charts.record import read_record
     from launcher.charts.report import make_report
     from launcher.charts.results import line_as_json
     from launcher.charts.selection import origin, select
 
     selection = select(targets, runs_dir)
-    metrics = metrics_read(panels(metric))
-    records = [read_record(run, metrics) for run in selection.runs]
+    wanted = curves_of(panels(metric))
+    records = [read_record(run, wanted) for run in selection.runs]
     made = make_report(selection.kind, records, metric, x, origin(selection, records))
     folder = out or selection.folder
     try:
-        files = save(made, folder, wanted)
+        files = save(made, folder, kinds)
     except OSError as error:
         raise ConfigurationError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     if as_json:

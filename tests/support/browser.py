@@ -25,6 +25,7 @@ REQUIRED_BY = ("CI", "SGP_REQUIRE_ALL", "SGP_REQUIRE_SLURM")
 """Where one of these is set, a machine without a browser is a failure and no reason to leave tests out."""
 
 _PATIENCE_S = 60.0
+_PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 500))))"
 _COMPLAINTS = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
 
 
@@ -95,6 +96,7 @@ class Browser:
             self._call("Runtime.evaluate", expression=script)
         height = self._call("Page.getLayoutMetrics")["cssContentSize"]["height"]
         self._size(width, math.ceil(height), scale)
+        self._call("Runtime.evaluate", expression=_PAINTED, awaitPromise=True)
         image.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"]))
 
     def close(self) -> None:
