@@ -25,6 +25,7 @@ __all__ = ["LIVE", "STATES", "Run", "Sweep", "age", "all_runs", "all_sweeps", "f
 
 _RUN_ID = re.compile(r"[0-9a-f]{10}")
 _SWEEP_ID = re.compile(r"[0-9a-f]{8}")
+_MOST_WORKERS = 1 << 16
 _MOST_NAMED = 5
 """How many candidates a message names."""
 
@@ -73,7 +74,8 @@ class Run:
     @property
     def world_size(self) -> int:
         """Number of workers, 0 if unknown."""
-        return whole(self.experiment.get("world_size")) or 0
+        given = whole(self.experiment.get("world_size")) or 0
+        return given if given <= _MOST_WORKERS else 0
 
     @property
     def sweep(self) -> str | None:

@@ -12,9 +12,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from launcher.commands.cancel import cancel
 from launcher.commands.export import export
+from launcher.commands.logs import logs
 from launcher.commands.report import report
 from launcher.commands.runs import runs
+from launcher.commands.status import status
+from launcher.commands.sync import sync
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -49,9 +53,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, report, export):
+for verb in (runs, status, logs, cancel, report, export, sync):
     app.command()(verb)
 
 
