@@ -35,6 +35,9 @@ COLUMNS = (
 )
 
 
+_COUNTS = ("steps", "best_step", "bytes_sent")
+
+
 @dataclass(frozen=True)
 class Line:
     """A run, or the runs of a group as one."""
@@ -84,7 +87,10 @@ def line_as_json(line: Line) -> dict[str, Any]:
         facts = {"run_id": line.run_id, **facts, "error": line.error}
     else:
         facts |= {"runs": len(line.members), "spread": {key: list(ends) for key, ends in line.spread.items()}}
-    return {**facts, **line.numbers, "winner": line.winner}
+    numbers = {
+        key: int(value) if value.is_integer() and key in _COUNTS else value for key, value in line.numbers.items()
+    }
+    return {**facts, **numbers, "winner": line.winner}
 
 
 def _numbers(record: Record, metric: str) -> dict[str, float]:
