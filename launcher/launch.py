@@ -27,7 +27,10 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
     """Start or continue what is due of ``plans``, and return the exit code."""
     try:
         due = _due(plans, options.rerun)
-    except RunInProgress as error:
+        if options.rerun == Rerun.all and not options.dry_run:
+            for plan in due:
+                _set_aside(RunFolder(plan.run_dir))
+    except (RunInProgress, OSError) as error:
         return _say(str(error), SUBMISSION_FAILED)
     if options.dry_run:
         from launcher.dry_run import show
@@ -38,9 +41,6 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
         record_sweep(plans, arguments)
     if not due:
         return OK
-    if options.rerun == Rerun.all:
-        for plan in due:
-            _set_aside(RunFolder(plan.run_dir))
     if options.snapshot:
         due = with_code(due, take=True)
     there = [plan for plan in due if plan.cluster["name"] == "slurm"]
@@ -51,7 +51,9 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
         print(f"\n{done} of {len(plans)} runs ok; compare them: sgp table {plans[0].sweep}")
     if len(codes) == 1 or max(codes) > 128:
         return max(codes)
-    return (SUBMISSION_FAILED if not here else FAILED) if any(codes) else OK
+    if not any(codes):
+        return OK
+    return SUBMISSION_FAILED if set(codes) <= {OK, SUBMISSION_FAILED} else FAILED
 
 
 def launch_search(search: Search, arguments: Sequence[str]) -> int:

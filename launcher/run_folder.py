@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 class RunInProgress(RuntimeError):
@@ -93,24 +95,39 @@ class RunFolder:
             return True
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience_s: float = 0.0) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it when the process ends, however it ends.
 
+        A file system that has no locks is trusted to be used with care.
+
         Raises:
-            RunInProgress: another process holds it.
+            RunInProgress: another process holds it, for longer than ``patience_s``.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise RunInProgress(f"{self.path} is being run by {file.read().strip() or 'another process'}") from None
+            end = time.monotonic() + patience_s
+            while not _locked(file):
+                if time.monotonic() > end:
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise RunInProgress(f"{self.path} is being run by {holder}")
+                time.sleep(0.2)
             file.seek(0)
             file.truncate()
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
             yield
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return True
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

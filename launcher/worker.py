@@ -6,7 +6,9 @@ Importing this module imports neither torch nor the configuration: a worker neve
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -136,34 +138,43 @@ class _Share:
         """Train; whatever happens, say how it ended in ``rank-<k>.json``."""
         self.folder.attempt(self.attempt).mkdir(parents=True, exist_ok=True)
         self.report("starting")
-        try:
-            if self.separate:
-                self.prepare_process()
-            if self.on_slurm and self.place.rank == 0:
-                self.say_running()
-            summary = self.train()
-        except BaseException as error:
-            if type(error).__name__ != "Preempted":
-                status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-                self.report(status, error=_describe(error))
-                self.close_trackers(status, {})
-                raise
-            summary = {"status": "preempted", "steps": getattr(error, "step", None)}
-        summary = {"run_id": self.spec["run_id"], "name": self.spec["name"], **summary}
-        if self.place.rank == 0:
-            summary = {**summary, "sync_command": self.sync_command(), "error": None}
-            write_json(self.folder.summary, summary)
-        self.report(summary["status"], requeue=WISHES.requeue)
-        self.close_trackers(summary["status"], summary)
-        if self.separate and self.place.world_size > 1:
-            import torch.distributed as dist
+        with contextlib.ExitStack() as held:
+            try:
+                if self.separate:
+                    self.prepare_process()
+                if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher does this
+                    held.enter_context(self.folder.lock(_ALONE_S))  # an earlier attempt may be about to leave
+                    self.update_summary(status="running", error=None)
+                ended = self.train()
+            except BaseException as error:
+                if type(error).__name__ != "Preempted":
+                    status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+                    self.report(status, error=_describe(error))
+                    self.close_trackers(status, {})
+                    raise
+                ended = {"status": "preempted", "steps": getattr(error, "step", None)}
+            summary = ended
+            if self.place.rank == 0:
+                summary = self.update_summary(**ended, sync_command=self.sync_command(), error=None)
+            self.report(ended["status"], requeue=WISHES.requeue)
+            self.close_trackers(ended["status"], summary)
+            if self.separate and self.place.world_size > 1:
+                import torch.distributed as dist
 
-            dist.destroy_process_group()
+                dist.destroy_process_group()
+        return summary
+
+    def update_summary(self, **news: Any) -> Row:
+        """Bring ``summary.json`` up to date and return what it holds; what earlier attempts achieved is kept."""
+        earlier = read_json(self.folder.summary) or {}
+        summary = {**earlier, "run_id": self.spec["run_id"], "name": self.spec["name"], **news}
+        write_json(self.folder.summary, summary)
         return summary
 
     # -- the process ----------------------------------------------------------------------------------------------
     def prepare_process(self) -> None:
         """Log crashes, turn signals into a wish that training reads at step boundaries, and end with the launcher."""
+        gc.disable()  # imports make many objects and no garbage: looking for some takes a tenth of their time
         faulthandler.enable()
         atexit.register(_skip_teardown)  # first registered, so last called
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
@@ -179,11 +190,6 @@ class _Share:
     def on_slurm(self) -> bool:
         """Whether SLURM started this worker, and nobody else watches it."""
         return bool(self.spec["cluster"]["name"] == "slurm")
-
-    def say_running(self) -> None:
-        """Bring ``summary.json`` up to date; on this machine the launcher has done so."""
-        summary = read_json(self.folder.summary) or {}
-        write_json(self.folder.summary, {**summary, "status": "running", "error": None})
 
     def prepare_torch(self) -> torch.device:
         """Set threads and network for the machine, join the other workers, and return this worker's device."""
@@ -256,6 +262,9 @@ class _Share:
         from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
         from sgp_core.training.loop import train
 
+        if self.separate:
+            gc.freeze()  # what was imported stays: training need not look at it again and again
+            gc.enable()
         self.open_trackers()
         self.report("training")
         with faults.armed(self.spec["debug"], self.place.rank):

@@ -32,7 +32,7 @@ _LONGEST_ARRAY = 1000
 """Below the size that SLURM is set up for by default."""
 _FOR_EVER = 1_000_000
 """submitit counts time-outs; ours are part of the work, so its limit is put out of reach."""
-_LEAVE_S = 60
+_LEAVE_S = 90
 """How long workers may differ in leaving: rank 0 closes Weights & Biases, which is bounded."""
 _DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
 """Until a worker listens, a signal that asks it to save would kill it."""
