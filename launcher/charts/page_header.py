@@ -76,4 +76,4 @@ def _cost_tile(report: Report) -> str:
     if not times:
         return _tile("Training time", "–", "no data yet")
     detail = f"{formats.size(sum(sent))} sent by worker 0" if sent else ""
-    return _tile("Training time", formats.duration(sum(times)), detail + (" over all runs" if len(times) > 1 else ""))
+    return _tile(f"Training time{', all runs' if len(times) > 1 else ''}", formats.duration(sum(times)), detail)

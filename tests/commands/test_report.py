@@ -340,7 +340,7 @@ def test_mistakes_are_one_sentence(sweep: list[str], tmp_path: Path) -> None:
         ConfigurationError, match=r"no run has a validation metric 'acuracy'; did you mean 'accuracy'\?"
     ):
         report([SWEEP], metric="acuracy")
-    with pytest.raises(ConfigurationError, match="metric 'bleu'; known: accuracy, loss$"):
+    with pytest.raises(ConfigurationError, match=r"metric 'bleu'; known: accuracy, loss$"):
         report([SWEEP], metric="bleu")
     with pytest.raises(ConfigurationError, match="--format gif: no such format"):
         report([SWEEP], formats="html,gif")
