@@ -26,8 +26,10 @@ def cancel(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """End runs, or all runs of a sweep; those that train save a checkpoint first."""
+    """End runs, or all runs of sweeps. Those that train save a checkpoint first."""
     runs = find_runs(targets, runs_dir, Observer(patience_s=1.5))
+    if not runs and not as_json:
+        print(f"{', '.join(targets)}: no runs are known to belong to it")
     due = [run for run in runs if goes_on(run) or not run.verified]
     for run in due:
         if run.job_id is None and run.cluster == "slurm":
@@ -64,16 +66,21 @@ def _cancel_jobs(runs: Sequence[Run]) -> dict[str, str]:
                 run.folder.cancel.unlink(missing_ok=True)
             why = "does not answer" if left is None else "did not take it"
             raise ConfigurationError(f"SLURM {why}: nothing was cancelled")
-    return {run.run_id: _after_scancel(run) for run in runs}
+    now = (Observer(patience_s=1.5).jobs() or {}) if any(map(_waits, runs)) else {}
+    told = {}
+    for run in runs:
+        job = now.get(str(run.job_id))
+        if _waits(run) and (job is None or job.state == "PENDING"):  # else it has begun in the meantime
+            run.folder.cancel.unlink(missing_ok=True)  # no worker will start, so that nobody else acts on it
+            _write_cancelled(run.folder)
+            told[run.run_id] = f"cancelled before job {run.job_id} started"
+        else:
+            told[run.run_id] = f"job {run.job_id} was told to end"
+    return told
 
 
-def _after_scancel(run: Run) -> str:
-    waits = run.queued.state == "PENDING" if run.queued is not None else run.state == "queued"
-    if not waits:
-        return f"ending: job {run.job_id} was told to"
-    run.folder.cancel.unlink(missing_ok=True)  # no worker starts any more, so that nobody else will act on it
-    _write_cancelled(run.folder)
-    return f"cancelled before job {run.job_id} started"
+def _waits(run: Run) -> bool:
+    return run.queued.state == "PENDING" if run.queued is not None else run.state == "queued"
 
 
 def _write_cancelled(folder: RunFolder) -> None:
@@ -87,7 +94,7 @@ def _ask(run: Run) -> str:
     """Ask whoever watches a run that SLURM does not have."""
     launcher = mapping(mapping(run.spec.get("attempt")).get("launcher"))
     if run.cluster == "inline" and run.state == "running" and run.verified:  # it has no one beside it to look on
-        processes.send(Process(launcher["pid"], launcher["started"]), signal.SIGTERM)
+        processes.send(Process(launcher["pid"], str(launcher.get("started") or "")), signal.SIGTERM)
         return f"process {launcher['pid']}, which runs it inline, was told to end"
     _wish(run)
     return "asked to end" if run.verified else f"asked to end, though {run.note}"

@@ -70,7 +70,7 @@ def status(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """Show how a run or a sweep stands; exit code 1 if one of its runs has failed, is lost or damaged."""
+    """Show how a run or a sweep stands. Exit code 1 if a run has failed, is lost or damaged."""
     if watch and as_json:
         raise ConfigurationError("--watch shows how things change, --json how they are: choose one")
     observer = Observer(patience_s=1.5, max_age_s=5.0)
