@@ -201,10 +201,10 @@ class WandbTracker:
         self._run = run
         if self._resumed is None or (self._resumed > 0 and not self._record.exists()):
             return
+        self._fragments.set_aside(keep=Path(run.dir).parent)
         for row in read_rows(self._record) if self._resumed else []:
             if row.get("step", 0) <= self._resumed:
                 self._write(row)
-        self._fragments.set_aside(keep=Path(run.dir).parent)
 
     def _init_offline(self, wandb: Any, settings: Any) -> Any:
         """Start a fragment that, once uploaded, takes the place of what the server has: one to resume is appended."""
