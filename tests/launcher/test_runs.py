@@ -9,11 +9,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from launcher.runs import Run, Sweep, age, all_runs, all_sweeps, find, find_run, find_runs, find_sweep, members
+from launcher.commands.facts import facts
+from launcher.commands.output import jsonable
+from launcher.commands.runs import cells
+from launcher.runs import STATES, Run, Sweep, age, all_runs, all_sweeps, find, find_run, find_runs, find_sweep, members
+from launcher.settings import all_settings
 from sgp_core.errors import ConfigurationError
 from tests.commands import folders
 from tests.support.run_folders import make_run, make_sweep
+
+WORDS = (
+    "failed",
+    "running",
+    "queued",
+    "preempted",
+    "training",
+    "slurm",
+    "train",
+    "val",
+    "12",
+    "RuntimeError",
+    "\0",
+    "/",
+)
+FILES = ("spec.json", "summary.json", "job.json", "metrics.jsonl", "rank-2.json", "logs/attempt-1/progress.jsonl")
+NAMES = (
+    "status", "name", "error", "rank", "type", "message", "log", "experiment", "world_size", "training", "epochs",
+    "max_steps", "attempt", "launcher", "pid", "started", "host", "provenance", "time", "cluster", "job_id", "folder",
+    "submitted", "split", "step", "epoch", "loss", "accuracy", "total_steps", "sweep", "steps", "final", "evaluation",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -247,6 +274,34 @@ def test_every_property_of_every_folder_can_be_read(tmp_path: Path, monkeypatch:
     for sweep in all_sweeps(home):
         assert isinstance(sweep, Sweep)
         assert len(members(sweep)) == len(sweep.run_ids)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=8,
+)
+CONTENT = st.binary(max_size=40) | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8).map(
+    lambda value: json.dumps(value).encode() + b"\n"
+)
+
+
+@given(contents=st.lists(CONTENT, min_size=len(FILES), max_size=len(FILES)), chosen=st.integers(1, 2 ** len(FILES) - 1))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_files_hold(contents: list[bytes], chosen: int, tmp_path: Path) -> None:
+    folder = tmp_path / "f000000000"
+    shutil.rmtree(folder, ignore_errors=True)
+    folders.failed_run(tmp_path, folder.name)
+    for number, (name, content) in enumerate(zip(FILES, contents, strict=True)):
+        if chosen >> number & 1:
+            (folder / name).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("launcher.scheduler.queue", lambda patience_s: {})
+        run = find_run("f0", tmp_path)
+        json.dumps(jsonable({"run": facts(run), "error": run.error}), allow_nan=False)
+        assert run.state in STATES
+        assert [cell for cell in cells(run) if not isinstance(cell, str)] == []
+        all_settings(run.spec)
 
 
 def test_ages_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
