@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sgp_core.flat import Flat
 
-_CUDA_ALIGNMENT_BYTES = 16
+CUDA_ALIGNMENT_BYTES = 16
 """Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
 
 
@@ -45,7 +45,7 @@ class FlatStorage:
         for parameter in self.parameters:
             kind = (parameter.dtype, parameter.device)
             piece = list(sizes).index(kind) if kind in sizes else len(sizes)
-            step = max(1, _CUDA_ALIGNMENT_BYTES // parameter.element_size()) if parameter.is_cuda else 1
+            step = max(1, CUDA_ALIGNMENT_BYTES // parameter.element_size()) if parameter.is_cuda else 1
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))

@@ -11,16 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.storage import FlatStorage
+from sgp_core.runtime.storage import CUDA_ALIGNMENT_BYTES, FlatStorage
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
 from sgp_core.training.config import Experiment, choice, registry
 from sgp_core.training.files import write_json
 
 if TYPE_CHECKING:
     from sgp_core.tasks.datasets import Splits
-
-_CUDA_ALIGNMENT_BYTES = 16
-"""Where parameters start in the flat storage of a worker on CUDA; see :mod:`sgp_core.runtime.storage`."""
 
 
 def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> None:
@@ -150,7 +147,7 @@ def _fitting(saved: list[Tensor], storage: FlatStorage) -> list[Tensor] | None:
 
 
 def _without_gaps(piece: Tensor, sizes: list[int]) -> Tensor | None:
-    align = max(1, _CUDA_ALIGNMENT_BYTES // piece.element_size())
+    align = max(1, CUDA_ALIGNMENT_BYTES // piece.element_size())
     parts, end = [], 0
     for size in sizes:
         begin = -(-end // align) * align

@@ -16,7 +16,7 @@ from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 from sgp_core.training.evaluation import Evaluator
-from sgp_core.training.export import export_model
+from sgp_core.training.export import describe, export_model
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_step
 from sgp_core.training.reporter import OnProgress, Reporter
@@ -237,7 +237,8 @@ class _Loop:
         self.settle()
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
-                export_model(self.parts.model, self.directory / "model.safetensors", self.description())
+                description = describe(self.experiment, self.parts.data, self.step, self.report.latest or {})
+                export_model(self.parts.model, self.directory / "model.safetensors", description)
         return {
             "status": "completed",
             "steps": self.step,
@@ -245,16 +246,4 @@ class _Loop:
             "best": self.report.best,
             "wall_time_s": self.report.seconds(),
             "model": "model.safetensors",
-        }
-
-    def description(self) -> dict[str, Any]:
-        """Return what one needs to know to rebuild the exported model."""
-        chosen, data = self.experiment.to_dict(), self.parts.data
-        return {
-            "model": chosen["model"],
-            "dataset": chosen["dataset"].get("name"),
-            "example_shape": list(data.example_shape),
-            "num_classes": data.num_classes,
-            "step": self.step,
-            "scores": {name: value for name, value in (self.report.latest or {}).items() if "accuracy" in name},
         }

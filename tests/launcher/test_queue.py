@@ -19,14 +19,15 @@ CPU, AUTO = {"device": Device.cpu}, {"device": Device.auto}
 
 
 def workers(launched: Launched) -> int:
-    """Return how many worker processes live that a command has started."""
-    found = 0
+    """Return how many worker processes live that a command has started (not what they start themselves)."""
+    parents = {}
     for pid in launched.left():
         try:
-            found += b"SUBMITIT_LOCAL_GLOBALID=" in Path(f"/proc/{pid}/environ").read_bytes()
+            if b"SUBMITIT_LOCAL_GLOBALID=" in Path(f"/proc/{pid}/environ").read_bytes():
+                parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-    return found
+    return sum(parent not in parents for parent in parents.values())
 
 
 def test_a_sweep_never_has_more_workers_than_slots(launch: Callable[..., Launched]) -> None:
