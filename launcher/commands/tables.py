@@ -60,7 +60,12 @@ def drawn(
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column == columns[0],  # what one copies into the next command
+        )
     for number, row in enumerate(rows):
         cells = [
             Text(clean(cell), style=styles.get(column, {}).get(cell, ""))
