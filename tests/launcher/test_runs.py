@@ -287,7 +287,7 @@ CONTENT = st.binary(max_size=40) | st.dictionaries(st.sampled_from(NAMES), JSON,
 
 
 @given(contents=st.lists(CONTENT, min_size=len(FILES), max_size=len(FILES)), chosen=st.integers(1, 2 ** len(FILES) - 1))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_files_hold(contents: list[bytes], chosen: int, tmp_path: Path) -> None:
     folder = tmp_path / "f000000000"
     shutil.rmtree(folder, ignore_errors=True)
