@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -186,3 +187,28 @@ def test_nothing_to_look_on_at(tmp_path: Path, sgp: Callable[..., Said]) -> None
     assert sgp("status", ONE, "--watch", "--runs-dir", tmp_path).code == 0
     assert sgp("status", "--watch", "--runs-dir", tmp_path).out.startswith(f"live in {tmp_path}: 0 runs")
     assert sgp("status", "--watch", "--json", "--runs-dir", tmp_path).code == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_terminal_is_drawn_on_in_place(
+    tmp_path: Path, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for run_id in (ONE, TWO):
+        running_run(tmp_path, run_id)
+    make_sweep(tmp_path, SWEEP, [ONE, TWO])
+
+    def end() -> None:
+        for run_id in (ONE, TWO):
+            write_json(tmp_path / run_id / "summary.json", {"run_id": run_id, "name": "n", "status": "completed"})
+
+    later = threading.Timer(0.4, end)
+    later.start()
+    said = sgp("status", SWEEP, "--watch", "--runs-dir", tmp_path)
+    assert said.code == 0
+    assert f"sweep {SWEEP}: 2 runs, 2 running" in said.out
+    assert "\x1b[1A\x1b[2K" in said.out  # up one line, clear it
+    assert "\x1b[32mcompleted" in said.out.rpartition(f"sweep {SWEEP}: 2 runs, 2 completed")[2]
