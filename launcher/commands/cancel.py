@@ -30,7 +30,7 @@ def cancel(
     runs = find_runs(targets, runs_dir, Observer(patience_s=1.5))
     if not runs and not as_json:
         print(f"{', '.join(targets)}: no runs are known to belong to it")
-    due = [run for run in runs if goes_on(run) or not run.verified]
+    due = [run for run in runs if _lives(run)]
     for run in due:
         if run.job_id is None and run.cluster == "slurm":
             raise ConfigurationError(f"{run.run_id} is being submitted this very moment: cancel it in a few seconds")
@@ -48,6 +48,12 @@ def cancel(
             print(clean(f"{run.run_id}  {run.name}  {result}"))
     if as_json:
         print_json({"runs": answers})
+
+
+def _lives(run: Run) -> bool:
+    """Whether there is, or may be, something to end."""
+    leaves = run.state not in LIVE and run.queued is not None and run.queued.state == "COMPLETING"
+    return (goes_on(run) and not leaves) or not run.verified
 
 
 def _cancel_jobs(runs: Sequence[Run]) -> dict[str, str]:

@@ -23,8 +23,12 @@ _PROGRESS_S = 3.0
 
 
 def goes_on(run: Run) -> bool:
-    """Whether more is to come from a run: one that SLURM has put back into its queue has not ended."""
-    return run.state in LIVE or (run.queued is not None and run.state != "cancelled")
+    """Whether more may come from a run.
+
+    Whatever its files say, it may while SLURM has its job: workers that save and end to be queued again do not know
+    of the latter, where it was not them who asked for it.
+    """
+    return run.state in LIVE or run.queued is not None
 
 
 def stay(look: Callable[[], View], view: View) -> View:
