@@ -43,10 +43,26 @@ def _check_cluster(plan: RunPlan) -> None:
     cluster = plan.cluster
     if cluster["name"] == "inline" and plan.world_size != 1:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
-    for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s"):
+    for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
         _at_least(1, f"cluster.{option}", cluster.get(option))
-    if cluster["device"] == Device.cuda and not _sees_gpu():
+    if cluster["name"] == "slurm":
+        _check_slurm(cluster)
+    elif cluster["device"] == Device.cuda and not _sees_gpu():
         raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
+
+
+def _check_slurm(cluster: Mapping[str, Any]) -> None:
+    for option in ("cpus_per_worker", "memory_gb", "array_parallelism", "signal_delay_s"):
+        _at_least(1, f"cluster.{option}", cluster[option])
+    limit_s, delay_s = 60 * cluster["timeout_min"], cluster["signal_delay_s"]
+    if delay_s >= limit_s:
+        raise ConfigurationError(
+            f"cluster.signal_delay_s={delay_s}: must be less than cluster.timeout_min={cluster['timeout_min']}"
+        )
+    gpus, workers = cluster["gpus_per_node"], cluster["workers_per_node"]
+    _at_least(0, "cluster.gpus_per_node", gpus)
+    if cluster["device"] == Device.cuda and gpus is not None and gpus < workers:
+        raise ConfigurationError(f"cluster.gpus_per_node={gpus}: device=cuda needs one for each of {workers} workers")
 
 
 def _check_debug(plan: RunPlan) -> None:
@@ -88,7 +104,7 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if key != "name"}
 
 
-def _at_least(least: int, name: str, value: int | None) -> None:
+def _at_least(least: int, name: str, value: float | None) -> None:
     if value is not None and value < least:
         raise ConfigurationError(f"{name}={value}: must be at least {least}")
 

@@ -85,13 +85,14 @@ def _curves(report: Report, chart: Panel) -> Figure:
     figure, axes = _figure(6.4, 3.9)
     axes.set_title(chart.title)
     unit, name = _unit_of_time(report) if report.axis is Axis.time else (1.0, "")
-    drawn = 0
+    drawn, positive = 0, False
     for index, group in enumerate(report.groups):
         series = [one for member in group.members if (one := chart.series(report.records[member])) is not None]
         curve = band(series, report.axis)
         if curve is None:
             continue
         drawn += 1
+        positive = positive or bool(np.any(curve.mean > 0))
         style = _line_style(index)
         x, mean = curve.x / unit, _drawable(chart, curve.mean)
         axes.plot(x, mean, label=_text(group.label), marker="o" if len(x) == 1 else None, markersize=4, **style)
@@ -100,7 +101,7 @@ def _curves(report: Report, chart: Panel) -> Figure:
             axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
     if not drawn:
         return _empty(figure, axes)
-    if chart.log:
+    if chart.log and positive:  # one worker alone is at no distance from anybody
         axes.set_yscale("log", nonpositive="mask")
     if chart.unit == "bytes":
         axes.yaxis.set_major_formatter(lambda value, _: formats.size(value))

@@ -46,7 +46,7 @@ def train(
 
     Args:
         log_every: steps between two rows of training metrics.
-        trackers: where rows go; rank 0 passes them, and closes them afterwards (``finish``).
+        trackers: where this worker's rows go; whoever passes them closes them afterwards (``finish``).
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step.

@@ -281,6 +281,12 @@ def test_long_records_are_thinned_and_keep_their_extremes(runs: Path, see: Calla
 
 
 # -- figures, files and numbers -------------------------------------------------------------------------------------
+def test_a_worker_alone_is_at_no_distance(runs: Path) -> None:
+    make_run(runs, "0123456789", rows=[{**row, "consensus_distance": 0.0} for row in make_rows()])
+    report(["0123456789"], formats="png")
+    assert (runs / "0123456789" / "report" / "consensus_distance.png").stat().st_size > 5000
+
+
 def test_every_chart_is_a_figure_too(sweep: list[str], runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(runs, "ffffffffff", rows=None, status="queued")
     report([SWEEP])

@@ -46,6 +46,10 @@ OTHER = {
     'eval "$(sgp-train --shell-completion install=bash)"',
     "python docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
+    'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
+    "wandb leet inspect --summary runs/f2f25d54a3/wandb",
+    "wandb leet runs/f2f25d54a3/wandb",
+    "wandb leet compare",
 }
 """Run by a test of their own, below or in test_examples.py."""
 
@@ -94,7 +98,7 @@ def test_shows(line: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_asks_about_runs(line: str, finished: list[str], swept: str, capsys: pytest.CaptureFixture[str]) -> None:
     [run] = compose_ids(finished)
     words = [re.sub("^[0-9a-f]{8}$", swept, re.sub("^[0-9a-f]{10}$", run, word)) for word in shlex.split(line)[1:]]
-    if words[0] in NEEDS_ACCOUNT:
+    if words[0] in NEEDS_ACCOUNT and "--dry-run" not in words:
         words.append("--dry-run")
     capsys.readouterr()
     assert sgp(words) == 0, capsys.readouterr().err
@@ -149,3 +153,15 @@ def test_shell_completion() -> None:
     )
     assert answer.returncode == 0, answer.stderr.decode()
     assert b"hydra_bash_completion" in answer.stdout
+
+
+def test_offline_runs_can_be_looked_at(finished: list[str]) -> None:
+    """The viewer wants a terminal; ``inspect`` reads the same files."""
+    bring, view, inspect, *_ = [line for word in ("ln -s", "leet compare", "inspect") for line in OTHER if word in line]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for line in (bring, inspect):
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment)
+        assert answer.returncode == 0, answer.stderr
+    assert re.search(r"state +finished", answer.stdout)
+    assert len(list(Path("compare").iterdir())) == 1
+    assert Path(view.split()[-1]).is_dir()

@@ -66,15 +66,13 @@ def test_rows_between_garbage_are_found(tmp_path: Path) -> None:
 
 def test_best_is_the_first_of_the_highest_or_lowest() -> None:
     rows = [{"step": step, "accuracy": value, "loss": -value} for step, value in ((1, 0.5), (2, 0.9), (3, 0.9))]
-    best = best_of(rows, "accuracy")
+    best = best_of(rows, "accuracy", smallest=False)
     assert best is not None
     assert (best[0]["step"], best[1]) == (2, 0.9)
-    assert best_of(rows, "loss") == (rows[1], -0.9)
-    assert best_of(rows, "bleu") is None
-    assert best_of([{"accuracy": "high"}, {"accuracy": float("nan")}, {"accuracy_local_mean": 0.25}], "accuracy") == (
-        {"accuracy_local_mean": 0.25},
-        0.25,
-    )
+    assert best_of(rows, "loss", smallest=True) == (rows[1], -0.9)
+    assert best_of(rows, "bleu", smallest=False) is None
+    rows = [{"accuracy": "high"}, {"accuracy": float("nan")}, {"accuracy_local_mean": 0.25}]
+    assert best_of(rows, "accuracy", smallest=False) == ({"accuracy_local_mean": 0.25}, 0.25)
 
 
 def test_what_is_better() -> None:

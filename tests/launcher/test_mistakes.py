@@ -56,6 +56,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
     ("debug.fail_rank=4", "ranks are 0 to 3"),
+    ("cluster=slurm cluster.timeout_min=1", "cluster.signal_delay_s=120: must be less than cluster.timeout_min=1"),
+    ("cluster=slurm cluster.device=cuda cluster.gpus_per_node=1", "needs one for each of 4 workers"),
+    ("cluster=slurm cluster.cpus_per_worker=0", "cluster.cpus_per_worker=0: must be at least 1"),
+    ("cluster.slots=0", "cluster.slots=0: must be at least 1"),
     # missing or bad files
     ("dataset=cifar10 dataset.path=nowhere", "dataset.download=true"),
     ("dataset=image_folder", "dataset.path"),
@@ -73,6 +77,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("--config-dir nowhere", "not found"),
     # sweeps: no point runs if one is wrong
     ("-m seed=0,1,two,3", "point 3 of 4 (seed=two): seed=two: expected a whole number"),
+    ("-m seed=0,1 dry_run=true,false", "dry_run holds for the whole command"),
+    ("-m search=tpe seed=0", "something to search over"),
     ("-m topology=ring,rng", "did you mean 'ring'?"),
     ("-m topology=ring,hypercube cluster.workers_per_node=6", "point 2 of 2 (topology=hypercube"),
 ]
