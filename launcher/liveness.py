@@ -111,8 +111,9 @@ class Observer:
         found = jobs.get(job)
         if found is not None and found.state in _WAITING:
             return Standing("queued", text(found.reason), found)
-        if found is not None:
-            return Standing("cancelled" if status == "cancelled" else "running", None, found)
+        if found is not None:  # one that was cancelled, and has been queued again, runs before it says so
+            ending = status == "cancelled" and found.state == "COMPLETING"
+            return Standing("cancelled" if ending else "running", None, found)
         if ended:
             return Standing(str(status))
         if not _is_ours(files.folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +58,20 @@ def validations(path: Path) -> list[Row]:
     return found
 
 
-def best_of(rows: list[Row], metric: str) -> tuple[Row, float] | None:
+def best_of(rows: Sequence[Row], metric: str, *, smallest: bool) -> tuple[Row, float] | None:
     """Return the row that is best by a score, the earliest of equals, and that score.
 
-    Runs that evaluate replicas only have the score under another name.
+    Args:
+        smallest: whether small values are good ones.
     """
     scored = [(row, value) for row in rows if (value := score(row, metric)) is not None]
     if not scored:
         return None
-    chosen = min if lower_is_better(metric) else max
-    return chosen(scored, key=lambda pair: pair[1])
+    return (min if smallest else max)(scored, key=lambda pair: pair[1])
 
 
 def score(row: Row, metric: str) -> float | None:
-    """Return a score of the averaged model, else of the replicas' mean."""
+    """Return a score of the averaged model, else of the replicas' mean where only those are evaluated."""
     value = number(row.get(metric))
     return number(row.get(f"{metric}_local_mean")) if value is None else value
 

@@ -19,6 +19,7 @@ from launcher.commands.report import report
 from launcher.commands.runs import runs
 from launcher.commands.status import status
 from launcher.commands.sync import sync
+from launcher.commands.table import table
 from launcher.commands.topology import topology
 from sgp_core.errors import ConfigurationError
 
@@ -56,7 +57,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, status, logs, cancel, report, export, sync, topology):
+for verb in (runs, status, logs, cancel, table, report, export, sync, topology):
     app.command()(verb)
 
 

@@ -83,7 +83,8 @@ def test_what_has_ended_is_not_asked_about(status: str, tmp_path: Path, queue: l
         ("preempted", "2", "running"),
         ("preempted", "5", "preempted"),
         ("cancelled", "1", "queued"),
-        ("cancelled", "2", "cancelled"),  # its workers are saving
+        ("cancelled", "2", "running"),  # it was queued again and has not said so
+        ("cancelled", "3_4", "cancelled"),
         ("cancelled", "5", "cancelled"),
         (None, "5", "lost"),
         (None, "1", "queued"),
