@@ -37,6 +37,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
 }
 """Verbs and how they are called here, once for each RUN or SWEEP there is."""
 
+ONLY_LOOK = ("runs", "status", "logs", "table", "topology")
 VERBS = sorted(set(typer.main.get_command(app).commands) - {"resume"})  # which starts runs
 
 
@@ -45,19 +46,20 @@ VERBS = sorted(set(typer.main.get_command(app).commands) - {"resume"})  # which 
 def test_an_answer_or_a_sentence(
     verb: str,
     as_json: bool,
-    fresh_folders: Path,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
     sgp: Callable[..., Said],
     slurm: Callable[[str], Path],
 ) -> None:
+    folders: Path = request.getfixturevalue("folders" if verb in ONLY_LOOK else "fresh_folders")
     slurm("answers")
     out = tmp_path / "out"
     out.mkdir()
     asked = 0
     for form in ASKED[verb]:
-        for target in run_ids(fresh_folders) if "RUN" in form else SWEEPS if "SWEEP" in form else [""]:
+        for target in run_ids(folders) if "RUN" in form else SWEEPS if "SWEEP" in form else [""]:
             words = [{"RUN": target, "SWEEP": target, "OUT": str(out)}.get(word, word) for word in form]
-            place = [] if verb == "topology" else ["--runs-dir", fresh_folders]
+            place = [] if verb == "topology" else ["--runs-dir", folders]
             check(sgp(verb, *words, *place, *(["--json"] if as_json else [])), as_json)
             asked += 1
     assert asked >= len(ASKED[verb])
