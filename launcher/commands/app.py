@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from launcher.commands.cancel import cancel
+from launcher.commands.clean import clean
 from launcher.commands.export import export
 from launcher.commands.logs import logs
 from launcher.commands.report import report
@@ -57,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, status, logs, cancel, table, report, export, sync, topology):
+for verb in (runs, status, logs, cancel, table, report, export, sync, clean, topology):
     app.command()(verb)
 
 

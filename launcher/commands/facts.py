@@ -68,6 +68,11 @@ def where(run: Run) -> str:
     return f"{job} on {run.queued.nodes}" if text(run.queued.nodes) else job
 
 
+def stands(run: Run) -> str:
+    """Return a run's state; a point of a sweep whose folder is not there is shown as such."""
+    return "no folder" if run.state == "damaged" and not run.folder.path.exists() else run.state
+
+
 def progress(run: Run) -> str:
     """Return steps completed, and of how many."""
     total = run.total_steps

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from launcher.commands.facts import facts, loss_of, progress, score_of, seen, shown, where
+from launcher.commands.facts import facts, loss_of, progress, score_of, seen, shown, stands, where
 from launcher.commands.options import (
     RUNS_DIR,
     JsonOption,
@@ -86,7 +86,7 @@ def runs(
 def cells(run: Run) -> list[str]:
     """Return a run's line."""
     _, score = score_of(run)
-    return [run.run_id, run.name, run.state, progress(run), shown(loss_of(run)), shown(score), seen(run), where(run)]
+    return [run.run_id, run.name, stands(run), progress(run), shown(loss_of(run)), shown(score), seen(run), where(run)]
 
 
 def print_notes(found: Collection[Run]) -> None:

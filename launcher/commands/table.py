@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from launcher.charts.formats import duration, milliseconds, plain, size, small
-from launcher.commands.facts import progress
+from launcher.commands.facts import progress, stands
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean, print_table
@@ -101,7 +101,13 @@ def as_data(compared: Comparison, columns: Sequence[str], *, mean: bool) -> dict
 
 
 def _about(run: Run) -> dict[str, Any]:
-    return {"run_id": run.run_id, "name": run.name, "state": run.state, "total_steps": run.total_steps}
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "state": run.state,
+        "note": run.note,
+        "total_steps": run.total_steps,
+    }
 
 
 def _compared(runs: Sequence[Run], metric: str | None, search: Mapping[str, Any], *, mean: bool) -> Comparison:
@@ -146,7 +152,7 @@ def _value(line: Line, column: str) -> Any:
     if column == "name":
         return line.runs[0].name
     if column == "state":
-        return _counted([line]) if len(line.states) > 1 else line.runs[0].state
+        return _counted([line]) if len(line.states) > 1 else stands(line.runs[0])
     if column == "seeds":
         return len(line.runs)
     return line.numbers.get(column, line.settings.get(column))

@@ -11,7 +11,8 @@ import typer
 from launcher.charts.formats import small
 from launcher.commands.options import JsonOption
 from launcher.commands.output import print_json
-from sgp_core.errors import ConfigurationError
+from launcher.commands.tables import print_table
+from sgp_core.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from sgp_core.topology.analysis import Analysis
@@ -29,32 +30,91 @@ def complete_names(incomplete: str) -> list[str]:
 
 def topology(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="As in topology=NAME of sgp-train.", autocompletion=complete_names)
-    ],
-    world_size: Annotated[int, typer.Option("--world-size", "-n", min=1, max=LARGEST, help="Number of workers.")] = 8,
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="As in topology=NAME of sgp-train; by default all, a line each.",
+            autocompletion=complete_names,
+        ),
+    ] = None,
+    world_size: Annotated[
+        int, typer.Option("--world-size", "--workers", "-n", min=1, max=LARGEST, help="Number of workers.")
+    ] = 8,
     given: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of it, as in peers=2.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how fast a graph mixes and what it costs."""
-    from launcher.schema import choices, options_class
-    from launcher.typed import checked
-    from sgp_core.errors import did_you_mean
-    from sgp_core.topology import build_topology
-    from sgp_core.topology.analysis import analyse
-
-    if name not in choices("topology"):
-        raise ConfigurationError(f"unknown topology '{name}'{did_you_mean(name, choices('topology'))}")
-    options = checked("topology", _read(given or []), options_class("topology", name))
-    analysis = analyse(build_topology(name, world_size, **options))
+    if name is None:
+        if given:
+            raise ConfigurationError("--option belongs to one topology: name it")
+        _list_all(world_size, as_json=as_json)
+        return
+    options, analysis = analysed(name, world_size, _read(given or []))
     if as_json:
-        print_json({**asdict(analysis), "second_eigenvalue": second_eigenvalue(analysis), "options": options})
+        print_json({**as_data(analysis), "options": options})
         return
     changed = "".join(f", {word}" for word in given or [])
     print(f"{name} over {world_size} worker{'s' if world_size > 1 else ''}{changed}")
     for title, value in described(analysis):
         print(f"  {title:<22} {value}")
+
+
+def analysed(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[str, Any], Analysis]:
+    """Return all options of a topology, and its figures.
+
+    Raises:
+        ConfigurationError: there is no such topology or option, or none over so many workers.
+    """
+    from launcher.schema import choices, options_class
+    from launcher.typed import checked
+    from sgp_core.topology import build_topology
+    from sgp_core.topology.analysis import analyse
+
+    if name not in choices("topology"):
+        raise ConfigurationError(f"unknown topology '{name}'{did_you_mean(name, choices('topology'))}")
+    options = checked("topology", given, options_class("topology", name))
+    return options, analyse(build_topology(name, world_size, **options))
+
+
+def as_data(analysis: Analysis) -> dict[str, Any]:
+    """Return the figures as plain data."""
+    figures = asdict(analysis)
+    del figures["bytes_per_step"]  # of a model that is not known here
+    return {**figures, "second_eigenvalue": second_eigenvalue(analysis)}
+
+
+def _list_all(world_size: int, *, as_json: bool) -> None:
+    """Print a line for each topology that exists over so many workers, the best mixing ones first."""
+    from launcher.schema import choices
+
+    there: list[Analysis] = []
+    reasons = {}
+    for name in choices("topology"):
+        try:
+            there.append(analysed(name, world_size, {})[1])
+        except ConfigurationError as error:
+            reasons[name] = str(error)
+    there.sort(key=lambda analysis: -analysis.spectral_gap)
+    if as_json:
+        absent = [{"name": name, "error": reason} for name, reason in reasons.items()]
+        print_json([*(as_data(analysis) for analysis in there), *absent])
+        return
+    columns = ["topology", "period", "sent a step", "spectral gap", "exact after"]
+    rows = [
+        [
+            one.name,
+            str(one.period or "-"),
+            f"{one.messages_per_step:.3g}",
+            f"{one.spectral_gap:.3f}",
+            str(one.exact_in or "-"),
+        ]
+        for one in there
+    ]
+    print_table(columns, rows, right=columns[1:])
+    for reason in reasons.values():
+        print(reason)
 
 
 def second_eigenvalue(analysis: Analysis) -> float | None:

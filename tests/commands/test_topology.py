@@ -56,3 +56,15 @@ def test_mistakes(arguments: list[str], message: str, sgp: Callable[..., Said]) 
 def test_every_graph_has_figures(name: str, world_size: str, sgp: Callable[..., Said]) -> None:
     assert sgp("topology", name, "-n", world_size).code == 0
     assert sgp("topology", name, "-n", world_size, "--json").json["world_size"] == int(world_size)
+
+
+def test_all_graphs_in_a_line_each(sgp: Callable[..., Said]) -> None:
+    said = sgp("topology", "--workers", "6")
+    assert said.code == 0
+    lines = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
+    assert lines["complete"] == ["1", "5", "1.000", "1"]
+    assert "topology 'hypercube' needs a power of two, not 6 workers; nearest: 4 or 8" in said.out
+    figures = {one["name"]: one for one in sgp("topology", "-n", "6", "--json").json}
+    assert set(figures) == set(TOPOLOGIES.names())
+    assert "power of two" in figures["hypercube"]["error"]
+    assert sgp("topology", "-o", "peers=2").err == "sgp: --option belongs to one topology: name it\n"
