@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    command = ["sgp-train", *arguments]
     if arguments == ["--version"]:
         from importlib.metadata import version
 
@@ -39,7 +40,7 @@ def _main(arguments: list[str]) -> int:
             from launcher.launch import launch_search
             from launcher.search import prepare
 
-            return launch_search(prepare(arguments), arguments)
+            return launch_search(prepare(arguments), command)
         points = compose(arguments)
         if not points:
             return 0
@@ -53,7 +54,7 @@ def _main(arguments: list[str]) -> int:
     from launcher.launch import launch
     from launcher.sweep import as_sweep
 
-    return launch(as_sweep(plans) if len(plans) > 1 else plans, options, arguments)
+    return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
 
 
 def asks_for_search(arguments: Sequence[str]) -> bool:

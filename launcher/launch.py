@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LIVE = ("queued", "running")
 
 
-def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence[str]) -> int:
+def launch(plans: Sequence[RunPlan], options: LaunchOptions, command: Sequence[str]) -> int:
     """Start or continue what is due of ``plans``, and return the exit code."""
     try:
         due = _due(plans, options.rerun)
@@ -38,17 +38,27 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
         show(with_code(due, take=False) if options.snapshot else due)
         return OK
     if plans[0].sweep is not None:
-        record_sweep(plans, arguments)
+        record_sweep(plans, command)
     if not due:
         return OK
     if options.snapshot:
         due = with_code(due, take=True)
-    there = [plan for plan in due if plan.cluster["name"] == "slurm"]
-    here = [plan for plan in due if plan.cluster["name"] != "slurm"]
-    codes = [*(_submit(there, arguments) if there else []), *(_run(here, arguments) if here else [])]
-    if len(plans) > 1 and here:
+    codes = start(due, command)
+    if len(plans) > 1 and any(plan.cluster["name"] != "slurm" for plan in due):
         done = len(plans) - len(due) + codes.count(OK)
         print(f"\n{done} of {len(plans)} runs ok; compare them: sgp table {plans[0].sweep}")
+    return exit_code(codes)
+
+
+def start(plans: Sequence[RunPlan], command: Sequence[str]) -> list[int]:
+    """Start or continue runs, those that stay here until they have ended; return exit codes."""
+    there = [plan for plan in plans if plan.cluster["name"] == "slurm"]
+    here = [plan for plan in plans if plan.cluster["name"] != "slurm"]
+    return [*(_submit(there, command) if there else []), *(_run(here, command) if here else [])]
+
+
+def exit_code(codes: Sequence[int]) -> int:
+    """Return the exit code of a command whose runs had these."""
     if len(codes) == 1 or max(codes) > 128:
         return max(codes)
     if not any(codes):
@@ -56,7 +66,7 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, arguments: Sequence
     return SUBMISSION_FAILED if set(codes) <= {OK, SUBMISSION_FAILED} else FAILED
 
 
-def launch_search(search: Search, arguments: Sequence[str]) -> int:
+def launch_search(search: Search, command: Sequence[str]) -> int:
     """Run a search until it has made all its trials, and return the exit code."""
     if search.options.dry_run:
         from launcher.dry_run import show
@@ -67,21 +77,21 @@ def launch_search(search: Search, arguments: Sequence[str]) -> int:
     if example.cluster["name"] == "slurm":
         from launcher.waiting import run_feed
 
-        codes = run_feed(search, lambda plan: _submitted(plan, arguments))
+        codes = run_feed(search, lambda plan: _submitted(plan, command))
     else:
         from launcher.local_queue import run_queue
 
-        codes = run_queue([], arguments, search)
+        codes = run_queue([], command, search)
     print(f"\n{search.best()}; all of them: sgp table {example.sweep}")
     return max(codes) if codes and max(codes) > 128 else (FAILED if any(codes) else OK)
 
 
-def _submitted(plan: RunPlan, arguments: Sequence[str]) -> Attempt | None:
+def _submitted(plan: RunPlan, command: Sequence[str]) -> Attempt | None:
     """Submit one run, unless SLURM has it already; None if sbatch refused."""
     [attempt] = attempts_of([plan])
     if _Queue().job_of(attempt.folder) is not None:
         return dataclasses.replace(attempt, number=attempt.number - 1)
-    return None if submit([attempt], arguments) else attempt
+    return None if submit([attempt], command) else attempt
 
 
 # -- which ------------------------------------------------------------------------------------------------------------
@@ -148,16 +158,16 @@ def _set_aside(folder: RunFolder) -> None:
 
 
 # -- where ------------------------------------------------------------------------------------------------------------
-def _run(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
+def _run(plans: Sequence[RunPlan], command: Sequence[str]) -> list[int]:
     from launcher.local_queue import run_queue
 
-    return run_queue(plans, arguments)
+    return run_queue(plans, command)
 
 
-def _submit(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
+def _submit(plans: Sequence[RunPlan], command: Sequence[str]) -> list[int]:
     """Submit to SLURM, and wait for the end if asked to; return exit codes."""
     attempts = attempts_of(plans)
-    codes = submit(attempts, arguments)
+    codes = submit(attempts, command)
     if not codes and plans[0].cluster["wait"]:
         from launcher.waiting import wait_for
 
@@ -165,14 +175,14 @@ def _submit(plans: Sequence[RunPlan], arguments: Sequence[str]) -> list[int]:
     return codes or [OK]
 
 
-def submit(attempts: Sequence[Attempt], arguments: Sequence[str]) -> list[int]:
+def submit(attempts: Sequence[Attempt], command: Sequence[str]) -> list[int]:
     """Submit to SLURM; return an exit code for each submission that failed."""
     from launcher.backends.slurm import batches
 
     codes = []
     for batch in batches(attempts):
         for attempt in batch.attempts:
-            record(attempt, arguments, "queued", watched=False)
+            record(attempt, command, "queued", watched=False)
         try:
             jobs = batch.submit()
         except SubmissionFailed as error:

@@ -40,7 +40,7 @@ class Feed(Protocol):
         """Learn that a run has ended."""
 
 
-def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | None = None) -> list[int]:
+def run_queue(plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | None = None) -> list[int]:
     """Run all plans, as many at a time as there are slots for, in order; return their exit codes.
 
     A run that fails does not keep the others from running; an interruption does.
@@ -48,7 +48,7 @@ def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | N
     Args:
         feed: where more plans come from.
     """
-    queue = _Queue(plans, arguments, feed)
+    queue = _Queue(plans, command, feed)
     with queue.stop.noted():
         while queue.goes_on():
             time.sleep(_LOOK_S)
@@ -57,12 +57,12 @@ def run_queue(plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | N
 
 
 class _Queue:
-    def __init__(self, plans: Sequence[RunPlan], arguments: Sequence[str], feed: Feed | None) -> None:
+    def __init__(self, plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | None) -> None:
         self.codes: list[int] = []
         self.stop = StopSignals()
         self._total = feed.total if feed else len(plans)
         self.screen = Screen(many=self._total > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
-        self._arguments = arguments
+        self._command = command
         self._feed = feed
         self._slots = Slots(plans[0].cluster.get("slots")) if plans else None
         self._waiting = deque(plans)
@@ -110,7 +110,7 @@ class _Queue:
             folder.cancel.unlink(missing_ok=True)
             set_status(folder, plan, "cancelled")
             return 1
-        return (yield from run_here(plan, self._arguments, view, self.stop, gpus, label))
+        return (yield from run_here(plan, self._command, view, self.stop, gpus, label))
 
     def _advance(self, active: _Active) -> None:
         try:

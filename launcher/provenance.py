@@ -22,7 +22,7 @@ NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "st
 _HEADER_LINE = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
 
 
-def record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
+def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
     """Return the facts for ``spec.json``; the long ones go to ``packages.txt`` and ``uncommitted.diff``."""
     packages = _packages()
     write_text(
@@ -30,7 +30,7 @@ def record(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     )
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(["sgp-train", *arguments]),
+        "command": shlex.join(command),
         "directory": os.getcwd(),
         "host": socket.gethostname(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -21,7 +21,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run_here(
     plan: RunPlan,
-    arguments: Sequence[str],
+    command: Sequence[str],
     view: Display,
     stop: StopSignals,
     gpus: str | None,
@@ -43,7 +43,7 @@ def run_here(
         folder.job.unlink(missing_ok=True)
         attempt = Attempt(plan, folder, folder.next_attempt(), gpus)
         view.say(f"{label}{announced(plan, folder)}")
-        record(attempt, arguments, "running", watched=True)
+        record(attempt, command, "running", watched=True)
         try:
             outcome = yield from backend(plan.cluster["name"]).run(attempt, view, stop)
         except BaseException:
@@ -65,7 +65,7 @@ def announced(plan: RunPlan, folder: RunFolder) -> str:
     return f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {report.relative(folder.path)}"
 
 
-def record(attempt: Attempt, arguments: Sequence[str], status: str, *, watched: bool) -> None:
+def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bool) -> None:
     """Write what the workers need to know, and what a reader will want to know, before anything starts.
 
     Args:
@@ -77,7 +77,7 @@ def record(attempt: Attempt, arguments: Sequence[str], status: str, *, watched: 
     logs.mkdir(parents=True, exist_ok=True)
     spec = {
         **plan.spec(),
-        "provenance": provenance.record(folder.path, arguments),
+        "provenance": provenance.record(folder.path, command),
         "attempt": {
             "number": attempt.number,
             "launcher": me() if watched else None,

@@ -117,7 +117,7 @@ class Search:
         if self.options.snapshot:
             [plan] = with_code([plan], take=True)
         self._trials.setdefault(plan.run_id, []).append(number)
-        record_sweep([plan], self._arguments, self.options.search)
+        record_sweep([plan], ["sgp-train", *self._arguments], self.options.search)
         return plan
 
     def ended(self, plan: RunPlan) -> None:

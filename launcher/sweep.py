@@ -36,7 +36,7 @@ def sweep_folder(runs_dir: Path, sweep: str) -> Path:
     return runs_dir / SWEEPS / sweep
 
 
-def record_sweep(plans: Sequence[RunPlan], arguments: Sequence[str], search: dict[str, Any] | None = None) -> None:
+def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[str, Any] | None = None) -> None:
     """Write ``sweep.json``, or add to it the points that a search has come up with since."""
     sweep = plans[0].sweep
     assert sweep is not None
@@ -48,7 +48,7 @@ def record_sweep(plans: Sequence[RunPlan], arguments: Sequence[str], search: dic
         points[plan.run_id] = {"run_id": plan.run_id, "name": plan.name, "overrides": list(plan.overrides)}
     record = {
         "sweep_id": sweep,
-        "command": shlex.join(["sgp-train", *arguments]),
+        "command": shlex.join(command),
         "created": earlier.get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "points": list(points.values()),
         "search": search,
