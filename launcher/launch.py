@@ -182,6 +182,7 @@ def submit(attempts: Sequence[Attempt], command: Sequence[str]) -> list[int]:
     codes = []
     for batch in batches(attempts):
         for attempt in batch.attempts:
+            attempt.folder.cancel.unlink(missing_ok=True)  # meant for an earlier job
             record(attempt, command, "queued", watched=False)
         try:
             jobs = batch.submit()

@@ -146,6 +146,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return what a JSON file holds, None if it is absent or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

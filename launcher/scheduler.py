@@ -33,7 +33,10 @@ def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
         return None
     jobs = {}
     for line in answer.splitlines():
-        job, element, state, reason, nodes = line.strip().split("|", 4)
+        facts = line.strip().split("|", 4)
+        if len(facts) < 5:  # a site's own words
+            continue
+        job, element, state, reason, nodes = facts
         jobs[f"{job}_{element}" if element.isdigit() else job] = QueuedJob(state, reason, nodes)
     return jobs
 

@@ -74,8 +74,12 @@ def _averaged(run: Run, step: str, out: Path | None) -> Path:
 
     if not run.experiment:
         raise ConfigurationError(f"{relative(folder.spec)} cannot be read: it says what the model is")
-    experiment = Experiment.from_dict(dict(run.experiment))
-    store = CheckpointStore(folder.path, experiment.world_size, experiment.fingerprint())
+    try:
+        experiment = Experiment.from_dict(dict(run.experiment))
+        fingerprint = experiment.fingerprint()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{relative(folder.spec)} is damaged: it does not say what the model is") from error
+    store = CheckpointStore(folder.path, experiment.world_size, fingerprint)
     manifest = _chosen(store.manifests(), step, folder.path)
     target = _target(out or folder.path, f"model-step-{manifest.step}.safetensors")
     try:

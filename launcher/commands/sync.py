@@ -9,6 +9,7 @@ import typer
 
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
 from launcher.commands.output import print_json
+from launcher.commands.tables import clean
 from launcher.runs import LIVE, Run, all_runs, find_runs
 from sgp_core.errors import ConfigurationError
 
@@ -93,4 +94,4 @@ def _reason(run: Run) -> str:
 def _line(answer: dict[str, Any]) -> str:
     worker = f" (rank {answer['rank']})" if answer["rank"] else ""
     more = answer["reason"] or answer["url"]
-    return f"{answer['run_id']}  {answer['name']}{worker}: {answer['result']}{f', {more}' if more else ''}"
+    return clean(f"{answer['run_id']}  {answer['name']}{worker}: {answer['result']}{f', {more}' if more else ''}")
