@@ -85,10 +85,11 @@ class Batch:
 
 
 def batches(attempts: Sequence[Attempt]) -> list[Batch]:
-    """Group attempts by what they ask of the cluster."""
-    by_shape: dict[str, list[Attempt]] = {}
+    """Group attempts of a sweep by what they ask of the cluster; a run that belongs to none is a job of its own."""
+    by_shape: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
-        by_shape.setdefault(json.dumps(attempt.plan.cluster, sort_keys=True), []).append(attempt)
+        shape = json.dumps(attempt.plan.cluster, sort_keys=True)
+        by_shape.setdefault((attempt.plan.sweep or attempt.plan.run_id, shape), []).append(attempt)
     return [
         Batch(group[start : start + _LONGEST_ARRAY])
         for group in by_shape.values()

@@ -17,6 +17,7 @@ from launcher.commands.clean import clean
 from launcher.commands.export import export
 from launcher.commands.logs import logs
 from launcher.commands.report import report
+from launcher.commands.resume import resume
 from launcher.commands.runs import runs
 from launcher.commands.status import status
 from launcher.commands.sync import sync
@@ -58,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, status, logs, cancel, table, report, export, sync, clean, topology):
+for verb in (runs, status, logs, cancel, resume, table, report, export, sync, clean, topology):
     app.command()(verb)
 
 
