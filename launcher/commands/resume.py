@@ -40,7 +40,7 @@ def resume(
     due = [run for run in meant if run.state != "completed" and not (goes_on(run) and run.verified)]
     plans, refused = _plans(due)
     if refused and not plans:
-        others = f" (nor can {len(refused) - 1} others)" if len(refused) > 1 else ""
+        others = f" (nor can {len(refused) - 1} more)" if len(refused) > 1 else ""
         run_id, why = next(iter(refused.items()))
         raise ConfigurationError(f"{run_id} cannot be resumed{others}: {why}")
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
