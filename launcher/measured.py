@@ -34,17 +34,6 @@ def last_rows(path: Path, splits: tuple[str, ...] = ("train", "val")) -> dict[st
     return found
 
 
-def recent_rows(path: Path, count: int) -> list[Row]:
-    """Return the last rows of a file, oldest first."""
-    found: list[Row] = []
-    for line in _lines_from_the_end(path):
-        if row := _row(line):
-            found.append(row)
-        if len(found) == count:
-            break
-    return found[::-1]
-
-
 def validations(path: Path) -> list[Row]:
     """Return every validation row."""
     found = []

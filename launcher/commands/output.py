@@ -14,11 +14,6 @@ def print_json(content: Any) -> None:
     print(json.dumps(jsonable(content), indent=2, allow_nan=False), flush=True)
 
 
-def print_json_line(content: Any) -> None:
-    """Print ``content`` on one line."""
-    print(json.dumps(jsonable(content), allow_nan=False), flush=True)
-
-
 def jsonable(value: Any) -> Any:
     """Return ``value`` as JSON can hold it."""
     if isinstance(value, Mapping):

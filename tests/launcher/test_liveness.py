@@ -125,8 +125,14 @@ def test_without_slurm_the_files_count(status: str, tmp_path: Path) -> None:
     assert found.note == "SLURM does not answer, so job 1 was not checked"
 
 
-def test_babble_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "_ask", lambda command, patience_s: "slurm: lots of words\n")
+@pytest.mark.parametrize(
+    "problem", [UnicodeDecodeError("utf-8", b"", 0, 1, "babble"), KeyError("no name for this user")]
+)
+def test_what_is_no_answer_counts_as_none(problem: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(patience_s: float) -> None:
+        raise problem
+
+    monkeypatch.setattr(scheduler, "queue", fail)
     assert standing(written(tmp_path, "running", job={"job_id": "1"})).verified is False
 
 
