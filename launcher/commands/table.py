@@ -81,7 +81,7 @@ def table(
     elif form == Format.markdown:
         _print_markdown(compared, chosen)
     else:
-        what = f"sweep {sweep.sweep_id}" if sweep else f"{len(runs)} runs"
+        what = f"sweep {sweep.sweep_id}" if sweep else f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
         print(f"{what}: {_counted(compared.lines)}; best {compared.metric} on top")
         _print_text(compared, chosen)
 
