@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from launcher.charts.formats import size
+from launcher.commands.consent import make_sure
+from launcher.commands.leftovers import clean_leftovers
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, complete_targets, states
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean as cleaned
@@ -60,6 +62,9 @@ def clean(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Remove only checkpoints, of completed runs.")
     ] = False,
+    replaced: Annotated[
+        bool, typer.Option("--replaced", help="Remove what rerun=all has set aside, and code that no run names.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
     as_json: JsonOption = False,
@@ -67,8 +72,13 @@ def clean(
 ) -> None:
     """Remove runs for good, never one that is queued or running."""
     wanted, limit = states(state), _seconds(older_than)
+    if replaced:
+        if targets or wanted or older_than or checkpoints:
+            raise ConfigurationError("--replaced is about what lies beside the runs: give it alone")
+        clean_leftovers(runs_dir, yes=yes, dry_run=dry_run, as_json=as_json)
+        return
     if not (targets or wanted or older_than or checkpoints):
-        raise ConfigurationError("say what to remove: runs, sweeps, --state, --older-than or --checkpoints")
+        raise ConfigurationError("say what to remove: runs, sweeps, --state, --older-than, --checkpoints or --replaced")
     observer = Observer(_PATIENCE_S)
     found = find_runs(targets, runs_dir, observer) if targets else all_runs(runs_dir, observer)
     meant = [run for run in found if (wanted is None or run.state in wanted) and _age(run) >= limit]
@@ -76,7 +86,7 @@ def clean(
     if not as_json:
         _show(wish, checkpoints=checkpoints)
     if (wish.runs or wish.sweeps) and not dry_run:
-        _make_sure(wish, yes=yes)
+        make_sure(len(wish.runs), yes=yes)
         wish = _removed(wish, runs_dir, remove_checkpoints if checkpoints else remove_run)
     if as_json:
         print_json(_as_data(wish, dry_run=dry_run))
@@ -114,14 +124,6 @@ def _removed(wish: Wish, runs_dir: Path, remove: Callable[[Run, Path, Observer],
     for path in sweeps:
         remove_sweep(path)
     return Wish(gone, sweeps, kept, wish.bytes)
-
-
-def _make_sure(wish: Wish, *, yes: bool) -> None:
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigurationError("nothing was removed: where nobody can be asked, --yes is needed")
-    typer.confirm(f"Remove {'it' if len(wish.runs) == 1 else 'them'} for good?", abort=True)
 
 
 def _named_sweeps(targets: Sequence[str], runs_dir: Path) -> list[str]:

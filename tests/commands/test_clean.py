@@ -142,7 +142,7 @@ def test_a_sweep_goes_with_the_last_of_its_runs(home: Path, sgp: Callable[..., S
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "say what to remove: runs, sweeps, --state, --older-than or --checkpoints"),
+        ([], "say what to remove: runs, sweeps, --state, --older-than, --checkpoints or --replaced"),
         (["--older-than", "old"], "--older-than old: an age is a number with s, m, h, d or w, such as 30d"),
         (["--state", "faild"], "--state faild: no such state; did you mean 'failed'?"),
         (["f000000000"], "nothing was removed: where nobody can be asked, --yes is needed"),
@@ -220,3 +220,24 @@ def test_everything_that_has_ended(fresh_folders: Path, sgp: Callable[..., Said]
     assert (fresh_folders / "replaced").exists()
     assert (fresh_folders / "notes.txt").exists()
     assert not list(fresh_folders.glob(".removed*"))
+
+
+def test_what_lies_beside_the_runs_goes_when_asked_for(home: Path, sgp: Callable[..., Said]) -> None:
+    set_aside = home / "replaced" / "c000000000-20260101-000000"
+    set_aside.mkdir(parents=True)
+    (set_aside / "metrics.jsonl").write_text("{}\n")
+    runs = sorted(path for run in run_ids(home) for path in (home / run).rglob("*"))
+    asked = ("clean", "--replaced", "--runs-dir", home)
+    refused = sgp(*asked)
+    assert (refused.code, set_aside.exists(), "--yes is needed" in refused.err) == (2, True, True)
+    assert sgp(*asked, "--dry-run").out.splitlines()[-1] == "would remove 1 folder, 3 B"
+    told = {"folder": "replaced/c000000000-20260101-000000", "bytes": 3}
+    assert sgp(*asked, "--yes", "--json").json == {"dry_run": False, "removed": [told], "kept": [], "bytes": 3}
+    assert not set_aside.exists()
+    assert sorted(path for run in run_ids(home) for path in (home / run).rglob("*")) == runs
+    assert sgp(*asked).out == "nothing to remove\n"
+
+
+def test_what_lies_beside_the_runs_is_no_state_of_a_run(home: Path, sgp: Callable[..., Said]) -> None:
+    said = sgp("clean", "--replaced", "--state", "failed", "--yes", "--runs-dir", home)
+    assert (said.code, said.err) == (2, "sgp: --replaced is about what lies beside the runs: give it alone\n")
