@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
 
     A job that is not in the answer has ended. Only ``squeue`` is asked, which works without accounting.
     """
-    answer = _ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%r|%N"], patience_s)
+    answer = _ask(["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%F|%K|%T|%r|%N"], patience_s)
     if answer is None:
         return None
     jobs = {}

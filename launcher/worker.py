@@ -5,15 +5,11 @@ Importing this module imports neither torch nor the configuration: a worker neve
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import faulthandler
 import gc
 import logging
 import os
-import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -21,53 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher import mirror, network, processes, rendezvous
+from launcher import machine, mirror, processes
+from launcher.machine import Place
 from launcher.run_folder import RunFolder, read_json, write_json
+from launcher.worker_process import ALONE_S, WISHES, on_slurm, prepare_process
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import torch
-
     from sgp_core.tracking import Tracker
 
 Row = dict[str, Any]
-
-_ALONE_S = 60.0
-"""How long a worker that nobody looks after any more may take to save."""
-
-
-class Wishes:
-    """What signals have asked of this process; read between steps, since handlers cannot run inside a receive."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        self.requeue = False
-
-    def listen(self) -> None:
-        """SIGTERM asks to save and end, SIGUSR1 and SIGUSR2 to save, end and be queued again."""
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self._note)
-
-    def start_elsewhere(self) -> None:
-        """Wish to save, end and be queued again."""
-        self.stop = self.requeue = True
-
-    def _note(self, number: int, frame: object) -> None:
-        self.stop = True
-        self.requeue = self.requeue or number != signal.SIGTERM
-
-
-WISHES = Wishes()
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker stands among the others."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -141,9 +100,9 @@ class _Share:
         with contextlib.ExitStack() as held:
             try:
                 if self.separate:
-                    self.prepare_process()
-                if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher does this
-                    held.enter_context(self.folder.lock(_ALONE_S))  # an earlier attempt may be about to leave
+                    prepare_process(self.spec)
+                if on_slurm(self.spec) and self.place.rank == 0:  # elsewhere the launcher does this
+                    held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may be about to leave
                     self.update_summary(status="running", error=None)
                 ended = self.train()
             except BaseException as error:
@@ -171,93 +130,10 @@ class _Share:
         write_json(self.folder.summary, summary)
         return summary
 
-    # -- the process ----------------------------------------------------------------------------------------------
-    def prepare_process(self) -> None:
-        """Log crashes, turn signals into a wish that training reads at step boundaries, and end with the launcher."""
-        gc.disable()  # imports make many objects and no garbage: looking for some takes a tenth of their time
-        faulthandler.enable()
-        atexit.register(_skip_teardown)  # first registered, so last called
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-        logging.getLogger("submitit").propagate = False  # it has a handler of its own
-        launcher = self.spec["attempt"]["launcher"]
-        if launcher is not None and launcher["host"] == socket.gethostname():
-            processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
-        parent = processes.process(os.getppid())
-        if self.on_slurm and parent is not None:
-            processes.when_ended(parent, _leave_slurm)
-
-    @property
-    def on_slurm(self) -> bool:
-        """Whether SLURM started this worker, and nobody else watches it."""
-        return bool(self.spec["cluster"]["name"] == "slurm")
-
-    def prepare_torch(self) -> torch.device:
-        """Set threads and network for the machine, join the other workers, and return this worker's device."""
-        cluster = self.spec["cluster"]
-        threads = cluster["threads_per_worker"] or self.cores()
-        if self.separate:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
-            if not self.on_slurm:  # submitit has replaced what the user or the queue chose
-                _restore("CUDA_VISIBLE_DEVICES", self.spec["attempt"]["cuda_visible_devices"])
-        import torch
-
-        torch.set_num_threads(threads)
-        torch.autograd.set_detect_anomaly(self.spec["debug"]["anomaly"])
-        device = self.device(cluster["device"])
-        if self.place.world_size > 1:
-            self.join(device)
-        return device
-
-    def cores(self) -> int:
-        """Return how many cores are this worker's."""
-        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = max(1, here // self.place.local_world_size)
-        if not self.on_slurm:
-            return share
-        given = os.environ.get("SLURM_CPUS_PER_TASK")
-        on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", here))
-        return min(here, int(given)) if given else max(1, min(here, on_node) // self.place.local_world_size)
-
-    def device(self, wanted: str) -> torch.device:
-        """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
-        import torch
-
-        count, needed = torch.cuda.device_count(), self.place.local_world_size
-        bound = self.on_slurm and count == 1  # SLURM may show each task its own GPU only
-        if wanted == "cuda" and count < needed and not bound:
-            raise ConfigurationError(
-                f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, and {count} can be seen"
-            )
-        if wanted == "cpu" or (count < needed and not bound):
-            return torch.device("cpu")
-        index = 0 if bound else self.place.local_rank
-        torch.cuda.set_device(index)
-        return torch.device("cuda", index)
-
-    def join(self, device: torch.device) -> None:
-        """Initialise torch.distributed through a store that belongs to this attempt alone."""
-        from datetime import timedelta
-
-        import torch.distributed as dist
-
-        cluster, folder = self.spec["cluster"], self.folder.attempt(self.attempt)
-        rank, world_size = self.place.rank, self.place.world_size
-        timeout = timedelta(seconds=cluster["process_group_timeout_s"])
-        if self.on_slurm:
-            network.use_interface(cluster["network"])
-            interface = network.choose_interface(cluster["network"])
-            store = rendezvous.store_across_machines(folder, rank, world_size, interface, timeout)
-        else:
-            if sys.platform == "linux":
-                os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
-            store = rendezvous.store_on_one_machine(folder, world_size)
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
-
     # -- training -------------------------------------------------------------------------------------------------
     def train(self) -> Row:
         """Train and return the summary."""
-        device = self.prepare_torch()
+        device = machine.prepare(self.spec, self.place, self.folder.attempt(self.attempt), separate=self.separate)
         from launcher import faults
         from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
         from sgp_core.training.loop import train
@@ -305,7 +181,7 @@ class _Share:
     def report(self, status: str, **more: Any) -> None:
         """Write ``rank-<k>.json``: the launcher judges a run by these files, all of them."""
         me = processes.this_process()
-        if self.on_slurm:
+        if on_slurm(self.spec):
             more = {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME"), **more}
         write_json(
             self.folder.rank(self.place.rank),
@@ -329,31 +205,3 @@ def _describe(error: BaseException) -> dict[str, Any]:
         "traceback": "".join(traceback.format_exception(error)),
         "user_mistake": isinstance(error, ConfigurationError),
     }
-
-
-def _skip_teardown() -> None:
-    """All is written and closed: taking a process full of torch apart object by object would take seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1 if hasattr(sys, "last_value") else 0)
-
-
-def _leave() -> None:
-    """The launcher is gone: nobody watches this worker any more, and the same command may start another."""
-    me = os.getpid()
-    processes.kill(lambda: processes.descendants(me), patience=1.0)
-    os._exit(1)
-
-
-def _leave_slurm() -> None:
-    """SLURM's daemon for this node's workers is gone: it can neither signal nor end them, and forgets them."""
-    WISHES.start_elsewhere()
-    time.sleep(_ALONE_S)
-    _leave()
-
-
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value

@@ -8,8 +8,9 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from launcher.backends.base import Attempt, Outcome
+from launcher.machine import Place
 from launcher.run_folder import read_json
-from launcher.worker import Place, run_worker
+from launcher.worker import run_worker
 
 if TYPE_CHECKING:
     from launcher.progress import Display
