@@ -95,3 +95,31 @@ def test_a_log_is_followed_through_a_requeue(lab: Lab, work: Path, ask: Callable
     finally:
         follower.kill()
     assert "".join(heard) == "".join(line + "\n" for line in ask("logs", run["run_id"])["logs"][0]["lines"])
+
+
+def test_cancelled_jobs_go_on_as_an_array_of_their_sweep(lab: Lab, work: Path, ask: Callable[..., Any]) -> None:
+    short = (*LONG, "training.max_steps=1500", "cluster.workers_per_node=1", "topology=complete", "seed=1,2")
+    assert train("-m", "cluster=slurm", *short) == 0
+    [sweep] = os.listdir(work / "runs" / "sweeps")
+    folders = [RunFolder(work / "runs" / run["run_id"]) for run in ask("status", sweep)["runs"]]
+    for folder in folders:
+        until_step(folder, 1, 20)
+    ask("cancel", sweep)
+    for folder in folders:
+        until_status(folder, "cancelled")
+        until_gone(lab, folder)
+    before = [job_of(folder) for folder in folders]
+    record = (work / "runs" / "sweeps" / sweep / "sweep.json").read_text()
+
+    assert [run["result"] for run in ask("resume", sweep)["runs"]] == ["resumed", "resumed"]
+    jobs = [job_of(folder) for folder in folders]
+    assert [job.partition("_")[2] for job in jobs] == ["0", "1"]
+    assert not set(jobs) & set(before)
+    assert main(["resume", sweep]) == 0  # they live: nothing to do
+    assert [job_of(folder) for folder in folders] == jobs
+    for folder in folders:
+        summary = until_status(folder, "completed")
+        assert (summary["steps"], folder.next_attempt()) == (1500, 3)
+        assert min(row["step"] for row in map(json.loads, folder.progress(2).read_text().splitlines())) > 20
+        until_gone(lab, folder)
+    assert (work / "runs" / "sweeps" / sweep / "sweep.json").read_text() == record

@@ -25,6 +25,7 @@ from tests.slurm.training import (
     until_step,
     weights,
 )
+from tests.support.wandb_files import stored
 
 INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "3"))
 """More by hand: each takes about 15 s."""
@@ -101,7 +102,10 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work
     assert weights(folder) == weights(whole), told
     assert shards(folder) == shards(whole), told
     assert set(collections.Counter((row["split"], row["step"]) for row in rows(folder)).values()) == {1}
+    mirrored = stored(folder.path, folder.path.name)
+    assert [line["_step"] for line in mirrored["lines"]] == sorted({row["step"] for row in rows(folder)})
     assert wandb_ids(folder) == {folder.path.name}
+    assert mirrored["summary"]["status"] == "completed"
 
 
 def test_a_time_limit_is_no_end(lab: Lab, work: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ from sgp_core.tracking import JsonlTracker, Row, WandbTracker, read_rows
 from sgp_core.tracking import wandb as module
 from sgp_core.tracking.fragments import Fragments
 from sgp_core.tracking.names import named, named_of_rank
+from tests.support.wandb_files import stored
 from tests.support.wandb_server import wandb_server
 from tests.support.workers import _CONTEXT, run_workers
 
@@ -85,29 +84,6 @@ def expected(record: Path, names: Callable[[Row], dict[str, float]] = named) -> 
 def own(line: dict[str, Any]) -> dict[str, Any]:
     """Return a line without what W&B adds."""
     return {name: value for name, value in line.items() if not name.startswith("_")}
-
-
-def stored(directory: Path, run_id: str = "run7") -> dict[str, Any]:
-    """Read a run's offline files with W&B's own inspector: every line of every fragment, config, summary, ..."""
-    read: dict[str, Any] = {"lines": [], "run": {}, "summary": {}, "metrics": {}, "artifacts": [], "exit": None}
-    for path in sorted(directory.glob(f"wandb/offline-run-*/run-{run_id}.wandb")):
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-        for line in subprocess.check_output(command, text=True).splitlines():
-            record = json.loads(line)
-            content = record.get(record["type"], {})
-            if record["type"] == "history":
-                read["lines"].append(content["item"])
-            elif record["type"] == "run":
-                read["run"] = content
-            elif record["type"] == "summary":
-                read["summary"] |= content["update"]
-            elif record["type"] == "metric" and "name" in content:
-                read["metrics"][content["name"]] = content
-            elif record["type"] == "artifact":
-                read["artifacts"].append(content)
-            elif record["type"] == "exit":
-                read["exit"] = content.get("exit_code", 0)
-    return read
 
 
 # -- real offline runs ------------------------------------------------------------------------------------------------
