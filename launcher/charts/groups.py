@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.charts.record import Record
-from launcher.settings import SEED, written
+from launcher.inspection.settings import SEED, written
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from html import escape
 from launcher.charts import formats
 from launcher.charts.panels import readable
 from launcher.charts.report import Report
-from launcher.measured import lower_is_better
+from launcher.inspection.measured import lower_is_better
 
 
 def shared(report: Report) -> str:

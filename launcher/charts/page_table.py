@@ -9,7 +9,7 @@ from launcher.charts import palette
 from launcher.charts.panels import readable
 from launcher.charts.report import Report
 from launcher.charts.results import COLUMNS, Line
-from launcher.measured import lower_is_better
+from launcher.inspection.measured import lower_is_better
 
 _WITH_RANGE = ("best", "final")
 """Columns that show where a group's runs lie, and not only their mean."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from launcher.charts.record import Record
 from launcher.charts.series import Series
-from launcher.measured import lower_is_better
+from launcher.inspection.measured import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.charts.series import Series, series_of
-from launcher.runs import Run
-from launcher.settings import experiment_settings
-from launcher.untrusted import mapping, number
+from launcher.inspection.runs import Run
+from launcher.inspection.settings import experiment_settings
+from launcher.inspection.untrusted import mapping, number
 from sgp_core.tracking import read_rows
 
 SPLITS = ("train", "val")

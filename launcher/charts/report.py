@@ -11,7 +11,7 @@ from launcher.charts.groups import Group, grouped, single_label
 from launcher.charts.panels import Panel, metric_names, panels
 from launcher.charts.record import Record
 from launcher.charts.results import Line, group_lines, run_lines
-from launcher.settings import SEED, changed_keys, written
+from launcher.inspection.settings import SEED, changed_keys, written
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 SHARED = (

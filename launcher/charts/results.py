@@ -11,7 +11,7 @@ from launcher.charts.axis import Axis
 from launcher.charts.groups import Group, changed_values, single_label
 from launcher.charts.panels import metric_names
 from launcher.charts.record import Record
-from launcher.measured import lower_is_better
+from launcher.inspection.measured import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.charts.record import Record
-from launcher.runs import LIVE, Run, Sweep, find, find_runs
-from launcher.untrusted import mapping
+from launcher.inspection.runs import LIVE, Run, Sweep, find, find_runs
+from launcher.inspection.untrusted import mapping
 from sgp_core.errors import ConfigurationError
 
 _MOST_IN_A_NAME = 3

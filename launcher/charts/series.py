@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.charts.axis import Axis
-from launcher.untrusted import number
+from launcher.inspection.untrusted import number
 
 Numbers = NDArray[np.float64]
 

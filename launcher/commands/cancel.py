@@ -11,11 +11,11 @@ from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, Targe
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean
 from launcher.commands.watch import goes_on
-from launcher.liveness import LIVE, Observer, read_files
+from launcher.inspection.liveness import LIVE, Observer, read_files
+from launcher.inspection.runs import Run, find_runs
+from launcher.inspection.untrusted import mapping
 from launcher.processes import Process
 from launcher.run_folder import RunFolder, write_json
-from launcher.runs import Run, find_runs
-from launcher.untrusted import mapping
 from sgp_core.errors import ConfigurationError
 
 _PATIENCE_S = 10.0

@@ -19,8 +19,8 @@ from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, State
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean as cleaned
 from launcher.commands.tables import print_table
-from launcher.liveness import Observer
-from launcher.removal import (
+from launcher.inspection.liveness import Observer
+from launcher.inspection.removal import (
     checkpoints_of,
     emptied_sweeps,
     objection,
@@ -29,7 +29,7 @@ from launcher.removal import (
     remove_sweep,
     size_of,
 )
-from launcher.runs import Run, Sweep, age, all_runs, find, find_runs
+from launcher.inspection.runs import Run, Sweep, age, all_runs, find, find_runs
 from sgp_core.errors import ConfigurationError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -10,10 +10,10 @@ from typing import Any
 from launcher.charts.formats import duration, milliseconds, plain, small
 from launcher.commands.facts import facts, moment, progress, score_of, seen, where
 from launcher.commands.tables import aligned, clean
-from launcher.measured import Row, score
+from launcher.inspection.measured import Row, score
+from launcher.inspection.runs import Run
+from launcher.inspection.untrusted import mapping, number, text, whole
 from launcher.report import relative
-from launcher.runs import Run
-from launcher.untrusted import mapping, number, text, whole
 
 
 def details(run: Run) -> dict[str, Any]:

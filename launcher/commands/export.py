@@ -11,9 +11,9 @@ import typer
 
 from launcher.commands.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.commands.output import print_json
+from launcher.inspection.runs import Run, Sweep, find
 from launcher.report import relative
 from launcher.run_folder import RunFolder, read_json
-from launcher.runs import Run, Sweep, find
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:

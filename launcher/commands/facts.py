@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from launcher.charts import formats
-from launcher.measured import SCORES, score
-from launcher.runs import Run, age
-from launcher.untrusted import mapping, number, text
+from launcher.inspection.measured import SCORES, score
+from launcher.inspection.runs import Run, age
+from launcher.inspection.untrusted import mapping, number, text
 
 
 def facts(run: Run) -> dict[str, Any]:

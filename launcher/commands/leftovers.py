@@ -9,8 +9,8 @@ from launcher.charts.formats import size
 from launcher.commands.consent import make_sure
 from launcher.commands.output import print_json
 from launcher.commands.tables import print_table
-from launcher.leftovers import leftovers, remove_leftover
-from launcher.removal import size_of
+from launcher.inspection.leftovers import leftovers, remove_leftover
+from launcher.inspection.removal import size_of
 
 
 def clean_leftovers(runs_dir: Path, *, yes: bool, dry_run: bool, as_json: bool) -> None:

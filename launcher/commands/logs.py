@@ -15,8 +15,8 @@ import typer
 from launcher.commands.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.commands.output import print_json
 from launcher.commands.watch import goes_on
-from launcher.liveness import Observer
-from launcher.runs import Run, again, find_run
+from launcher.inspection.liveness import Observer
+from launcher.inspection.runs import Run, again, find_run
 from sgp_core.errors import ConfigurationError
 
 _LOOK_S = 0.3

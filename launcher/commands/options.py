@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from launcher.liveness import STATES
+from launcher.inspection.liveness import STATES
+from launcher.inspection.runs import all_sweeps, run_ids
+from launcher.inspection.settings import all_settings, written
+from launcher.inspection.untrusted import text
 from launcher.run_folder import RunFolder, read_json
-from launcher.runs import all_sweeps, run_ids
-from launcher.settings import all_settings, written
-from launcher.untrusted import text
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 RUNS_DIR = Path("runs")

@@ -14,8 +14,8 @@ from launcher.commands.output import print_json
 from launcher.commands.status import counted
 from launcher.commands.tables import clean
 from launcher.commands.watch import goes_on
-from launcher.liveness import Observer
-from launcher.runs import Run, again, find_runs
+from launcher.inspection.liveness import Observer
+from launcher.inspection.runs import Run, again, find_runs
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def resume(
 
 def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
     """Return what can be resumed, and why the rest cannot."""
-    from launcher.resumption import plan_to_resume
+    from launcher.inspection.resumption import plan_to_resume
 
     plans, refused = {}, {}
     for run in due:

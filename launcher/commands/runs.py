@@ -19,10 +19,10 @@ from launcher.commands.options import (
 )
 from launcher.commands.output import print_json
 from launcher.commands.tables import print_table
-from launcher.measured import lower_is_better
-from launcher.runs import Run, all_runs, find_sweep, members
-from launcher.settings import Condition, all_settings, nearest, written
-from launcher.untrusted import number
+from launcher.inspection.measured import lower_is_better
+from launcher.inspection.runs import Run, all_runs, find_sweep, members
+from launcher.inspection.settings import Condition, all_settings, nearest, written
+from launcher.inspection.untrusted import number
 from sgp_core.errors import ConfigurationError
 
 COLUMNS = ("run", "name", "state", "step", "loss", "score", "seen", "where")

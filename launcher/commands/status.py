@@ -16,10 +16,10 @@ from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, compl
 from launcher.commands.output import print_json
 from launcher.commands.runs import COLUMNS, RIGHT, cells, print_notes
 from launcher.commands.tables import clean, print_table
-from launcher.liveness import LIVE, STATES, Observer
-from launcher.measured import lower_is_better, score
-from launcher.runs import Run, Sweep, again, all_runs, find, members
-from launcher.untrusted import mapping, text
+from launcher.inspection.liveness import LIVE, STATES, Observer
+from launcher.inspection.measured import lower_is_better, score
+from launcher.inspection.runs import Run, Sweep, again, all_runs, find, members
+from launcher.inspection.untrusted import mapping, text
 from sgp_core.errors import ConfigurationError
 
 WRONG = ("failed", "lost", "damaged")

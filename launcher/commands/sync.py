@@ -10,7 +10,7 @@ import typer
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean
-from launcher.runs import LIVE, Run, all_runs, find_runs
+from launcher.inspection.runs import LIVE, Run, all_runs, find_runs
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from launcher.commands.facts import progress, stands
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean, print_table
-from launcher.comparison import NUMBERS, Comparison, Line, compare
-from launcher.runs import STATES, Run, Sweep, find, find_runs
-from launcher.settings import nearest, written
-from launcher.untrusted import mapping, text
+from launcher.inspection.comparison import NUMBERS, Comparison, Line, compare
+from launcher.inspection.runs import STATES, Run, Sweep, find, find_runs
+from launcher.inspection.settings import nearest, written
+from launcher.inspection.untrusted import mapping, text
 from sgp_core.errors import ConfigurationError
 
 DEFAULT_METRIC = "accuracy"

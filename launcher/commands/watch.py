@@ -11,8 +11,8 @@ from launcher.commands.facts import loss_of, progress, score_of, shown
 from launcher.commands.runs import COLUMNS, RIGHT, cells
 from launcher.commands.status import View, show
 from launcher.commands.tables import clean, drawn
-from launcher.liveness import LIVE
-from launcher.runs import Run
+from launcher.inspection.liveness import LIVE
+from launcher.inspection.runs import Run
 
 if TYPE_CHECKING:
     from rich.console import Group

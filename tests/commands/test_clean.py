@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher import removal
+from launcher.inspection import removal
+from launcher.inspection.runs import run_ids
 from launcher.run_folder import RunFolder
-from launcher.runs import run_ids
 from tests.commands.conftest import Said
 from tests.commands.folders import (
     MIXED_SWEEP,

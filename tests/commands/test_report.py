@@ -23,7 +23,7 @@ from launcher.charts.bands import band
 from launcher.charts.formats import duration, size
 from launcher.charts.series import MAX_POINTS, series_of
 from launcher.commands.report import report
-from launcher.runs import run_ids
+from launcher.inspection.runs import run_ids
 from sgp_core.errors import ConfigurationError
 from tests.commands.folders import DAMAGED_SWEEPS, MIXED_SWEEP, WHOLE_SWEEP, make_folders
 from tests.support import browser

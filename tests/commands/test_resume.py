@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from launcher.cli import main as sgp_train
+from launcher.inspection.resumption import plan_to_resume
+from launcher.inspection.runs import read_runs
 from launcher.plan import RunPlan, make_plan
-from launcher.resumption import plan_to_resume
 from launcher.run_folder import RunFolder, read_json, write_json
-from launcher.runs import read_runs
 from launcher.sweep import as_sweep, record_sweep
 from tests.commands.conftest import Said
 from tests.commands.folders import completed_run, elsewhere_run, failed_run, queued_run, running_run

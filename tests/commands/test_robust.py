@@ -11,7 +11,7 @@ import typer
 
 from launcher.commands import cancel
 from launcher.commands.app import app
-from launcher.runs import run_ids
+from launcher.inspection.runs import run_ids
 from tests.commands.conftest import Said
 from tests.commands.folders import DAMAGED_SWEEPS, MIXED_SWEEP, WHOLE_SWEEP
 

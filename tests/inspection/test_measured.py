@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.measured import best_of, last_rows, lower_is_better, validations
+from launcher.inspection.measured import best_of, last_rows, lower_is_better, validations
 
 
 def row(step: int, split: str = "train", **more: Any) -> str:

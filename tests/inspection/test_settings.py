@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.settings import Condition, all_settings, changed_keys, experiment_settings, nearest
+from launcher.inspection.settings import Condition, all_settings, changed_keys, experiment_settings, nearest
 from sgp_core.errors import ConfigurationError
 
 SPEC: dict[str, Any] = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from launcher import scheduler
-from launcher.liveness import Observer, Standing, read_files
+from launcher.inspection.liveness import Observer, Standing, read_files
 from launcher.processes import this_process
 from launcher.run_folder import RunFolder
 from launcher.scheduler import QueuedJob

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.inspection.runs import run_ids
+from launcher.inspection.untrusted import text
 from launcher.run_folder import SWEEPS, RunFolder, read_json
-from launcher.runs import run_ids
-from launcher.untrusted import text
 
 _SETTLED_S = 600.0
 """A copy of the code that is younger may be about to be named by the run it was made for."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from launcher.untrusted import mapping
+from launcher.inspection.untrusted import mapping
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 SEED = "seed"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher import scheduler
-from launcher.measured import Row, last_rows
+from launcher.inspection.measured import Row, last_rows
+from launcher.inspection.untrusted import mapping, number, text, whole
 from launcher.run_folder import SWEEPS, RunFolder, read_json
-from launcher.untrusted import mapping, number, text, whole
 from launcher.verdict import ENDED, Report, first_failure, last_lines
 
 _MOST_WORKERS = 1 << 16

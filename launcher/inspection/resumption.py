@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher import checks
+from launcher.inspection.runs import Run
 from launcher.plan import RUN_ID_DIGITS, RunPlan, plan_of_spec
-from launcher.runs import Run
 from launcher.schema import Debug, options_class
 from launcher.typed import checked
 from sgp_core.errors import ConfigurationError

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.liveness import LIVE, STATES, Observer, read_files
-from launcher.observed_run import Run
+from launcher.inspection.liveness import LIVE, STATES, Observer, read_files
+from launcher.inspection.observed_run import Run
+from launcher.inspection.untrusted import items, mapping, text
 from launcher.run_folder import SWEEPS, RunFolder, read_json
-from launcher.untrusted import items, mapping, text
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 __all__ = [

@@ -15,8 +15,20 @@ from hypothesis import strategies as st
 from launcher.commands.facts import facts
 from launcher.commands.output import jsonable
 from launcher.commands.runs import cells
-from launcher.runs import STATES, Run, Sweep, age, all_runs, all_sweeps, find, find_run, find_runs, find_sweep, members
-from launcher.settings import all_settings
+from launcher.inspection.runs import (
+    STATES,
+    Run,
+    Sweep,
+    age,
+    all_runs,
+    all_sweeps,
+    find,
+    find_run,
+    find_runs,
+    find_sweep,
+    members,
+)
+from launcher.inspection.settings import all_settings
 from sgp_core.errors import ConfigurationError
 from tests.commands import folders
 from tests.support.run_folders import make_run, make_sweep

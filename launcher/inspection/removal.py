@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from launcher.liveness import LIVE, Observer
+from launcher.inspection.liveness import LIVE, Observer
+from launcher.inspection.runs import Run, again, all_sweeps
 from launcher.run_folder import SWEEPS, RunFolder, RunInProgress
-from launcher.runs import Run, again, all_sweeps
 
 _MARKS = ("spec.json", "summary.json", "metrics.jsonl", "logs", ".lock")
 """A run's folder has one of these, or nothing at all."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.untrusted import number
+from launcher.inspection.untrusted import number
 
 Row = Mapping[str, Any]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher import processes, scheduler
+from launcher.inspection.untrusted import mapping, number, text, whole
 from launcher.processes import Process
 from launcher.run_folder import RunFolder, read_json
-from launcher.untrusted import mapping, number, text, whole
 
 STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")
 """``lost``: its files say that it is queued or running, but nobody is. ``damaged``: its files cannot be read."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from launcher.measured import Row, best_of, lower_is_better, score, validations
-from launcher.runs import Run
-from launcher.settings import SEED, changed_keys, experiment_settings
-from launcher.untrusted import mapping, number, whole
+from launcher.inspection.measured import Row, best_of, lower_is_better, score, validations
+from launcher.inspection.runs import Run
+from launcher.inspection.settings import SEED, changed_keys, experiment_settings
+from launcher.inspection.untrusted import mapping, number, whole
 
 NUMBERS = ("step", "loss", "best", "best_step", "last", "consensus_distance", "wall_time_s")
 """What is known of a run besides its settings. ``best`` and ``last`` are of the metric."""

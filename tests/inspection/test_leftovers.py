@@ -8,8 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
-from launcher import leftovers
-from launcher.leftovers import remove_leftover
+from launcher.inspection import leftovers
+from launcher.inspection.leftovers import remove_leftover
 from tests.support.run_folders import make_run, make_sweep
 
 RUN = "a000000000"

@@ -1,0 +1,1 @@
+"""What was run, read from whatever its folders hold: nothing here starts anything."""
