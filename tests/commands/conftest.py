@@ -13,6 +13,7 @@ import pytest
 
 from launcher.commands.app import main
 from tests.commands.folders import make_folders, squeue_that
+from tests.support.launched import launch  # noqa: F401 (a fixture)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,10 @@ from tests.commands.folders import (
     slurm_run,
     squeue_that,
 )
-from tests.launcher.conftest import Launched
+from tests.support.launched import Launched
 from tests.support.run_folders import make_sweep
 
 RUN = "a000000001"
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Launched]]:
-    """Start ``sgp-train`` as a process of its own."""
-    started: list[Launched] = []
-
-    def start(*arguments: str) -> Launched:
-        directory = tmp_path / "launched"
-        directory.mkdir(exist_ok=True)
-        started.append(Launched(directory, arguments).start())
-        return started[-1]
-
-    yield start
-    for launched in started:
-        launched.end()
 
 
 def status_of(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.conftest import Said
+from tests.support.launched import Said
 
 MISTAKES: list[tuple[str, str]] = [
     # unknown keys

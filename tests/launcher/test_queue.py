@@ -12,7 +12,7 @@ import pytest
 
 from launcher.schema import Device
 from launcher.slots import Lease, Slots, visible_gpus
-from tests.launcher.conftest import Launched, read
+from tests.support.launched import Launched, read
 
 LONG = ("tracker=none", "training.epochs=10000", "checkpoint.every_epochs=0", "evaluation.every_epochs=0")
 CPU, AUTO = {"device": Device.cpu}, {"device": Device.auto}

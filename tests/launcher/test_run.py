@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.conftest import Launched, read
+from tests.support.launched import Launched, read
 
 Launch = Callable[..., Launched]
 LONG = ("training.epochs=10000", "checkpoint.every_steps=10", "checkpoint.every_epochs=0", "tracker=none")

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.space import Dimension, parse_space
 from sgp_core.errors import ConfigurationError
-from tests.launcher.conftest import Said, read
+from tests.support.launched import Said, read
 
 Train = Callable[..., Said]
 QUICK = ("cluster=inline", "tracker=none", "training.max_steps=2", "evaluation.every_epochs=0", "log_every=2")

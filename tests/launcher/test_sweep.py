@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.conftest import Said, read
+from tests.support.launched import Said, read
 
 Train = Callable[..., Said]
 QUICK = ("cluster=inline", "tracker=none", "training.max_steps=2", "evaluation.every_epochs=0", "log_every=2")
