@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -56,8 +57,10 @@ class Batch:
         """Submit, note in every run's folder which job it is, and return the job ids.
 
         Raises:
-            SubmissionFailed: sbatch refused; its own words are the message.
+            SubmissionFailed: there is no SLURM here, or sbatch refused; its own words are the message.
         """
+        if shutil.which("sbatch") is None:
+            raise SubmissionFailed("there is no SLURM here: sbatch is not found; dry_run=true works without it")
         for attempt in self.attempts:  # first, so that a job nobody wrote down can be told from none
             self._note(attempt, None)
         try:

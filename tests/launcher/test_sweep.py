@@ -90,15 +90,18 @@ def test_points_that_need_other_resources_are_other_arrays(sgp_train: Train) -> 
     assert said.out.count("#SBATCH --array=0-1%2") == 2
 
 
-def test_without_slurm_nothing_is_left_submitted(sgp_train: Train, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [(), ("-m", "seed=1,2")])
+def test_without_slurm_nothing_is_left_submitted(
+    sgp_train: Train, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
     monkeypatch.setenv("PATH", "")
-    said = sgp_train("cluster=slurm")
+    said = sgp_train(*words, "cluster=slurm")
     assert said.code == 3
-    assert "sbatch" in said.err
+    assert "there is no SLURM here: sbatch is not found" in said.err
     assert len(said.err.splitlines()) == 1
-    [run] = here.glob("runs/[0-9a-f]*")
-    assert read(run / "summary.json")["status"] == "failed"
-    assert not (run / "job.json").exists()
+    for run in here.glob("runs/[0-9a-f]*"):
+        assert read(run / "summary.json")["status"] == "failed"
+        assert not (run / "job.json").exists()
 
 
 def test_a_site_adds_its_own_cluster(sgp_train: Train, here: Path) -> None:
