@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     written = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of curves that are flat but for rounding, on a logarithmic scale
         for name, figure in _figures(report):
             FigureCanvasAgg(figure)
             for kind in formats_wanted:

@@ -29,7 +29,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
     "logs": (["RUN"], ["RUN", "--rank", "all", "--lines", "3"]),
     "table": (["SWEEP"],),
     "topology": (["ring"],),
-    "report": (["SWEEP", "--format", "html", "--out", "OUT"],),
+    "report": (["SWEEP", "--format", "html", "--out", "OUT"], [MIXED_SWEEP, "--format", "png", "--out", "OUT"]),
     "sync": (["--all", "--dry-run"],),
     "cancel": (["RUN"], ["SWEEP"]),
     "clean": ([], ["--state", "failed,lost,damaged"]),
@@ -41,6 +41,7 @@ ONLY_LOOK = ("runs", "status", "logs", "table", "topology")
 VERBS = sorted(set(typer.main.get_command(app).commands) - {"resume"})  # which starts runs
 
 
+@pytest.mark.filterwarnings("error")  # they would be on the terminal
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_answer_or_a_sentence(
