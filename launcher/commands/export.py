@@ -31,7 +31,10 @@ def export(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
-    """Write the network-wide average of a run's models as plain safetensors, from its end or from a checkpoint."""
+    """Write the average of a run's models as plain safetensors.
+
+    Averaged over the network, from the run's end or from a checkpoint.
+    """
     found = find(run, runs_dir)
     if isinstance(found, Sweep):
         raise ConfigurationError(f"{run} is a sweep; name one of its runs: {', '.join(found.run_ids[:5]) or 'none'}")

@@ -26,7 +26,10 @@ def report(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
-    """Draw runs: curves, time per step and results, as one HTML page and as figures."""
+    """Draw runs as one HTML page and as figures.
+
+    Curves, time per step and results.
+    """
     kinds = _formats(formats)
     from launcher.charts.files import save
     from launcher.charts.panels import curves_of, panels

@@ -30,7 +30,10 @@ def sync(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """Upload to Weights & Biases what runs wrote offline; what is there already is not sent again."""
+    """Upload to Weights & Biases what runs wrote offline.
+
+    What is there already is not sent again.
+    """
     if bool(targets) == everything:
         raise ConfigurationError("say which runs to upload, or --all for every one")
     runs = find_runs(targets, runs_dir) if targets else all_runs(runs_dir)
