@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +10,27 @@ from torch import Tensor as Tensor
 
 Scalar = float | Tensor
 """A number per worker: a Python float in a real worker, a float64 tensor ``[n, 1]`` in the simulator."""
+
+
+class _Scalars(threading.local):
+    """One reused number per dtype: in-place arithmetic with a Python float allocates a tensor for it on CPU."""
+
+    def __init__(self) -> None:
+        self.known: dict[torch.dtype, Tensor] = {}
+
+
+_SCALARS = _Scalars()
+
+
+def as_operand(scale: Scalar, like: Tensor) -> Scalar:
+    """Return ``scale`` in a form that multiplies or divides ``like`` without a conversion or an allocation."""
+    if isinstance(scale, Tensor):
+        return scale.to(like.dtype)
+    if like.device.type != "cpu":
+        return scale
+    if like.dtype not in _SCALARS.known:
+        _SCALARS.known[like.dtype] = torch.zeros((), dtype=like.dtype)
+    return _SCALARS.known[like.dtype].fill_(scale)
 
 
 class Flat:
@@ -52,13 +74,13 @@ class Flat:
     def mul_(self, scale: Scalar) -> Flat:
         """Multiply by ``scale``."""
         for tensor in self.tensors:
-            tensor.mul_(scale.to(tensor.dtype) if isinstance(scale, Tensor) else scale)
+            tensor.mul_(as_operand(scale, tensor))
         return self
 
     def div_(self, scale: Scalar) -> Flat:
         """Divide by ``scale``."""
         for tensor in self.tensors:
-            tensor.div_(scale.to(tensor.dtype) if isinstance(scale, Tensor) else scale)
+            tensor.div_(as_operand(scale, tensor))
         return self
 
     def clone(self) -> Flat:

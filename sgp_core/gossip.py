@@ -16,6 +16,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.storage import FlatStorage
+from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.topology import Topology, build_topology
 
@@ -61,15 +62,15 @@ class Gossip:
         self._model = model
         self._averaging = False
         self._storage = FlatStorage(trainable)
-        self._network = DistributedNetwork(topology, self._storage.flat, process_group)
+        transport = P2PTransport(self._storage.flat, process_group, algorithm.steps_in_flight) if size > 1 else None
+        self._network = DistributedNetwork(topology, process_group, transport)
         self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
         self._worker = RuleWorker(
             self._storage.flat,
             optimizer,
             self._network,
-            biased=algorithm.sends_weight and not topology.is_doubly_stochastic,
+            biased=algorithm.leaves_one(topology),
             grads=self._gradients.flat if self._gradients else None,
-            scratch=self._network.inbox,
         )
         self._start_alike()
         self._hooks = [
@@ -114,7 +115,7 @@ class Gossip:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
         if self.world_size == 1:
             return 0.0
-        z, z_bar = self._worker.params, self._network.inbox
+        z, z_bar = self._worker.params, self._network.scratch()
         with self._network.uncounted():
             z_bar.copy_(z)
             self._network.mean(z_bar)
@@ -136,8 +137,8 @@ class Gossip:
         """
         if self._averaging:
             raise RuntimeError("gossip.averaged() is already active")
-        self.finish()
         own, weight = self._worker.params.clone(), self._worker.weight
+        in_flight = self._network.in_flight_content()
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
         self._averaging, self._worker.averaged = True, False
@@ -150,6 +151,7 @@ class Gossip:
             self._averaging = False
             self._worker.params.copy_(own)
             self._worker.weight = weight
+            self._network.load_in_flight(in_flight)
             with torch.no_grad():
                 for buffer, kept in zip(buffers, own_buffers, strict=True):
                     buffer.copy_(kept)
@@ -166,22 +168,35 @@ class Gossip:
         finally:
             self._gradients.enabled = before
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Complete messages in flight. Synchronous algorithms have none between steps."""
+        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none."""
+        if self._network.in_flight:
+            worker = self._worker
+            worker.params.mul_(worker.weight)
+            worker.weight = self._network.drain(worker.params, worker.weight)
+            worker.params.div_(worker.weight)
 
     def close(self) -> None:
-        """Detach from the optimizer; the model stays usable."""
+        """Detach from the optimizer once messages in flight have come and gone; the model stays usable.
+
+        Call it before the process group is used for something else, or ``finish``: a message that is given up on may
+        be taken for the next one.
+        """
+        self._network.in_flight_content()
+        self._network.load_in_flight({})
         for hook in self._hooks:
             hook.remove()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
 
-        Tensors are copies. Replicas differ by design: save one per rank.
+        Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
+        none. Tensors are copies. Replicas differ by design: save one per rank.
         """
-        self.finish()
         return {
             **self._worker.state_dict(),
+            "in_flight": self._network.in_flight_content(),
             "bytes_sent": self.bytes_sent,
             "seconds": self.communication_seconds,
         }
@@ -193,6 +208,7 @@ class Gossip:
             ValueError: the state is of another model.
         """
         self._worker.load_state_dict(state)
+        self._network.load_in_flight(state["in_flight"])
         self._network.bytes_sent, self._network.seconds = int(state["bytes_sent"]), float(state["seconds"])
 
     # -- stages of a step --------------------------------------------------------------------------------------------

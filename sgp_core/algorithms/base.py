@@ -32,6 +32,18 @@ class Network(Protocol):
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
 
+    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Begin to send the shares of ``step``, keep ``P_ii(step) x_i`` in place, and return ``P_ii(step) w_i``."""
+
+    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Add ``sum_j P_ij(step) x_j`` of what was pushed at ``step``, if anything was; return the weight likewise."""
+
+    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+        """Pull everything that is in flight."""
+
+    def scratch(self) -> Flat:
+        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
+
     def mean(self, x: Flat) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
 
@@ -45,12 +57,10 @@ class Worker(Protocol):
     """The model's trainable parameters: what the optimizer updates and the next forward uses."""
     grads: Flat
     """Gradients, laid out like ``params``; only for rules with ``reads_gradients``."""
-    scratch: Flat
-    """Laid out like ``params``; free between ``before_step`` and the first network call of ``after_step``."""
     weight: Scalar
     """PushSum weight ``w``; starts at 1."""
     biased: bool
-    """Whether ``w`` may leave 1 (the graph is not doubly stochastic at every step)."""
+    """Whether ``w`` may leave 1: the graph is not doubly stochastic at every step, or messages are in flight."""
     averaged: bool
     """Whether ``params`` are the exact average already; False again as soon as the optimizer is about to step."""
     network: Network
@@ -84,12 +94,22 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     sends_weight: ClassVar[bool] = False
     """Whether the rule is PushSum: it may run on graphs that are only column-stochastic."""
 
+    @property
+    def steps_in_flight(self) -> int:
+        """How many steps a message may be under way when the next is sent; 0 where every step ends with none."""
+        return 0
+
     def check(self, topology: Topology) -> None:
         """Refuse a topology the rule is not defined for.
 
         Raises:
             ConfigurationError: with the reason and what would be right.
         """
+
+    def leaves_one(self, topology: Topology) -> bool:
+        """Whether PushSum weights may leave 1: the graph is not doubly stochastic, or messages are in flight."""
+        alone = topology.world_size == 1
+        return self.sends_weight and not alone and (self.steps_in_flight > 0 or not topology.is_doubly_stochastic)
 
     def on_gradients(self, worker: Worker) -> None:
         """Backward is complete; gradients may be changed before they are clipped or used."""
@@ -124,6 +144,11 @@ class Outer(Algorithm):
         """As the base does."""
         return self.base.sends_weight
 
+    @property
+    def steps_in_flight(self) -> int:
+        """As the base does."""
+        return self.base.steps_in_flight
+
     def check(self, topology: Topology) -> None:
         """Refuse what the base refuses."""
         self.base.check(topology)
@@ -153,13 +178,13 @@ class Outer(Algorithm):
 def average_exactly(worker: Worker) -> None:
     """Set every worker to the average of the numerators, ``sum_j w_j z_j / n``, and every weight to 1.
 
-    PushSum weights sum to n, so this conserves both masses. Asked twice at the same step (an outer over local SGD whose
-    periods meet), it communicates once.
+    PushSum weights, those of messages in flight included, sum to n, so this conserves both masses. Asked twice at the
+    same step (an outer over local SGD whose periods meet), it communicates once.
     """
     if worker.averaged:
         return
     if worker.biased:
         worker.params.mul_(worker.weight)
-        worker.weight = worker.weight * 0.0 + 1.0
+        worker.weight = worker.network.drain(worker.params, worker.weight) * 0.0 + 1.0
     worker.network.mean(worker.params)
     worker.averaged = True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.errors import ConfigurationError
 
 
 @ALGORITHMS.register("sgp")
@@ -25,19 +26,51 @@ class SGP(Algorithm):
     The model holds ``z``. Where the graph is doubly stochastic at every step ``w`` stays exactly 1, ``x`` is ``z``,
     and neither memory nor messages are spent on it. Otherwise ``x`` is formed as ``z' + (w - 1) z`` from the
     optimizer's result ``z'``, so that weight decay, momentum and Adam all see ``z`` while the update lands on ``x``.
+
+    With ``overlap_steps`` (tau) it is Overlap SGP, Algorithm 2 of the paper: shares are sent without waiting and added
+    tau steps later, so that they travel while the next gradients are computed::
+
+        x_i <- p_ii x_i + sum_{j != i} P_ij(k - tau) x_j(k - tau)        w_i likewise
+
+    Sums stay exact because w counts what is in flight: it is below 1 on every graph.
     """
 
     sends_weight: ClassVar[bool] = True
 
+    overlap_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.overlap_steps < 0:
+            raise ConfigurationError(
+                f"algorithm '{ALGORITHMS.name_of(type(self))}': overlap_steps must be 0 (wait) or more steps, not"
+                f" {self.overlap_steps}"
+            )
+
+    @property
+    def steps_in_flight(self) -> int:
+        return self.overlap_steps
+
     def before_step(self, worker: Worker) -> None:
         if worker.biased:
-            worker.scratch.copy_(worker.params)
+            worker.network.scratch().copy_(worker.params)
 
     def after_step(self, worker: Worker) -> None:
-        x = worker.params
+        x, k = worker.params, worker.step
         if not worker.biased:
-            worker.network.mix(x, worker.step)
+            worker.network.mix(x, k)
             return
-        x.add_(worker.scratch, worker.weight - 1.0)
-        worker.weight = worker.network.mix(x, worker.step, worker.weight)
+        x.add_(worker.network.scratch(), worker.weight - 1.0)
+        if self.overlap_steps == 0:
+            worker.weight = worker.network.mix(x, k, worker.weight)
+        else:
+            kept = worker.network.push(x, k, worker.weight)
+            worker.weight = worker.network.pull(x, k - self.overlap_steps, kept)
         x.div_(worker.weight)
+
+
+@ALGORITHMS.register("osgp")
+@dataclass(frozen=True)
+class OverlapSGP(SGP):
+    """SGP under the name the paper gives its main variant, 1-OSGP."""
+
+    overlap_steps: int = 1

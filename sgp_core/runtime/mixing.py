@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sgp_core.flat import Scalar, Tensor
+from sgp_core.flat import Scalar, Tensor, as_operand
 
 
 def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Tensor:
@@ -19,7 +19,7 @@ def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Ten
     if own_weight + weight == 1.0:
         return x.lerp_(received, weight)
     if own_weight != 1.0:
-        x.mul_(own_weight)
+        x.mul_(as_operand(own_weight, x))
     return x.add_(received, alpha=weight)
 
 

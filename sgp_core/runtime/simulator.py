@@ -29,11 +29,15 @@ class Trajectory:
         steps: optimizer steps completed at each record, ``[r]``.
         z: de-biased models, ``[r, n, d]``.
         w: PushSum weights, ``[r, n]``, float64.
+        x_in_flight: the sum of the numerators that have been sent and not yet added, ``[r, d]``.
+        w_in_flight: the sum of their weights, ``[r]``, float64.
     """
 
     steps: Tensor
     z: Tensor
     w: Tensor
+    x_in_flight: Tensor
+    w_in_flight: Tensor
 
     @property
     def x(self) -> Tensor:
@@ -42,8 +46,9 @@ class Trajectory:
 
     @property
     def mean(self) -> Tensor:
-        """The network-wide average ``sum_i x_i / sum_i w_i``, ``[r, d]``."""
-        return self.x.sum(1) / self.w.sum(1, keepdim=True).to(self.z.dtype)
+        """The network-wide average ``sum_i x_i / sum_i w_i``, messages in flight included, ``[r, d]``."""
+        w = self.w.sum(1) + self.w_in_flight
+        return (self.x.sum(1) + self.x_in_flight) / w.unsqueeze(1).to(self.z.dtype)
 
     @property
     def consensus_distance(self) -> Tensor:
@@ -56,9 +61,11 @@ class Trajectory:
 class SimulatedNetwork:
     """Exchanges between virtual workers: rows of stacked tensors."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, like: Flat) -> None:
         self.topology = topology
         self._plans: dict[int, _Plan] = {}
+        self._in_flight: dict[int, tuple[Flat, Tensor]] = {}
+        self._scratch = like.zeros_like()
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
@@ -71,6 +78,48 @@ class SimulatedNetwork:
         mixed = weight.clone()
         plan.apply_(mixed)
         return mixed
+
+    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
+        assert isinstance(weight, Tensor)
+        self._in_flight[step] = x.clone(), weight.clone()
+        own = self._plan(step).own
+        x.mul_(own)
+        return weight * own
+
+    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Add the shares pushed at ``step``, if any were; return the weights with theirs added."""
+        if step not in self._in_flight:
+            return weight
+        sent, weights = self._in_flight.pop(step)
+        assert isinstance(weight, Tensor)
+        total = weight.clone()
+        arrived = torch.zeros_like(weight)
+        for senders, share in self._plan(step).slots:
+            for mine, theirs in zip(x.tensors, sent.tensors, strict=True):
+                mix_(mine, 1.0, theirs[senders], share)
+            mix_(arrived, 1.0, weights[senders], share)
+        return total + arrived
+
+    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+        """Pull everything that is in flight."""
+        for step in sorted(self._in_flight):
+            weight = self.pull(x, step, weight)
+        return weight
+
+    def in_flight(self) -> tuple[Tensor, Tensor]:
+        """Return the sums of the numerators, ``[d]``, and of the weights, ``[]``, that have been sent and not added."""
+        x = self._scratch.tensors[0].new_zeros(self._scratch.tensors[0].shape)
+        w = torch.zeros(len(x), 1, dtype=torch.float64)
+        for step, (sent, weights) in self._in_flight.items():
+            for senders, share in self._plan(step).slots:
+                mix_(x, 1.0, sent.tensors[0][senders], share)
+                mix_(w, 1.0, weights[senders], share)
+        return x.sum(0), w.sum()
+
+    def scratch(self) -> Flat:
+        """Return memory for rows of models."""
+        return self._scratch
 
     def mean(self, x: Flat) -> None:
         """Replace every row by the average row."""
@@ -156,20 +205,20 @@ def simulate(
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(z.shape)}")
     algorithm.check(topology)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
+    network = SimulatedNetwork(topology, Flat([z.data]))
     worker = RuleWorker(
         Flat([z.data]),
         stepper,
-        SimulatedNetwork(topology),
-        biased=algorithm.sends_weight and not topology.is_doubly_stochastic,
+        network,
+        biased=algorithm.leaves_one(topology),
         weight=torch.ones(n, 1, dtype=torch.float64),
         grads=Flat([torch.zeros_like(z.data)]),
-        scratch=Flat([torch.zeros_like(z.data)]),
     )
-    records: list[tuple[int, Tensor, Tensor]] = []
+    records: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
 
     def record() -> None:
         assert isinstance(worker.weight, Tensor)
-        records.append((worker.step, z.data.clone(), worker.weight.squeeze(1).clone()))
+        records.append((worker.step, z.data.clone(), worker.weight.squeeze(1).clone(), *network.in_flight()))
 
     record()
     with torch.random.fork_rng(devices=[]):
@@ -188,5 +237,5 @@ def simulate(
             worker.step = step + 1
             if worker.step % record_every == 0 or worker.step == steps:
                 record()
-    at, models, weights = zip(*records, strict=True)
-    return Trajectory(torch.tensor(at), torch.stack(models), torch.stack(weights))
+    at, *recorded = zip(*records, strict=True)
+    return Trajectory(torch.tensor(at), *map(torch.stack, recorded))

@@ -21,7 +21,6 @@ class RuleWorker:
         biased: whether the PushSum weight may leave 1.
         weight: the initial PushSum weight, 1 in the runtime's own form.
         grads: gradients laid out like ``params``, if the rule reads them.
-        scratch: free memory laid out like ``params``, if the rule is biased.
     """
 
     def __init__(
@@ -33,12 +32,10 @@ class RuleWorker:
         biased: bool,
         weight: Scalar = 1.0,
         grads: Flat | None = None,
-        scratch: Flat | None = None,
     ) -> None:
         self.step = 0
         self.params = params
         self.grads = grads if grads is not None else Flat([])
-        self.scratch = scratch if scratch is not None else Flat([])
         self.weight = weight
         self.biased = biased
         self.averaged = False

@@ -45,7 +45,8 @@ def _run(rule, graph, dtype, seed):
         steps=STEPS,
     )
     # Numerators are formed in float64, so that it is the run's rounding that is measured, not the test's.
-    return run, (run.w.unsqueeze(-1) * run.z.double()).sum(1), initial.double().abs().sum(0).max()
+    sums = (run.w.unsqueeze(-1) * run.z.double()).sum(1) + run.x_in_flight.double()
+    return run, sums, initial.double().abs().sum(0).max()
 
 
 def _check_conserved(rule, graph, dtype, seed):
@@ -53,7 +54,7 @@ def _check_conserved(rule, graph, dtype, seed):
     assert sums.diff(dim=0).abs().max() <= TOLERANCE[dtype] * scale, "a single step changed the sum"
     if not isinstance(rule, Outer):  # an outer also updates, by multiples of what it remembers: rounding adds up
         assert (sums - sums[0]).abs().max() <= TOLERANCE[dtype] * scale
-    assert (run.w.sum(1) - graph.world_size).abs().max() <= 1e-12 * graph.world_size
+    assert (run.w.sum(1) + run.w_in_flight - graph.world_size).abs().max() <= 1e-12 * graph.world_size
     return run
 
 
@@ -95,6 +96,36 @@ def test_sums_are_conserved_where_weights_leave_one(outer, tau, topology, other,
     assume(not graph.is_doubly_stochastic)  # a random graph may happen to be regular
     run = _check_conserved(_algorithm("sgp", outer, tau), graph, dtype, seed)
     assert (run.w - 1).abs().max() > 0.05
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    overlap_steps=st.integers(1, 5),
+    outer=st.sampled_from(["none", "slowmo"]),
+    tau=st.integers(2, 5),
+    phases=st.lists(
+        st.tuples(st.sampled_from(["one_peer_exponential", "ring", "star", "equidyn", "hypercube"]), st.integers(1, 3)),
+        min_size=2,
+        max_size=4,
+    ),
+    n=st.sampled_from([2, 3, 4, 5, 8, 13, 16]),
+    seed=st.integers(0, 2**16),
+)
+def test_sums_are_conserved_while_graphs_and_peer_counts_change_over_messages_in_flight(
+    overlap_steps, outer, tau, phases, n, seed
+):
+    chosen = []
+    for number, (name, peers) in enumerate(phases):
+        options = {"star": {"weights": "uniform"}, "one_peer_exponential": {"peers": min(peers, n - 1)}}.get(name, {})
+        chosen.append({"start": 3 * number, "name": name, **options})
+    try:
+        graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
+    except ConfigurationError:
+        assume(False)
+    base = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    rule = sgp_core.build_outer(outer, base, **({} if outer == "none" else {"tau": tau}))
+    run = _check_conserved(rule, graph, torch.float64, seed)
+    assert run.w_in_flight[1] > 0.3
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 33])

@@ -247,3 +247,20 @@ def test_gossip_of_eight_workers_is_exact_after_one_period(name):
     initial = torch.arange(8, dtype=torch.float64).unsqueeze(1)
     run = _average(sgp_core.build_algorithm("sgp"), graph, initial, 3)
     assert (run.z[3] - 3.5).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("delay", "errors"), [(0, (0, 0)), (1, (3.74e-3, 3.86e-6)), (2, (0.132, 2.8e-3)), (4, (0.659, 0.092))]
+)
+def test_delayed_push_sum_reaches_the_mean_though_later(delay, errors):
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("sgp", overlap_steps=delay),
+        sgp_core.build_topology("one_peer_exponential", world_size=8),
+        torch.arange(8, dtype=torch.float64).unsqueeze(1),
+        lambda z, step: torch.zeros_like(z),
+        steps=48,
+    )
+    for step, error in zip((24, 48), errors, strict=True):
+        assert float((run.z[step] - 3.5).abs().max()) == pytest.approx(error, rel=0.02, abs=1e-14)
+    assert (run.mean - 3.5).abs().max() < 1e-12
+    assert (run.x.sum(1) + run.x_in_flight - 28).abs().max() < 1e-12

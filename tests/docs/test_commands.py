@@ -47,8 +47,8 @@ OTHER = {
     "python docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
-    "wandb leet inspect --summary runs/f2f25d54a3/wandb",
-    "wandb leet runs/f2f25d54a3/wandb",
+    "wandb leet inspect --summary runs/7c424a4089/wandb",
+    "wandb leet runs/7c424a4089/wandb",
     "wandb leet compare",
 }
 """Run by a test of their own, below or in test_examples.py."""

@@ -155,7 +155,7 @@ def resumed(algorithm: str, outer: str | None, kind: str) -> float:
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
         model = make_model()
         optimizer = make_optimizer(model.parameters(), kind)
-        topology = Irregular(4) if algorithm == "sgp" else None
+        topology = Irregular(4) if algorithm in ("sgp", "osgp") else None
         if algorithm == "dpsgd":
             topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
         rule = make_algorithm(algorithm, outer)
@@ -181,24 +181,54 @@ def resumed(algorithm: str, outer: str | None, kind: str) -> float:
     assert other_gossip.step == gossip.step == 20
     assert other_gossip.push_sum_weight == gossip.push_sum_weight
     assert other_gossip.bytes_sent == gossip.bytes_sent
+    gossip.close()
+    other_gossip.close()
     return float((flatten(model) - flatten(other)).abs().max())
 
 
-def footprint() -> dict[str, Any]:
-    """Memory and messages of synchronous SGP: what Gossip adds, what a steady step allocates, what it sends."""
+def averaged_while_messages_are_in_flight() -> dict[str, Any]:
+    """Train 12 steps of overlapped SGP, looking at the average after each or never; finish both."""
+
+    def train(look: bool) -> tuple[Tensor, list[Tensor], float]:
+        model = make_model()
+        optimizer = make_optimizer(model.parameters())
+        algorithm = sgp_core.build_algorithm("sgp", overlap_steps=2)
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=Irregular(4))
+        averages = []
+        for step in range(12):
+            _loss(model, step, torch.float64).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if look or step == 11:
+                gossip.consensus_distance()
+                with gossip.averaged():
+                    averages.append(flatten(model))
+        gossip.finish()
+        return flatten(model), averages, gossip.push_sum_weight
+
+    looked, averages, weight = train(look=True)
+    alone, [average], _ = train(look=False)
+    return {"looked": looked, "alone": alone, "averages": averages, "average": average, "weight": weight}
+
+
+def footprint(overlap_steps: int = 0) -> dict[str, Any]:
+    """Memory and messages of SGP: what Gossip adds, what a steady step allocates, what it sends."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = _tensor_bytes()
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=sgp_core.build_algorithm("sgp"), topology=topology)
-    added = _tensor_bytes() - before
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
     for _ in range(2 * topology.period):
+        gossip._before_step()
         gossip._after_step()
+    added = _tensor_bytes() - before
     sent = gossip.bytes_sent
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
         for _ in range(topology.period):
             gossip._before_step()
             gossip._after_step()
+    gossip.close()
     allocations = [e.name for e in steady.events() if e.self_cpu_memory_usage > 0]
     return {
         "added": added,
@@ -276,11 +306,15 @@ def everything() -> dict[str, Any]:
     resumes = [
         ("sgp", None, "adamw"),
         ("sgp", "slowmo", "sgd"),
+        ("osgp", None, "adamw"),
+        ("osgp", "slowmo", "sgd"),
         ("local_sgd", "diloco", "adamw"),
         ("dpsgd", "bmuf", "sgd"),
     ]
     return {
         "footprint": footprint(),
+        "footprint, overlapped": footprint(overlap_steps=1),
+        "in flight": averaged_while_messages_are_in_flight(),
         "awkward": exact_mean_of_an_awkward_model(),
         "ddp sgd": allreduce_beside_ddp("sgd"),
         "ddp adamw": allreduce_beside_ddp("adamw"),

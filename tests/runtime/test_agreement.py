@@ -23,6 +23,11 @@ def _cases() -> list:
     biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco")]
     cases += [(make_algorithm(name, outer), irregular, kind) for name, outer in biased for kind in ("sgd", "adamw")]
     cases += [
+        (sgp_core.build_algorithm("sgp", overlap_steps=steps), graph, "sgd")
+        for steps in (1, 2, 4)
+        for graph in (regular, irregular)
+    ]
+    cases += [
         (make_algorithm("sgp", "slowmo", buffers="average"), regular, "adamw"),
         (make_algorithm("sgp", "slowmo", buffers="maintain", exact_average=False), regular, "sgd"),
         (make_algorithm("local_sgd", "bmuf", nesterov=True), regular, "sgd"),

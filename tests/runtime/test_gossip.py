@@ -64,13 +64,25 @@ def test_state_dict_resumes_bit_for_bit(ranks):
         assert set(rank["resumed"].values()) == {0.0}
 
 
-def test_synchronous_sgp_allocates_nothing_and_uses_one_group(ranks):
-    for result in (rank["footprint"] for rank in ranks):
+@pytest.mark.parametrize(("kind", "copies", "weight"), [("footprint", 2, 0), ("footprint, overlapped", 3.02, 8)])
+def test_a_step_allocates_nothing_and_uses_one_group(ranks, kind, copies, weight):
+    for result in (rank[kind] for rank in ranks):
         assert result["allocations"] == []
         assert result["groups"] == 1
-        assert result["added"] <= 2 * result["parameters"]
-        assert result["sent_per_step"] == result["parameters"]
+        assert result["added"] <= copies * result["parameters"]
+        assert result["sent_per_step"] == result["parameters"] + weight
         assert result["seconds"] > 0
+
+
+def test_the_average_holds_what_is_in_flight_and_looking_changes_nothing(ranks):
+    ranks = [rank["in flight"] for rank in ranks]
+    for result in ranks:
+        assert torch.equal(result["looked"], result["alone"])
+        assert torch.equal(result["averages"][-1], result["average"])
+        assert torch.equal(result["average"], ranks[0]["average"])
+    assert abs(sum(result["weight"] for result in ranks) - 4) < 1e-12
+    mean = sum(result["weight"] * result["looked"] for result in ranks) / 4
+    torch.testing.assert_close(mean, ranks[0]["average"], rtol=0, atol=1e-12)
 
 
 def test_mistakes_are_named(ranks):

@@ -1,0 +1,5 @@
+"""The ways vectors travel between workers, behind one small interface."""
+
+from sgp_core.runtime.transports.base import Arrived, Content, Exchange, Message, Transport
+
+__all__ = ["Arrived", "Content", "Exchange", "Message", "Transport"]
