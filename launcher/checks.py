@@ -88,6 +88,7 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
     if outer["name"] != NO_OUTER:
         algorithm = build_outer(outer["name"], algorithm, **_options(outer))
     algorithm.check(topology)
+    algorithm.check_pace(build("pace"))
 
 
 def _check_folder(run_dir: Path) -> None:

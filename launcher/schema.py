@@ -8,7 +8,7 @@ from typing import Any
 
 from sgp_core.training.config import registry
 
-LIBRARY_GROUPS = ("model", "dataset", "topology", "algorithm", "outer", "optimizer", "schedule")
+LIBRARY_GROUPS = ("model", "dataset", "topology", "algorithm", "outer", "pace", "optimizer", "schedule")
 """Groups whose choices are registered in the library; together they are most of an experiment."""
 
 NO_OUTER = "none"

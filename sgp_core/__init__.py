@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
+    from sgp_core.pacing import build_pace
     from sgp_core.runtime.simulator import simulate
     from sgp_core.topology import Topology, build_topology
 
@@ -23,6 +24,7 @@ _HOME = {
     "Topology": "sgp_core.topology",
     "build_algorithm": "sgp_core.algorithms",
     "build_outer": "sgp_core.algorithms",
+    "build_pace": "sgp_core.pacing",
     "build_topology": "sgp_core.topology",
     "simulate": "sgp_core.runtime.simulator",
 }
@@ -35,6 +37,7 @@ __all__ = [
     "Topology",
     "build_algorithm",
     "build_outer",
+    "build_pace",
     "build_topology",
     "simulate",
 ]

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
 from sgp_core.errors import ConfigurationError
+from sgp_core.pacing import Pace
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
+from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.worker import RuleWorker
@@ -33,6 +35,7 @@ class Gossip:
         optimizer: any torch optimizer over parameters of ``model``.
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
+        pace: how many rounds of gossip follow each step, such as ``build_pace("every", steps=4)``; one if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
 
     Raises:
@@ -47,6 +50,7 @@ class Gossip:
         *,
         algorithm: Algorithm,
         topology: Topology | None = None,
+        pace: Pace | None = None,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -56,6 +60,8 @@ class Gossip:
         if topology.world_size != size:
             raise ConfigurationError(f"the topology is made for {topology.world_size} workers, the group has {size}")
         algorithm.check(topology)
+        if pace is not None:
+            algorithm.check_pace(pace)
 
         self.algorithm = algorithm
         self.topology = topology
@@ -65,10 +71,11 @@ class Gossip:
         transport = P2PTransport(self._storage.flat, process_group, algorithm.steps_in_flight) if size > 1 else None
         self._network = DistributedNetwork(topology, process_group, transport)
         self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
+        self._paced = None if pace is None else PacedNetwork(self._network, pace, self._storage.flat)
         self._worker = RuleWorker(
             self._storage.flat,
             optimizer,
-            self._network,
+            self._network if self._paced is None else self._paced,
             biased=algorithm.leaves_one(topology),
             grads=self._gradients.flat if self._gradients else None,
         )
@@ -108,6 +115,14 @@ class Gossip:
     def communication_seconds(self) -> float:
         """Seconds the training thread has spent in communication so far, waiting and mixing included."""
         return self._network.seconds
+
+    @property
+    def consensus_estimate(self) -> tuple[int, float] | None:
+        """Step and value of the latest estimate of :meth:`consensus_distance`; None unless a pace measures it.
+
+        It travels with the messages, costs no meeting, and is the same number on every worker.
+        """
+        return None if self._paced is None else self._paced.estimate
 
     # -- what users call ---------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -197,6 +212,7 @@ class Gossip:
         return {
             **self._worker.state_dict(),
             "in_flight": self._network.in_flight_content(),
+            "pace": None if self._paced is None else self._paced.state_dict(),
             "bytes_sent": self.bytes_sent,
             "seconds": self.communication_seconds,
         }
@@ -209,6 +225,8 @@ class Gossip:
         """
         self._worker.load_state_dict(state)
         self._network.load_in_flight(state["in_flight"])
+        if self._paced is not None:
+            self._paced.load_state_dict(state["pace"])
         self._network.bytes_sent, self._network.seconds = int(state["bytes_sent"]), float(state["seconds"])
 
     # -- stages of a step --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ SHARED = (
     ("algorithm", "Algorithm"),
     ("topology", "Topology"),
     ("outer", "Outer"),
+    ("pace", "Pace"),
     ("optimizer", "Optimizer"),
     ("optimizer.lr", "Learning rate"),
     ("schedule", "Schedule"),

@@ -18,6 +18,7 @@ from sgp_core.registry import NOT_AN_OPTION, Registry
 
 if TYPE_CHECKING:
     from sgp_core.flat import Flat, Scalar
+    from sgp_core.pacing import Pace
     from sgp_core.topology import Topology
 
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "sgp_core.algorithms")
@@ -94,6 +95,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     sends_weight: ClassVar[bool] = False
     """Whether the rule is PushSum: it may run on graphs that are only column-stochastic."""
 
+    gossips: ClassVar[bool] = True
+    """Whether the rule mixes along the topology's edges."""
+
     @property
     def steps_in_flight(self) -> int:
         """How many steps a message may be under way when the next is sent; 0 where every step ends with none."""
@@ -105,6 +109,19 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         Raises:
             ConfigurationError: with the reason and what would be right.
         """
+
+    def check_pace(self, pace: Pace) -> None:
+        """Refuse a pace the rule is not defined for.
+
+        Raises:
+            ConfigurationError: rounds are to be left out or added, but the rule has none, or messages in flight.
+        """
+        from sgp_core.pacing.every import Every
+
+        if not self.gossips and pace != Every():
+            raise pace.refuse("this algorithm has a rhythm of its own; choose one that gossips, such as sgp")
+        if self.steps_in_flight and not (isinstance(pace, Every) and pace.steps == 1):
+            raise pace.refuse("messages that overlap with computation leave after every step; use overlap_steps=0")
 
     def leaves_one(self, topology: Topology) -> bool:
         """Whether PushSum weights may leave 1: the graph is not doubly stochastic, or messages are in flight."""
@@ -143,6 +160,11 @@ class Outer(Algorithm):
     def sends_weight(self) -> bool:  # type: ignore[override]
         """As the base does."""
         return self.base.sends_weight
+
+    @property
+    def gossips(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.gossips
 
     @property
     def steps_in_flight(self) -> int:

@@ -35,7 +35,6 @@ class DistributedNetwork:
         self.seconds = 0.0
         self._transport = transport
         self._in_flight: dict[int, Message] = {}
-        self._first = 0 if group is None else dist.get_global_rank(group, 0)
 
     # -- what rules ask for ------------------------------------------------------------------------------------------
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
@@ -81,6 +80,23 @@ class DistributedNetwork:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
         return Flat([]) if self._transport is None else self._transport.scratch()
 
+    def share(self, tables: Tensor, step: int) -> Tensor:
+        """Send a small tensor along the edges of ``step``; return those of the in-peers, ``[peers, ...]``."""
+        exchange = self._exchange(step)
+        arrived = tables.new_zeros(len(exchange.in_peers), *tables.shape)
+        if self._transport is None or not (exchange.in_peers or exchange.out_peers):
+            return arrived
+        with self._timed():
+            receives = [
+                dist.P2POp(dist.irecv, arrived[slot], self._global(p), self.group)
+                for slot, p in enumerate(exchange.in_peers)
+            ]
+            sends = [dist.P2POp(dist.isend, tables, self._global(p), self.group) for p in exchange.out_peers]
+            for work in dist.batch_isend_irecv([*receives, *sends]):
+                work.wait()
+            self.bytes_sent += len(sends) * tables.numel() * tables.element_size()
+        return arrived
+
     def mean(self, x: Flat) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
         if self.world_size == 1:
@@ -114,7 +130,7 @@ class DistributedNetwork:
         """Set every worker's tensors to rank 0's."""
         if self.world_size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, src=self._first, group=self.group)
+                dist.broadcast(tensor, src=self._global(0), group=self.group)
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of a small tensor over all workers."""
@@ -131,7 +147,15 @@ class DistributedNetwork:
         finally:
             self.bytes_sent, self.seconds = bytes_sent, seconds
 
+    @property
+    def ranks(self) -> list[int]:
+        """This worker alone."""
+        return [self.rank]
+
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _global(self, rank: int) -> int:
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
     def _exchange(self, step: int) -> Exchange:
         return Exchange.of(self.topology, self.rank, step)
 

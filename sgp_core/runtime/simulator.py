@@ -14,7 +14,9 @@ from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.flat import Flat, Scalar
+from sgp_core.pacing import Pace
 from sgp_core.runtime.mixing import mix_
+from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.topology import Topology
 
@@ -31,6 +33,7 @@ class Trajectory:
         w: PushSum weights, ``[r, n]``, float64.
         x_in_flight: the sum of the numerators that have been sent and not yet added, ``[r, d]``.
         w_in_flight: the sum of their weights, ``[r]``, float64.
+        estimates: with a pace that measures, the steps it did and the consensus distance it found.
     """
 
     steps: Tensor
@@ -38,6 +41,7 @@ class Trajectory:
     w: Tensor
     x_in_flight: Tensor
     w_in_flight: Tensor
+    estimates: tuple[tuple[int, float], ...] = ()
 
     @property
     def x(self) -> Tensor:
@@ -106,6 +110,15 @@ class SimulatedNetwork:
         for step in sorted(self._in_flight):
             weight = self.pull(x, step, weight)
         return weight
+
+    @property
+    def ranks(self) -> list[int]:
+        """All workers."""
+        return list(range(self.topology.world_size))
+
+    def share(self, tables: Tensor, step: int) -> Tensor:
+        """Return what arrives when every worker sends its row of ``tables``, ``[n, ...]``: ``[peers, n, ...]``."""
+        return torch.stack([tables[senders] for senders, _ in self._plan(step).slots] or [tables])
 
     def in_flight(self) -> tuple[Tensor, Tensor]:
         """Return the sums of the numerators, ``[d]``, and of the weights, ``[]``, that have been sent and not added."""
@@ -176,6 +189,7 @@ def simulate(
     optimizer: OptimizerFactory | None = None,
     steps: int,
     lr: Callable[[int], float] | None = None,
+    pace: Pace | None = None,
     seed: int = 0,
     record_every: int = 1,
 ) -> Trajectory:
@@ -189,6 +203,7 @@ def simulate(
         optimizer: makes any element-wise torch optimizer over the stacked parameter; default plain SGD, lr 0.1.
         steps: optimizer steps.
         lr: learning rate at each step; default what the optimizer was made with.
+        pace: how many rounds of gossip follow each step; default one.
         seed: seeds torch's generator for the run, without disturbing the caller's.
         record_every: steps between records.
 
@@ -204,17 +219,22 @@ def simulate(
     if z.dim() != 2 or len(z) != n:
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(z.shape)}")
     algorithm.check(topology)
+    if pace is not None:
+        algorithm.check_pace(pace)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
     network = SimulatedNetwork(topology, Flat([z.data]))
+    paced = None if pace is None else PacedNetwork(network, pace, Flat([z.data]))
     worker = RuleWorker(
         Flat([z.data]),
         stepper,
-        network,
+        network if paced is None else paced,
         biased=algorithm.leaves_one(topology),
         weight=torch.ones(n, 1, dtype=torch.float64),
         grads=Flat([torch.zeros_like(z.data)]),
     )
     records: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
+
+    estimates: list[tuple[int, float]] = []
 
     def record() -> None:
         assert isinstance(worker.weight, Tensor)
@@ -235,7 +255,10 @@ def simulate(
             stepper.step()
             algorithm.after_step(worker)
             worker.step = step + 1
+            if paced is not None and paced.estimate is not None and paced.estimate not in estimates[-1:]:
+                estimates.append(paced.estimate)
             if worker.step % record_every == 0 or worker.step == steps:
                 record()
     at, *recorded = zip(*records, strict=True)
-    return Trajectory(torch.tensor(at), *map(torch.stack, recorded))
+    z_, w, x_in_flight, w_in_flight = map(torch.stack, recorded)
+    return Trajectory(torch.tensor(at), z_, w, x_in_flight, w_in_flight, tuple(estimates))

@@ -12,6 +12,8 @@ from torch import nn
 from sgp_core.algorithms import Algorithm, build_algorithm, build_outer
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
+from sgp_core.pacing import PACES
+from sgp_core.pacing.every import Every
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS, Splits
 from sgp_core.tasks.models import MODELS
@@ -66,7 +68,8 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    pace = _chosen(PACES, experiment.pace)
+    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=None if pace == Every() else pace)
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 

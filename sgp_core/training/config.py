@@ -129,6 +129,7 @@ class Experiment(Settings):
     topology: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
     outer: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
+    pace: dict[str, Any] = field(default_factory=lambda: {"name": "every"})
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -152,6 +153,9 @@ class Experiment(Settings):
         identity = self.to_dict()
         for group in _REGISTRIES:
             identity[group] = _identifying(group, identity[group])
+        for group, default in _LATER.items():  # runs from before there was a choice keep their identity
+            if identity[group] == _identifying(group, {"name": default}):
+                del identity[group]
         return identity
 
     def fingerprint(self) -> str:
@@ -177,9 +181,13 @@ _REGISTRIES = {
     "topology": "sgp_core.topology.base:TOPOLOGIES",
     "algorithm": "sgp_core.algorithms.base:ALGORITHMS",
     "outer": "sgp_core.algorithms.base:OUTERS",
+    "pace": "sgp_core.pacing.base:PACES",
     "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
     "schedule": "sgp_core.training.schedules:SCHEDULES",
 }
+
+_LATER = {"pace": "every"}
+"""Choices that came later, and what every run before them had."""
 
 
 def registry(group: str) -> Registry[Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
+from sgp_core.pacing import Pace
 from sgp_core.topology import Topology
 
 STEPS = 200
@@ -66,14 +67,17 @@ def _parts() -> list[tuple[Tensor, Tensor]]:
 
 
 def flatten(model: nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
+    """Return all parameters as workers store them: the last first."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in reversed(list(model.parameters()))])
 
 
-def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> dict[str, Any]:
+def train_here(
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, pace: Pace | None = None
+) -> dict[str, Any]:
     """Train as this rank of the running group; return the parameters after each step and the weights."""
     model = make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(steps):
         inputs, targets = batch(gossip.rank, step)
@@ -82,9 +86,10 @@ def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", step
         optimizer.zero_grad()
         models.append(flatten(model))
         weights.append(gossip.push_sum_weight)
-    distance = gossip.consensus_distance()
+    distance, estimate = gossip.consensus_distance(), gossip.consensus_estimate
     gossip.close()
-    return {"z": torch.stack(models), "w": torch.tensor(weights, dtype=torch.float64), "distance": distance}
+    weights = torch.tensor(weights, dtype=torch.float64)
+    return {"z": torch.stack(models), "w": weights, "distance": distance, "estimate": estimate}
 
 
 def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS) -> list[dict[str, Any]]:
@@ -96,10 +101,12 @@ def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS
     return results
 
 
-def simulate_case(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> Any:
+def simulate_case(
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, pace: Pace | None = None
+) -> Any:
     """The same in the simulator."""
     model = make_model()
-    shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()]
+    shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()][::-1]
     sizes = [shape.numel() for _, shape in shapes]
 
     def gradient(z: Tensor, step: int) -> Tensor:
@@ -115,5 +122,5 @@ def simulate_case(algorithm: Algorithm, topology: Topology, kind: str = "sgd", s
 
     initial = flatten(model).expand(topology.world_size, -1)
     return sgp_core.simulate(
-        algorithm, topology, initial, gradient, optimizer=lambda p: make_optimizer(p, kind), steps=steps
+        algorithm, topology, initial, gradient, optimizer=lambda p: make_optimizer(p, kind), steps=steps, pace=pace
     )

@@ -1,0 +1,123 @@
+"""How often workers gossip, in the simulator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sgp_core
+from sgp_core.errors import ConfigurationError
+from sgp_core.flat import Flat
+from sgp_core.pacing import Pace
+from sgp_core.runtime.sketch import Sketch, distance
+
+N, D = 8, 500
+
+
+def topology(name="one_peer_exponential"):
+    return sgp_core.build_topology(name, world_size=N, **({"weights": "uniform"} if name == "star" else {}))
+
+
+def average(pace: Pace, steps: int, graph="one_peer_exponential", algorithm=None):
+    """Average 0 to 7 without learning."""
+    return sgp_core.simulate(
+        algorithm or sgp_core.build_algorithm("sgp"),
+        topology(graph),
+        torch.arange(N, dtype=torch.float64).unsqueeze(1),
+        lambda z, step: torch.zeros_like(z),
+        steps=steps,
+        pace=pace,
+    )
+
+
+def train(pace: Pace, steps: int, graph="one_peer_exponential", lr=lambda step: 0.05):
+    """Noisy quadratics, alike for all workers."""
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randn(D, generator=generator, dtype=torch.float64)
+    return sgp_core.simulate(
+        sgp_core.build_algorithm("sgp"),
+        topology(graph),
+        (target + 0.1).expand(N, -1),
+        lambda z, step: z - target + torch.randn(N, D, generator=generator, dtype=torch.float64),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.05),
+        lr=lr,
+        steps=steps,
+        pace=pace,
+    )
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_silence_skips_no_edge(every):
+    error = (average(sgp_core.build_pace("every", steps=every), 3 * every).z - 3.5).abs().amax((1, 2))
+    assert error[3 * every - 1] > 0.1
+    assert error[3 * every] < 1e-12  # three rounds of this graph make the mean, however far apart they are
+
+
+@pytest.mark.parametrize("graph", ["ring", "star"])
+@pytest.mark.parametrize("overlap_steps", [0, 1])
+def test_a_warm_up_averages_exactly(graph, overlap_steps):
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    run = average(sgp_core.build_pace("every", warmup_steps=2), 4, graph, algorithm)
+    assert (run.z[1:] - 3.5).abs().max() < 1e-12
+    assert (run.w.sum(1) + run.w_in_flight - N).abs().max() < 1e-12
+    assert (run.w[:3] == 1).all()
+    assert overlap_steps == 0 or run.w_in_flight[3] > 0
+
+
+@pytest.mark.parametrize("graph", ["one_peer_exponential", "ring", "star"])
+def test_the_estimate_is_within_a_tenth(graph):
+    run = train(sgp_core.build_pace("target", distance=0.03, every=3), 300, graph)
+    exact = run.consensus_distance
+    assert len(run.estimates) > 20
+    for step, estimate in run.estimates:
+        if exact[step + 1] > 1e-12:  # some rounds end with the exact mean
+            assert estimate == pytest.approx(float(exact[step + 1]), rel=0.1)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(rank=st.integers(1, 3), width=st.sampled_from([10, 64, 512, 700]), seed=st.integers(0, 1000))
+def test_models_that_differ_in_few_directions_are_told_apart_as_well(rank, width, seed):
+    """Differences of low rank, as gradients of linear layers make them, whose rows are parallel."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = 2000
+    left = torch.randn(4, rows, rank, generator=generator, dtype=torch.float64)
+    right = torch.randn(4, rank, width, generator=generator, dtype=torch.float64)
+    models = 10 + 0.01 * (left @ right).view(4, -1)
+    sketches, squares = zip(*(Sketch(Flat([models[0]])).of(Flat([model])) for model in models), strict=True)
+    exact = (models - models.mean(0)).square().sum(1).mean().sqrt() / models.mean(0).norm()
+    assert distance(torch.stack(sketches), torch.stack(squares)) == pytest.approx(float(exact), rel=0.2)
+
+
+@pytest.mark.parametrize("graph", ["one_peer_exponential", "ring"])
+def test_a_distance_is_held_through_a_drop_of_the_learning_rate(graph):
+    run = train(sgp_core.build_pace("target", distance=0.03), 1500, graph, lambda step: 0.05 if step < 500 else 0.005)
+    for begin in (250, 750, 1000, 1250):
+        assert float(run.consensus_distance[begin : begin + 250].mean()) == pytest.approx(0.03, rel=0.2)
+    plain = train(sgp_core.build_pace("every"), 1000, graph, lambda step: 0.05 if step < 500 else 0.005)
+    assert float(plain.consensus_distance[750:].mean()) < 0.3 * float(plain.consensus_distance[250:500].mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "algorithm", "words"),
+    [
+        ("every", {"steps": 0}, "sgp", "steps must be at least 1, not 0"),
+        ("every", {"warmup_steps": -1}, "sgp", "warmup_steps must be 0 or more, not -1"),
+        ("target", {"distance": 0.0}, "sgp", "distance must be positive, not 0.0"),
+        ("target", {"most_rounds": 0}, "sgp", "most_rounds must be at least 1, not 0"),
+        ("every", {"steps": 2}, "osgp", "use overlap_steps=0"),
+        ("target", {}, "local_sgd", "rhythm of its own"),
+        ("every", {"warmup_steps": 3}, "allreduce", "rhythm of its own"),
+    ],
+)
+def test_what_cannot_be_is_refused(name, options, algorithm, words):
+    with pytest.raises(ConfigurationError, match=words):
+        average(sgp_core.build_pace(name, **options), 1, algorithm=sgp_core.build_algorithm(algorithm))
+
+
+def test_an_outer_is_paced_as_its_base():
+    outer = sgp_core.build_outer("slowmo", sgp_core.build_algorithm("sgp"), tau=4)
+    run = average(sgp_core.build_pace("every", steps=2), 4, algorithm=outer)
+    assert (run.z[3] - 3.5).abs().max() > 0.1
+    assert (run.z[4] - 3.5).abs().max() < 1e-12

@@ -1,0 +1,92 @@
+"""Paces on real gloo workers: the simulator's numbers, and a resume in the middle of a wave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import sgp_core
+from sgp_core.pacing import Pace
+from tests.runtime.agreement import (
+    Irregular,
+    batch,
+    flatten,
+    make_algorithm,
+    make_model,
+    make_optimizer,
+    simulate_case,
+    train_here,
+)
+from tests.support.workers import run_workers
+
+STEPS = 60
+
+
+def cases() -> list[tuple[Any, Any, Pace]]:
+    regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    target = sgp_core.build_pace("target", distance=0.02, every=4)
+    return [
+        (sgp_core.build_algorithm("sgp"), Irregular(4), target),
+        (make_algorithm("sgp", "slowmo"), regular, target),
+        (sgp_core.build_algorithm("dpsgd"), regular, sgp_core.build_pace("every", steps=3, warmup_steps=5)),
+        (sgp_core.build_algorithm("osgp"), Irregular(4), sgp_core.build_pace("every", warmup_steps=5)),
+    ]
+
+
+def resumed_in_a_wave() -> tuple[float, bool]:
+    """Train 40 steps through; train 21, save, load into new objects and train 19: the difference, and if it was one."""
+
+    def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
+        model = make_model()
+        optimizer = make_optimizer(model.parameters())
+        algorithm, topology, pace = cases()[0]
+        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace)
+
+    def run(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+        for step in steps:
+            inputs, targets = batch(dist.get_rank(), step)
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    model, optimizer, gossip = build()
+    run(model, optimizer, range(21))
+    saved, saved_optimizer = gossip.state_dict(), optimizer.state_dict()
+    clone = torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, saved_optimizer)
+    run(model, optimizer, range(21, 40))
+    other, other_optimizer, other_gossip = build()
+    other_optimizer.load_state_dict(clone)
+    other_gossip.load_state_dict(saved)
+    run(other, other_optimizer, range(21, 40))
+    assert other_gossip.consensus_estimate == gossip.consensus_estimate
+    assert other_gossip.bytes_sent == gossip.bytes_sent
+    return float((flatten(model) - flatten(other)).abs().max()), saved["pace"]["estimator"]["known"] is not None
+
+
+def work() -> dict[str, Any]:
+    results = []
+    for algorithm, topology, pace in cases():
+        results.append(train_here(algorithm, topology, "sgd", STEPS, pace))
+        dist.barrier()
+    return {"cases": results, "resumed": resumed_in_a_wave()}
+
+
+def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None:
+    ranks = run_workers(4, work)
+    for number, (algorithm, topology, pace) in enumerate(cases()):
+        trajectory = simulate_case(algorithm, topology, "sgd", STEPS, pace)
+        real = torch.stack([ranks[rank]["cases"][number]["z"] for rank in range(4)], dim=1)
+        weights = torch.stack([ranks[rank]["cases"][number]["w"] for rank in range(4)], dim=1)
+        assert (real - trajectory.z).abs().max() <= 1e-12, pace
+        assert (weights - trajectory.w).abs().max() <= 1e-12, pace
+        estimates = [rank["cases"][number]["estimate"] for rank in ranks]
+        assert estimates == [estimates[0]] * 4
+        if pace.measure_every:
+            step, estimate = estimates[0]
+            assert step == trajectory.estimates[-1][0]
+            assert abs(estimate / trajectory.estimates[-1][1] - 1) < 1e-9
+    for rank in ranks:
+        assert rank["resumed"] == (0.0, True)
