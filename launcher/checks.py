@@ -67,6 +67,7 @@ def _check_slurm(cluster: Mapping[str, Any]) -> None:
 
 def _check_debug(plan: RunPlan) -> None:
     _at_least(1, "debug.fail_step", plan.debug["fail_step"])
+    _at_least(0, "debug.timeline_steps", plan.debug["timeline_steps"])
     rank = plan.debug["fail_rank"]
     if rank is not None and not 0 <= rank < plan.world_size:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")

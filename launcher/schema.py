@@ -136,6 +136,7 @@ class Debug:
     fail_rank: int | None = None
     fail_step: int = 1
     fail_how: FailHow = FailHow.exception
+    timeline_steps: int = 0
 
 
 CHOICES: dict[str, dict[str, type[Any]]] = {

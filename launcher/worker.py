@@ -154,6 +154,7 @@ class _Share:
                 trackers=self.trackers,
                 on_progress=self.on_row if self.place.rank == 0 else None,
                 should_stop=lambda: WISHES.stop,
+                timeline_steps=self.spec["debug"].get("timeline_steps", 0),
             )
 
     def open_trackers(self) -> None:

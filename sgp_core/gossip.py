@@ -20,6 +20,7 @@ from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.worker import RuleWorker
+from sgp_core.timeline import Timeline
 from sgp_core.topology import Topology, build_topology
 
 
@@ -115,6 +116,10 @@ class Gossip:
     def communication_seconds(self) -> float:
         """Seconds the training thread has spent in communication so far, waiting and mixing included."""
         return self._network.seconds
+
+    def record(self, timeline: Timeline | None) -> None:
+        """Note every exchange of a step that ``timeline`` records."""
+        self._network.timeline = timeline
 
     @property
     def consensus_estimate(self) -> tuple[int, float] | None:

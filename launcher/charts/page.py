@@ -12,6 +12,7 @@ from launcher.charts import palette
 from launcher.charts.page_data import page_data
 from launcher.charts.page_header import origin, shared, tiles
 from launcher.charts.page_table import results_note, tables
+from launcher.charts.page_timeline import timelines
 from launcher.charts.report import Report
 from launcher.charts.series import MAX_POINTS
 
@@ -63,6 +64,7 @@ def page(report: Report) -> str:
         shared=shared(report),
         origin=origin(report),
         tiles=tiles(report),
+        timelines=timelines(report),
         results_note=escape(results_note(report)),
         tables=tables(report),
         footer=_footer(report),

@@ -9,6 +9,7 @@ from typing import Any
 from launcher.charts.series import Series, series_of
 from launcher.inspection.runs import Run
 from launcher.inspection.settings import experiment_settings
+from launcher.inspection.timeline import Timeline, read_timeline
 from launcher.inspection.untrusted import mapping, number
 from sgp_core.tracking import read_rows
 
@@ -37,6 +38,8 @@ class Record:
     """Mean milliseconds per step spent on each of ``TIMES``, as rank 0 saw it."""
     measured: frozenset[str] = frozenset()
     """What validation has measured."""
+    timeline: Timeline | None = None
+    """What its workers have recorded of their steps."""
     thinned: bool = False
     """Whether there are more points than ``curves`` hold."""
 
@@ -80,6 +83,7 @@ def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
         steps=max((step for row in rows if (step := number(row.get("step"))) is not None), default=None),
         wall_time_s=max((time for row in rows if (time := number(row.get("wall_time_s"))) is not None), default=None),
         step_time_ms=_step_time(by_split["train"]),
+        timeline=read_timeline(run.folder.path),
         measured=frozenset(name for row in by_split["val"] for name in row if number(row[name]) is not None),
         thinned=any(len(curves[key]) < len(full[key]) for key in curves),
     )

@@ -125,5 +125,5 @@ def _shared(records: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
     return {
         title: value
         for title, value in facts.items()
-        if (title, value) not in {("Outer", "none"), ("Schedule", "constant")}
+        if (title, value) not in {("Outer", "none"), ("Pace", "every"), ("Schedule", "constant")}
     }

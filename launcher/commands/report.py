@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -53,11 +54,19 @@ def report(
             "metric": metric,
             "runs": [line_as_json(line) for line in made.runs],
             "groups": [line_as_json(line) for line in made.merged] if made.seeds else [],
+            "timelines": {
+                record.run_id: {**asdict(record.timeline), "remarks": record.timeline.remarks()}
+                for record in records
+                if record.timeline is not None
+            },
         }
         print_json(content)
         return
     for path in files:
         print(relative(path))
+    for record in records:
+        for remark in record.timeline.remarks() if record.timeline is not None else ():
+            print(f"{record.run_id}: {remark}")
 
 
 def _formats(given: str) -> Sequence[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sgp_core.flat import Flat, Scalar, as_operand
 from sgp_core.runtime.transports import Arrived, Content, Exchange, Message, Transport
+from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
 
 
@@ -33,6 +34,7 @@ class DistributedNetwork:
         self.world_size = 1 if alone else dist.get_world_size(group)
         self.bytes_sent = 0
         self.seconds = 0.0
+        self.timeline: Timeline | None = None
         self._transport = transport
         self._in_flight: dict[int, Message] = {}
 
@@ -45,8 +47,8 @@ class DistributedNetwork:
         """
         if self._transport is None:
             return 1.0 if weight is None else weight
-        with self._timed():
-            exchange = self._exchange(step)
+        exchange = self._exchange(step)
+        with self._timed("mix", step, x) as self._transport.marks:
             self._count(exchange, x, weighed=weight is not None)
             return self._transport.mix(x, exchange, None if weight is None else float(weight))
 
@@ -54,8 +56,8 @@ class DistributedNetwork:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
         if self._transport is None:
             return weight
-        with self._timed():
-            exchange = self._exchange(step)
+        exchange = self._exchange(step)
+        with self._timed("push", step, x) as self._transport.marks:
             self._count(exchange, x, weighed=True)
             self._in_flight[step] = self._transport.push(x, exchange, float(weight))
             if exchange.own != 1.0:
@@ -67,8 +69,8 @@ class DistributedNetwork:
         message = self._in_flight.pop(step, None)
         if message is None:
             return weight
-        with self._timed():
-            return weight + message.add_to(x)
+        with self._timed("pull", step, x) as marks:
+            return weight + message.add_to(x, marks)
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
@@ -86,7 +88,7 @@ class DistributedNetwork:
         arrived = tables.new_zeros(len(exchange.in_peers), *tables.shape)
         if self._transport is None or not (exchange.in_peers or exchange.out_peers):
             return arrived
-        with self._timed():
+        with self._timed("share", step, None):
             receives = [
                 dist.P2POp(dist.irecv, arrived[slot], self._global(p), self.group)
                 for slot, p in enumerate(exchange.in_peers)
@@ -101,7 +103,7 @@ class DistributedNetwork:
         """Replace ``x_i`` by the exact average over all workers, in place."""
         if self.world_size == 1:
             return
-        with self._timed():
+        with self._timed("mean", None, x):
             for work in [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in x.wire]:
                 work.wait()
             for tensor in x.wire:
@@ -163,9 +165,15 @@ class DistributedNetwork:
         self.bytes_sent += len(exchange.out_peers) * (x.nbytes + (8 if weighed else 0))
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _timed(self, verb: str, step: int | None, x: Flat | None) -> Iterator[Marks | None]:
+        """Count the seconds inside; where a timeline records, give it what the transport notes."""
         start = time.perf_counter()
+        timeline = self.timeline if self.timeline is not None and self.timeline.recording else None
+        begin, marks = (now(), Marks()) if timeline is not None else (0, None)
         try:
-            yield
+            yield marks
         finally:
             self.seconds += time.perf_counter() - start
+            if timeline is not None and marks is not None:
+                nbytes = 0 if x is None else x.nbytes
+                timeline.exchange(verb, begin, now(), step, nbytes, marks)

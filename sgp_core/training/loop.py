@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore, State
@@ -38,6 +39,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    timeline_steps: int = 0,
 ) -> dict[str, Any]:
     """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
 
@@ -50,6 +52,7 @@ def train(
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step.
+        timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``.
@@ -61,13 +64,26 @@ def train(
         CheckpointError: a checkpoint could not be written, or none of those there could be read.
     """
     with deterministic(experiment.training.deterministic):
-        loop = _Loop(experiment, Path(directory), device, evaluation, checkpoint, log_every, trackers, on_progress)
+        loop = _Loop(
+            experiment,
+            Path(directory),
+            device,
+            evaluation,
+            checkpoint,
+            log_every,
+            trackers,
+            on_progress,
+            timeline_steps,
+        )
         try:
             loop.run(StopAgreement(loop.peers, should_stop))
             return loop.finish()
         except BaseException:
             loop.saver.leave()
             raise
+        finally:
+            if loop.timeline is not None:
+                loop.timeline.write()
 
 
 class _Loop:
@@ -83,6 +99,7 @@ class _Loop:
         log_every: int,
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
+        timeline_steps: int,
     ) -> None:
         if log_every < 1:
             raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
@@ -100,7 +117,12 @@ class _Loop:
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
             self.total_steps = min(self.total_steps, training.max_steps)
-        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, training)
+        self.timeline: Timeline | None = None
+        if timeline_steps:
+            path = directory / "timeline" / f"rank-{self.peers.rank}.json"
+            self.timeline = Timeline(path, self.peers.rank, timeline_steps)
+            parts.gossip.record(self.timeline)
+        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, training, self.timeline)
         self.evaluate = Evaluator(
             parts.model, parts.gossip, parts.data.validation, self.peers, device, evaluation, training
         )
@@ -137,17 +159,23 @@ class _Loop:
     def advance(self) -> None:
         """Take one optimizer step and time its stages."""
         parts = self.parts
-        start = time.perf_counter()
+        if self.timeline is not None:
+            self.timeline.begin_step(self.step)
+        start, began = time.perf_counter(), now()
         data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step, self.device)
         inputs, targets = parts.data.train.batch(self.batch_indices(), data_generator)
         inputs = placed(inputs, self.device, self.experiment.training)
         targets = targets.to(self.device, non_blocking=True)
         self.set_learning_rate()
         ready, communicated = time.perf_counter(), parts.gossip.communication_seconds
+        if self.timeline is not None:
+            self.timeline.span("data", began, now())
         loss = self.take_step(inputs, targets)
         self.step += 1
         if self.device.type == "cuda" and self.logs_now():
             torch.cuda.synchronize(self.device)  # kernels launched by the steps of this window end inside it
+        if self.timeline is not None:
+            self.timeline.end_step(began)
         end, communication = time.perf_counter(), parts.gossip.communication_seconds - communicated
         self.report.count(
             examples=len(targets),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sgp_core.gossip import Gossip
+from sgp_core.timeline import Timeline
 from sgp_core.training.config import Precision, TrainingConfig
 
 
@@ -42,12 +43,20 @@ class TrainingStep:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, gossip: Gossip, config: TrainingConfig
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        gossip: Gossip,
+        config: TrainingConfig,
+        timeline: Timeline | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._gossip = gossip
         self._config = config
+        self._spanning: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
+        if timeline is not None:
+            self._spanning = timeline.spanning
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -58,16 +67,17 @@ class TrainingStep:
         batch_loss = torch.zeros((), dtype=torch.float64, device=targets.device)
         split = zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True)
         for part, (some_inputs, some_targets) in enumerate(split, start=1):
-            with autocast(targets.device, self._config.precision):
+            with self._spanning("forward"), autocast(targets.device, self._config.precision):
                 loss = self._loss(self._model(some_inputs), some_targets) * (len(some_targets) / len(targets))
             batch_loss += loss.detach()
             if targets.device.type == "cpu":
                 self.check(float(loss.detach()), self._gossip.step + 1)
-            with self._gossip.no_sync() if part < parts else nullcontext():
+            with self._spanning("backward"), self._gossip.no_sync() if part < parts else nullcontext():
                 loss.backward()
         if self._config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
-        self._optimizer.step()
+        with self._spanning("optimizer and gossip"):
+            self._optimizer.step()
         return batch_loss
 
     def check(self, loss: float, step: int) -> None:

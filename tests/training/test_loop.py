@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,3 +245,16 @@ def test_a_topology_scheduled_by_epochs_learns_how_long_an_epoch_is():
     first = parts.shard.steps_per_epoch
     named = [parts.gossip.topology.at(step)[0].name for step in (first - 1, first)]
     assert named == ["one_peer_exponential", "ring"]
+
+
+def test_a_timeline_holds_the_stages_of_the_steps_asked_for(tmp_path):
+    run(tmp_path, timeline_steps=4)
+    trace = json.loads((tmp_path / "timeline" / "rank-0.json").read_text())
+    spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    names = collections.Counter(span["name"] for span in spans)
+    assert names == dict.fromkeys(("data", "forward", "backward", "optimizer and gossip", "step"), 4)
+    steps = [span for span in spans if span["name"] == "step"]
+    assert [step["args"]["step"] for step in steps] == [3, 4, 5, 6]
+    for step in steps:
+        inside = [s for s in spans if step["ts"] <= s["ts"] and s["ts"] + s["dur"] <= step["ts"] + step["dur"]]
+        assert len(inside) == 5

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from sgp_core.flat import Flat, Tensor
 from sgp_core.runtime.mixing import mix_
+from sgp_core.timeline import Marks
 from sgp_core.topology import Topology
 
 Content = list[tuple[list[Tensor], float]]
@@ -50,7 +51,7 @@ class Exchange:
 class Message(Protocol):
     """A vector under way from every in-peer of one step."""
 
-    def add_to(self, x: Flat) -> float:
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
         """Wait, add ``sum_j P_ij x_j`` to ``x``, give the memory back; return ``sum_j P_ij w_j``. Once only."""
 
     def content(self) -> Content:
@@ -61,6 +62,8 @@ class Transport(Protocol):
     """Carries vectors of one layout between the workers of one group."""
 
     name: str
+    marks: Marks | None
+    """Where to note the moments of the exchange that begins; None: nowhere."""
 
     def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
@@ -82,7 +85,7 @@ class Arrived:
         self._content = content
         self._shares: Sequence[float] = exchange.shares
 
-    def add_to(self, x: Flat) -> float:
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
         weight = 0.0
         for (pieces, theirs), share in zip(self._content, self._shares, strict=True):
             for mine, piece in zip(x.tensors, pieces, strict=True):

@@ -16,9 +16,12 @@ from torch import Tensor
 from sgp_core.flat import Flat, as_operand
 from sgp_core.runtime.mixing import mix_
 from sgp_core.runtime.transports.base import Content, Exchange, Message
+from sgp_core.timeline import Marks, now
 
 _CHUNK_BYTES = 4 << 20
 """Messages on CPU are cut to this size, so that mixing one chunk runs beside the transfer of the next."""
+_AT_ONCE_NS = 100_000
+"""A wait that takes no longer found its message there already."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class P2PTransport:
     name = "p2p"
 
     def __init__(self, like: Flat, group: dist.ProcessGroup | None, overlap_steps: int = 0) -> None:
+        self.marks: Marks | None = None
         self._group = group
         self.rank, self.world_size = dist.get_rank(group), dist.get_world_size(group)
         self._global_rank = [r if group is None else dist.get_global_rank(group, r) for r in range(self.world_size)]
@@ -101,9 +105,11 @@ class P2PTransport:
             arrivals, outbox.works = works[: len(receives)], works[len(receives) :]
         else:  # a backend that coalesces the batch into one operation: NCCL
             arrivals, outbox.works = works, works
+        if self.marks is not None:
+            self.marks.posted = now()
         outbox.exchange = exchange
         self._outboxes.rotate(-1)
-        return _P2PMessage(exchange, inbox, arrivals, free)
+        return _P2PMessage(exchange, inbox, arrivals, free, self.marks)
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
@@ -120,12 +126,14 @@ class P2PTransport:
         receives = [self._receive(s, peer) for c in wave for s, peer in zip(c.slots, in_peers, strict=False)]
         sends = [self._send(chunk.mine, peer) for chunk in wave for peer in out_peers]
         works = self._batch(receives, sends)
+        if self.marks is not None and not self.marks.posted:
+            self.marks.posted = now()
         if len(works) != len(receives) + len(sends):  # a backend that coalesces the batch into one operation: NCCL
             _wait(works, exchange)
             works = []
         incoming, outgoing = iter(works[: len(receives)]), iter(works[len(receives) :])
         for chunk in wave:
-            _wait(islice(incoming, len(in_peers)), exchange)
+            _wait(islice(incoming, len(in_peers)), exchange, self.marks)
             _wait(islice(outgoing, len(out_peers)), exchange)
             kept = exchange.own
             for slot, share in zip(chunk.slots, exchange.shares, strict=False):
@@ -197,21 +205,27 @@ class _Inbox:
 class _P2PMessage:
     """What :meth:`P2PTransport.push` has begun."""
 
-    def __init__(self, exchange: Exchange, inbox: _Inbox, arrivals: Sequence[Any], free: list[_Inbox]) -> None:
+    def __init__(
+        self, exchange: Exchange, inbox: _Inbox, arrivals: Sequence[Any], free: list[_Inbox], marks: Marks | None
+    ) -> None:
         self._exchange = exchange
         self._inbox = inbox
         self._arrivals = arrivals
         self._free = free
+        self._posted = 0 if marks is None else marks.posted
 
-    def add_to(self, x: Flat) -> float:
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
         coalesced = len(self._arrivals) != len(self._exchange.in_peers) * (len(self._inbox.chunks) + 1)
         if coalesced:
             _wait(self._arrivals, self._exchange)
         arrivals = iter(() if coalesced else self._arrivals)
+        if marks is not None:
+            marks.posted = self._posted
+            marks.hidden.update(self._exchange.in_peers)  # until one has to be waited for
         _wait(islice(arrivals, len(self._exchange.in_peers)), self._exchange)
         mine = (chunk for tensor in x.tensors for chunk in _chunks(tensor))
         for chunk, slots in zip(mine, self._inbox.chunks, strict=True):
-            _wait(islice(arrivals, len(self._exchange.in_peers)), self._exchange)
+            _wait(islice(arrivals, len(self._exchange.in_peers)), self._exchange, marks)
             for slot, share in zip(slots, self._exchange.shares, strict=False):
                 mix_(chunk, 1.0, slot, share)
         weight = _weighed(self._exchange, self._inbox.weights)
@@ -234,15 +248,24 @@ def _weighed(exchange: Exchange, weights: Tensor) -> float:
     return total
 
 
-def _wait(works: Iterable[Any], exchange: Exchange) -> None:
+def _wait(works: Iterable[Any], exchange: Exchange, marks: Marks | None = None) -> None:
+    """Wait for works; with ``marks``, one from each in-peer in turn, note when and how long."""
+    begin = 0 if marks is None else now()
     try:
-        for work in works:
+        for slot, work in enumerate(works):
+            looked = 0 if marks is None else now()
             work.wait()
+            if marks is not None:
+                marks.arrived[exchange.in_peers[slot]] = seen = now()
+                if seen - looked > _AT_ONCE_NS:
+                    marks.hidden.discard(exchange.in_peers[slot])
     except RuntimeError as error:
         where = f"receiving from {list(exchange.in_peers)}, sending to {list(exchange.out_peers)}"
         raise RuntimeError(
             f"rank {exchange.rank} lost its exchange of step {exchange.step} ({where}): {error}"
         ) from error
+    if marks is not None:
+        marks.waited += now() - begin
 
 
 def _chunks(tensor: Tensor) -> tuple[Tensor, ...]:

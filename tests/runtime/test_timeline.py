@@ -1,0 +1,86 @@
+"""A slow link between real workers is recorded and named."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import sgp_core
+from launcher.commands.app import main
+from launcher.inspection.timeline import read_timeline
+from sgp_core.timeline import SETTLING, Timeline, now
+from tests.support.run_folders import make_rows, make_run
+from tests.support.workers import run_workers
+
+LATE_S = 0.04
+STEPS = 12
+
+
+class _Late:
+    """A message that leaves later than it was handed over; one after another, as on a wire."""
+
+    wire = ThreadPoolExecutor(max_workers=1)
+
+    def __init__(self, operation: dist.P2POp) -> None:
+        self._sent = self.wire.submit(self._send, operation)
+
+    def _send(self, operation: dist.P2POp) -> None:
+        time.sleep(LATE_S)
+        operation.op(operation.tensor, operation.peer, operation.group).wait()
+
+    def wait(self) -> None:
+        self._sent.result()
+
+
+def train(folder: str, overlap_steps: int) -> None:
+    """Train on a one-way ring whose link from worker 2 to worker 3 is slow."""
+    rank, real = dist.get_rank(), dist.batch_isend_irecv
+
+    def slow_link(operations: list[dist.P2POp]) -> list[Any]:
+        slow = [rank == 2 and op.op is dist.isend and op.peer == 3 for op in operations]
+        works = iter(real([op for op, is_slow in zip(operations, slow, strict=True) if not is_slow]))
+        return [_Late(op) if is_slow else next(works) for op, is_slow in zip(operations, slow, strict=True)]
+
+    model = nn.Linear(20, 20)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    topology = sgp_core.build_topology("directed_ring", world_size=4)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    timeline = Timeline(Path(folder, "timeline", f"rank-{rank}.json"), rank, STEPS)
+    gossip.record(timeline)
+    dist.batch_isend_irecv = slow_link
+    try:
+        for step in range(SETTLING + STEPS):
+            timeline.begin_step(step)
+            began = now()
+            model(torch.ones(1, 20)).sum().backward()
+            optimizer.step()
+            timeline.end_step(began)
+        gossip.finish()
+    finally:
+        dist.batch_isend_irecv = real
+    gossip.close()
+
+
+@pytest.mark.parametrize("overlap_steps", [0, 1])
+def test_a_slow_link_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], overlap_steps: int) -> None:
+    run = make_run(tmp_path / "runs", "0000000001", rows=make_rows())
+    run_workers(4, train, str(run), overlap_steps)
+    timeline = read_timeline(run)
+    assert timeline is not None
+    assert (timeline.steps, len(timeline.workers)) == (STEPS, 4)
+    slowest = timeline.links[0]
+    assert (slowest.sender, slowest.receiver) == (2, 3)
+    assert slowest.ms >= 0.8 * 1e3 * LATE_S
+    assert main(["report", "0000000001", "--runs-dir", str(run.parent), "--format", "html"]) == 0
+    assert "Slowest link: worker 2 to worker 3" in capsys.readouterr().out
+    page = (run / "report" / "report.html").read_text()
+    assert "Slowest link: worker 2 to worker 3" in page
+    assert "Where the step goes" in page
