@@ -1,25 +1,25 @@
 """What a step and a loss cost on a slow network: torch DDP and gossip, each worker behind a link of a known rate.
 
-    sudo .venv/bin/python benchmarks/slow_network.py                    # 8 workers; 200 and 1000 Mbit/s
+    sudo .venv/bin/python benchmarks/slow_network.py                    # 8 workers, 200 Mbit/s
     sudo .venv/bin/python benchmarks/slow_network.py --delay-ms 5 --mbit 200
-    sudo .venv/bin/python benchmarks/slow_network.py --workers 4 --mbit 50 --json network.json
+    sudo .venv/bin/python benchmarks/slow_network.py --workers 4 --mbit 50 1000 --rounds 1 --json network.json
 
 Every worker lives in a network namespace of this machine, cabled to a bridge; the kernel limits each link in both
-directions. A delay is added by a small switch (suite/switch.c). All contenders live in the same workers and take turns in
-rotating order: a turn is a whole training from the same start, and nothing is under way when the next begins.
+directions. A delay is added by a small switch (suite/switch.c). All contenders live in the same workers and take
+turns in rotating order: a turn is a whole training from the same start, and nothing is under way when the next
+begins.
 
-The problem is real and small: the digits, one hidden layer, padded to 2.5 M parameters; computation is emulated by sleeping
-in forward and backward (suite/paced.py), half as long as a message takes unless told otherwise. ``step`` is the time between
-the end of the first step and the end of the last, per step, on the slowest worker. The loss is that of the validation
-images, on each worker's own model, averaged over workers; seconds to it are those of the training until it is reached.
-``ideal`` counts emulated computation and bytes on the wire only (headers included): the larger of the two where messages
-travel beside computation, their sum where not.
+The problem is real and small: the digits, one hidden layer, padded to 2.5 M parameters; computation is emulated by
+sleeping in forward and backward (suite/paced.py), half as long as a message takes unless told otherwise. ``step`` is
+the time between the end of the first step and the end of the last, per step, on the slowest worker. The loss is that
+of the validation images, on each worker's own model, averaged over workers; seconds to it are those of the training
+until it is reached. ``ideal`` counts emulated computation and bytes on the wire only (headers included): the larger
+of the two where messages travel beside computation, their sum where not.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -30,13 +30,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
 from suite import tables, turns
 from suite.contenders import DDP, BareExchange, Contender, Entry, TorchDDP, gossip
 from suite.network import PAYLOAD, SlowNetwork, Unavailable
 from suite.paced import Clock, PacedModel, Problem
-from suite.workers import in_workers, machine, tidy_on_signals
+from suite.workers import as_program, in_workers, machine
 
-BATCH, LR, TARGET_LOSS = 32, 0.4, 0.6
+BATCH, LR, TARGET_LOSS = 32, 0.12, 0.8
 _BACKWARD = 2 / 3
 
 
@@ -105,7 +106,8 @@ class Training:
         self._problem.restart(seed)
         dist.barrier()
         began = time.perf_counter()
-        ends, losses = [], []
+        ends: list[float] = []
+        losses: list[float] = []
         for _ in range(steps):
             self._clock.start()
             if ends:
@@ -169,7 +171,7 @@ def _reached(losses: list[float], ends: list[float]) -> tuple[int, float] | None
 def _over_workers(values: list[float], how: Any) -> list[float]:
     tensor = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(tensor, op=how)
-    return tensor.tolist()  # type: ignore[no-any-return]
+    return tensor.tolist()
 
 
 def _copied(state: Any) -> Any:
@@ -180,20 +182,24 @@ def _copied(state: Any) -> Any:
     return state.clone() if isinstance(state, torch.Tensor) else state
 
 
-def main() -> None:
-    """Measure and print."""
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[8])
-    parser.add_argument("--mbit", type=float, nargs="+", default=[200, 1000], help="rate of every link, each way")
+    parser.add_argument("--mbit", type=float, nargs="+", default=[200], help="rate of every link, each way")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="one way, added to every frame")
     parser.add_argument("--compute-ms", type=float, help="of a step; half a message unless given")
     parser.add_argument("--parameters", type=float, default=2.5, help="millions")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=14, help="of a training: one turn of a contender")
+    parser.add_argument("--steps", type=int, default=32, help="of a training: one turn of a contender")
     parser.add_argument("--json", type=Path, help="also write everything here")
-    options = parser.parse_args()
-    tidy_on_signals()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = options_parser().parse_args()
     about = {"benchmark": "slow_network", **machine(), "rounds": options.rounds, "steps": options.steps}
     print(f"torch {about['torch']}, gloo, {about['cores']} cores, load {about['load']}; {__doc__}", flush=True)
     parameters = int(options.parameters * 1e6)
@@ -213,8 +219,9 @@ def main() -> None:
             print(tables.network(new), end="\n\n", flush=True)
             rows += new
     if options.json:
-        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        tables.save(options.json, about, rows)
 
 
 if __name__ == "__main__":
+    as_program()
     main()

@@ -4,19 +4,19 @@
     python benchmarks/step_overhead.py --workers 8 --models mlp_25M --rounds 9 --json overhead.json
     python benchmarks/step_overhead.py --quick             # seconds, to see that it works; figures mean nothing
 
-All contenders live in the same worker processes and take turns, a few steps each, in an order that rotates from round to
-round, so that a slow moment of the machine falls on all of them. Where they do not fit into memory together they are
-split, and each part has the references with it. A step is timed on the slowest worker, until nothing of it is under
-way. ``communication`` is a step less the ``compute only`` step of the same round, in wall time and in CPU time (user
-and system, all threads); ratios are of the same round, and medians over rounds are reported. ``bare exchange`` is the
-floor: the same bytes in the same chunks, receives posted first, one fused pass. On one machine workers share its cores and
-memory: the figures say what communication costs a processor, nothing about networks (see slow_network.py).
+All contenders live in the same worker processes and take turns, a few steps each, in an order that rotates from round
+to round, so that a slow moment of the machine falls on all of them. Where they do not fit into memory together they
+are split, and each part has the references with it. A step is timed on the slowest worker, until nothing of it is
+under way. ``communication`` is a step less the ``compute only`` step of the same round, in wall time and in CPU time
+(user and system, all threads); ratios are of the same round, and medians over rounds are reported. ``bare exchange``
+is the floor: the same bytes in the same chunks, receives posted first, one fused pass. On one machine workers share
+its cores and memory: the figures say what communication costs a processor, nothing about networks (see
+slow_network.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +24,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
 from suite import tables, turns
 from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, Loss, everyone, left_out
-from suite.workers import in_workers, machine, tidy_on_signals
-from torch import nn
+from suite.workers import as_program, in_workers, machine
 
 INPUTS, CLASSES, BATCH = 64, 10, 4
 REFERENCES = (COMPUTE_ONLY, FLOOR, DDP)
@@ -114,8 +115,8 @@ def cell(workers: int, model: str, rounds: int, steps: int) -> list[dict[str, An
     return sorted(rows, key=lambda row: order.index(row["name"]))
 
 
-def main() -> None:
-    """Measure and print."""
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--models", nargs="+", default=["mlp_2.5M", "resnet18_cifar", "mlp_25M"], choices=MODELS)
@@ -123,10 +124,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps per contender and round")
     parser.add_argument("--quick", action="store_true", help="2 workers, a tiny model, 2 rounds of 2 steps")
     parser.add_argument("--json", type=Path, help="also write everything here")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = options_parser().parse_args()
     if options.quick:
         options.workers, options.models, options.rounds, options.steps = [2], ["mlp_0.1M"], 2, 2
-    tidy_on_signals()
     about = {"benchmark": "step_overhead", **machine(), "rounds": options.rounds, "steps_per_round": options.steps}
     print(f"torch {about['torch']}, gloo, {about['cores']} cores, load {about['load']}; {__doc__}")
     for name, why in left_out().items():
@@ -138,8 +143,9 @@ def main() -> None:
             print(tables.overhead(new), end="\n\n", flush=True)
             rows += new
     if options.json:
-        options.json.write_text(json.dumps({"about": about, "left_out": left_out(), "rows": rows}, indent=1) + "\n")
+        tables.save(options.json, {**about, "left_out": left_out()}, rows)
 
 
 if __name__ == "__main__":
+    as_program()
     main()

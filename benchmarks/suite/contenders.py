@@ -172,12 +172,13 @@ class Gossiped(Contender):
         transport: str | None = None,
     ) -> None:
         super().__init__(model, lr)
+        chosen: dict[str, Any] = {"transport": transport} if transport else {}
         self.gossip = sgp_core.Gossip(
             model,
             self.optimizer,
             algorithm=sgp_core.build_algorithm(algorithm, **(options or {})),
             topology=sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size()),
-            **({"transport": transport} if transport else {}),
+            **chosen,
         )
 
     def settle(self) -> None:

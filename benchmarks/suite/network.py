@@ -1,7 +1,7 @@
 """Slow networks on one machine: each worker in a network namespace, behind a link of a known rate and delay.
 
-Needs root, Linux, and ``ip`` and ``tc``. The rate is kept by the kernel (``tbf``, in both directions of every link); the
-kernel of many machines cannot delay, so frames then go through a small switch of our own, switch.c, compiled when
+Needs root, Linux, and ``ip`` and ``tc``. The rate is kept by the kernel (``tbf``, in both directions of every link);
+the kernel of many machines cannot delay, so frames then go through a small switch of our own, switch.c, compiled when
 needed. The bridge or switch, too, lives in namespaces: interfaces and routes of the machine stay as they are.
 """
 

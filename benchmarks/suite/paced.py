@@ -1,9 +1,10 @@
 """A real training problem whose computation takes a set time and whose model has a set size.
 
-The digits and a network of one hidden layer; beside its 9,610 parameters the model has blocks of padding that take part in
-everything but the result: they have gradients (zeros), are updated, and travel. Computation is emulated by sleeping, in
-every block's forward and, twice as long, in its backward, so that gradients become ready one block after the other
-and an algorithm that sends them during backward can. What is really computed is short, and counts as part of the time.
+The digits and a network of one hidden layer; beside its 9,610 parameters the model has blocks of padding that take
+part in everything but the result: they have gradients (zeros), are updated, and travel. Computation is emulated by
+sleeping, in every block's forward and, twice as long, in its backward, so that gradients become ready one block after
+the other and an algorithm that sends them during backward can. What is really computed is short, and counts as part
+of the time.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class PacedModel(nn.Module):
         """Return logits ``[B, 10]`` of images ``[B, 64]``, in the time it should take."""
         for padding in self.padding:
             x = _Part.apply(x, padding, self.clock)
-        return self.net(x)  # type: ignore[no-any-return]
+        return self.net(x)
 
 
 class Problem:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
+
+
+def save(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
+    """Write what a benchmark has found, and how, as JSON; ``docs/make_benchmarks.py`` reads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def number(key: str, digits: int = 1, scale: float = 1.0) -> Callable[[Row], str]:
@@ -76,8 +84,8 @@ def network(rows: list[Row]) -> str:
         workers, mbit, delay = cell
         late = f", {delay:g} ms each way" if delay else ""
         title = (
-            f"**{workers} workers, {mbit:g} Mbit/s{late}**: one message of {mine[0]['message_bytes'] / 1e6:.1f} MB takes "
-            f"{mine[0]['message_ms']:.0f} ms on the wire ({mine[0]['bare_message_ms']:.0f} ms measured alone), "
+            f"**{workers} workers, {mbit:g} Mbit/s{late}**: one message of {mine[0]['message_bytes'] / 1e6:.1f} MB "
+            f"takes {mine[0]['message_ms']:.0f} ms on the wire ({mine[0]['bare_message_ms']:.0f} ms measured alone), "
             f"compute {mine[0]['compute_ms']:.0f} ms"
         )
         parts.append(f"{title}\n\n{markdown(mine, NETWORK, labels=1)}")

@@ -28,8 +28,8 @@ def take_turns(
 ) -> Series:
     """Build all contenders, let them take turns of ``steps`` steps in rotating order, and return what they took.
 
-    A turn ends when nothing of it is under way any more. Seconds are the slowest worker's, CPU seconds (user and system, all
-    threads) the mean over workers, bytes and memory likewise.
+    A turn ends when nothing of it is under way any more. Seconds are the slowest worker's; CPU seconds (user and
+    system, all threads), bytes and memory are means over workers.
     """
     found: Series = {}
     built: dict[str, Contender] = {}

@@ -19,7 +19,6 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWNET = 0x40000000
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip"])  # a start then costs little
 
 
 def in_workers(world_size: int, task: Callable[..., Any], *arguments: Any, namespaces: Sequence[str] = ()) -> Any:
@@ -51,7 +50,7 @@ def in_workers(world_size: int, task: Callable[..., Any], *arguments: Any, names
             failed: list[int] = []
             while running and not failed:
                 for sentinel in wait(list(running)):
-                    running.pop(sentinel).join()  # type: ignore[call-overload]
+                    running.pop(sentinel).join()  # type: ignore[arg-type]
                 failed = [rank for rank, process in enumerate(started) if process.exitcode]
         finally:
             for process in started:
@@ -64,8 +63,13 @@ def in_workers(world_size: int, task: Callable[..., Any], *arguments: Any, names
         return json.loads(Path(folder, "result.json").read_text())
 
 
-def tidy_on_signals() -> None:
-    """Let SIGTERM unwind this process as Ctrl-C does, so that it leaves nothing behind."""
+def as_program() -> None:
+    """Prepare a process that is a benchmark and nothing else.
+
+    SIGTERM unwinds it as Ctrl-C does, so that it leaves nothing behind; workers are forked from a server that has torch
+    loaded, so that a start costs little.
+    """
+    _CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
