@@ -68,8 +68,8 @@ def test_delays_are_the_same_wherever_they_are_asked_for() -> None:
 def test_small_run_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--scenarios permanent --contenders allreduce sgp --workers 2 --compute-ms 1 --rounds 1 --steps 4 --warm 1"
-    about, rows = run_small(stragglers, options, tmp_path, monkeypatch)
+    options = "--scenarios permanent --contenders allreduce sgp --workers 2 --compute-ms 1 --rounds 1 --steps 4"
+    about, rows = run_small(stragglers, f"{options} --warm 1", tmp_path, monkeypatch)
     names = ["no messages", "allreduce", "sgp"]
     assert [row["name"] for row in rows] == names
     assert [cells[0] for cells in table_rows(capsys.readouterr().out)] == names
