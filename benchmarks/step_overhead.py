@@ -9,9 +9,9 @@ to round, so that a slow moment of the machine falls on all of them. Where they 
 are split, and each part has the references with it. A step is timed on the slowest worker, until nothing of it is
 under way. ``communication`` is a step less the ``compute only`` step of the same round, in wall time and in CPU time
 (user and system, all threads); ratios are of the same round, and medians over rounds are reported. ``bare exchange``
-is the floor: the same bytes in the same chunks, receives posted first, one fused pass. On one machine workers share
-its cores and memory: the figures say what communication costs a processor, nothing about networks (see
-slow_network.py).
+is the floor: the same bytes in the same chunks, receives posted first, one fused pass; ``in-place average`` is that
+pass alone, at the speed of memory. On one machine workers share its cores and memory: the figures say what
+communication costs a processor, nothing about networks (see slow_network.py).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import torch.distributed as dist
 from torch import nn
 
 from suite import tables, turns
-from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, Loss, everyone, left_out
+from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, Loss, everyone, left_out
 from suite.workers import as_program, in_workers, machine
 
 INPUTS, CLASSES, BATCH = 64, 10, 4
-REFERENCES = (COMPUTE_ONLY, FLOOR, DDP)
+REFERENCES = (COMPUTE_ONLY, FLOOR, MEMORY, DDP)
 _USABLE = 0.7
 """Share of the free memory that contenders may fill."""
 
@@ -74,9 +74,11 @@ def measure(names: list[str], model: str, rounds: int, steps: int) -> dict[str, 
 
 def rows_of(workers: int, model: str, parameters: int, series: turns.Series) -> list[dict[str, Any]]:
     """Return one row per contender: medians over rounds, and of ratios taken round by round."""
-    compute, floor, ddp = (series[name] for name in REFERENCES)
+    compute, floor, memory, ddp = (series[name] for name in REFERENCES)
     rows = []
     for name, mine in series.items():
+        if "refused" in mine:
+            continue
         row: dict[str, Any] = {"workers": workers, "model": model, "parameters": parameters, "name": name}
         row["compute_ms"] = statistics.median(compute["seconds"]) * 1e3
         row["bytes_per_step"] = mine["bytes_per_step"]
@@ -88,7 +90,7 @@ def rows_of(workers: int, model: str, parameters: int, series: turns.Series) -> 
             cost = _less(mine[key], compute[key])
             row[step] = statistics.median(mine[key]) * 1e3
             row[f"{communication}_ms"] = statistics.median(cost) * 1e3 if name != COMPUTE_ONLY else None
-            for reference, what in ((floor, "floor"), (ddp, "ddp")):
+            for reference, what in ((floor, "floor"), (memory, "average"), (ddp, "ddp")):
                 ratios = [a / b for a, b in zip(cost, _less(reference[key], compute[key]), strict=True) if b > 0]
                 usable = ratios and name != COMPUTE_ONLY
                 row[f"{communication}_vs_{what}"] = statistics.median(ratios) if usable else None
@@ -102,17 +104,23 @@ def _less(values: list[float], others: list[float]) -> list[float]:
     return [a - b for a, b in zip(values, others, strict=True)]
 
 
-def cell(workers: int, model: str, rounds: int, steps: int) -> list[dict[str, Any]]:
-    """Measure all contenders with one model and number of workers, in as few groups of processes as fit."""
+def cell(workers: int, model: str, rounds: int, steps: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Measure all contenders with one model and number of workers, in as few groups of processes as fit.
+
+    Returns:
+        A row per contender, and who cannot take part and why.
+    """
     size = 4.0 * sum(p.numel() for p in MODELS[model][0]().parameters())
     batches = turns.in_batches(everyone(), REFERENCES, size * workers, _USABLE * turns.available_bytes())
     rows: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
     for batch in batches:
         found = in_workers(workers, measure, list(batch), model, rounds, steps)
+        refused |= {name: mine["refused"] for name, mine in found["series"].items() if "refused" in mine}
         known = {row["name"] for row in rows}  # references again, which served this batch
         rows += [r for r in rows_of(workers, model, found["parameters"], found["series"]) if r["name"] not in known]
     order = list(everyone())
-    return sorted(rows, key=lambda row: order.index(row["name"]))
+    return sorted(rows, key=lambda row: order.index(row["name"])), refused
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -134,16 +142,20 @@ def main() -> None:
         options.workers, options.models, options.rounds, options.steps = [2], ["mlp_0.1M"], 2, 2
     about = {"benchmark": "step_overhead", **machine(), "rounds": options.rounds, "steps_per_round": options.steps}
     print(f"torch {about['torch']}, gloo, {about['cores']} cores, load {about['load']}; {__doc__}")
-    for name, why in left_out().items():
+    absent = left_out()
+    for name, why in absent.items():
         print(f"{name} is left out: {why}\n")
     rows: list[dict[str, Any]] = []
     for workers in options.workers:
         for model in options.models:
-            new = cell(workers, model, options.rounds, options.steps)
+            new, refused = cell(workers, model, options.rounds, options.steps)
+            for name in refused.keys() - absent.keys():
+                print(f"{name} is left out: {refused[name]}\n")
+            absent |= refused
             print(tables.overhead(new), end="\n\n", flush=True)
             rows += new
     if options.json:
-        tables.save(options.json, {**about, "left_out": left_out()}, rows)
+        tables.save(options.json, {**about, "left_out": absent}, rows)
 
 
 if __name__ == "__main__":

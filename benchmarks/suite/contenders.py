@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import sgp_core
 
-COMPUTE_ONLY, FLOOR, DDP = "compute only", "bare exchange", "torch DDP"
+COMPUTE_ONLY, FLOOR, MEMORY, DDP = "compute only", "bare exchange", "in-place average", "torch DDP"
 Loss = Callable[[nn.Module], Tensor]
 _CHUNK = 1 << 20
 """Elements the bare exchange sends at a time: 4 MB, as ``p2p`` does."""
@@ -56,11 +56,8 @@ class Contender:
         return 0.0
 
 
-class BareExchange(Contender):
-    """What one-peer gossip cannot go below over gloo: receives posted first, the model sent as it lies, one pass.
-
-    Written by hand for this one case: the peers of the one-peer exponential graph, half and half.
-    """
+class InPlaceAverage(Contender):
+    """What averaging with a model in the same memory cannot go below: two reads and a write, and nobody to wait for."""
 
     def __init__(self, model: nn.Module, lr: float = 0.01) -> None:
         super().__init__(model, lr)
@@ -68,7 +65,22 @@ class BareExchange(Contender):
         flat = torch.cat([p.detach().reshape(-1) for p in parameters])
         for parameter, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.data = piece.view_as(parameter)
-        self.pieces = list(zip(flat.split(_CHUNK), torch.zeros_like(flat).split(_CHUNK), strict=True))
+        self.pieces = list(zip(flat.split(_CHUNK), flat.clone().split(_CHUNK), strict=True))
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        for mine, other in self.pieces:
+            mine.lerp_(other, 0.5)
+
+
+class BareExchange(InPlaceAverage):
+    """What one-peer gossip cannot go below over gloo: receives posted first, the model sent as it lies, one pass.
+
+    Written by hand for this one case: the peers of the one-peer exponential graph, half and half.
+    """
+
+    def __init__(self, model: nn.Module, lr: float = 0.01) -> None:
+        super().__init__(model, lr)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.offsets = [1 << k for k in range(max(1, (self.world_size - 1).bit_length()))]
 
@@ -172,7 +184,7 @@ class Gossiped(Contender):
         transport: str | None = None,
     ) -> None:
         super().__init__(model, lr)
-        chosen: dict[str, Any] = {"transport": transport} if transport else {}
+        chosen: dict[str, Any] = {"transport": transport or "p2p"} if transports() else {}
         self.gossip = sgp_core.Gossip(
             model,
             self.optimizer,
@@ -209,7 +221,14 @@ class Entry:
 
 
 def gossip(algorithm: str, transport: str | None = None, vectors: float = 2.0, **options: Any) -> Entry:
-    """Return one of this library's algorithms as a contender."""
+    """Return one of this library's algorithms as a contender.
+
+    Args:
+        algorithm: its name.
+        transport: None for messages, though the workers of a benchmark could share memory.
+        vectors: see :class:`Entry`.
+        options: of the algorithm.
+    """
     return Entry(Gossiped, {"algorithm": algorithm, "options": options, "transport": transport}, vectors)
 
 
@@ -239,6 +258,7 @@ def everyone() -> dict[str, Entry]:
     found = {
         COMPUTE_ONLY: Entry(Contender, vectors=1.0),
         FLOOR: Entry(BareExchange),
+        MEMORY: Entry(InPlaceAverage),
         DDP: Entry(TorchDDP),
         f"{DDP}, bf16 hook": Entry(TorchDDP, {"bf16": True}, 2.5),
         "PeriodicModelAverager": Entry(PeriodicAverage),

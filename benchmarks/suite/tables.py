@@ -42,6 +42,7 @@ OVERHEAD: list[Column] = [
     ("step ms", number("step_ms")),
     ("communication ms", number("communication_ms")),
     ("/ floor", number("communication_vs_floor", 2)),
+    ("/ average", number("communication_vs_average", 2)),
     ("/ DDP", number("communication_vs_ddp", 2)),
     ("CPU ms", number("cpu_ms")),
     ("communication CPU ms", number("communication_cpu_ms")),

@@ -14,13 +14,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from sgp_core.errors import ConfigurationError
 from suite.contenders import BareExchange, Contender, Entry, Loss
 
 WARM_UP = 3
 """Steps before anything is measured: all peers of eight workers have been met, DDP has cut its buckets anew."""
 
 Series = dict[str, dict[str, Any]]
-"""By contender: ``seconds`` and ``cpu_seconds`` per step of each turn, ``bytes_per_step``, ``memory_bytes``."""
+"""By contender: ``seconds`` and ``cpu_seconds`` per step of each turn, ``bytes_per_step``, ``memory_bytes``; or only
+``refused``, why there cannot be such a contender here."""
 
 
 def take_turns(
@@ -39,7 +41,11 @@ def take_turns(
     del warm
     for name, entry in entries.items():
         before = resident()
-        built[name] = entry.build(make_model())
+        try:
+            built[name] = entry.build(make_model())
+        except ConfigurationError as reason:  # the same on all workers
+            found[name] = {"refused": str(reason)}
+            continue
         for _ in range(WARM_UP):
             built[name].step(loss)
         built[name].settle()

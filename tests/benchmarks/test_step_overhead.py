@@ -9,7 +9,7 @@ import pytest
 import step_overhead
 from sgp_core.algorithms import ALGORITHMS
 from suite import turns
-from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, Entry, everyone, left_out
+from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, Entry, everyone, left_out
 from suite.workers import in_workers
 from tests.benchmarks.running import run_small, table_rows
 
@@ -33,7 +33,7 @@ def test_quick_run_is_whole(
     size = 4 * rows[0]["parameters"]
     sent = {row["name"]: row["bytes_per_step"] for row in rows}
     first = next(name for name in names if name.startswith("sgp"))
-    assert sent[COMPUTE_ONLY] == 0
+    assert sent[COMPUTE_ONLY] == sent[MEMORY] == 0
     assert sent[FLOOR] == sent[DDP] == sent[first] == size  # n = 2: a ring AllReduce sends as much as one message
     assert sent[f"{DDP}, bf16 hook"] == size / 2
 
@@ -47,11 +47,18 @@ def test_ratios_are_taken_round_by_round() -> None:
     def series(*seconds: float) -> dict[str, object]:
         return {"seconds": seconds, "cpu_seconds": seconds, "bytes_per_step": 8.0, "memory_bytes": 40.0 * seconds[0]}
 
-    found = {COMPUTE_ONLY: series(1, 10, 1), FLOOR: series(2, 12, 3), DDP: series(5, 18, 9), "sgp": series(4, 13, 3)}
+    found = {
+        COMPUTE_ONLY: series(1, 10, 1),
+        FLOOR: series(2, 12, 3),
+        MEMORY: series(3, 11, 2),
+        DDP: series(5, 18, 9),
+        "sgp": series(4, 13, 3),
+    }
     row = step_overhead.rows_of(8, "some", 10, found)[-1]  # type: ignore[arg-type]
     assert row["step_ms"] == 4000
     assert row["communication_ms"] == 3000  # of 3, 3, 2
     assert row["communication_vs_floor"] == 1.5  # of 3/1, 3/2, 2/2
+    assert row["communication_vs_average"] == 2  # of 3/2, 3/1, 2/1
     assert row["communication_vs_ddp"] == 0.375  # of 3/4, 3/8, 2/8
     assert row["extra_memory"] == 3.0  # 160 less 40 bytes, in vectors of 10 floats
 
