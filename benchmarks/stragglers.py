@@ -10,6 +10,7 @@ workers and take turns in rotating order, with the same delays; nothing is under
 per step, from the end of step ``--warm`` on: at first even bounded waiting lets quick workers run ahead. ``model`` is
 the same schedule with a free network (suite/maxplus.py), over the same steps; in the long run, over 2,000. ``others
 keep`` compares the slowest of the workers that are not slow themselves with its own rate, that of ``no messages``.
+``age`` is how many steps old what a worker used was, where nobody waits: the mean, and the oldest.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch.distributed as dist
 from torch import nn
 
 from suite import maxplus, tables, turns
-from suite.contenders import Contender, Entry, gossip
+from suite.contenders import Contender, Entry, gossip, never_waiting
 from suite.workers import as_program, in_workers, machine
 
 SLOW_WORKER, SLOWER = 3, 4.0
@@ -58,6 +59,7 @@ CONTENDERS = {
         f"osgp, overlap_steps={tau}": Candidate(gossip("osgp", overlap_steps=tau), maxplus.gossip(tau))
         for tau in (1, 2, 4)
     },
+    **{name: Candidate(entry, maxplus.alone) for name, entry in never_waiting().items()},
 }
 """A new contender is a line here; for one that never waits the model is ``maxplus.alone``."""
 
@@ -74,10 +76,13 @@ def durations(scenario: str, workers: int, steps: int, compute_s: float, seed: i
     return found
 
 
-def measure(
-    scenario: str, names: list[str], compute_s: float, rounds: int, steps: int
-) -> dict[str, list[maxplus.Times]]:
-    """Run the contenders in turns; return when each worker ended each step: by name, ``[rounds][steps][workers]``."""
+def measure(scenario: str, names: list[str], compute_s: float, rounds: int, steps: int) -> dict[str, Any]:
+    """Run the contenders in turns.
+
+    Returns:
+        By name: ``times``, when each worker ended each step, ``[rounds][steps][workers]``; ``ages``, of each worker the
+        mean and the largest age of what it used, None where workers march together.
+    """
     rank, workers = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(rank)
     inputs, targets = torch.randn(4, 64), torch.randint(10, (4,))
@@ -91,7 +96,13 @@ def measure(
         delays = durations(scenario, workers, steps, compute_s, seed=number)
         for name in turns.rotated(names, number):
             found[name].append(_turn(built[name], [step[rank] for step in delays], inputs, targets))
-    return found
+    return {name: {"times": times, "ages": _ages(built[name])} for name, times in found.items()}
+
+
+def _ages(contender: Contender) -> list[tuple[float, float] | None]:
+    ages: list[tuple[float, float] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(ages, getattr(contender, "ages", None))
+    return ages
 
 
 def _turn(contender: Contender, sleeps: list[float], inputs: torch.Tensor, targets: torch.Tensor) -> maxplus.Times:
@@ -125,11 +136,12 @@ def per_step(times: maxplus.Times, warm: int) -> list[float]:
     return [(end - start) / (len(times) - warm) for start, end in zip(times[warm - 1], times[-1], strict=True)]
 
 
-def rows_of(scenario: str, found: dict[str, list[maxplus.Times]], compute_s: float, warm: int) -> list[dict[str, Any]]:
+def rows_of(scenario: str, found: dict[str, Any], compute_s: float, warm: int) -> list[dict[str, Any]]:
     """Return one row per contender: medians over rounds."""
     rows = []
-    own = [per_step(times, warm) for times in found[ALONE]]
-    for name, rounds in found.items():
+    own = [per_step(times, warm) for times in found[ALONE]["times"]]
+    for name, mine in found.items():
+        rounds, ages = mine["times"], [age for age in mine["ages"] if age]
         model = CONTENDERS[name].model
         steps, workers = len(rounds[0]), len(rounds[0][0])
         taken = [per_step(times, warm) for times in rounds]
@@ -137,8 +149,8 @@ def rows_of(scenario: str, found: dict[str, list[maxplus.Times]], compute_s: flo
         expected = [per_step(model(schedule), warm) for schedule in schedules]
         long_run = model(durations(scenario, workers, _LONG_RUN, compute_s, seed=0))
         kept = [
-            min(alone[i] / mine[i] for i in range(workers) if i != SLOW_WORKER % workers)
-            for alone, mine in zip(own, taken, strict=True)
+            min(alone[i] / with_others[i] for i in range(workers) if i != SLOW_WORKER % workers)
+            for alone, with_others in zip(own, taken, strict=True)
         ]
         row: dict[str, Any] = {"scenario": SCENARIOS[scenario][0], "workers": workers, "name": name}
         for what, of in (("slowest", max), ("mean", statistics.fmean), ("quickest", min)):
@@ -146,6 +158,8 @@ def rows_of(scenario: str, found: dict[str, list[maxplus.Times]], compute_s: flo
             row[f"model_{what}_ms"] = statistics.median(of(values) for values in expected) * 1e3
         row["model_long_run_ms"] = statistics.fmean(per_step(long_run, _LONG_RUN // 2)) * 1e3
         row["others_keep"] = statistics.median(kept) if scenario == "permanent" else None
+        row["mean_age"] = statistics.fmean(mean for mean, _ in ages) if ages else None
+        row["oldest"] = max(most for _, most in ages) if ages else None
         row["rounds"] = {"per_step_s": taken}
         rows.append(row)
     return rows

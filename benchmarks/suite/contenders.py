@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import sgp_core
+from sgp_core.algorithms import ALGORITHMS
 
 COMPUTE_ONLY, FLOOR, MEMORY, DDP = "compute only", "bare exchange", "in-place average", "torch DDP"
 Loss = Callable[[nn.Module], Tensor]
@@ -180,6 +181,7 @@ class Gossiped(Contender):
         lr: float = 0.01,
         *,
         algorithm: str,
+        topology: str = "one_peer_exponential",
         options: dict[str, Any] | None = None,
         transport: str | None = None,
     ) -> None:
@@ -189,7 +191,7 @@ class Gossiped(Contender):
             model,
             self.optimizer,
             algorithm=sgp_core.build_algorithm(algorithm, **(options or {})),
-            topology=sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size()),
+            topology=sgp_core.build_topology(topology, world_size=dist.get_world_size()),
             **chosen,
         )
 
@@ -199,6 +201,14 @@ class Gossiped(Contender):
     @property
     def bytes_sent(self) -> float:
         return float(self.gossip.bytes_sent)
+
+    @property
+    def ages(self) -> tuple[float, float] | None:
+        """Mean and largest age in steps of what this worker has used; None where workers march together."""
+        staleness = getattr(self.gossip, "staleness", None)
+        if staleness is None or not staleness.count:
+            return None
+        return staleness.mean_steps, staleness.most_steps
 
 
 @dataclass(frozen=True)
@@ -220,16 +230,33 @@ class Entry:
         return self.kind(model, lr, **self.options)
 
 
-def gossip(algorithm: str, transport: str | None = None, vectors: float = 2.0, **options: Any) -> Entry:
+def gossip(
+    algorithm: str,
+    transport: str | None = None,
+    vectors: float = 2.0,
+    topology: str = "one_peer_exponential",
+    **options: Any,
+) -> Entry:
     """Return one of this library's algorithms as a contender.
 
     Args:
         algorithm: its name.
-        transport: None for messages, though the workers of a benchmark could share memory.
+        transport: None for messages, though the workers of a benchmark could share memory; ``auto``: the library's.
+        topology: the graph.
         vectors: see :class:`Entry`.
         options: of the algorithm.
     """
-    return Entry(Gossiped, {"algorithm": algorithm, "options": options, "transport": transport}, vectors)
+    chosen = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport}
+    return Entry(Gossiped, chosen, vectors)
+
+
+def never_waiting() -> dict[str, Entry]:
+    """Return this library's algorithms in which nobody waits for anybody."""
+    found = {
+        "asgp": gossip("asgp", "auto", 4.0),
+        "adpsgd": gossip("adpsgd", "auto", 4.0, topology="bipartite_exponential"),
+    }
+    return {name: entry for name, entry in found.items() if name in ALGORITHMS.names()}
 
 
 def transports() -> list[str]:
@@ -243,7 +270,7 @@ def left_out() -> dict[str, str]:
     return {} if there else {"Decent-DP": "not installed; pip install -e '.[bench]' installs it"}
 
 
-ALGORITHMS: dict[str, Callable[[str | None], Entry]] = {
+OURS: dict[str, Callable[[str | None], Entry]] = {
     "sgp": lambda transport: gossip("sgp", transport),
     "osgp": lambda transport: gossip("osgp", transport, 4.0),
     "dpsgd": lambda transport: gossip("dpsgd", transport),
@@ -264,12 +291,13 @@ def everyone() -> dict[str, Entry]:
         "PeriodicModelAverager": Entry(PeriodicAverage),
         "Decent-DP": Entry(DecentDP),
         **dict(_ours()),
+        **never_waiting(),
     }
     return {name: entry for name, entry in found.items() if name not in left_out()}
 
 
 def _ours() -> Iterator[tuple[str, Entry]]:
-    for name, entry in ALGORITHMS.items():
+    for name, entry in OURS.items():
         for transport in transports() or [None]:  # type: ignore[list-item]
             yield (f"{name}, {transport}" if transport else name), entry(transport)
 

@@ -103,6 +103,8 @@ STRAGGLERS: list[Column] = [
     ("model", number("model_quickest_ms", 0)),
     ("model, long run: mean", number("model_long_run_ms", 0)),
     ("others keep of their rate", lambda row: "-" if row["others_keep"] is None else f"{row['others_keep']:.0%}"),
+    ("mean age, steps", number("mean_age", 1)),
+    ("oldest", number("oldest", 0)),
 ]
 
 

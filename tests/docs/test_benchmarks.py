@@ -41,7 +41,9 @@ def measured(tmp_path: Path) -> Path:
         tables.save(tmp_path / f"b-{delay}.json", {"benchmark": "slow_network", **ABOUT}, rows)
     rows = []
     for scenario in stragglers.SCENARIOS:
-        times = {name: [maxplus.alone([[0.1] * 8] * 4)] for name in stragglers.CONTENDERS}
+        times = {
+            name: {"times": [maxplus.alone([[0.1] * 8] * 4)], "ages": [None] * 8} for name in stragglers.CONTENDERS
+        }
         rows += stragglers.rows_of(scenario, times, compute_s=0.1, warm=1)
     tables.save(tmp_path / "c.json", {"benchmark": "stragglers", **ABOUT}, rows)
     return tmp_path
