@@ -43,16 +43,29 @@ _BACKWARD = 2 / 3
 
 @dataclass(frozen=True)
 class Network:
-    """What an ideal step is computed from: seconds of computation, of one model on the wire, and how many workers."""
+    """What an ideal step is computed from.
+
+    Attributes:
+        compute: seconds of computation.
+        wire: seconds that one model takes to leave, headers included.
+        delay: seconds until it is there.
+        workers: how many.
+    """
 
     compute: float
-    message: float
+    wire: float
+    delay: float
     workers: int
 
     @property
+    def message(self) -> float:
+        """Seconds of one message."""
+        return self.wire + self.delay
+
+    @property
     def ring(self) -> float:
-        """Seconds of a ring AllReduce of one model."""
-        return 2 * (self.workers - 1) / self.workers * self.message
+        """Seconds of a ring AllReduce of one model: ``2 (n - 1)`` messages of an n-th, one after the other."""
+        return 2 * (self.workers - 1) * (self.wire / self.workers + self.delay)
 
 
 CONTENDERS: dict[str, tuple[Entry, Callable[[Network], float]]] = {
@@ -83,16 +96,17 @@ def measure(names: list[str], parameters: int, compute_s: float, rounds: int, st
             per_step = (ends[-1] - ends[0]) / (steps - 1)
             found[name]["step_s"].append(_over_workers([per_step], dist.ReduceOp.MAX)[0])
     for name, training in trainings.items():
-        found[name]["bytes_per_step"] = training.contender.bytes_sent / training.contender.steps
+        found[name]["bytes_per_step"] = training.bytes_sent / steps
     return {"bare_message_s": bare, "contenders": found}
 
 
 class Training:
-    """A contender that can begin again from the same start."""
+    """A contender that can begin again from the same start; ``bytes_sent`` is what it sent in its latest training."""
 
     def __init__(self, entry: Entry, parameters: int, compute_s: float, problem: Problem) -> None:
         torch.manual_seed(0)
         self._clock, self._problem = Clock(compute_s), problem
+        self.bytes_sent = 0.0
         self._model = PacedModel(parameters, self._clock)
         self.contender: Contender = entry.build(self._model, LR)
         gossip = getattr(self.contender, "gossip", None)
@@ -104,6 +118,7 @@ class Training:
         for part, state in zip(self._parts, self._start, strict=True):
             part.load_state_dict(_copied(state))
         self._problem.restart(seed)
+        sent = self.contender.bytes_sent
         dist.barrier()
         began = time.perf_counter()
         ends: list[float] = []
@@ -116,6 +131,7 @@ class Training:
             ends.append(time.perf_counter() - began)
         losses.append(self._problem.validation_loss(self._model))
         self.contender.settle()
+        self.bytes_sent = self.contender.bytes_sent - sent
         return ends, losses
 
 
@@ -206,8 +222,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for workers in options.workers:
         for mbit in options.mbit:
-            message = 4 * parameters * 8 / (mbit * 1e6) / PAYLOAD + options.delay_ms / 1e3
-            compute = message / 2 if options.compute_ms is None else options.compute_ms / 1e3
+            wire, delay = 4 * parameters * 8 / (mbit * 1e6) / PAYLOAD, options.delay_ms / 1e3
+            compute = (wire + delay) / 2 if options.compute_ms is None else options.compute_ms / 1e3
             arguments = (options.contenders, parameters, compute, options.rounds, options.steps)
             try:
                 with SlowNetwork(workers, mbit, options.delay_ms) as slow:
@@ -215,7 +231,7 @@ def main() -> None:
             except Unavailable as reason:
                 sys.exit(str(reason))
             cell = {"workers": workers, "mbit": mbit, "delay_ms": options.delay_ms, "message_bytes": 4 * parameters}
-            new = rows_of(found, Network(compute, message, workers), {**cell, "target_loss": TARGET_LOSS})
+            new = rows_of(found, Network(compute, wire, delay, workers), {**cell, "target_loss": TARGET_LOSS})
             print(tables.network(new), end="\n\n", flush=True)
             rows += new
     if options.json:

@@ -32,7 +32,7 @@ from suite.workers import as_program, in_workers, machine
 
 INPUTS, CLASSES, BATCH = 64, 10, 4
 REFERENCES = (COMPUTE_ONLY, FLOOR, MEMORY, DDP)
-_USABLE = 0.7
+_USABLE = 0.8
 """Share of the free memory that contenders may fill."""
 
 

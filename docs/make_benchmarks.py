@@ -104,7 +104,7 @@ def _overhead(rows: list[Row]) -> Any:
 
 
 def _network(rows: list[Row]) -> Any:
-    """Loss over time on the first network, and the step beside the ideal on all."""
+    """Loss over time on one network; and on all of them a step and its ideal, in units of a message."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -123,13 +123,13 @@ def _network(rows: list[Row]) -> Any:
     left.legend(frameon=False)
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        bars = {(r["workers"], r["mbit"], r["delay_ms"]): r["step_vs_ideal"] for r in rows if r["name"] == name}
-        at = [place + number * width for place, cell in enumerate(cells) if cell in bars]
-        right.bar(at, [bars[cell] for cell in cells if cell in bars], width, color=colours[name], label=name)
-    right.axhline(1, color="black", linewidth=0.8)
+        mine = [(cells.index((r["workers"], r["mbit"], r["delay_ms"])), r) for r in rows if r["name"] == name]
+        at = [place + number * width for place, _ in mine]
+        right.bar(at, [row["step_ms"] / row["message_ms"] for _, row in mine], width, color=colours[name])
+        right.plot(at, [row["ideal_ms"] / row["message_ms"] for _, row in mine], "_", color="black", markersize=12)
     labels = [f"{n} x {mbit:g}" + (f"\n{delay:g} ms" if delay else "") for n, mbit, delay in cells]
     right.set_xticks([place + 0.4 - width / 2 for place in range(len(cells))], labels)
-    right.set(ylabel="step / ideal", xlabel="workers x Mbit/s")
+    right.set(ylabel="step / message; the line is the ideal", xlabel="workers x Mbit/s")
     return figure
 
 
@@ -150,7 +150,8 @@ def _stragglers(rows: list[Row]) -> Any:
         panel.set_title(_folded(scenario), fontsize=9)
         if panel is not panels[0][0]:
             panel.set_yticklabels([])
-    panels[0][0].legend(frameon=False, loc="lower right")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -274,7 +274,7 @@ OURS: dict[str, Callable[[str | None], Entry]] = {
     "sgp": lambda transport: gossip("sgp", transport),
     "osgp": lambda transport: gossip("osgp", transport, 4.0),
     "dpsgd": lambda transport: gossip("dpsgd", transport),
-    "allreduce": lambda transport: gossip("allreduce", transport),
+    "allreduce": lambda transport: gossip("allreduce", transport, 3.0),
     "local_sgd, period 4": lambda transport: gossip("local_sgd", transport, period=4),
 }
 """This library's algorithms. A new one is one line here."""
@@ -288,7 +288,7 @@ def everyone() -> dict[str, Entry]:
         MEMORY: Entry(InPlaceAverage),
         DDP: Entry(TorchDDP),
         f"{DDP}, bf16 hook": Entry(TorchDDP, {"bf16": True}, 2.5),
-        "PeriodicModelAverager": Entry(PeriodicAverage),
+        "PeriodicModelAverager": Entry(PeriodicAverage, vectors=3.0),
         "Decent-DP": Entry(DecentDP),
         **dict(_ours()),
         **never_waiting(),

@@ -50,7 +50,7 @@ def clean() -> Iterator[None]:
 def test_small_run_is_limited(
     clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = "--workers 2 --mbit 400 --parameters 1 --contenders sgp --rounds 1 --steps 3"
+    options = "--workers 2 --mbit 400 --parameters 1 --contenders sgp --rounds 2 --steps 3"
     _, rows = run_small(slow_network, options, tmp_path, monkeypatch)
     [row] = rows
     assert [cells[0] for cells in table_rows(capsys.readouterr().out)] == ["sgp"]
@@ -129,12 +129,15 @@ def test_what_is_missing_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch
 
 
 def test_ideal_steps() -> None:
-    here = slow_network.Network(compute=2.0, message=4.0, workers=8)
+    here = slow_network.Network(compute=2.0, wire=4.0, delay=0.0, workers=8)
     ideals = {name: ideal(here) for name, (_, ideal) in slow_network.CONTENDERS.items()}
     assert ideals["torch DDP"] == 2 + 1.75 * 4
     assert ideals["torch DDP, 1 MB buckets"] == pytest.approx(2 / 3 + 1.75 * 4)
     assert ideals["sgp"] == 6
     assert ideals["osgp, overlap_steps=1"] == 4
+    far = slow_network.Network(compute=2.0, wire=4.0, delay=1.0, workers=8)
+    assert far.message == 5
+    assert far.ring == 14 * (0.5 + 1)
 
 
 def test_loss_counts_when_it_is_reached() -> None:

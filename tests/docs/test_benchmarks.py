@@ -37,7 +37,7 @@ def measured(tmp_path: Path) -> Path:
     found = {"bare_message_s": 0.4, "contenders": dict.fromkeys(slow_network.CONTENDERS, training)}
     for delay in (0.0, 5.0):
         about = {"workers": 8, "mbit": 200.0, "delay_ms": delay, "message_bytes": 10**7, "target_loss": 0.8}
-        rows = slow_network.rows_of(found, slow_network.Network(0.2, 0.4, 8), about)
+        rows = slow_network.rows_of(found, slow_network.Network(0.2, 0.4, 0.0, 8), about)
         tables.save(tmp_path / f"b-{delay}.json", {"benchmark": "slow_network", **ABOUT}, rows)
     rows = []
     for scenario in stragglers.SCENARIOS:
