@@ -19,8 +19,9 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed  ## measure what a step of each algorithm costs beside torch DDP, and what starting a run costs
+bench: .venv/installed  ## measure what a step of each algorithm costs beside torch DDP, stragglers, and starting a run
 	$(BIN)/python benchmarks/step_overhead.py
+	$(BIN)/python benchmarks/stragglers.py
 	$(BIN)/python benchmarks/launch.py
 
 slurm-up: .venv/installed-dev  ## start a SLURM of four nodes on this machine (Debian packages; root installs them)

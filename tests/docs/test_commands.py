@@ -3,11 +3,13 @@
 ``sgp-train`` lines are run: two steps, one worker in this process, nothing mirrored. That is ``AS_A_TEST``, which
 replaces the words about the cluster and the tracker; lines with such words, or about graphs, which depend on the number
 of workers, are also composed and checked exactly as written. ``sgp`` lines are run on a run and a sweep that are there.
-The exceptions have a reason each.
+Options of benchmarks are read as written; the benchmarks themselves are run small by tests/benchmarks. The exceptions
+have a reason each.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -45,6 +47,7 @@ ENVIRONMENT = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install -e 
 OTHER = {
     'eval "$(sgp-train --shell-completion install=bash)"',
     "python docs/examples/library.py",
+    "python docs/make_benchmarks.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
     "wandb leet inspect --summary runs/7c424a4089/wandb",
@@ -58,6 +61,7 @@ NEEDS_ACCOUNT = {"sync"}
 
 ALL = list(dict.fromkeys(line for page in PAGES for line in commands(page)))
 TRAIN = [line for line in ALL if line.split()[0] == "sgp-train"]
+BENCHMARKS = [line for line in ALL if re.match(r"(sudo \.venv/bin/)?python benchmarks/", line)]
 SGP = [line for line in ALL if line.split()[0] == "sgp"]
 AS_WRITTEN = [
     line
@@ -69,7 +73,7 @@ RUN = [line for line in TRAIN if line not in RUN_BY_A_FIXTURE | ONLY_CHECKED.key
 
 def test_no_command_is_forgotten() -> None:
     made = {line for line in ALL if line.split()[0] == "make"}
-    assert set(ALL) == made | set(TRAIN) | set(SGP) | set(ENVIRONMENT) | OTHER
+    assert set(ALL) == made | set(TRAIN) | set(SGP) | set(BENCHMARKS) | set(ENVIRONMENT) | OTHER
     assert RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() <= set(TRAIN)
     assert len(RUN) > 15
 
@@ -127,6 +131,14 @@ def test_answers_are_what_the_page_says(page: Path, capsys: pytest.CaptureFixtur
             line, answer = block.text.removeprefix("$ ").split("\n", 1)
             assert main(shlex.split(line)[1:]) == 2
             assert capsys.readouterr().err == answer
+
+
+@pytest.mark.parametrize("line", BENCHMARKS)
+def test_benchmark_knows_its_options(line: str) -> None:
+    program, *words = line[line.index("benchmarks/") :].split()
+    options = importlib.import_module(Path(program).stem).options_parser().parse_args(words)
+    assert (ROOT / program).exists()
+    assert options.json is None or options.json.parent == Path("runs/benchmarks")
 
 
 def test_make_knows_its_targets() -> None:

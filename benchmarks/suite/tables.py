@@ -1,0 +1,117 @@
+"""Rows as Markdown. Imports nothing of the suite, so that the documentation can be made from JSON files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Column = tuple[str, Callable[[Row], str]]
+
+
+def save(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
+    """Write what a benchmark has found, and how, as JSON; ``docs/make_benchmarks.py`` reads it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def number(key: str, digits: int = 1, scale: float = 1.0) -> Callable[[Row], str]:
+    """Return what writes ``row[key] * scale``, or a dash."""
+
+    def written(row: Row) -> str:
+        value = row.get(key)
+        return "-" if value is None else f"{value * scale:.{digits}f}"
+
+    return written
+
+
+def markdown(rows: Iterable[Row], columns: Sequence[Column], *, labels: int) -> str:
+    """Return a table; the first ``labels`` columns are words, the others numbers."""
+    lines = [
+        "| " + " | ".join(title for title, _ in columns) + " |",
+        "|" + "---|" * labels + "---:|" * (len(columns) - labels),
+    ]
+    lines += ["| " + " | ".join(write(row) for _, write in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+OVERHEAD: list[Column] = [
+    ("contender", lambda row: row["name"]),
+    ("step ms", number("step_ms")),
+    ("communication ms", number("communication_ms")),
+    ("/ floor", number("communication_vs_floor", 2)),
+    ("/ average", number("communication_vs_average", 2)),
+    ("/ DDP", number("communication_vs_ddp", 2)),
+    ("CPU ms", number("cpu_ms")),
+    ("communication CPU ms", number("communication_cpu_ms")),
+    ("/ floor", number("communication_cpu_vs_floor", 2)),
+    ("MB sent", number("bytes_per_step", 2, 1e-6)),
+    ("extra memory / parameters", number("extra_memory", 2)),
+]
+
+
+def overhead(rows: list[Row]) -> str:
+    """Return one table per number of workers and model."""
+    cells = dict.fromkeys((row["workers"], row["model"]) for row in rows)
+    parts = []
+    for workers, model in cells:
+        mine = [row for row in rows if (row["workers"], row["model"]) == (workers, model)]
+        millions = mine[0]["parameters"] / 1e6
+        title = f"**{workers} workers, {model}, {millions:.1f} M parameters** (compute {mine[0]['compute_ms']:.1f} ms)"
+        parts.append(f"{title}\n\n{markdown(mine, OVERHEAD, labels=1)}")
+    return "\n\n".join(parts)
+
+
+NETWORK: list[Column] = [
+    ("contender", lambda row: row["name"]),
+    ("step ms", number("step_ms", 0)),
+    ("ideal ms", number("ideal_ms", 0)),
+    ("step / ideal", number("step_vs_ideal", 2)),
+    ("MB sent", number("bytes_per_step", 1, 1e-6)),
+    ("steps to loss", lambda row: str(row["steps_to_loss"] or "-")),
+    ("seconds to loss", number("seconds_to_loss", 1)),
+    ("DDP's time / this", number("speedup", 2)),
+]
+
+
+def network(rows: list[Row]) -> str:
+    """Return one table per network."""
+    cells = dict.fromkeys((row["workers"], row["mbit"], row["delay_ms"]) for row in rows)
+    parts = []
+    for cell in cells:
+        mine = [row for row in rows if (row["workers"], row["mbit"], row["delay_ms"]) == cell]
+        workers, mbit, delay = cell
+        late = f", {delay:g} ms each way" if delay else ""
+        title = (
+            f"**{workers} workers, {mbit:g} Mbit/s{late}**: one message of {mine[0]['message_bytes'] / 1e6:.1f} MB "
+            f"takes {mine[0]['message_ms']:.0f} ms on the wire ({mine[0]['bare_message_ms']:.0f} ms measured alone), "
+            f"compute {mine[0]['compute_ms']:.0f} ms"
+        )
+        parts.append(f"{title}\n\n{markdown(mine, NETWORK, labels=1)}")
+    return "\n\n".join(parts)
+
+
+STRAGGLERS: list[Column] = [
+    ("contender", lambda row: row["name"]),
+    ("slowest worker, ms a step", number("slowest_ms", 0)),
+    ("model", number("model_slowest_ms", 0)),
+    ("mean", number("mean_ms", 0)),
+    ("model", number("model_mean_ms", 0)),
+    ("quickest", number("quickest_ms", 0)),
+    ("model", number("model_quickest_ms", 0)),
+    ("model, long run: mean", number("model_long_run_ms", 0)),
+    ("others keep of their rate", lambda row: "-" if row["others_keep"] is None else f"{row['others_keep']:.0%}"),
+    ("mean age, steps", number("mean_age", 1)),
+    ("oldest", number("oldest", 0)),
+]
+
+
+def stragglers(rows: list[Row]) -> str:
+    """Return one table per scenario."""
+    parts = []
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        mine = [row for row in rows if row["scenario"] == scenario]
+        parts.append(f"**{scenario}**\n\n{markdown(mine, STRAGGLERS, labels=1)}")
+    return "\n\n".join(parts)
