@@ -154,6 +154,7 @@ class _Share:
                 trackers=self.trackers,
                 on_progress=self.on_row if self.place.rank == 0 else None,
                 should_stop=lambda: WISHES.stop,
+                transport=self.spec["cluster"].get("transport", "auto"),  # one worker inline has none
             )
 
     def open_trackers(self) -> None:

@@ -37,7 +37,7 @@ class Parts:
     gossip: Gossip
 
 
-def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Parts:
+def assemble(experiment: Experiment, device: torch.device, peers: Peers, transport: str = "auto") -> Parts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
     The model is initialised from ``experiment.seed``, alike on every worker.
@@ -66,7 +66,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 

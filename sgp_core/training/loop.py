@@ -38,6 +38,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    transport: str = "auto",
 ) -> dict[str, Any]:
     """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
 
@@ -50,6 +51,7 @@ def train(
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step.
+        transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``.
@@ -61,7 +63,9 @@ def train(
         CheckpointError: a checkpoint could not be written, or none of those there could be read.
     """
     with deterministic(experiment.training.deterministic):
-        loop = _Loop(experiment, Path(directory), device, evaluation, checkpoint, log_every, trackers, on_progress)
+        loop = _Loop(
+            experiment, Path(directory), device, evaluation, checkpoint, log_every, trackers, on_progress, transport
+        )
         try:
             loop.run(StopAgreement(loop.peers, should_stop))
             return loop.finish()
@@ -83,6 +87,7 @@ class _Loop:
         log_every: int,
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
+        transport: str,
     ) -> None:
         if log_every < 1:
             raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
@@ -95,7 +100,7 @@ class _Loop:
 
         training = experiment.training
         self.peers = Peers(device)
-        self.parts = parts = assemble(experiment, device, self.peers)
+        self.parts = parts = assemble(experiment, device, self.peers, transport)
         self.steps_per_epoch = parts.shard.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
