@@ -69,11 +69,13 @@ def flatten(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
-def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> dict[str, Any]:
+def train_here(
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, transport: str = "auto"
+) -> dict[str, Any]:
     """Train as this rank of the running group; return the parameters after each step and the weights."""
     model = make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(steps):
         inputs, targets = batch(gossip.rank, step)
@@ -84,14 +86,21 @@ def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", step
         weights.append(gossip.push_sum_weight)
     distance = gossip.consensus_distance()
     gossip.close()
-    return {"z": torch.stack(models), "w": torch.tensor(weights, dtype=torch.float64), "distance": distance}
+    return {
+        "z": torch.stack(models),
+        "w": torch.tensor(weights, dtype=torch.float64),
+        "distance": distance,
+        "transport": gossip.transport,
+    }
 
 
-def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS) -> list[dict[str, Any]]:
+def train_cases(
+    cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS, transport: str = "auto"
+) -> list[dict[str, Any]]:
     """Train every case, one after another, in one group of workers."""
     results = []
     for algorithm, topology, kind in cases:
-        results.append(train_here(algorithm, topology, kind, steps))
+        results.append(train_here(algorithm, topology, kind, steps, transport))
         dist.barrier()
     return results
 
