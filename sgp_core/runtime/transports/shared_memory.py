@@ -56,7 +56,7 @@ class SharedMemoryTransport:
         self.rank = self._board.rank
         self._vectors: list[list[Flat]] = []
         self._threads = torch.get_num_threads()
-        self._buffers: dict[tuple[torch.dtype, int], list[Tensor]] = {}
+        self._room: dict[torch.dtype, Tensor] = {}
         self._mixes = 0
         self._pushes = 0
         self._unread: set[int] = set()
@@ -134,11 +134,11 @@ class SharedMemoryTransport:
             begin, end = component.stretch(self.rank, tensors[0].numel())
             if begin == end:
                 continue
-            size = self._block_of(len(vectors) + component.buffers, tensors[0])
-            buffers = self._copies(component.buffers, size, tensors[0].dtype)
+            size = min(self._block_of(len(vectors) + component.buffers, tensors[0]), end - begin)
+            buffers = self._room_for(component.buffers * size, tensors[0].dtype).split(size)
             for blocks in zip(*(tensor[begin:end].split(size) for tensor in tensors), strict=True):
                 if len(blocks[0]) < size:
-                    buffers = [buffer[: len(blocks[0])] for buffer in buffers]
+                    buffers = tuple(buffer[: len(blocks[0])] for buffer in buffers)
                 at = [*blocks, *buffers]
                 for place, keep, own, sources, shares in component.turns:
                     if keep is not None:
@@ -150,11 +150,10 @@ class SharedMemoryTransport:
         grains = max(1, _CACHE_BYTES // (together * like.element_size() * GRAIN))
         return grains * GRAIN * self._threads
 
-    def _copies(self, count: int, size: int, dtype: torch.dtype) -> list[Tensor]:
-        key = dtype, size
-        if len(self._buffers.get(key, [])) < count:
-            self._buffers[key] = [torch.zeros(size, dtype=dtype) for _ in range(count)]
-        return self._buffers.get(key, [])[:count]
+    def _room_for(self, elements: int, dtype: torch.dtype) -> Tensor:
+        if dtype not in self._room or len(self._room[dtype]) < elements:
+            self._room[dtype] = torch.zeros(elements, dtype=dtype)
+        return self._room[dtype][:elements]
 
     # -- messages ----------------------------------------------------------------------------------------------------
     def _free_outbox(self) -> int:
