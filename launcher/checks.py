@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.schema import NO_OUTER, Device
+from launcher.schema import NO_OUTER, Device, Transport
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import registry
 
@@ -45,10 +45,20 @@ def _check_cluster(plan: RunPlan) -> None:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
     for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
         _at_least(1, f"cluster.{option}", cluster.get(option))
+    _check_transport(cluster)
     if cluster["name"] == "slurm":
         _check_slurm(cluster)
     elif cluster["device"] == Device.cuda and not _sees_gpu():
         raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
+
+
+def _check_transport(cluster: Mapping[str, Any]) -> None:
+    if cluster.get("transport") != Transport.shared_memory:
+        return
+    if cluster["name"] == "slurm" and cluster["nodes"] > 1:
+        raise ConfigurationError(f"cluster.transport=shared_memory is for one node, not {cluster['nodes']}; use p2p")
+    if cluster["device"] == Device.cuda:
+        raise ConfigurationError("cluster.transport=shared_memory is for cluster.device=cpu, not cuda; use p2p")
 
 
 def _check_slurm(cluster: Mapping[str, Any]) -> None:

@@ -23,6 +23,15 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Transport(StrEnum):
+    """How models travel between workers."""
+
+    auto = "auto"
+    """Shared memory where workers compute on the CPUs of one host, else messages."""
+    p2p = "p2p"
+    shared_memory = "shared_memory"
+
+
 class WandbMode(StrEnum):
     """Modes of Weights & Biases."""
 
@@ -56,6 +65,7 @@ class Local:
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
+    transport: Transport = Transport.auto
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
     slots: int | None = None
@@ -69,6 +79,7 @@ class Slurm:
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
+    transport: Transport = Transport.auto
     gpus_per_node: int | None = None
     cpus_per_worker: int | None = None
     memory_gb: float | None = None

@@ -155,6 +155,7 @@ class _Share:
                 on_progress=self.on_row if self.place.rank == 0 else None,
                 should_stop=lambda: WISHES.stop,
                 timeline_steps=self.spec["debug"].get("timeline_steps", 0),
+                transport=self.spec["cluster"].get("transport", "auto"),  # one worker inline has none
             )
 
     def open_trackers(self) -> None:

@@ -17,8 +17,7 @@ from sgp_core.pacing import Pace
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.paced import PacedNetwork
-from sgp_core.runtime.storage import FlatStorage
-from sgp_core.runtime.transports.p2p import P2PTransport
+from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
 from sgp_core.topology import Topology, build_topology
@@ -38,10 +37,13 @@ class Gossip:
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
         pace: how many rounds of gossip follow each step, such as ``build_pace("every", steps=4)``; one if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
+        transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
+            one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"auto"``: the former where it
+            can be, else the latter. Results are the same bit for bit.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
-            optimizer over other parameters, or models that differ between workers.
+            optimizer over other parameters, models that differ between workers, or a transport that cannot be.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Gossip:
         topology: Topology | None = None,
         pace: Pace | None = None,
         process_group: dist.ProcessGroup | None = None,
+        transport: str = "auto",
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
@@ -68,9 +71,9 @@ class Gossip:
         self.topology = topology
         self._model = model
         self._averaging = False
-        self._storage = FlatStorage(trainable)
-        transport = P2PTransport(self._storage.flat, process_group, algorithm.steps_in_flight) if size > 1 else None
-        self._network = DistributedNetwork(topology, process_group, transport)
+        self._network = DistributedNetwork(topology, process_group)
+        self._check_alike(trainable[0].device)
+        self._storage, self._network.transport = lay_out(trainable, transport, process_group, algorithm.steps_in_flight)
         self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
         self._paced = None if pace is None else PacedNetwork(self._network, pace, self._storage.flat)
         self._worker = RuleWorker(
@@ -80,7 +83,7 @@ class Gossip:
             biased=algorithm.leaves_one(topology),
             grads=self._gradients.flat if self._gradients else None,
         )
-        self._start_alike()
+        self._set_alike()
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -101,6 +104,11 @@ class Gossip:
     def step(self) -> int:
         """Optimizer steps completed."""
         return self._worker.step
+
+    @property
+    def transport(self) -> str | None:
+        """How models travel: ``"shared_memory"`` or ``"p2p"``; None in a world of one."""
+        return self._network.transport.name if self._network.transport else None
 
     @property
     def push_sum_weight(self) -> float:
@@ -259,11 +267,10 @@ class Gossip:
 
     # -- buffers and the start ---------------------------------------------------------------------------------------
     @torch.no_grad()
-    def _start_alike(self) -> None:
+    def _check_alike(self, device: torch.device) -> None:
         layout = repr(
             [(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in self._model.named_parameters()]
         )
-        device = self._storage.flat.tensors[0].device
         fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
         first = fingerprint.clone()
         self._network.broadcast([first])
@@ -273,6 +280,9 @@ class Gossip:
                 f"{int(different)} of {self.world_size} workers built a model whose parameters differ from rank 0's in"
                 " name, shape or dtype"
             )
+
+    @torch.no_grad()
+    def _set_alike(self) -> None:
         frozen = [parameter.data for parameter in self._model.parameters() if not parameter.requires_grad]
         self._network.broadcast([*self._storage.flat.tensors, *frozen, *self._model.buffers()])
 

@@ -21,12 +21,12 @@ class DistributedNetwork:
     Args:
         topology: who talks to whom.
         group: the process group, None for the default one; without torch.distributed, a world of one.
-        transport: how vectors travel; None in a world of one.
+
+    Attributes:
+        transport: how vectors travel, to be set before they do; None in a world of one.
     """
 
-    def __init__(
-        self, topology: Topology, group: dist.ProcessGroup | None = None, transport: Transport | None = None
-    ) -> None:
+    def __init__(self, topology: Topology, group: dist.ProcessGroup | None = None) -> None:
         alone = not dist.is_initialized()
         self.topology = topology
         self.group = group
@@ -35,7 +35,7 @@ class DistributedNetwork:
         self.bytes_sent = 0
         self.seconds = 0.0
         self.timeline: Timeline | None = None
-        self._transport = transport
+        self.transport: Transport | None = None
         self._in_flight: dict[int, Message] = {}
 
     # -- what rules ask for ------------------------------------------------------------------------------------------
@@ -45,21 +45,21 @@ class DistributedNetwork:
         Raises:
             RuntimeError: a peer is gone; the message names the step and the peers.
         """
-        if self._transport is None:
+        if self.transport is None:
             return 1.0 if weight is None else weight
         exchange = self._exchange(step)
-        with self._timed("mix", step, x) as self._transport.marks:
+        with self._timed("mix", step, x) as self.transport.marks:
             self._count(exchange, x, weighed=weight is not None)
-            return self._transport.mix(x, exchange, None if weight is None else float(weight))
+            return self.transport.mix(x, exchange, None if weight is None else float(weight))
 
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
-        if self._transport is None:
+        if self.transport is None:
             return weight
         exchange = self._exchange(step)
-        with self._timed("push", step, x) as self._transport.marks:
+        with self._timed("push", step, x) as self.transport.marks:
             self._count(exchange, x, weighed=True)
-            self._in_flight[step] = self._transport.push(x, exchange, float(weight))
+            self._in_flight[step] = self.transport.push(x, exchange, float(weight))
             if exchange.own != 1.0:
                 x.mul_(exchange.own)
             return exchange.own * float(weight)
@@ -80,13 +80,13 @@ class DistributedNetwork:
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-        return Flat([]) if self._transport is None else self._transport.scratch()
+        return Flat([]) if self.transport is None else self.transport.scratch()
 
     def share(self, tables: Tensor, step: int) -> Tensor:
         """Send a small tensor along the edges of ``step``; return those of the in-peers, ``[peers, ...]``."""
         exchange = self._exchange(step)
         arrived = tables.new_zeros(len(exchange.in_peers), *tables.shape)
-        if self._transport is None or not (exchange.in_peers or exchange.out_peers):
+        if self.transport is None or not (exchange.in_peers or exchange.out_peers):
             return arrived
         with self._timed("share", step, None):
             receives = [
@@ -119,12 +119,14 @@ class DistributedNetwork:
     def in_flight_content(self) -> dict[int, Content]:
         """Wait until everything in flight has arrived, here and elsewhere; return copies by the step of sending."""
         content = {step: message.content() for step, message in sorted(self._in_flight.items())}
-        if self._transport is not None:
-            self._transport.settle()
+        if self.transport is not None:
+            self.transport.settle()
         return content
 
     def load_in_flight(self, content: dict[int, Content]) -> None:
         """Go on with what :meth:`in_flight_content` has returned, in place of what is in flight."""
+        for message in self._in_flight.values():
+            message.discard()
         self._in_flight = {step: Arrived(kept, self._exchange(step)) for step, kept in content.items()}
 
     # -- beside training -----------------------------------------------------------------------------------------------

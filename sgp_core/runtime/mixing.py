@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sgp_core.flat import Scalar, Tensor, as_operand
+
+GRAIN = 64
+"""Vectors are cut at multiples of so many elements: kernels round the last few of a stretch differently in half
+precision, so that results would depend on the cuts."""
 
 
 def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Tensor:
@@ -21,6 +27,19 @@ def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Ten
     if own_weight != 1.0:
         x.mul_(as_operand(own_weight, x))
     return x.add_(received, alpha=weight)
+
+
+def mix_all_(x: Tensor, own_weight: float, received: Iterable[Tensor], weights: Iterable[float]) -> None:
+    """Set ``x`` to ``own_weight * x + sum_j weights_j * received_j`` in place, one after another.
+
+    The one order in which every transport does it, so that all round alike.
+    """
+    kept, alone = own_weight, True
+    for theirs, weight in zip(received, weights, strict=False):
+        mix_(x, kept, theirs, weight)
+        kept, alone = 1.0, False
+    if alone and own_weight != 1.0:
+        x.mul_(as_operand(own_weight, x))
 
 
 def _like(weight: Scalar, x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,14 @@ from sgp_core.flat import Flat
 
 CUDA_ALIGNMENT_BYTES = 16
 """Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
+
+Sizes = Mapping[tuple[torch.dtype, torch.device], int]
+"""Elements of each piece."""
+
+
+def zeros(sizes: Sizes) -> list[Tensor]:
+    """Return pieces in memory of this process alone."""
+    return [torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()]
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,10 @@ class FlatStorage:
 
     Args:
         parameters: distinct parameters; tied ones count once.
+        allocate: makes the pieces, all zero.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], allocate: Callable[[Sizes], list[Tensor]] = zeros) -> None:
         self.parameters = list(parameters)[::-1]
         self._places: list[_Place] = []
         sizes: dict[tuple[torch.dtype, torch.device], int] = {}
@@ -49,7 +58,7 @@ class FlatStorage:
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
-        self.flat = Flat([torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()])
+        self.flat = Flat(allocate(sizes))
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             view.copy_(parameter.data)
             parameter.data = view

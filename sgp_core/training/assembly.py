@@ -39,7 +39,7 @@ class Parts:
     gossip: Gossip
 
 
-def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Parts:
+def assemble(experiment: Experiment, device: torch.device, peers: Peers, transport: str = "auto") -> Parts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
     The model is initialised from ``experiment.seed``, alike on every worker.
@@ -69,7 +69,14 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     pace = _chosen(PACES, experiment.pace)
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=None if pace == Every() else pace)
+    gossip = Gossip(
+        model,
+        optimizer,
+        algorithm=algorithm,
+        topology=topology,
+        pace=None if pace == Every() else pace,
+        transport=transport,
+    )
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 

@@ -40,6 +40,7 @@ def train(
     on_progress: OnProgress | None = None,
     should_stop: Callable[[], bool] | None = None,
     timeline_steps: int = 0,
+    transport: str = "auto",
 ) -> dict[str, Any]:
     """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
 
@@ -53,6 +54,7 @@ def train(
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step.
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
+        transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``.
@@ -74,6 +76,7 @@ def train(
             trackers,
             on_progress,
             timeline_steps,
+            transport,
         )
         try:
             loop.run(StopAgreement(loop.peers, should_stop))
@@ -100,6 +103,7 @@ class _Loop:
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
         timeline_steps: int,
+        transport: str,
     ) -> None:
         if log_every < 1:
             raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
@@ -112,7 +116,7 @@ class _Loop:
 
         training = experiment.training
         self.peers = Peers(device)
-        self.parts = parts = assemble(experiment, device, self.peers)
+        self.parts = parts = assemble(experiment, device, self.peers, transport)
         self.steps_per_epoch = parts.shard.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:

@@ -57,6 +57,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
     ("debug.fail_rank=4", "ranks are 0 to 3"),
     ("cluster=slurm cluster.timeout_min=1", "cluster.signal_delay_s=120: must be less than cluster.timeout_min=1"),
+    ("cluster=slurm cluster.nodes=2 cluster.transport=shared_memory", "shared_memory is for one node, not 2; use p2p"),
+    ("cluster=slurm cluster.device=cuda cluster.transport=shared_memory", "is for cluster.device=cpu, not cuda"),
     ("cluster=slurm cluster.device=cuda cluster.gpus_per_node=1", "needs one for each of 4 workers"),
     ("cluster=slurm cluster.cpus_per_worker=0", "cluster.cpus_per_worker=0: must be at least 1"),
     ("cluster.slots=0", "cluster.slots=0: must be at least 1"),

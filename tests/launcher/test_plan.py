@@ -36,6 +36,7 @@ def test_run_ids_are_short_and_hexadecimal(usual: RunPlan) -> None:
         "checkpoint.every_steps=7",
         "cluster.device=cpu",
         "cluster.threads_per_worker=1",
+        "cluster.transport=p2p",
         "cluster.timeout_min=60",
         "debug.anomaly=true",
         "debug.fail_rank=0",

@@ -72,12 +72,17 @@ def flatten(model: nn.Module) -> Tensor:
 
 
 def train_here(
-    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, pace: Pace | None = None
+    algorithm: Algorithm,
+    topology: Topology,
+    kind: str = "sgd",
+    steps: int = STEPS,
+    pace: Pace | None = None,
+    transport: str = "auto",
 ) -> dict[str, Any]:
     """Train as this rank of the running group; return the parameters after each step and the weights."""
     model = make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace, transport=transport)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(steps):
         inputs, targets = batch(gossip.rank, step)
@@ -88,15 +93,22 @@ def train_here(
         weights.append(gossip.push_sum_weight)
     distance, estimate = gossip.consensus_distance(), gossip.consensus_estimate
     gossip.close()
-    weights = torch.tensor(weights, dtype=torch.float64)
-    return {"z": torch.stack(models), "w": weights, "distance": distance, "estimate": estimate}
+    return {
+        "z": torch.stack(models),
+        "w": torch.tensor(weights, dtype=torch.float64),
+        "distance": distance,
+        "estimate": estimate,
+        "transport": gossip.transport,
+    }
 
 
-def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS) -> list[dict[str, Any]]:
+def train_cases(
+    cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS, transport: str = "auto"
+) -> list[dict[str, Any]]:
     """Train every case, one after another, in one group of workers."""
     results = []
     for algorithm, topology, kind in cases:
-        results.append(train_here(algorithm, topology, kind, steps))
+        results.append(train_here(algorithm, topology, kind, steps, transport=transport))
         dist.barrier()
     return results
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,13 +39,14 @@ class Awkward(nn.Module):
         return (self.encode(hidden) + self.decode(hidden)).sum() * self.wide.float() + self.narrow.float().sum()
 
 
-def exact_mean_of_an_awkward_model() -> dict[str, Any]:
+def exact_mean_of_an_awkward_model(transport: str) -> dict[str, Any]:
     """Average with learning rate 0 over two one-peer steps of four workers: the exact mean of every trainable."""
     torch.manual_seed(dist.get_rank())
     model = Awkward()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
-    sgp_core.Gossip(model, optimizer, algorithm=sgp_core.build_algorithm("sgp"), topology=topology)
+    algorithm = sgp_core.build_algorithm("sgp")
+    sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     alike = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         for number, parameter in enumerate(p for p in model.parameters() if p.requires_grad):
@@ -115,14 +118,13 @@ class _Either(nn.Module):
         return self.parts["a"](inputs) + (self.parts["b"](inputs) if dist.get_rank() == 0 else 0)
 
 
-def averaged_and_restored() -> dict[str, Any]:
+def averaged_and_restored(transport: str) -> dict[str, Any]:
     """Train a BatchNorm model on an irregular graph, look at it inside and after ``averaged``."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)).double()
     optimizer = make_optimizer(model.parameters())
-    gossip = sgp_core.Gossip(
-        model, optimizer, algorithm=sgp_core.build_algorithm("sgp"), topology=Irregular(dist.get_world_size())
-    )
+    algorithm, topology = sgp_core.build_algorithm("sgp"), Irregular(dist.get_world_size())
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     for step in range(5):
         _loss(model, step, torch.float64).backward()
         optimizer.step()
@@ -149,7 +151,7 @@ def averaged_and_restored() -> dict[str, Any]:
     }
 
 
-def resumed(algorithm: str, outer: str | None, kind: str) -> float:
+def resumed(transport: str, algorithm: str, outer: str | None, kind: str) -> float:
     """Train 20 steps through; train 11, save, load into new objects and train 9: return the largest difference."""
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
@@ -159,7 +161,8 @@ def resumed(algorithm: str, outer: str | None, kind: str) -> float:
         if algorithm == "dpsgd":
             topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
         rule = make_algorithm(algorithm, outer)
-        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=rule, topology=topology)
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=rule, topology=topology, transport=transport)
+        return model, optimizer, gossip
 
     def run(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:
@@ -186,14 +189,14 @@ def resumed(algorithm: str, outer: str | None, kind: str) -> float:
     return float((flatten(model) - flatten(other)).abs().max())
 
 
-def averaged_while_messages_are_in_flight() -> dict[str, Any]:
+def averaged_while_messages_are_in_flight(transport: str) -> dict[str, Any]:
     """Train 12 steps of overlapped SGP, looking at the average after each or never; finish both."""
 
     def train(look: bool) -> tuple[Tensor, list[Tensor], float]:
         model = make_model()
         optimizer = make_optimizer(model.parameters())
         algorithm = sgp_core.build_algorithm("sgp", overlap_steps=2)
-        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=Irregular(4))
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=Irregular(4), transport=transport)
         averages = []
         for step in range(12):
             _loss(model, step, torch.float64).backward()
@@ -211,18 +214,20 @@ def averaged_while_messages_are_in_flight() -> dict[str, Any]:
     return {"looked": looked, "alone": alone, "averages": averages, "average": average, "weight": weight}
 
 
-def footprint(overlap_steps: int = 0) -> dict[str, Any]:
+def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
     """Memory and messages of SGP: what Gossip adds, what a steady step allocates, what it sends."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = _tensor_bytes()
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
     algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     for _ in range(2 * topology.period):
         gossip._before_step()
         gossip._after_step()
+    dist.barrier()
     added = _tensor_bytes() - before
+    dist.barrier()
     sent = gossip.bytes_sent
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
         for _ in range(topology.period):
@@ -241,13 +246,23 @@ def footprint(overlap_steps: int = 0) -> dict[str, Any]:
 
 
 def _tensor_bytes() -> int:
+    """Return the memory behind all tensors; of what several processes map, this one's fair part of what is used."""
     gc.collect()
+    shared, part = [], 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            here = "/memfd:" in line
+            if here:
+                shared.append(tuple(int(end, 16) for end in line.split()[0].split("-")))
+        elif line.startswith("Pss:") and here:
+            part += 1024 * int(line.split()[1])
     storages = {
         t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
         for t in gc.get_objects()
         if type(t) in (Tensor, nn.Parameter)
+        and not any(begin <= t.untyped_storage().data_ptr() < end for begin, end in shared)
     }
-    return sum(storages.values())
+    return sum(storages.values()) + part
 
 
 def mistakes() -> dict[str, str]:
@@ -311,16 +326,22 @@ def everything() -> dict[str, Any]:
         ("local_sgd", "diloco", "adamw"),
         ("dpsgd", "bmuf", "sgd"),
     ]
+    transported = {
+        transport: {
+            "footprint": footprint(transport),
+            "footprint, overlapped": footprint(transport, overlap_steps=1),
+            "in flight": averaged_while_messages_are_in_flight(transport),
+            "awkward": exact_mean_of_an_awkward_model(transport),
+            "averaged": averaged_and_restored(transport),
+            "resumed": {case: resumed(transport, *case) for case in resumes},
+        }
+        for transport in ("p2p", "shared_memory")
+    }
     return {
-        "footprint": footprint(),
-        "footprint, overlapped": footprint(overlap_steps=1),
-        "in flight": averaged_while_messages_are_in_flight(),
-        "awkward": exact_mean_of_an_awkward_model(),
+        **transported,
         "ddp sgd": allreduce_beside_ddp("sgd"),
         "ddp adamw": allreduce_beside_ddp("adamw"),
         "accumulation": accumulation_beside_ddp(),
-        "averaged": averaged_and_restored(),
-        "resumed": {case: resumed(*case) for case in resumes},
         "mistakes": mistakes(),
         "autocast": autocast_trains(),
     }

@@ -39,6 +39,7 @@ def _cases() -> list:
 def test_every_algorithm_with_and_without_each_outer_agrees_with_the_simulator():
     cases = _cases()
     ranks = run_workers(4, train_cases, cases)
+    assert {result["transport"] for rank in ranks for result in rank} == {"shared_memory"}
     for number, case in enumerate(cases):
         trajectory = simulate_case(*case)
         real = torch.stack([ranks[rank][number]["z"] for rank in range(4)], dim=1)
@@ -46,3 +47,13 @@ def test_every_algorithm_with_and_without_each_outer_agrees_with_the_simulator()
         assert (real - trajectory.z).abs().max() <= TOLERANCE, case
         assert (weights - trajectory.w).abs().max() <= TOLERANCE, case
         assert abs(ranks[0][number]["distance"] - trajectory.consensus_distance[-1]) <= 1e-9, case
+
+
+def test_messages_give_the_same_numbers_as_shared_memory_bit_for_bit():
+    cases = [case for case in _cases() if case[0].leaves_one(case[1]) or case[2] == "adamw"]
+    shared, messages = (run_workers(4, train_cases, cases, 60, name) for name in ("shared_memory", "p2p"))
+    for mine, theirs in zip(shared, messages, strict=True):
+        for case, one, other in zip(cases, mine, theirs, strict=True):
+            assert (one["transport"], other["transport"]) == ("shared_memory", "p2p")
+            assert torch.equal(one["z"], other["z"]), case
+            assert torch.equal(one["w"], other["w"]), case

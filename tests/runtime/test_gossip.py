@@ -14,8 +14,14 @@ def ranks():
     return run_workers(4, features.everything, timeout=240)
 
 
-def test_every_kind_of_parameter_reaches_the_exact_mean(ranks):
-    ranks = [rank["awkward"] for rank in ranks]
+@pytest.fixture(params=["p2p", "shared_memory"])
+def transported(ranks, request):
+    """What does not depend on how models travel, by each transport."""
+    return [rank[request.param] for rank in ranks]
+
+
+def test_every_kind_of_parameter_reaches_the_exact_mean(transported):
+    ranks = [rank["awkward"] for rank in transported]
     for name in ("conv.weight", "norm.bias", "encode.weight", "unused", "wide", "narrow"):
         mean = sum(result["before"][name].double() for result in ranks) / 4
         for result in ranks:
@@ -42,8 +48,8 @@ def test_allreduce_with_accumulation_and_partly_used_parameters_equals_ddp(ranks
     assert one_exchange < 1.5 * 8 * (2 * 650 + 4) * 1.01, "micro-batches inside no_sync must not communicate"
 
 
-def test_averaged_holds_the_mean_of_numerators_and_buffers_and_is_undone_bit_for_bit(ranks):
-    ranks = [rank["averaged"] for rank in ranks]
+def test_averaged_holds_the_mean_of_numerators_and_buffers_and_is_undone_bit_for_bit(transported):
+    ranks = [rank["averaged"] for rank in transported]
     weights = [result["weight"] for result in ranks]
     assert abs(sum(weights) - 4) < 1e-12
     assert max(weights) > 1.05, "the graph must be irregular enough to need weights"
@@ -59,14 +65,14 @@ def test_averaged_holds_the_mean_of_numerators_and_buffers_and_is_undone_bit_for
         assert result["uncounted"]
 
 
-def test_state_dict_resumes_bit_for_bit(ranks):
-    for rank in ranks:
+def test_state_dict_resumes_bit_for_bit(transported):
+    for rank in transported:
         assert set(rank["resumed"].values()) == {0.0}
 
 
 @pytest.mark.parametrize(("kind", "copies", "weight"), [("footprint", 2, 0), ("footprint, overlapped", 3.02, 8)])
-def test_a_step_allocates_nothing_and_uses_one_group(ranks, kind, copies, weight):
-    for result in (rank[kind] for rank in ranks):
+def test_a_step_allocates_nothing_and_uses_one_group(transported, kind, copies, weight):
+    for result in (rank[kind] for rank in transported):
         assert result["allocations"] == []
         assert result["groups"] == 1
         assert result["added"] <= copies * result["parameters"]
@@ -74,8 +80,8 @@ def test_a_step_allocates_nothing_and_uses_one_group(ranks, kind, copies, weight
         assert result["seconds"] > 0
 
 
-def test_the_average_holds_what_is_in_flight_and_looking_changes_nothing(ranks):
-    ranks = [rank["in flight"] for rank in ranks]
+def test_the_average_holds_what_is_in_flight_and_looking_changes_nothing(transported):
+    ranks = [rank["in flight"] for rank in transported]
     for result in ranks:
         assert torch.equal(result["looked"], result["alone"])
         assert torch.equal(result["averages"][-1], result["average"])

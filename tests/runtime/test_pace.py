@@ -69,7 +69,7 @@ def resumed_in_a_wave() -> tuple[float, bool]:
 def work() -> dict[str, Any]:
     results = []
     for algorithm, topology, pace in cases():
-        results.append(train_here(algorithm, topology, "sgd", STEPS, pace))
+        results.append(train_here(algorithm, topology, "sgd", STEPS, pace=pace))
         dist.barrier()
     return {"cases": results, "resumed": resumed_in_a_wave()}
 

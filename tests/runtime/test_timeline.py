@@ -52,7 +52,7 @@ def train(folder: str, overlap_steps: int) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
     topology = sgp_core.build_topology("directed_ring", world_size=4)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport="p2p")
     timeline = Timeline(Path(folder, "timeline", f"rank-{rank}.json"), rank, STEPS)
     gossip.record(timeline)
     dist.batch_isend_irecv = slow_link

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip", "sgp_core.training.loop"])
 
 
-def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120) -> list[Any]:
+def run_workers(
+    world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120, killed: Collection[int] = ()
+) -> list[Any]:
     """Run ``function(*args)`` in ``world_size`` workers of one gloo group and return what each returned.
 
-    ``function`` must be importable. A failure in any worker fails the test with that worker's traceback.
+    ``function`` must be importable. A failure in any worker fails the test with that worker's traceback. Ranks in
+    ``killed`` do not live to return anything.
     """
     with tempfile.TemporaryDirectory() as folder:
         processes = [
-            _CONTEXT.Process(target=_main, args=(rank, world_size, folder, function, args), daemon=True)
+            _CONTEXT.Process(target=_main, args=(rank, world_size, folder, function, args, not killed), daemon=True)
             for rank in range(world_size)
         ]
         for process in processes:
@@ -41,10 +44,13 @@ def run_workers(world_size: int, function: Callable[..., Any], *args: Any, timeo
         errors = [path.read_text() for path in sorted(Path(folder).glob("error-*"), key=os.path.getmtime)]
         assert not errors, "\n".join(errors)
         assert not hung, f"ranks {hung} did not finish in {timeout} s"
-        return [torch.load(Path(folder, f"result-{rank}"), weights_only=False) for rank in range(world_size)]
+        found = [Path(folder, f"result-{rank}") for rank in range(world_size) if rank not in killed]
+        return [torch.load(path, weights_only=False) for path in found]
 
 
-def _main(rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _main(
+    rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...], together: bool
+) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     try:
@@ -52,7 +58,8 @@ def _main(rank: int, world_size: int, folder: str, function: Callable[..., Any],
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=timedelta(seconds=60))
         result = function(*args)
         torch.save(result, Path(folder, f"result-{rank}"))
-        dist.barrier()
+        if together:
+            dist.barrier()
         dist.destroy_process_group()
     except BaseException:
         Path(folder, f"error-{rank}").write_text(f"rank {rank}:\n{traceback.format_exc()}")

@@ -10,6 +10,7 @@ from sgp_core.flat import Flat, Tensor
 from sgp_core.runtime.mixing import mix_
 from sgp_core.timeline import Marks
 from sgp_core.topology import Topology
+from sgp_core.topology.base import Edges
 
 Content = list[tuple[list[Tensor], float]]
 """What has arrived of one message slot after another: the pieces of the sender's vector, and its PushSum weight."""
@@ -22,7 +23,7 @@ class Exchange:
     Attributes:
         own: the share of its own vector a worker keeps.
         shares: what it takes of each in-peer's.
-        in_degree: the largest number of in-peers anywhere, so that all workers cut their messages alike.
+        edges: everybody's part.
     """
 
     step: int
@@ -31,7 +32,7 @@ class Exchange:
     out_peers: tuple[int, ...]
     own: float
     shares: tuple[float, ...]
-    in_degree: int
+    edges: Edges
 
     @classmethod
     def of(cls, topology: Topology, rank: int, step: int) -> Exchange:
@@ -44,8 +45,18 @@ class Exchange:
             edges.out_peers[rank],
             edges.own_weight[rank],
             edges.in_weights[rank],
-            edges.max_in_degree,
+            edges,
         )
+
+    @property
+    def in_degree(self) -> int:
+        """The largest number of in-peers anywhere, so that all workers cut their messages alike."""
+        return self.edges.max_in_degree
+
+    def lost(self, why: object) -> RuntimeError:
+        """Return (to be raised) the error that says which exchange could not be, and why."""
+        where = f"receiving from {list(self.in_peers)}, sending to {list(self.out_peers)}"
+        return RuntimeError(f"rank {self.rank} lost its exchange of step {self.step} ({where}): {why}")
 
 
 class Message(Protocol):
@@ -56,6 +67,9 @@ class Message(Protocol):
 
     def content(self) -> Content:
         """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
+
+    def discard(self) -> None:
+        """Give it up, in place of ``add_to``."""
 
 
 class Transport(Protocol):
@@ -92,6 +106,9 @@ class Arrived:
                 mix_(mine, 1.0, piece, share)
             weight += share * theirs
         return weight
+
+    def discard(self) -> None:
+        """Nobody waits for it."""
 
     def content(self) -> Content:
         return [([piece.clone() for piece in pieces], weight) for pieces, weight in self._content]

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.flat import Flat, as_operand
-from sgp_core.runtime.mixing import mix_
+from sgp_core.flat import Flat
+from sgp_core.runtime.mixing import GRAIN, mix_, mix_all_
 from sgp_core.runtime.transports.base import Content, Exchange, Message
 from sgp_core.timeline import Marks, now
 
@@ -135,12 +135,7 @@ class P2PTransport:
         for chunk in wave:
             _wait(islice(incoming, len(in_peers)), exchange, self.marks)
             _wait(islice(outgoing, len(out_peers)), exchange)
-            kept = exchange.own
-            for slot, share in zip(chunk.slots, exchange.shares, strict=False):
-                mix_(chunk.mine, kept, slot, share)
-                kept = 1.0
-            if not exchange.shares and kept != 1.0:
-                chunk.mine.mul_(as_operand(kept, chunk.mine))
+            mix_all_(chunk.mine, exchange.own, chunk.slots, exchange.shares)
 
     def _waves_of(self, x: Flat, in_degree: int) -> list[list[_Chunk]]:
         """Return views for an exchange with up to ``in_degree`` in-peers anywhere; every rank cuts alike."""
@@ -152,7 +147,7 @@ class P2PTransport:
 
     def _inbox(self) -> Flat:
         if not self._room:  # stretches are rounded up, so a wave may need a few elements more than the vector has
-            self._room = [tensor.new_zeros(tensor.numel() + self.world_size) for tensor in self._like.tensors]
+            self._room = [tensor.new_zeros(tensor.numel() + GRAIN * self.world_size) for tensor in self._like.tensors]
             self._scratch = Flat([r[: t.numel()] for r, t in zip(self._room, self._like.tensors, strict=True)])
         return self._scratch
 
@@ -232,6 +227,9 @@ class _P2PMessage:
         self._free.append(self._inbox)
         return weight
 
+    def discard(self) -> None:
+        """Leave it: what is still under way arrives in memory that nobody uses."""
+
     def content(self) -> Content:
         _wait(self._arrivals, self._exchange)
         self._arrivals = ()
@@ -260,10 +258,7 @@ def _wait(works: Iterable[Any], exchange: Exchange, marks: Marks | None = None) 
                 if seen - looked > _AT_ONCE_NS:
                     marks.hidden.discard(exchange.in_peers[slot])
     except RuntimeError as error:
-        where = f"receiving from {list(exchange.in_peers)}, sending to {list(exchange.out_peers)}"
-        raise RuntimeError(
-            f"rank {exchange.rank} lost its exchange of step {exchange.step} ({where}): {error}"
-        ) from error
+        raise exchange.lost(error) from error
     if marks is not None:
         marks.waited += now() - begin
 
@@ -277,7 +272,7 @@ def _cut(x: Flat, rooms: list[Tensor], in_degree: int) -> list[list[_Chunk]]:
     """Cut ``x`` into ``in_degree`` waves of chunks, each with one slot of the inbox per in-peer."""
     waves: list[list[_Chunk]] = [[] for _ in range(in_degree)]
     for mine, room in zip(x.tensors, rooms, strict=True):
-        share = -(-mine.numel() // in_degree) if in_degree else 0
+        share = -(-mine.numel() // (GRAIN * in_degree)) * GRAIN if in_degree else 0
         chunk = share if mine.is_cuda else max(1, _CHUNK_BYTES // mine.element_size())
         for number, wave in enumerate(waves):
             begin, end = number * share, min((number + 1) * share, mine.numel())

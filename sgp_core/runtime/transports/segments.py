@@ -1,0 +1,125 @@
+"""Memory that all workers of one host map: anonymous files, so that nothing is left behind whatever is killed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TOKEN_BYTES = 64
+"""At the start of every segment, a random number by which others know that they have opened the right one."""
+
+
+class NotShared(Exception):
+    """Workers that cannot map each other's memory; says why."""
+
+
+class _Note(NamedTuple):
+    """How others find a segment and its owner."""
+
+    host: str
+    pid: int
+    started: int
+    fd: int
+    nbytes: int
+    token: bytes
+
+
+class Segment:
+    """One worker's memory, mapped here: zero, and used only from where it is written to."""
+
+    def __init__(self, fd: int, note: _Note) -> None:
+        self.pid, self._started = note.pid, note.started
+        self.memory = mmap.mmap(fd, note.nbytes)
+
+    def tensor(self, offset: int, size: int, dtype: torch.dtype) -> Tensor:
+        """Return ``size`` elements from byte ``offset`` on."""
+        if size == 0:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(self.memory, dtype=dtype, count=size, offset=offset)
+
+    def owner_lives(self) -> bool:
+        """Whether the process that made it is still there and can still act."""
+        return _started(self.pid) == self._started
+
+
+def share(nbytes: int, group: dist.ProcessGroup | None) -> list[Segment]:
+    """Make a segment on every worker, and return all of them by rank. Collective.
+
+    Raises:
+        NotShared: on all workers alike, if any cannot map any other's: they are not on one host, nor of one user.
+    """
+    fd, note, why = -1, None, ""
+    segments: list[Segment] = []
+    try:
+        try:
+            fd, note = _create(nbytes)
+        except (AttributeError, OSError) as error:
+            why = f"this system cannot make memory to share ({error})"
+        notes = _from_all(note, group)
+        if all(notes):
+            try:
+                segments = [_opened(theirs, rank, dist.get_rank(group)) for rank, theirs in enumerate(notes)]
+            except (NotShared, OSError, ValueError) as error:
+                why = str(error)
+        reasons = [reason for reason in _from_all(why, group) if reason]  # from here on all have opened all
+    finally:
+        if fd >= 0:
+            os.close(fd)  # the mappings keep the memory
+    if reasons:
+        raise NotShared(reasons[0])
+    return segments
+
+
+def _create(nbytes: int) -> tuple[int, _Note]:
+    fd = os.memfd_create("sgp")
+    os.ftruncate(fd, nbytes)
+    token = secrets.token_bytes(TOKEN_BYTES)
+    os.pwrite(fd, token, 0)
+    pid = os.getpid()
+    return fd, _Note(_host(), pid, _started(pid), fd, nbytes, token)
+
+
+def _opened(note: _Note, rank: int, mine: int) -> Segment:
+    if note.host != _host():
+        raise NotShared(f"worker {rank} is on another host than worker {mine}")
+    path = f"/proc/{note.pid}/fd/{note.fd}"
+    unreachable = f"worker {mine} cannot open the memory of worker {rank}"
+    try:
+        ours = os.readlink(path).startswith("/memfd:sgp")  # in another pid namespace the number is somebody else's
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC) if ours else -1
+    except OSError as error:
+        raise NotShared(f"{unreachable} ({error.strerror})") from None
+    if fd < 0:
+        raise NotShared(unreachable)
+    try:
+        if os.pread(fd, TOKEN_BYTES, 0) != note.token:
+            raise NotShared(unreachable)
+        return Segment(fd, note)
+    finally:
+        os.close(fd)
+
+
+def _from_all(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
+    gathered: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, mine, group)
+    return gathered
+
+
+def _host() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text()
+
+
+def _started(pid: int) -> int:
+    """Return when a process was started, in clock ticks since boot; -1 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] in "ZX" else int(fields[19])
