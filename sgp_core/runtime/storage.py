@@ -36,9 +36,10 @@ class FlatStorage:
 
     Args:
         parameters: distinct parameters; tied ones count once.
+        parts: equal parts that each piece can be cut into; zeros at its end make up for what is missing.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], parts: int = 1) -> None:
         self.parameters = list(parameters)[::-1]
         self._places: list[_Place] = []
         sizes: dict[tuple[torch.dtype, torch.device], int] = {}
@@ -49,6 +50,10 @@ class FlatStorage:
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
+        if parts > 1:
+            for dtype, device in sizes:
+                step = parts * max(1, CUDA_ALIGNMENT_BYTES // dtype.itemsize if device.type == "cuda" else 1)
+                sizes[dtype, device] = -(-sizes[dtype, device] // step) * step
         self.flat = Flat([torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()])
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             view.copy_(parameter.data)

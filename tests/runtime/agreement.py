@@ -69,11 +69,13 @@ def flatten(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])
 
 
-def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> dict[str, Any]:
+def train_here(
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, **options: Any
+) -> dict[str, Any]:
     """Train as this rank of the running group; return the parameters after each step and the weights."""
     model = make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **options)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(steps):
         inputs, targets = batch(gossip.rank, step)
@@ -84,7 +86,13 @@ def train_here(algorithm: Algorithm, topology: Topology, kind: str = "sgd", step
         weights.append(gossip.push_sum_weight)
     distance = gossip.consensus_distance()
     gossip.close()
-    return {"z": torch.stack(models), "w": torch.tensor(weights, dtype=torch.float64), "distance": distance}
+    return {
+        "z": torch.stack(models),
+        "w": torch.tensor(weights, dtype=torch.float64),
+        "distance": distance,
+        "sent": gossip.bytes_sent,
+        "sent_inside": gossip.bytes_sent_inside,
+    }
 
 
 def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS) -> list[dict[str, Any]]:
@@ -96,7 +104,9 @@ def train_cases(cases: list[tuple[Algorithm, Topology, str]], steps: int = STEPS
     return results
 
 
-def simulate_case(algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS) -> Any:
+def simulate_case(
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, node_size: int = 1
+) -> Any:
     """The same in the simulator."""
     model = make_model()
     shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()]
@@ -115,5 +125,11 @@ def simulate_case(algorithm: Algorithm, topology: Topology, kind: str = "sgd", s
 
     initial = flatten(model).expand(topology.world_size, -1)
     return sgp_core.simulate(
-        algorithm, topology, initial, gradient, optimizer=lambda p: make_optimizer(p, kind), steps=steps
+        algorithm,
+        topology,
+        initial,
+        gradient,
+        optimizer=lambda p: make_optimizer(p, kind),
+        steps=steps,
+        node_size=node_size,
     )

@@ -1,0 +1,158 @@
+"""What real workers do in test_nodes.py: each function runs in every worker of one gloo group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import sgp_core
+from sgp_core.algorithms import Algorithm
+from sgp_core.errors import ConfigurationError
+from sgp_core.topology import Topology
+from tests.runtime.agreement import batch, flatten, make_algorithm, make_model, make_optimizer, train_here
+
+Case = tuple[Algorithm, Topology, str, int]
+"""Algorithm, topology of nodes, optimizer, workers of a node."""
+
+
+def train_cases(cases: list[Case], steps: int) -> list[dict[str, Any]]:
+    """Train every case, one after another, in one group of workers."""
+    results = []
+    for algorithm, topology, kind, node_size in cases:
+        results.append(train_here(algorithm, topology, kind, steps, node_size=node_size))
+        dist.barrier()
+    return results
+
+
+def in_a_world_of_eight(cases: list[Case], steps: int) -> dict[str, Any]:
+    """Train the cases with all workers, and the first again as two nodes in a group of every other worker."""
+    results = train_cases(cases, steps)
+    odd = dist.new_group([1, 3, 5, 7])
+    topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
+    half = None
+    if dist.get_rank() % 2:
+        half = train_here(cases[0][0], topology, "sgd", steps, node_size=2, process_group=odd)
+    dist.barrier()
+    return {"cases": results, "half": half}
+
+
+def _pieces() -> nn.Module:
+    """Two dtypes, a size that no node divides, buffers, a parameter that only rank 3 uses and one nobody uses."""
+    torch.manual_seed(dist.get_rank())
+    model = nn.Sequential(nn.Linear(64, 9), nn.BatchNorm1d(9), nn.Linear(9, 10)).double()
+    model.register_parameter("sometimes", nn.Parameter(torch.ones(5, dtype=torch.float32)))
+    model.register_parameter("never", nn.Parameter(torch.ones(3, dtype=torch.float32)))
+    return model
+
+
+def _gossip(model: nn.Module, overlap_steps: int, outer: bool = False) -> tuple[torch.optim.Optimizer, sgp_core.Gossip]:
+    optimizer = make_optimizer(model.parameters())
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    if outer:
+        algorithm = sgp_core.build_outer("slowmo", algorithm, tau=4)
+    topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
+    return optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=2)
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer, gossip: sgp_core.Gossip, steps: range) -> None:
+    for step in steps:
+        parts = batch(gossip.rank, step)[0].split(4), batch(gossip.rank, step)[1].split(4)
+        for micro, (inputs, targets) in enumerate(zip(*parts, strict=True)):
+            loss = nn.functional.cross_entropy(model(inputs), targets) / 2
+            if gossip.rank == 3 and hasattr(model, "sometimes"):
+                loss = loss + model.sometimes.sum()
+            if micro == 0:
+                with gossip.no_sync():
+                    loss.backward()
+            else:
+                loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def averaged(overlap_steps: int) -> dict[str, Any]:
+    """Train, look at the average, and leave; with accumulation, clipping and parameters that few or none use."""
+    model = _pieces()
+    optimizer, gossip = _gossip(model, overlap_steps)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    _train(model, optimizer, gossip, range(5))
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    sent = gossip.bytes_sent, gossip.bytes_sent_inside
+    with gossip.averaged():
+        inside = {name: value.clone() for name, value in model.state_dict().items()}
+    assert sent == (gossip.bytes_sent, gossip.bytes_sent_inside)
+    after = {name: value.clone() for name, value in model.state_dict().items()}
+    result = {"start": start, "own": own, "inside": inside, "after": after}
+    gossip.finish()
+    finished = {name: value.clone() for name, value in model.state_dict().items()}
+    distance = gossip.consensus_distance()
+    gossip.close()
+    return {**result, "finished": finished, "weight": gossip.push_sum_weight, "distance": distance}
+
+
+def resumed(overlap_steps: int, outer: bool) -> float:
+    """Train 20 steps through; train 11, save, load into new objects and train 9: return the largest difference."""
+    model = make_model()
+    optimizer, gossip = _gossip(model, overlap_steps, outer)
+    _train(model, optimizer, gossip, range(11))
+    saved = torch.utils._pytree.tree_map(
+        lambda value: value.clone() if isinstance(value, Tensor) else value,
+        (gossip.state_dict(), optimizer.state_dict()),
+    )
+    _train(model, optimizer, gossip, range(11, 20))
+    other = make_model()
+    other_optimizer, other_gossip = _gossip(other, overlap_steps, outer)
+    other_optimizer.load_state_dict(saved[1])
+    other_gossip.load_state_dict(saved[0])
+    _train(other, other_optimizer, other_gossip, range(11, 20))
+    for name in ("step", "push_sum_weight", "bytes_sent", "bytes_sent_inside"):
+        assert getattr(gossip, name) == getattr(other_gossip, name)
+    gossip.close()
+    other_gossip.close()
+    return float((flatten(model) - flatten(other)).abs().max())
+
+
+def mistakes() -> dict[str, str]:
+    """Provoke what Gossip refuses; return the messages."""
+    said: dict[str, str] = {}
+    sgp = sgp_core.build_algorithm("sgp")
+    for name, size, nodes in (("size", 3, 1), ("zero", 0, 4), ("topology", 2, 4)):
+        model = nn.Linear(3, 2)
+        topology = sgp_core.build_topology("ring", world_size=nodes)
+        try:
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            sgp_core.Gossip(model, optimizer, algorithm=sgp, topology=topology, node_size=size)
+        except ConfigurationError as error:
+            said[name] = str(error)
+    return said
+
+
+def everything(cases: list[Case], steps: int) -> dict[str, Any]:
+    """Do it all in one group of four workers."""
+    return {
+        "cases": train_cases(cases, steps),
+        "averaged": [averaged(overlap_steps) for overlap_steps in (0, 2)],
+        "resumed": [resumed(0, outer=False), resumed(2, outer=True)],
+        "mistakes": mistakes(),
+    }
+
+
+def make_cases() -> list[Case]:
+    """Two nodes of two workers under everything, and one node of four."""
+    pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
+    alone = sgp_core.build_topology("complete", world_size=1)
+    return [
+        (make_algorithm("sgp"), pair, "sgd", 2),
+        (make_algorithm("dpsgd"), pair, "adamw", 2),
+        (make_algorithm("allreduce"), pair, "adamw", 2),
+        (make_algorithm("local_sgd", "diloco"), pair, "adamw", 2),
+        (make_algorithm("sgp", "slowmo", buffers="average"), pair, "sgd", 2),
+        (sgp_core.build_algorithm("sgp", overlap_steps=2), pair, "sgd", 2),
+        (make_algorithm("osgp", "slowmo"), pair, "adamw", 2),
+        (make_algorithm("sgp"), alone, "sgd", 4),
+        (make_algorithm("local_sgd"), sgp_core.build_topology("ring", world_size=4), "sgd", 1),
+    ]
