@@ -69,7 +69,7 @@ class Gossip:
         self._model = model
         self._averaging = False
         self._node = node
-        self._share = share = share_of(trainable, node)
+        self._share = share = share_of(model, trainable, node)
         transport = P2PTransport(share.flat, node.peers, algorithm.steps_in_flight) if node.count > 1 else None
         self._network = DistributedNetwork(topology, node.peers, transport)
         self._gradients = self._collected_gradients()

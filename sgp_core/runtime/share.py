@@ -37,14 +37,14 @@ class Share(Protocol):
         """Undo everything since :meth:`keep`, bit for bit and without a message."""
 
 
-def share_of(parameters: Sequence[nn.Parameter], node: Node) -> Share:
-    """Return this worker's share of a model with these parameters.
+def share_of(model: nn.Module, parameters: Sequence[nn.Parameter], node: Node) -> Share:
+    """Return this worker's share of a model, of which it trains ``parameters``.
 
     Raises:
         ConfigurationError: the model is sharded, but not over the workers of the node.
     """
     if any(is_sharded(parameter) for parameter in parameters):
-        return SharedByFSDP(parameters, node)
+        return ShardOfFSDP(model, parameters, node)
     return Shard(parameters, node)
 
 
@@ -72,16 +72,19 @@ class Shard:
         self.storage.flat.copy_(kept)
 
 
-class SharedByFSDP:
+class ShardOfFSDP:
     """FSDP2 owns the memory of local shards, so they are copied to flat memory before a rule and back after it.
 
     Args:
+        model: what ``fully_shard`` was called on.
         parameters: all sharded by ``fully_shard`` on a mesh of one axis, the workers of the node.
     """
 
     storage: FlatStorage | None = None
 
-    def __init__(self, parameters: Sequence[nn.Parameter], node: Node) -> None:
+    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], node: Node) -> None:
+        from torch.distributed.fsdp import FSDPModule
+
         for parameter in parameters:
             over = _ranks_of(parameter)
             if over != node.ranks:
@@ -89,6 +92,7 @@ class SharedByFSDP:
                     f"a parameter is {f'sharded over ranks {over}' if over else 'not sharded'}, but the node is ranks"
                     f" {node.ranks}: use fully_shard on the whole model, with a mesh of one axis, the node's workers"
                 )
+        self._modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
         self._parameters = list(parameters)[::-1]
         sizes: dict[tuple[torch.dtype, torch.device], int] = {}
         for part in self._parts():
@@ -109,8 +113,10 @@ class SharedByFSDP:
         torch._foreach_copy_(self._views, self._parts())
 
     def spread(self) -> None:
-        """Copy to the local shards."""
+        """Copy to the local shards, and let go of what forward has gathered from older ones."""
         torch._foreach_copy_(self._parts(), self._views)
+        for module in self._modules:
+            module.reshard()
 
     def keep(self) -> Flat:
         """Return a copy of the local shards."""

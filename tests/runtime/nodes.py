@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
@@ -116,6 +118,63 @@ def resumed(overlap_steps: int, outer: bool) -> float:
     return float((flatten(model) - flatten(other)).abs().max())
 
 
+class _Scaled(nn.Module):
+    """One parameter of its own, too small for every worker to have a part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = make_model()
+        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.inner(inputs) * self.scale
+
+
+def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
+    """Train with and without FSDP2 inside the node, with clipping, evaluation on the way and a resume."""
+
+    def build(shards: bool) -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
+        model = _Scaled()
+        if shards:
+            fully_shard(model.inner, mesh=mesh["node"])
+            fully_shard(model, mesh=mesh["node"])  # its own parameter stays gathered after a forward pass
+        optimizer = make_optimizer(model.parameters(), kind)
+        algorithm = make_algorithm(name, outer, **({"buffers": "average"} if outer else {}))
+        topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
+        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=2)
+
+    def full(model: nn.Module) -> Tensor:
+        parts = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
+        return torch.cat([part.detach().reshape(-1) for part in parts])
+
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))
+    results = []
+    for shards in (False, True):
+        model, optimizer, gossip = build(shards)
+        seen = []
+        for step in range(12):
+            _train(model, optimizer, gossip, range(step, step + 1))
+            if step % 4 == 1:
+                with gossip.averaged(), torch.no_grad():
+                    seen.append(model(batch(0, step)[0]))
+            if step == 6 and shards:
+                saved, saved_optimizer = gossip.state_dict(), optimizer.state_dict()
+                gossip.close()
+                model, optimizer, gossip = build(shards)
+                optimizer.load_state_dict(saved_optimizer)
+                gossip.load_state_dict(saved)
+        gossip.finish()
+        results.append((full(model), torch.stack(seen), gossip.consensus_distance(), gossip.bytes_sent))
+        gossip.close()
+    (ours, ours_seen, distance, sent), (theirs, theirs_seen, their_distance, their_sent) = results
+    return {
+        "model": float((ours - theirs).abs().max()),
+        "average": float((ours_seen - theirs_seen).abs().max()),
+        "distance": abs(distance - their_distance),
+        "sent": (sent, their_sent),
+    }
+
+
 def mistakes() -> dict[str, str]:
     """Provoke what Gossip refuses; return the messages."""
     said: dict[str, str] = {}
@@ -128,6 +187,13 @@ def mistakes() -> dict[str, str]:
             sgp_core.Gossip(model, optimizer, algorithm=sgp, topology=topology, node_size=size)
         except ConfigurationError as error:
             said[name] = str(error)
+    model = fully_shard(nn.Linear(3, 2), mesh=init_device_mesh("cpu", (4,)))
+    for name, algorithm in (("mesh", sgp), ("gradients", sgp_core.build_algorithm("allreduce"))):
+        try:
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            sgp_core.Gossip(model, optimizer, algorithm=algorithm, node_size=2 if name == "mesh" else 4)
+        except ConfigurationError as error:
+            said[name] = str(error)
     return said
 
 
@@ -137,6 +203,7 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "cases": train_cases(cases, steps),
         "averaged": [averaged(overlap_steps) for overlap_steps in (0, 2)],
         "resumed": [resumed(0, outer=False), resumed(2, outer=True)],
+        "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "mistakes": mistakes(),
     }
 

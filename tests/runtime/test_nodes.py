@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -60,7 +62,7 @@ def test_a_worker_sends_its_share_of_the_model_and_no_more(ranks):
         assert allreduce["sent"] == STEPS * (model / 2 + flags)
         assert alone["sent"] == 0
         assert sgp["sent_inside"] == STEPS * 3 * model / 2  # gradients as an AllReduce, then the model
-        assert alone["sent_inside"] == STEPS * 3 * model * 3 / 4
+        assert alone["sent_inside"] == STEPS * 3 * 3 * math.ceil(PARAMETERS / 4) * 8
 
 
 @pytest.mark.parametrize("case", [0, 1], ids=["synchronous", "in flight"])
@@ -90,8 +92,20 @@ def test_state_dict_resumes_bit_for_bit(ranks):
         assert rank["resumed"] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("case", [0, 1])
+def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
+    for result in (rank["fsdp"][case] for rank in ranks):
+        assert result["model"] <= 1e-12
+        assert result["average"] <= 1e-12
+        assert result["distance"] <= 1e-12
+        ours, theirs = result["sent"]
+        assert theirs == pytest.approx(ours, rel=0.01) or case == 0, "FSDP2 cuts each parameter, by rows"
+
+
 def test_mistakes_are_named(ranks):
     for said in (rank["mistakes"] for rank in ranks):
         assert "node_size=3: the number of workers, 4, must be a multiple" in said["size"]
         assert "node_size=0" in said["zero"]
         assert "made for 4 nodes, the group has 2" in said["topology"]
+        assert "sharded over ranks [0, 1, 2, 3], but the node is ranks" in said["mesh"]
+        assert "mesh of two axes" in said["gradients"]
