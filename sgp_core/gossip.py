@@ -214,6 +214,7 @@ class Gossip:
         """
         return {
             **self._worker.state_dict(),
+            "device": self._share.flat.tensors[0].device.type,
             "in_flight": self._network.in_flight_content(),
             "bytes_sent": self.bytes_sent,
             "bytes_sent_inside": self.bytes_sent_inside,
@@ -229,7 +230,8 @@ class Gossip:
         self._worker.load_state_dict(state)
         self._network.load_in_flight(state["in_flight"])
         self._share.spread()
-        self._network.bytes_sent, self._node.bytes_sent = int(state["bytes_sent"]), int(state["bytes_sent_inside"])
+        self._network.bytes_sent = int(state["bytes_sent"])
+        self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
         self._network.seconds, self._node.seconds = float(state["seconds"]), 0.0
 
     # -- stages of a step --------------------------------------------------------------------------------------------

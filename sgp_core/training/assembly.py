@@ -57,7 +57,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     data = _chosen(DATASETS, experiment.dataset).load()
     shard = Shard(len(data.train), peers.world_size, peers.rank, training.batch_size, experiment.seed)
     name, options = choice(experiment.topology)
-    topology = build_topology(name, experiment.world_size, steps_per_epoch=shard.steps_per_epoch, **options)
+    topology = build_topology(name, experiment.nodes, steps_per_epoch=shard.steps_per_epoch, **options)
 
     torch.manual_seed(experiment.seed)
     model = model_options.build(data.example_shape, data.num_classes).to(device)
@@ -66,7 +66,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=experiment.node_size)
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 
