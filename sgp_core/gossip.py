@@ -16,6 +16,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.node import Node
+from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.share import is_sharded, local, share_of
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.worker import RuleWorker
@@ -39,6 +40,9 @@ class Gossip:
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
             have been sharded over the workers of the node by FSDP2's ``fully_shard``.
+        shard_optimizer: let the optimizer of each worker step on its own shard only: an m-th of its state and work, and
+            two thirds of the messages inside the node. For optimizers that treat every element by itself. Gradients
+            are then the optimizer's alone, ``parameter.grad`` is None: clip with :meth:`clip_grad_norm_`.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
@@ -54,6 +58,7 @@ class Gossip:
         topology: Topology | None = None,
         process_group: dist.ProcessGroup | None = None,
         node_size: int = 1,
+        shard_optimizer: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
@@ -72,6 +77,12 @@ class Gossip:
         self._share = share = share_of(model, trainable, node)
         transport = P2PTransport(share.flat, node.peers, algorithm.steps_in_flight) if node.count > 1 else None
         self._network = DistributedNetwork(topology, node.peers, transport)
+        self._optimizer = optimizer
+        self._sharded_optimizer = (
+            ShardedOptimizer(optimizer, share.storage, node)
+            if shard_optimizer and share.storage and node_size > 1
+            else None
+        )
         self._gradients = self._collected_gradients()
         self._worker = RuleWorker(
             share.flat,
@@ -185,6 +196,17 @@ class Gossip:
         finally:
             self._gradients.enabled = before
 
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        """Scale the optimizer's gradients to a norm of at most ``max_norm``; return the norm before.
+
+        What ``torch.nn.utils.clip_grad_norm_`` does, also where the workers of a node hold a shard each: then all of
+        them must call.
+        """
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        if self._sharded_optimizer is not None:
+            return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none."""
@@ -240,7 +262,13 @@ class Gossip:
         assert self._gradients is not None
         self._node.reduce(self._gradients.flat)
         self.algorithm.on_gradients(self._worker)
-        self._node.gather(self._gradients.flat)
+        if self._sharded_optimizer is None:
+            self._node.gather(self._gradients.flat)
+
+    @torch.no_grad()
+    def _take_gradients(self, present: list[bool]) -> None:
+        assert self._sharded_optimizer is not None
+        self._sharded_optimizer.take(self._worker.grads, present)
 
     @torch.no_grad()
     def _before_step(self, *_: object) -> None:
@@ -272,8 +300,10 @@ class Gossip:
                     " axes averages them itself"
                 )
             return None
-        wanted = self.algorithm.reads_gradients or self._node.size > 1
-        return GradientCollector(self._share.storage, self._on_gradients) if wanted else None
+        if not self.algorithm.reads_gradients and self._node.size == 1:
+            return None
+        take = self._take_gradients if self._sharded_optimizer else None
+        return GradientCollector(self._share.storage, self._on_gradients, take)
 
     # -- buffers and the start ---------------------------------------------------------------------------------------
     @torch.no_grad()

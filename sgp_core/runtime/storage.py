@@ -64,6 +64,17 @@ class FlatStorage:
         """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
         return [place.view(flat.tensors) for place in self._places]
 
+    def within(self, part: int, parts: int) -> list[tuple[int, int, int, int]]:
+        """Return what lies in one of ``parts`` equal parts: index of a parameter, piece, begin and end in the part."""
+        found = []
+        for index, (place, parameter) in enumerate(zip(self._places, self.parameters, strict=True)):
+            size = self.flat.tensors[place.piece].numel() // parts
+            begin = max(0, place.offset - part * size)
+            end = min(size, place.offset + parameter.numel() - part * size)
+            if begin < end:
+                found.append((index, place.piece, begin, end))
+        return found
+
     def moved(self) -> int | None:
         """Return the index of a parameter that no longer lives in the storage, None if all do."""
         for index, (parameter, pointer) in enumerate(zip(self.parameters, self._pointers, strict=True)):

@@ -66,7 +66,14 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=experiment.node_size)
+    gossip = Gossip(
+        model,
+        optimizer,
+        algorithm=algorithm,
+        topology=topology,
+        node_size=experiment.node_size,
+        shard_optimizer=True,  # those that can be chosen are element-wise
+    )
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 

@@ -48,7 +48,6 @@ class TrainingStep:
         self._optimizer = optimizer
         self._gossip = gossip
         self._config = config
-        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if not self._model.training:  # train() visits every module
@@ -66,7 +65,7 @@ class TrainingStep:
             with self._gossip.no_sync() if part < parts else nullcontext():
                 loss.backward()
         if self._config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
+            self._gossip.clip_grad_norm_(self._config.clip_norm)
         self._optimizer.step()
         return batch_loss
 

@@ -41,22 +41,25 @@ def in_a_world_of_eight(cases: list[Case], steps: int) -> dict[str, Any]:
     return {"cases": results, "half": half}
 
 
-def _pieces() -> nn.Module:
+def _pieces(dtype: torch.dtype = torch.float32) -> nn.Module:
     """Two dtypes, a size that no node divides, buffers, a parameter that only rank 3 uses and one nobody uses."""
     torch.manual_seed(dist.get_rank())
-    model = nn.Sequential(nn.Linear(64, 9), nn.BatchNorm1d(9), nn.Linear(9, 10)).double()
-    model.register_parameter("sometimes", nn.Parameter(torch.ones(5, dtype=torch.float32)))
-    model.register_parameter("never", nn.Parameter(torch.ones(3, dtype=torch.float32)))
+    model = nn.Sequential(nn.Linear(64, 9, bias=False), nn.BatchNorm1d(9), nn.Linear(9, 10)).double()
+    model.register_parameter("sometimes", nn.Parameter(torch.ones(5, dtype=dtype)))
+    model.register_parameter("never", nn.Parameter(torch.ones(3, dtype=dtype)))
     return model
 
 
-def _gossip(model: nn.Module, overlap_steps: int, outer: bool = False) -> tuple[torch.optim.Optimizer, sgp_core.Gossip]:
+def _gossip(
+    model: nn.Module, overlap_steps: int, outer: bool = False, shard_optimizer: bool = False
+) -> tuple[torch.optim.Optimizer, sgp_core.Gossip]:
     optimizer = make_optimizer(model.parameters())
     algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
     if outer:
         algorithm = sgp_core.build_outer("slowmo", algorithm, tau=4)
     topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
-    return optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=2)
+    options = {"algorithm": algorithm, "topology": topology, "node_size": 2, "shard_optimizer": shard_optimizer}
+    return optimizer, sgp_core.Gossip(model, optimizer, **options)
 
 
 def _train(model: nn.Module, optimizer: torch.optim.Optimizer, gossip: sgp_core.Gossip, steps: range) -> None:
@@ -71,7 +74,7 @@ def _train(model: nn.Module, optimizer: torch.optim.Optimizer, gossip: sgp_core.
                     loss.backward()
             else:
                 loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        gossip.clip_grad_norm_(1.0)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -99,7 +102,7 @@ def averaged(overlap_steps: int) -> dict[str, Any]:
 def resumed(overlap_steps: int, outer: bool) -> float:
     """Train 20 steps through; train 11, save, load into new objects and train 9: return the largest difference."""
     model = make_model()
-    optimizer, gossip = _gossip(model, overlap_steps, outer)
+    optimizer, gossip = _gossip(model, overlap_steps, outer, shard_optimizer=outer)
     _train(model, optimizer, gossip, range(11))
     saved = torch.utils._pytree.tree_map(
         lambda value: value.clone() if isinstance(value, Tensor) else value,
@@ -107,7 +110,7 @@ def resumed(overlap_steps: int, outer: bool) -> float:
     )
     _train(model, optimizer, gossip, range(11, 20))
     other = make_model()
-    other_optimizer, other_gossip = _gossip(other, overlap_steps, outer)
+    other_optimizer, other_gossip = _gossip(other, overlap_steps, outer, shard_optimizer=outer)
     other_optimizer.load_state_dict(saved[1])
     other_gossip.load_state_dict(saved[0])
     _train(other, other_optimizer, other_gossip, range(11, 20))
@@ -116,6 +119,40 @@ def resumed(overlap_steps: int, outer: bool) -> float:
     gossip.close()
     other_gossip.close()
     return float((flatten(model) - flatten(other)).abs().max())
+
+
+def beside_sharded(name: str, outer: str | None, kind: str) -> dict[str, Any]:
+    """Train with the optimizer on the whole model and on shards: groups, clipping, accumulation in both ways."""
+    models, states, sent, norms = [], [], [], []
+    for shard_optimizer in (False, True):
+        model = _pieces(torch.float64)
+        optimizer = make_optimizer([{"params": model[0].parameters(), "lr": 0.01}], kind)
+        optimizer.add_param_group({"params": [*model[1:].parameters(), model.sometimes, model.never]})
+        algorithm = make_algorithm(name, outer, **({"buffers": "average"} if outer else {}))
+        topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
+        options = {"topology": topology, "node_size": 2, "shard_optimizer": shard_optimizer}
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, **options)
+        for step in range(20):
+            for micro in range(2):  # both averaged, the second added to the first
+                inputs, targets = batch(gossip.rank, 2 * step + micro)
+                loss = nn.functional.cross_entropy(model(inputs), targets)
+                (loss + model.sometimes.double().sum() if gossip.rank == 3 else loss).backward()
+            norms.append(float(gossip.clip_grad_norm_(0.7)))
+            optimizer.step()
+            optimizer.zero_grad()
+        gossip.finish()
+        models.append(torch.cat([parameter.detach().double().reshape(-1) for parameter in model.parameters()]))
+        states.append(sum(v.numel() for s in optimizer.state.values() for v in s.values() if v.dim()))
+        sent.append((gossip.bytes_sent, gossip.bytes_sent_inside))
+        gossip.close()
+    whole, shard = torch.tensor(norms, dtype=torch.float64).view(2, -1)
+    return {
+        "model": float((models[0] - models[1]).abs().max()),
+        "norm": float((whole - shard).abs().max()),
+        "state": states,
+        "sent": sent,
+        "parameters": models[0].numel(),
+    }
 
 
 class _Scaled(nn.Module):
@@ -187,6 +224,16 @@ def mistakes() -> dict[str, str]:
             sgp_core.Gossip(model, optimizer, algorithm=sgp, topology=topology, node_size=size)
         except ConfigurationError as error:
             said[name] = str(error)
+    for kind, steps in (("Adafactor", 0), ("SGD", 1)):
+        model = nn.Linear(3, 2)
+        optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.1, **({"momentum": 0.9} if steps else {}))
+        if steps:
+            model(torch.ones(3)).sum().backward()
+            optimizer.step()
+        try:
+            sgp_core.Gossip(model, optimizer, algorithm=sgp, node_size=2, shard_optimizer=True)
+        except ConfigurationError as error:
+            said[kind] = str(error)
     model = fully_shard(nn.Linear(3, 2), mesh=init_device_mesh("cpu", (4,)))
     for name, algorithm in (("mesh", sgp), ("gradients", sgp_core.build_algorithm("allreduce"))):
         try:
@@ -203,6 +250,7 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "cases": train_cases(cases, steps),
         "averaged": [averaged(overlap_steps) for overlap_steps in (0, 2)],
         "resumed": [resumed(0, outer=False), resumed(2, outer=True)],
+        "sharded": [beside_sharded(*case) for case in (("allreduce", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "mistakes": mistakes(),
     }

@@ -93,6 +93,18 @@ def test_state_dict_resumes_bit_for_bit(ranks):
 
 
 @pytest.mark.parametrize("case", [0, 1])
+def test_an_optimizer_on_shards_equals_one_on_the_whole_model_with_half_the_state_and_fewer_messages(ranks, case):
+    for result in (rank["sharded"][case] for rank in ranks):
+        assert result["model"] <= 1e-12
+        assert result["norm"] <= 1e-12
+        whole, shard = result["state"]
+        assert shard <= 0.51 * whole
+        (outer, inner), (sharded_outer, sharded_inner) = result["sent"]
+        assert sharded_outer < outer if case == 0 else sharded_outer == outer
+        assert sharded_inner == pytest.approx(inner * 3 / 5, rel=0.02), "two averages a step, and one gather"
+
+
+@pytest.mark.parametrize("case", [0, 1])
 def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
     for result in (rank["fsdp"][case] for rank in ranks):
         assert result["model"] <= 1e-12
@@ -109,3 +121,5 @@ def test_mistakes_are_named(ranks):
         assert "made for 4 nodes, the group has 2" in said["topology"]
         assert "sharded over ranks [0, 1, 2, 3], but the node is ranks" in said["mesh"]
         assert "mesh of two axes" in said["gradients"]
+        assert "looks at more than one element" in said["Adafactor"]
+        assert "has stepped already" in said["SGD"]
