@@ -1,8 +1,8 @@
 """Node groups: the workers of one node act as one gossip node, without a leader.
 
 Worker number s of a node owns shard s, the s-th of m equal stretches of every piece of the model. It exchanges that
-shard with worker s of the peer nodes, in a process group of their own, so that each link out of the node carries a
-m-th of the model; inside, gradients are averaged and shards gathered.
+shard with worker s of the peer nodes, in a process group of their own, so that all of the node's links to others are
+used, for an m-th of the model each. Inside, gradients are averaged and shards gathered.
 """
 
 from __future__ import annotations
@@ -80,15 +80,13 @@ class Node:
             for tensor in x.tensors:
                 shards = tensor.chunk(self.size)
                 rooms = self._rooms(shards[self.place])
-                for work in self._exchange({other: rooms[other] for other in self._others}, dict(enumerate(shards))):
-                    work.wait()
+                self._wait(self._exchange({other: rooms[other] for other in self._others}, dict(enumerate(shards))))
                 mine = shards[self.place]
                 for room in rooms.values():
                     mine.add_(room)
                 mine.div_(as_operand(self.size, mine))
                 self._count(mine)
-            for work in beside:
-                work.wait()
+            self._wait(beside)
 
     def gather(self, x: Flat) -> None:
         """Set every shard of ``x`` to its owner's."""
@@ -101,8 +99,7 @@ class Node:
                 mine = shards[self.place]
                 works += self._exchange({o: shards[o] for o in self._others}, dict.fromkeys(range(self.size), mine))
                 self._count(mine)
-            for work in works:
-                work.wait()
+            self._wait(works)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
         """Set every worker's tensors to those of the node's first."""
@@ -135,6 +132,15 @@ class Node:
         receives = [dist.P2POp(dist.irecv, into[o], self.ranks[o], self._inside) for o in self._others]
         sends = [dist.P2POp(dist.isend, what[o], self.ranks[o], self._inside) for o in self._others]
         return list(dist.batch_isend_irecv([*receives, *sends])) if into and what[0].numel() else []
+
+    def _wait(self, works: list[Any]) -> None:
+        try:
+            for work in works:
+                work.wait()
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"worker {self.place} of node {self.number} lost the others of its node, ranks {self.ranks}: {error}"
+            ) from error
 
     def _rooms(self, like: Tensor) -> dict[int, Tensor]:
         """Return where the others' versions of a shard arrive, by place; made once."""

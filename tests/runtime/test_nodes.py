@@ -12,7 +12,7 @@ from tests.runtime import nodes
 from tests.runtime.agreement import Irregular, make_algorithm, simulate_case
 from tests.support.workers import run_workers
 
-STEPS = 60
+STEPS = 40
 PARAMETERS = 64 * 16 + 16 + 16 * 10 + 10
 """Of the model that the cases train, an even number."""
 
@@ -112,6 +112,11 @@ def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
         assert result["distance"] <= 1e-12
         ours, theirs = result["sent"]
         assert theirs == pytest.approx(ours, rel=0.01) or case == 0, "FSDP2 cuts each parameter, by rows"
+
+
+def test_a_step_allocates_nothing_and_takes_two_groups(ranks):
+    for rank in ranks:
+        assert rank["footprint"] == {"allocations": [], "groups": 2}
 
 
 def test_mistakes_are_named(ranks):
