@@ -93,7 +93,8 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
     for group in ("model", "optimizer", "schedule"):
         build(group)
     build("dataset").check()
-    topology = build("topology", world_size=experiment["world_size"])
+    nodes = experiment["world_size"] // experiment.get("node_size", 1)
+    topology = build("topology", world_size=nodes)
     algorithm = build("algorithm")
     outer = experiment["outer"]
     if outer["name"] != NO_OUTER:

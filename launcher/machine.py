@@ -33,8 +33,12 @@ def prepare(spec: Mapping[str, Any], place: Place, folder: Path, *, separate: bo
     Args:
         folder: of this attempt; workers meet there.
         separate: whether this process exists for the worker alone.
+
+    Raises:
+        ConfigurationError: fewer GPUs than asked for, or ranks in an order that makes no nodes.
     """
     cluster = spec["cluster"]
+    _check_order(spec, place)
     threads = cluster["threads_per_worker"] or _cores(place, on_slurm(spec))
     if separate:
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -48,6 +52,16 @@ def prepare(spec: Mapping[str, Any], place: Place, folder: Path, *, separate: bo
     if place.world_size > 1:
         _join(cluster, place, folder, device)
     return device
+
+
+def _check_order(spec: Mapping[str, Any], place: Place) -> None:
+    """Refuse ranks dealt out to the nodes in turn where those of a node are to be one gossip node."""
+    in_order = place.local_rank == place.rank % place.local_world_size
+    if on_slurm(spec) and spec["experiment"].get("node_size", 1) > 1 and not in_order:
+        raise ConfigurationError(
+            "algorithm.unit=node needs consecutive ranks on each node, and SLURM has dealt them out in turn: use"
+            " cluster.srun_args=[--distribution=block]"
+        )
 
 
 def _cores(place: Place, slurm: bool) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher import checks
 from launcher.compose import Point
-from launcher.schema import CHOICES, LIBRARY_GROUPS, NO_OUTER, Debug, choices, options_class
+from launcher.schema import CHOICES, LIBRARY_GROUPS, NO_OUTER, AnyAlgorithm, Debug, Unit, choices, options_class
 from launcher.typed import checked, option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
@@ -148,6 +148,7 @@ def make_plan(point: Point) -> RunPlan:
     settings = dict(point.settings)
     for key in option_fields(LaunchOptions):
         settings.pop(key, None)
+    unit = _take_unit(settings)
     of_a_run = [group for group in [*LIBRARY_GROUPS, *CHOICES] if group != "search"]
     groups = {group: _choice(group, settings.pop(group, None), point.choices) for group in of_a_run}
     sections = {name: checked(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()}
@@ -161,6 +162,7 @@ def make_plan(point: Point) -> RunPlan:
             "training": sections["training"],
             "seed": top["seed"],
             "world_size": checks.world_size(cluster),
+            "node_size": cluster["workers_per_node"] if unit is Unit.node else 1,
         }
     )
     run_id = experiment.fingerprint()[:RUN_ID_DIGITS]
@@ -186,8 +188,21 @@ def run_name(experiment: dict[str, Any]) -> str:
     parts = [experiment["algorithm"]["name"]]
     if experiment["outer"]["name"] != NO_OUTER:
         parts.append(experiment["outer"]["name"])
-    parts += [experiment["topology"]["name"], f"{experiment['world_size']}w", f"seed{experiment['seed']}"]
+    workers, node_size = experiment["world_size"], experiment.get("node_size", 1)
+    size = f"{workers}w" if node_size == 1 else f"{workers // node_size}x{node_size}w"
+    parts += [experiment["topology"]["name"], size, f"seed{experiment['seed']}"]
     return "-".join(parts)
+
+
+def _take_unit(settings: dict[str, Any]) -> Unit:
+    """Take what holds for every algorithm out of the options of the one that is chosen."""
+    algorithm = settings.get("algorithm")
+    if not isinstance(algorithm, dict):
+        return Unit.worker
+    known = option_fields(AnyAlgorithm)
+    settings["algorithm"] = {option: value for option, value in algorithm.items() if option not in known}
+    given = {option: value for option, value in algorithm.items() if option in known}
+    return Unit(checked("algorithm", given, AnyAlgorithm)["unit"])
 
 
 def _choice(group: str, given: Any, chosen: dict[str, str]) -> dict[str, Any]:

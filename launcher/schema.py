@@ -139,6 +139,21 @@ class Nothing:
     """A choice without options."""
 
 
+class Unit(StrEnum):
+    """Who gossips."""
+
+    worker = "worker"
+    node = "node"
+    """The workers of a node average their gradients and act as one; each exchanges its share of the model."""
+
+
+@dataclass(frozen=True)
+class AnyAlgorithm:
+    """What holds for every algorithm, beside options of its own."""
+
+    unit: Unit = Unit.worker
+
+
 @dataclass(frozen=True)
 class Debug:
     """Aids for finding mistakes; never part of a run's identity."""

@@ -16,7 +16,10 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
+from sgp_core.runtime.node import Node
 from sgp_core.runtime.paced import PacedNetwork
+from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
+from sgp_core.runtime.share import is_sharded, local
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
@@ -41,9 +44,18 @@ class Gossip:
             one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"auto"``: the former where it
             can be, else the latter. Results are the same bit for bit.
 
+        node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
+            their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
+            the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
+            have been sharded over the workers of the node by FSDP2's ``fully_shard``.
+        shard_optimizer: let the optimizer of each worker step on its own shard only: an m-th of its state and work, and
+            two thirds of the messages inside the node. For optimizers that treat every element by itself. Gradients
+            are then the optimizer's alone, ``parameter.grad`` is None: clip with :meth:`clip_grad_norm_`.
+
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
-            optimizer over other parameters, models that differ between workers, or a transport that cannot be.
+            optimizer over other parameters, workers that cannot be divided into nodes, models that differ between
+            workers, or a transport that cannot be.
     """
 
     def __init__(
@@ -56,13 +68,16 @@ class Gossip:
         pace: Pace | None = None,
         process_group: dist.ProcessGroup | None = None,
         transport: str = "auto",
+        node_size: int = 1,
+        shard_optimizer: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
-        size = dist.get_world_size(process_group) if dist.is_initialized() else 1
-        topology = topology or build_topology("complete", world_size=size)
-        if topology.world_size != size:
-            raise ConfigurationError(f"the topology is made for {topology.world_size} workers, the group has {size}")
+        node = Node(process_group, node_size, trainable[0].device)
+        topology = topology or build_topology("complete", world_size=node.count)
+        if topology.world_size != node.count:
+            made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
+            raise ConfigurationError(f"{made}, the group has {node.count}")
         algorithm.check(topology)
         if pace is not None:
             algorithm.check_pace(pace)
@@ -71,19 +86,30 @@ class Gossip:
         self.topology = topology
         self._model = model
         self._averaging = False
-        self._network = DistributedNetwork(topology, process_group)
+        self._node = node
+        self._network = DistributedNetwork(topology, node.peers)
         self._check_alike(trainable[0].device)
-        self._storage, self._network.transport = lay_out(trainable, transport, process_group, algorithm.steps_in_flight)
-        self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
-        self._paced = None if pace is None else PacedNetwork(self._network, pace, self._storage.flat)
+        self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
+        share = self._share
+        self._optimizer = optimizer
+        self._sharded_optimizer = (
+            ShardedOptimizer(optimizer, share.storage, node)
+            if shard_optimizer and share.storage and node_size > 1
+            else None
+        )
+        self._gradients = self._collected_gradients()
+        if pace is not None and pace.measure_every and node_size > 1:
+            raise pace.refuse("the distance between nodes is not measured yet; use pace=every")
+        self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat)
         self._worker = RuleWorker(
-            self._storage.flat,
+            share.flat,
             optimizer,
             self._network if self._paced is None else self._paced,
             biased=algorithm.leaves_one(topology),
-            grads=self._gradients.flat if self._gradients else None,
+            grads=node.shard_of(self._gradients.flat) if self._gradients else None,
         )
-        self._set_alike()
+        with self._uncounted():
+            self._set_alike()
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -93,12 +119,12 @@ class Gossip:
     @property
     def rank(self) -> int:
         """This worker's rank in the group."""
-        return self._network.rank
+        return self._node.number * self._node.size + self._node.place
 
     @property
     def world_size(self) -> int:
         """Number of workers."""
-        return self._network.world_size
+        return self._node.count * self._node.size
 
     @property
     def step(self) -> int:
@@ -112,18 +138,23 @@ class Gossip:
 
     @property
     def push_sum_weight(self) -> float:
-        """This worker's PushSum weight ``w``; exactly 1 on doubly stochastic graphs."""
+        """This worker's (its node's) PushSum weight ``w``; exactly 1 on doubly stochastic graphs."""
         return float(self._worker.weight)
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes this worker has sent for training so far (an AllReduce counts as a ring's)."""
+        """Bytes this worker has sent for training so far (an AllReduce counts as a ring's), to other nodes only."""
         return self._network.bytes_sent
+
+    @property
+    def bytes_sent_inside(self) -> int:
+        """Bytes this worker has sent for training so far to the workers of its own node."""
+        return self._node.bytes_sent
 
     @property
     def communication_seconds(self) -> float:
         """Seconds the training thread has spent in communication so far, waiting and mixing included."""
-        return self._network.seconds
+        return self._network.seconds + self._node.seconds
 
     def record(self, timeline: Timeline | None) -> None:
         """Note every exchange of a step that ``timeline`` records."""
@@ -141,18 +172,19 @@ class Gossip:
     @torch.no_grad()
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
-        if self.world_size == 1:
+        if self._node.count == 1:
             return 0.0
         z, z_bar = self._worker.params, self._network.scratch()
-        with self._network.uncounted():
+        with self._uncounted():
             z_bar.copy_(z)
             self._network.mean(z_bar)
             spread, size = 0.0, 0.0
             for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):
                 spread += float(torch.linalg.vector_norm(mine - mean, dtype=torch.float64)) ** 2
                 size += float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2
-            total = self._network.total(torch.tensor(spread, dtype=torch.float64, device=z.tensors[0].device))
-        return (float(total) / self.world_size) ** 0.5 / max(size**0.5, 1e-300)
+            sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
+            spread, size = (self._total(sums) / self._node.count).tolist()
+        return float(spread**0.5 / max(size**0.5, 1e-300))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -165,19 +197,21 @@ class Gossip:
         """
         if self._averaging:
             raise RuntimeError("gossip.averaged() is already active")
-        own, weight = self._worker.params.clone(), self._worker.weight
+        self._share.collect()
+        own, weight = self._share.keep(), self._worker.weight
         in_flight = self._network.in_flight_content()
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
         self._averaging, self._worker.averaged = True, False
         try:
-            with torch.no_grad(), self._network.uncounted():
+            with torch.no_grad(), self._uncounted():
                 average_exactly(self._worker)
+                self._share.spread()
                 self._average_buffers(buffers)
             yield
         finally:
             self._averaging = False
-            self._worker.params.copy_(own)
+            self._share.restore(own)
             self._worker.weight = weight
             self._network.load_in_flight(in_flight)
             with torch.no_grad():
@@ -186,7 +220,7 @@ class Gossip:
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Accumulate gradients inside the block without averaging them (only ``allreduce`` averages gradients)."""
+        """Accumulate gradients inside the block without averaging them, as ``allreduce`` and node groups do."""
         if self._gradients is None:
             yield
             return
@@ -196,6 +230,17 @@ class Gossip:
         finally:
             self._gradients.enabled = before
 
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        """Scale the optimizer's gradients to a norm of at most ``max_norm``; return the norm before.
+
+        What ``torch.nn.utils.clip_grad_norm_`` does, also where the workers of a node hold a shard each: then all of
+        them must call.
+        """
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        if self._sharded_optimizer is not None:
+            return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none."""
@@ -204,6 +249,7 @@ class Gossip:
             worker.params.mul_(worker.weight)
             worker.weight = self._network.drain(worker.params, worker.weight)
             worker.params.div_(worker.weight)
+            self._share.spread()
 
     def close(self) -> None:
         """Detach from the optimizer once messages in flight have come and gone; the model stays usable.
@@ -224,14 +270,16 @@ class Gossip:
         """
         return {
             **self._worker.state_dict(),
+            "device": self._share.flat.tensors[0].device.type,
             "in_flight": self._network.in_flight_content(),
             "pace": None if self._paced is None else self._paced.state_dict(),
             "bytes_sent": self.bytes_sent,
+            "bytes_sent_inside": self.bytes_sent_inside,
             "seconds": self.communication_seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; every worker loads its own.
+        """Continue from :meth:`state_dict`; every worker loads its own, all workers of a node at once.
 
         Raises:
             ValueError: the state is of another model.
@@ -240,30 +288,59 @@ class Gossip:
         self._network.load_in_flight(state["in_flight"])
         if self._paced is not None:
             self._paced.load_state_dict(state["pace"])
-        self._network.bytes_sent, self._network.seconds = int(state["bytes_sent"]), float(state["seconds"])
+        self._share.spread()
+        self._network.bytes_sent = int(state["bytes_sent"])
+        self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
+        self._network.seconds, self._node.seconds = float(state["seconds"]), 0.0
 
     # -- stages of a step --------------------------------------------------------------------------------------------
     @torch.no_grad()
     def _on_gradients(self) -> None:
+        assert self._gradients is not None
+        self._node.reduce(self._gradients.flat)
         self.algorithm.on_gradients(self._worker)
+        if self._sharded_optimizer is None:
+            self._node.gather(self._gradients.flat)
+
+    @torch.no_grad()
+    def _take_gradients(self, present: list[bool]) -> None:
+        assert self._sharded_optimizer is not None
+        self._sharded_optimizer.take(self._worker.grads, present)
 
     @torch.no_grad()
     def _before_step(self, *_: object) -> None:
         if self._averaging:
             raise RuntimeError("optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only")
-        moved = self._storage.moved()
-        if moved is not None:
-            name = _name_of(self._model, self._storage.parameters[moved])
+        storage = self._share.storage
+        moved = storage.moved() if storage else None
+        if storage and moved is not None:
+            name = _name_of(self._model, storage.parameters[moved])
             raise RuntimeError(
                 f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
             )
         self._worker.averaged = False
+        self._share.collect()
         self.algorithm.before_step(self._worker)
 
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
+        self._share.collect()
         self.algorithm.after_step(self._worker)
+        self._share.spread()
         self._worker.step += 1
+
+    def _collected_gradients(self) -> GradientCollector | None:
+        if self._share.storage is None:
+            if self.algorithm.reads_gradients:
+                raise ConfigurationError(
+                    "an algorithm that averages gradients has nothing to do over FSDP2: fully_shard with a mesh of two"
+                    " axes averages them itself"
+                )
+            return None
+        if not self.algorithm.reads_gradients and self._node.size == 1:
+            return None
+        take = self._take_gradients if self._sharded_optimizer else None
+        return GradientCollector(self._share.storage, self._on_gradients, take)
 
     # -- buffers and the start ---------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -273,8 +350,9 @@ class Gossip:
         )
         fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
         first = fingerprint.clone()
+        self._node.broadcast([first])
         self._network.broadcast([first])
-        different = self._network.total((first != fingerprint).to(torch.int64))
+        different = self._total((first != fingerprint).to(torch.int64))
         if int(different):
             raise ConfigurationError(
                 f"{int(different)} of {self.world_size} workers built a model whose parameters differ from rank 0's in"
@@ -283,14 +361,28 @@ class Gossip:
 
     @torch.no_grad()
     def _set_alike(self) -> None:
-        frozen = [parameter.data for parameter in self._model.parameters() if not parameter.requires_grad]
-        self._network.broadcast([*self._storage.flat.tensors, *frozen, *self._model.buffers()])
+        frozen = [parameter for parameter in self._model.parameters() if not parameter.requires_grad]
+        alike = [*(parameter.data for parameter in frozen if not is_sharded(parameter)), *self._model.buffers()]
+        whole = self._share.storage.flat.tensors if self._share.storage else []
+        self._node.broadcast([*whole, *alike])
+        sharded = [local(parameter) for parameter in frozen if is_sharded(parameter)]
+        self._network.broadcast([*self._share.flat.tensors, *sharded, *alike])
+        self._share.spread()
+
+    def _total(self, values: Tensor) -> Tensor:
+        """Return the sum of a small tensor over all workers."""
+        return self._network.total(self._node.total(values))
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        with self._network.uncounted(), self._node.uncounted():
+            yield
 
     def _average_buffers(self, buffers: list[Tensor]) -> None:
         numeric = [buffer for buffer in buffers if buffer.dtype != torch.bool and buffer.numel()]
         if not numeric or self.world_size == 1:
             return
-        total = self._network.total(torch.cat([buffer.reshape(-1).to(torch.float64) for buffer in numeric]))
+        total = self._total(torch.cat([buffer.reshape(-1).to(torch.float64) for buffer in numeric]))
         parts = total.div_(self.world_size).split([buffer.numel() for buffer in numeric])
         for buffer, part in zip(numeric, parts, strict=True):
             buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))

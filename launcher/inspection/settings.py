@@ -12,6 +12,8 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 
 SEED = "seed"
 WORKERS = "workers"
+NODE_SIZE = "node_size"
+UNIT = "algorithm.unit"
 
 Settings = Mapping[str, Any]
 
@@ -29,6 +31,8 @@ def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
             flat |= _section(key, value)
         elif value is not None:
             flat[WORKERS if key == "world_size" else key] = value
+    if "algorithm" in flat:
+        flat[UNIT] = "node" if NODE_SIZE in flat else "worker"
     return flat
 
 

@@ -21,10 +21,17 @@ class GradientCollector:
     Args:
         storage: the parameters.
         on_gradients: called at the end of backward with ``flat`` filled; may change it.
+        take: given, for each parameter, whether it has a gradient anywhere, in place of handing gradients back.
     """
 
-    def __init__(self, storage: FlatStorage, on_gradients: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        storage: FlatStorage,
+        on_gradients: Callable[[], None],
+        take: Callable[[list[bool]], None] | None = None,
+    ) -> None:
         self.enabled = True
+        self._take = take
         self._parameters = storage.parameters
         self._on_gradients = on_gradients
         self._pending = False
@@ -47,9 +54,14 @@ class GradientCollector:
         for parameter, view in zip(self._parameters, self._views, strict=True):
             _fill(view, parameter.grad)
         self._on_gradients()
-        for parameter, view, anywhere in zip(self._parameters, self._views, self._present.tolist(), strict=True):
-            if anywhere:
+        anywhere = [bool(flag) for flag in self._present.tolist()]
+        for parameter, view, has_gradient in zip(self._parameters, self._views, anywhere, strict=True):
+            if self._take is not None:
+                parameter.grad = None
+            elif has_gradient:
                 parameter.grad = view
+        if self._take is not None:
+            self._take(anywhere)
 
 
 def _fill(view: Tensor, gradient: Tensor | None) -> None:

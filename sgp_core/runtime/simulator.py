@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
+from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat, Scalar
 from sgp_core.pacing import Pace
 from sgp_core.runtime.mixing import mix_
@@ -192,20 +193,23 @@ def simulate(
     pace: Pace | None = None,
     seed: int = 0,
     record_every: int = 1,
+    node_size: int = 1,
 ) -> Trajectory:
-    """Run ``algorithm`` on ``topology`` with one virtual worker per row.
+    """Run ``algorithm`` on ``topology`` with one virtual worker per row, or one node of ``node_size`` workers.
 
     Args:
         algorithm: the same object a real :class:`sgp_core.Gossip` takes; an outer-wrapped one included.
         topology: its ``world_size`` is n.
         initial: starting models, ``[n, d]``; not modified.
-        gradient: maps ``z`` ``[n, d]`` and the step to gradients ``[n, d]``, row i that of worker i.
+        gradient: maps ``z`` ``[n, d]`` and the step to gradients ``[n, d]``, row i that of worker i; both have
+            ``n * node_size`` rows where nodes have several workers, those of one node in a row.
         optimizer: makes any element-wise torch optimizer over the stacked parameter; default plain SGD, lr 0.1.
         steps: optimizer steps.
         lr: learning rate at each step; default what the optimizer was made with.
         pace: how many rounds of gossip follow each step; default one.
         seed: seeds torch's generator for the run, without disturbing the caller's.
         record_every: steps between records.
+        node_size: workers of a node, which share a model and average their gradients; the topology is one of nodes.
 
     Returns:
         The recorded trajectory, start included.
@@ -218,6 +222,8 @@ def simulate(
     n = topology.world_size
     if z.dim() != 2 or len(z) != n:
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(z.shape)}")
+    if node_size < 1:
+        raise ConfigurationError(f"node_size must be at least 1 worker, not {node_size}")
     algorithm.check(topology)
     if pace is not None:
         algorithm.check_pace(pace)
@@ -247,7 +253,8 @@ def simulate(
             if lr is not None:
                 for group in stepper.param_groups:
                     group["lr"] = lr(step)
-            z.grad = gradient(z.detach(), step)
+            of_workers = gradient(z.detach().repeat_interleave(node_size, dim=0), step)
+            z.grad = of_workers.view(n, node_size, -1).mean(1)
             worker.grads = Flat([z.grad])
             algorithm.on_gradients(worker)
             worker.averaged = False

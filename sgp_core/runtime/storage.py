@@ -45,9 +45,12 @@ class FlatStorage:
     Args:
         parameters: distinct parameters; tied ones count once.
         allocate: makes the pieces, all zero.
+        parts: equal parts that each piece can be cut into; zeros at its end make up for what is missing.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], allocate: Callable[[Sizes], list[Tensor]] = zeros) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], allocate: Callable[[Sizes], list[Tensor]] = zeros, parts: int = 1
+    ) -> None:
         self.parameters = list(parameters)[::-1]
         self._places: list[_Place] = []
         sizes: dict[tuple[torch.dtype, torch.device], int] = {}
@@ -58,6 +61,10 @@ class FlatStorage:
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
+        if parts > 1:
+            for dtype, device in sizes:
+                step = parts * max(1, CUDA_ALIGNMENT_BYTES // dtype.itemsize if device.type == "cuda" else 1)
+                sizes[dtype, device] = -(-sizes[dtype, device] // step) * step
         self.flat = Flat(allocate(sizes))
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             view.copy_(parameter.data)
@@ -67,6 +74,17 @@ class FlatStorage:
     def views(self, flat: Flat) -> list[Tensor]:
         """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
         return [place.view(flat.tensors) for place in self._places]
+
+    def within(self, part: int, parts: int) -> list[tuple[int, int, int, int]]:
+        """Return what lies in one of ``parts`` equal parts: index of a parameter, piece, begin and end in the part."""
+        found = []
+        for index, (place, parameter) in enumerate(zip(self._places, self.parameters, strict=True)):
+            size = self.flat.tensors[place.piece].numel() // parts
+            begin = max(0, place.offset - part * size)
+            end = min(size, place.offset + parameter.numel() - part * size)
+            if begin < end:
+                found.append((index, place.piece, begin, end))
+        return found
 
     def moved(self) -> int | None:
         """Return the index of a parameter that no longer lives in the storage, None if all do."""

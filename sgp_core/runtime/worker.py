@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sgp_core.algorithms.base import Network
 from sgp_core.flat import Flat, Scalar
+from sgp_core.runtime.share import local
 
 
 class RuleWorker:
@@ -65,7 +66,7 @@ class RuleWorker:
 
     def optimizer_buffers(self) -> Flat:
         """Return the floating-point optimizer state that is shaped like parameters, in an order all workers share."""
-        return Flat([value for like, value in self._optimizer_tensors() if value.shape == like.shape])
+        return Flat([local(value) for like, value in self._optimizer_tensors() if value.shape == like.shape])
 
     def reset_optimizer(self) -> None:
         """Zero every tensor of the optimizer's state."""

@@ -59,7 +59,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers, transpo
     data = _chosen(DATASETS, experiment.dataset).load()
     shard = Shard(len(data.train), peers.world_size, peers.rank, training.batch_size, experiment.seed)
     name, options = choice(experiment.topology)
-    topology = build_topology(name, experiment.world_size, steps_per_epoch=shard.steps_per_epoch, **options)
+    topology = build_topology(name, experiment.nodes, steps_per_epoch=shard.steps_per_epoch, **options)
 
     torch.manual_seed(experiment.seed)
     model = model_options.build(data.example_shape, data.num_classes).to(device)
@@ -76,6 +76,8 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers, transpo
         topology=topology,
         pace=None if pace == Every() else pace,
         transport=transport,
+        node_size=experiment.node_size,
+        shard_optimizer=True,  # those that can be chosen are element-wise
     )
     return Parts(data, shard, model, optimizer, schedule, gossip)
 

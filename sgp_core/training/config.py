@@ -137,10 +137,29 @@ class Experiment(Settings):
     """Decides initial parameters, order of examples, augmentation and dropout."""
     world_size: int = 1
     """Number of workers."""
+    node_size: int = 1
+    """Workers that act as one gossip node: consecutive ranks, so many of them."""
 
     def __post_init__(self) -> None:
         at_least(1, "world_size", self.world_size)
+        at_least(1, "node_size", self.node_size)
+        if self.world_size % self.node_size:
+            raise ConfigurationError(
+                f"node_size={self.node_size}: {self.world_size} workers cannot be divided into nodes of that size"
+            )
         at_least(0, "seed", self.seed)
+
+    @property
+    def nodes(self) -> int:
+        """Number of gossip nodes, which the topology connects."""
+        return self.world_size // self.node_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data of a JSON file; ``node_size`` is there only where it is not 1."""
+        values = super().to_dict()
+        if self.node_size == 1:
+            del values["node_size"]
+        return values
 
     def identity(self) -> dict[str, Any]:
         """Return what defines the numbers of this run: every option with its value, defaults filled in.

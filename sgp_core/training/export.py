@@ -72,7 +72,7 @@ def export_checkpoint(
     data = registry("dataset").build(name, **options).load()
     model = _untrained(experiment, data)
     try:
-        state = averaged_state(store, manifest, model)
+        state = averaged_state(store, manifest, model, experiment.node_size)
     except CheckpointError as error:
         others = [str(other.step) for other in store.manifests() if other.step != manifest.step]
         instead = f"; other checkpoints: step {', '.join(others)}" if others else ""
@@ -81,14 +81,17 @@ def export_checkpoint(
 
 
 @torch.no_grad()
-def averaged_state(store: CheckpointStore, manifest: Manifest, model: nn.Module) -> dict[str, Tensor]:
+def averaged_state(
+    store: CheckpointStore, manifest: Manifest, model: nn.Module, node_size: int = 1
+) -> dict[str, Tensor]:
     """Return the state dict of the network-wide average that a checkpoint holds, as ``gossip.averaged()`` forms it.
 
     Numerators ``w_i z_i`` and buffers are summed over the workers and divided by their number, without processes: one
-    worker's file is in memory at a time.
+    worker's file is in memory at a time, or one model that the workers of a node have a shard of each.
 
     Args:
         model: built as for training; it lends names and layout, and holds the average afterwards.
+        node_size: workers of a node.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -98,20 +101,27 @@ def averaged_state(store: CheckpointStore, manifest: Manifest, model: nn.Module)
     storage.flat.zero_()
     buffers = dict(model.named_buffers())
     summed = {name: torch.zeros_like(buffer, dtype=torch.float64) for name, buffer in buffers.items()}
+    shards: list[list[Tensor]] = []
     for rank in range(manifest.world_size):
         shard = store.read_shard(manifest, rank)
         worker = shard["gossip"]
-        pieces = _fitting(worker["parameters"], storage)
-        if pieces is None or shard["buffers"].keys() != buffers.keys():
+        shards.append(worker["parameters"])
+        if len(shards) == node_size:
+            whole = [torch.cat(parts) for parts in zip(*shards, strict=True)] if node_size > 1 else shards[0]
+            shards.clear()
+            pieces = _fitting(whole, storage, node_size, gaps=worker["device"] == "cuda")
+            if pieces is None:
+                raise ConfigurationError(f"{store.step_folder(manifest.step)} is a checkpoint of another model")
+            for total, z in zip(storage.flat.tensors, pieces, strict=True):
+                total.add_(z.mul_(worker["push_sum_weight"]))
+        if shard["buffers"].keys() != buffers.keys():
             raise ConfigurationError(f"{store.step_folder(manifest.step)} is a checkpoint of another model")
-        for total, z in zip(storage.flat.tensors, pieces, strict=True):
-            total.add_(z.mul_(worker["push_sum_weight"]))
         for name, buffer in shard["buffers"].items():
             summed[name] += buffer
             if rank == 0:
                 buffers[name].copy_(buffer)
     for total in storage.flat.tensors:
-        total.div_(manifest.world_size)
+        total.div_(manifest.world_size // node_size)
     for name, buffer in buffers.items():
         if buffer.dtype != torch.bool:  # a mean of flags is none: rank 0's stay
             mean = summed[name].div_(manifest.world_size)
@@ -128,10 +138,11 @@ def _untrained(experiment: Experiment, data: Splits) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
 
 
-def _fitting(saved: list[Tensor], storage: FlatStorage) -> list[Tensor] | None:
+def _fitting(saved: list[Tensor], storage: FlatStorage, parts: int, *, gaps: bool) -> list[Tensor] | None:
     """Return saved pieces in the layout of ``storage``, None if they are of another model.
 
-    Workers on CUDA leave gaps between parameters, which a model on the CPU does not have.
+    Workers on CUDA leave gaps between parameters, and those of a node zeros at the end; a model on the CPU that is
+    alone has neither.
     """
     mine = storage.flat.tensors
     if [piece.dtype for piece in saved] != [piece.dtype for piece in mine]:
@@ -139,18 +150,18 @@ def _fitting(saved: list[Tensor], storage: FlatStorage) -> list[Tensor] | None:
     pieces = []
     for piece, like in zip(saved, mine, strict=True):
         sizes = [parameter.numel() for parameter in storage.parameters if parameter.dtype == like.dtype]
-        packed = piece if piece.numel() == like.numel() else _without_gaps(piece, sizes)
+        packed = _packed(piece, sizes, max(1, CUDA_ALIGNMENT_BYTES // piece.element_size()) if gaps else 1, parts)
         if packed is None:
             return None
         pieces.append(packed)
     return pieces
 
 
-def _without_gaps(piece: Tensor, sizes: list[int]) -> Tensor | None:
-    align = max(1, CUDA_ALIGNMENT_BYTES // piece.element_size())
-    parts, end = [], 0
+def _packed(piece: Tensor, sizes: list[int], align: int, parts: int) -> Tensor | None:
+    found, end = [], 0
     for size in sizes:
         begin = -(-end // align) * align
         end = begin + size
-        parts.append(piece[begin:end])
-    return torch.cat(parts) if end == piece.numel() else None
+        found.append(piece[begin:end])
+    cut = parts * align if parts > 1 else 1
+    return torch.cat(found) if piece.numel() == -(-end // cut) * cut else None

@@ -57,7 +57,6 @@ class TrainingStep:
         self._spanning: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
         if timeline is not None:
             self._spanning = timeline.spanning
-        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if not self._model.training:  # train() visits every module
@@ -75,7 +74,7 @@ class TrainingStep:
             with self._spanning("backward"), self._gossip.no_sync() if part < parts else nullcontext():
                 loss.backward()
         if self._config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
+            self._gossip.clip_grad_norm_(self._config.clip_norm)
         with self._spanning("optimizer and gossip"):
             self._optimizer.step()
         return batch_loss

@@ -162,6 +162,7 @@ def test_checkpoints_of_gpus_can_be_averaged_without_one(run: Path) -> None:
     packed = averaged_state(store, store.manifests()[0], model)
     expected = {name: tensor.clone() for name, tensor in packed.items()}
     for rank, state in enumerate(_states(run, 14)):
+        state["gossip"]["device"] = "cuda"
         state["gossip"]["parameters"] = [_with_gaps(state["gossip"]["parameters"][0], sizes)]
         store.write_shard(99, rank, state)
     store.commit(99)

@@ -49,6 +49,7 @@ OTHER = {
     "python docs/examples/library.py",
     "python docs/make_benchmarks.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
+    "torchrun --nproc-per-node=4 docs/examples/nodes.py",
     'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
     "wandb leet inspect --summary runs/7c424a4089/wandb",
     "wandb leet runs/7c424a4089/wandb",

@@ -84,6 +84,19 @@ def test_own_algorithm_runs_in_real_workers_as_in_the_simulator() -> None:
     torch.testing.assert_close(real, run.z[1:], rtol=0, atol=1e-14)
 
 
+def nodes_example_trains() -> tuple[float, int]:
+    names = runpy.run_path(str(EXAMPLES / "nodes.py"), run_name="__main__")
+    return names["loss"].item(), names["gossip"].bytes_sent
+
+
+def test_nodes_example_trains_sharded_nodes() -> None:
+    results = run_workers(4, nodes_example_trains)
+    parameters = 20 * 50 + 50 + 50 + 1
+    for loss, sent in results:
+        assert loss < 0.05
+        assert sent == pytest.approx(200 * 4 * parameters / 2, rel=0.05)
+
+
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "make_results.py"), run_name="make_results")

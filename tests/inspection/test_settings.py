@@ -24,6 +24,7 @@ SPEC: dict[str, Any] = {
 def test_a_choice_stands_for_its_name() -> None:
     assert experiment_settings(SPEC) == {
         "algorithm": "sgp",
+        "algorithm.unit": "worker",
         "optimizer": "sgd",
         "optimizer.lr": 0.05,
         "optimizer.nesterov": True,
@@ -32,6 +33,12 @@ def test_a_choice_stands_for_its_name() -> None:
         "evaluation.every_epochs": 1,
     }
     assert all_settings(SPEC).items() >= {"cluster": "slurm", "cluster.nodes": 2}.items()
+
+
+def test_runs_of_workers_and_of_nodes_differ_in_the_unit() -> None:
+    nodes = {**SPEC, "experiment": {**SPEC["experiment"], "node_size": 2}}
+    assert experiment_settings(nodes)["algorithm.unit"] == "node"
+    assert changed_keys([experiment_settings(spec) for spec in (SPEC, nodes)]) == ["algorithm.unit"]
 
 
 @pytest.mark.parametrize("spec", [{}, {"experiment": 3}, {"experiment": {"model": [1], "seed": None}}])

@@ -13,7 +13,7 @@ import yaml
 from launcher import conf
 from launcher.compose import compose
 from launcher.plan import SECTIONS, LaunchOptions, RunSettings, make_plan, make_plans
-from launcher.schema import CHOICES, LIBRARY_GROUPS, choices, options_class
+from launcher.schema import CHOICES, LIBRARY_GROUPS, AnyAlgorithm, choices, options_class
 from launcher.typed import option_fields
 from tests.launcher.conftest import composed
 
@@ -74,6 +74,7 @@ def test_config_lists_every_setting_with_its_default() -> None:
     config = load(CONF / "config.yaml")
     for name, cls in SECTIONS.items():
         assert config.pop(name) == defaults(cls), name
+    assert config.pop("algorithm") == defaults(AnyAlgorithm)
     assert config.pop("defaults")
     assert config.pop("hydra")
     told = {**defaults(RunSettings), **defaults(LaunchOptions)}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.environment import changed, outside_allocation
+from launcher.machine import Place, prepare
 from launcher.network import choose_interface, use_interface
 from launcher.snapshot import snapshot_path, take_snapshot
 from sgp_core.errors import ConfigurationError
@@ -88,3 +89,10 @@ def test_a_snapshot_is_what_is_imported(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["edited", str(folder / "launcher" / "conclude.py")]
     assert not list(folder.rglob("__pycache__/*.tmp"))
+
+
+def test_nodes_that_gossip_need_their_ranks_in_order(tmp_path: Path) -> None:
+    spec = {"cluster": {"name": "slurm"}, "experiment": {"world_size": 4, "node_size": 2}}
+    dealt_out = Place(rank=1, world_size=4, local_rank=0, local_world_size=2)
+    with pytest.raises(ConfigurationError, match="consecutive ranks on each node"):
+        prepare(spec, dealt_out, tmp_path, separate=False)

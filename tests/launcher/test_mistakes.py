@@ -39,6 +39,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("optimizer.lr=fast", "expected a number"),
     ("training.precision=fp16", "expected one of fp32, bf16"),
     ("outer=slowmo outer.buffers=forget", "expected one of reset, maintain, average"),
+    ("algorithm.unit=nodes", "algorithm.unit=nodes: expected one of worker, node"),
     ("cluster.device=gpu", "expected one of auto, cpu, cuda"),
     ("tracker.mode=sometimes", "expected one of online, offline, disabled or null"),
     ("model.hidden=3", "expected a list"),
@@ -52,6 +53,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("outer=slowmo outer.beta=2", "beta"),
     # impossible or contradictory
     ("topology=hypercube cluster.workers_per_node=6", "nearest: 4 or 8"),
+    ("topology=hypercube algorithm.unit=node cluster.nodes=3", "nearest: 2 or 4"),
     ("algorithm=dpsgd topology=spanning_tree topology.weights=uniform", "dpsgd"),
     ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),

@@ -67,10 +67,25 @@ def test_workers_are_counted_however_they_are_placed(usual: RunPlan) -> None:
         "training.precision=bf16",
         "dataset.augment=true",
         "cluster.workers_per_node=2",
+        "algorithm.unit=node",
     ],
 )
 def test_what_changes_the_numbers_changes_the_identity(usual: RunPlan, changed: str) -> None:
     assert plan(changed).run_id != usual.run_id
+
+
+def test_nodes_that_gossip_are_part_of_the_identity_by_their_size(usual: RunPlan) -> None:
+    pairs = plan("algorithm.unit=node", "cluster.nodes=2", "cluster.workers_per_node=2")
+    assert pairs.experiment["node_size"] == 2
+    assert len({usual.run_id, pairs.run_id, plan("algorithm.unit=node").run_id}) == 3
+    assert pairs.name == "sgp-one_peer_exponential-2x2w-seed0"
+    assert plan("algorithm.unit=worker").run_id == usual.run_id
+    alone = plan("algorithm.unit=node", "cluster.nodes=4", "cluster.workers_per_node=1")
+    assert alone.run_id == usual.run_id, "nodes of one worker are workers"
+
+
+def test_topologies_connect_the_nodes_where_these_gossip() -> None:
+    plan("algorithm.unit=node", "topology=hypercube", "cluster.nodes=4", "cluster.workers_per_node=3")
 
 
 def test_options_marked_so_are_not_identity(tmp_path: Path) -> None:

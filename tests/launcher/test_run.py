@@ -54,6 +54,17 @@ def test_a_run_completes_once(launch: Launch, monkeypatch: pytest.MonkeyPatch) -
     assert read(run / "summary.json") == summary
 
 
+def test_nodes_can_be_tried_on_one_machine(launch: Launch) -> None:
+    nodes = ("algorithm.unit=node", "cluster.nodes=2", "cluster.workers_per_node=2")
+    launched = launch(*nodes, "tracker=none", "training.epochs=3", "topology=ring")
+    assert launched.finish().code == 0
+    run = only_run(launched)
+    final, parameters = read(run / "summary.json")["final"], (64 + 1) * 256 + (256 + 1) * 10
+    assert final["accuracy"] > 0.9
+    assert final["bytes_sent"] == final["step"] * parameters * 4 / 2
+    assert {path.name for path in run.glob("rank-*.json")} == {f"rank-{rank}.json" for rank in range(4)}
+
+
 def test_a_worker_that_raises_ends_the_run_which_can_be_resumed(launch: Launch) -> None:
     usual = ("experiment=smoke", "tracker=none", "training.epochs=1", "checkpoint.every_steps=5")
     failing = launch(*usual, "debug.fail_rank=1", "debug.fail_step=17")

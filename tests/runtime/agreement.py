@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
-from sgp_core.pacing import Pace
 from sgp_core.topology import Topology
 
 STEPS = 200
@@ -72,17 +71,12 @@ def flatten(model: nn.Module) -> Tensor:
 
 
 def train_here(
-    algorithm: Algorithm,
-    topology: Topology,
-    kind: str = "sgd",
-    steps: int = STEPS,
-    pace: Pace | None = None,
-    transport: str = "auto",
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, **options: Any
 ) -> dict[str, Any]:
     """Train as this rank of the running group; return the parameters after each step and the weights."""
     model = make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace, transport=transport)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **options)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(steps):
         inputs, targets = batch(gossip.rank, step)
@@ -99,6 +93,8 @@ def train_here(
         "distance": distance,
         "estimate": estimate,
         "transport": gossip.transport,
+        "sent": gossip.bytes_sent,
+        "sent_inside": gossip.bytes_sent_inside,
     }
 
 
@@ -114,7 +110,7 @@ def train_cases(
 
 
 def simulate_case(
-    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, pace: Pace | None = None
+    algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, **options: Any
 ) -> Any:
     """The same in the simulator."""
     model = make_model()
@@ -134,5 +130,11 @@ def simulate_case(
 
     initial = flatten(model).expand(topology.world_size, -1)
     return sgp_core.simulate(
-        algorithm, topology, initial, gradient, optimizer=lambda p: make_optimizer(p, kind), steps=steps, pace=pace
+        algorithm,
+        topology,
+        initial,
+        gradient,
+        optimizer=lambda p: make_optimizer(p, kind),
+        steps=steps,
+        **options,
     )

@@ -17,6 +17,7 @@ from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from sgp_core.training.evaluation import Evaluator
+from sgp_core.training.export import averaged_state
 from sgp_core.training.loop import Preempted, train
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import TrainingStep
@@ -69,7 +70,7 @@ def test_scores_are_those_of_the_averaged_model_and_of_the_replicas():
     assert scores["accuracy"] <= scores["top5_accuracy"] <= 1
 
 
-def train_here(directory: Path, wishes_to_stop: int | None = None, **training: Any) -> Any:
+def train_here(directory: Path, wishes_to_stop: int | None = None, choices: dict[str, Any] | None = None) -> Any:
     peers = Peers(tiny.CPU)
     stopping._SECONDS_BETWEEN = 0.0
     questions = iter(range(1000))
@@ -77,7 +78,7 @@ def train_here(directory: Path, wishes_to_stop: int | None = None, **training: A
     with tiny.known():
         try:
             return train(
-                tiny.experiment(WORLD, **training),
+                tiny.experiment(peers.world_size, choices=choices),
                 directory=directory,
                 should_stop=should_stop,
                 **tiny.settings(checkpoint=CheckpointConfig(every_steps=2, keep_last=3)),
@@ -105,6 +106,21 @@ def test_one_worker_that_wants_to_stop_stops_all_at_the_same_saved_step(tmp_path
     store = CheckpointStore(tmp_path, WORLD)
     assert store.manifests()[0].step == 5
     assert [store.read_shard(store.manifests()[0], rank)["step"] for rank in range(WORLD)] == [5] * WORLD
+
+
+def test_nodes_stop_resume_and_export_like_workers(tmp_path):
+    choices = {"node_size": 2, "algorithm": {"name": "osgp"}}
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    run_workers(4, train_here, whole, None, choices)
+    assert run_workers(4, train_here, parted, 3, choices) == [5] * 4
+    run_workers(4, train_here, parted, None, choices)
+    tiny.assert_same_bits(*(tiny.newest_states(folder, 4) for folder in (parted, whole)))
+    assert (parted / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+    store, model = CheckpointStore(whole, 4), tiny.NoisyNet().build((2, 5, 5), tiny.CLASSES)
+    averaged = averaged_state(store, store.manifests()[0], model, node_size=2)
+    for name, tensor in load_file(whole / "model.safetensors").items():
+        torch.testing.assert_close(averaged[name], tensor, rtol=1e-6, atol=1e-7)
 
 
 def test_if_one_workers_shard_is_damaged_all_go_back_to_the_checkpoint_before(tmp_path):

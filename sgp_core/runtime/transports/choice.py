@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.distributed as dist
 from torch import nn
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.runtime.node import Node
+from sgp_core.runtime.share import Shard, ShardOfFSDP, Share, is_sharded
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.base import Transport
 from sgp_core.runtime.transports.p2p import P2PTransport
@@ -19,36 +20,41 @@ TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name)
 
 
 def lay_out(
-    parameters: Sequence[nn.Parameter], wanted: str, group: dist.ProcessGroup | None, steps_in_flight: int
-) -> tuple[FlatStorage, Transport | None]:
+    model: nn.Module, parameters: Sequence[nn.Parameter], wanted: str, node: Node, steps_in_flight: int
+) -> tuple[Share, Transport | None]:
     """Move the parameters into flat memory, where the transport can use it, and return both. Collective.
 
     Args:
+        model: whose parameters they are.
         wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` where that can be.
+        node: of the worker; groups of several workers use messages.
         steps_in_flight: of the algorithm.
 
     Raises:
-        ConfigurationError: on all workers alike, if the transport wanted cannot be.
+        ConfigurationError: on all workers alike, if the transport wanted cannot be, or if the model is sharded, but
+            not over the workers of the node.
     """
     if wanted not in TRANSPORTS:
         raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
-    if not dist.is_initialized() or dist.get_world_size(group) == 1:
-        return FlatStorage(parameters), None
-    if wanted != P2PTransport.name:
+    if node.count > 1 and wanted != P2PTransport.name:
         try:
-            return _shared(parameters, group, steps_in_flight)
+            return _shared(parameters, node, steps_in_flight)
         except NotShared as reason:
             if wanted != AUTO:
                 raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
-    storage = FlatStorage(parameters)
-    return storage, P2PTransport(storage.flat, group, steps_in_flight)
+    share: Share
+    if any(is_sharded(parameter) for parameter in parameters):
+        share = ShardOfFSDP(model, parameters, node)
+    else:
+        share = Shard(FlatStorage(parameters, parts=node.size), node)
+    return share, P2PTransport(share.flat, node.peers, steps_in_flight) if node.count > 1 else None
 
 
-def _shared(
-    parameters: Sequence[nn.Parameter], group: dist.ProcessGroup | None, steps_in_flight: int
-) -> tuple[FlatStorage, Transport]:
+def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
+    if node.size > 1 or any(is_sharded(parameter) for parameter in parameters):
+        raise NotShared("node groups exchange shards of the model by messages")
     elsewhere = next((parameter.device for parameter in parameters if parameter.device.type != "cpu"), None)
     if elsewhere is not None:
         raise NotShared(f"the parameters are on {elsewhere}, not in CPU memory")
-    transport = SharedMemoryTransport(group, steps_in_flight)
-    return FlatStorage(parameters, transport.allocate), transport
+    transport = SharedMemoryTransport(node.peers, steps_in_flight)
+    return Shard(FlatStorage(parameters, transport.allocate), node), transport
