@@ -117,6 +117,11 @@ def test_how_often_one_looks_does_not_change_what_is_trained(tmp_path):
     assert len(rows(tmp_path / "seldom", "val")) == 1
 
 
+def test_the_transport_is_the_callers_choice(tmp_path):
+    with pytest.raises(ConfigurationError, match="unknown transport 'pigeon'"):
+        run(tmp_path, transport="pigeon")
+
+
 def test_max_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(tmp_path):
     summary = run(tmp_path, tiny.experiment(max_steps=17), log_every=5)
     assert summary["steps"] == summary["final"]["step"] == newest_step(tmp_path) == 17

@@ -1,0 +1,44 @@
+"""How models travel is a matter of the cluster, told to whoever trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.machine import Place
+from launcher.plan import make_plan
+from launcher.run_folder import RunFolder, write_json
+from launcher.schema import Transport
+from launcher.worker import run_worker
+from sgp_core.runtime.transports.choice import TRANSPORTS
+from tests.launcher.conftest import composed
+
+
+def test_the_launcher_knows_the_transports_of_the_library():
+    assert sorted(Transport) == sorted(TRANSPORTS)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        (["cluster=local", "cluster.workers_per_node=1", "cluster.transport=p2p"], "p2p"),
+        (["cluster=local", "cluster.workers_per_node=1"], "auto"),
+        (["cluster=inline"], "auto"),
+    ],
+)
+def test_it_reaches_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: list[str], expected: str):
+    given: dict[str, Any] = {}
+
+    def train(*_: Any, **options: Any) -> dict[str, Any]:
+        given.update(options)
+        return {"status": "completed", "steps": 0}
+
+    monkeypatch.setattr("sgp_core.training.loop.train", train)
+    plan = make_plan(composed(*cluster, "cluster.threads_per_worker=1", "tracker=none", f"runs_dir={tmp_path}"))
+    folder = RunFolder(plan.run_dir)
+    folder.path.mkdir(parents=True)
+    write_json(folder.spec, plan.spec())
+    run_worker(folder.spec, 1, Place(), separate=False)
+    assert given["transport"] == expected
