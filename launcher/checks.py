@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.schema import NO_OUTER, Device
+from launcher.schema import Device
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import registry
+from sgp_core.training.config import NOTHING, registry
 
 if TYPE_CHECKING:
     from launcher.plan import RunPlan
@@ -85,9 +85,11 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
     topology = build("topology", world_size=experiment["world_size"])
     algorithm = build("algorithm")
     outer = experiment["outer"]
-    if outer["name"] != NO_OUTER:
+    if outer["name"] != NOTHING:
         algorithm = build_outer(outer["name"], algorithm, **_options(outer))
     algorithm.check(topology)
+    if experiment["compression"]["name"] != NOTHING:
+        build("compression").check(algorithm)
 
 
 def _check_folder(run_dir: Path) -> None:

@@ -12,7 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
+from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.storage import FlatStorage
@@ -34,10 +36,12 @@ class Gossip:
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
+        compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
-            optimizer over other parameters, or models that differ between workers.
+            algorithm whose messages cannot be compressed, an optimizer over other parameters, or models that differ
+            between workers.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Gossip:
         algorithm: Algorithm,
         topology: Topology | None = None,
         process_group: dist.ProcessGroup | None = None,
+        compression: Codec | None = None,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
@@ -56,6 +61,8 @@ class Gossip:
         if topology.world_size != size:
             raise ConfigurationError(f"the topology is made for {topology.world_size} workers, the group has {size}")
         algorithm.check(topology)
+        if compression is not None:
+            compression.check(algorithm)
 
         self.algorithm = algorithm
         self.topology = topology
@@ -63,7 +70,11 @@ class Gossip:
         self._averaging = False
         self._storage = FlatStorage(trainable)
         transport = P2PTransport(self._storage.flat, process_group, algorithm.steps_in_flight) if size > 1 else None
-        self._network = DistributedNetwork(topology, process_group, transport)
+        self._network = (
+            DistributedNetwork(topology, process_group, transport)
+            if compression is None
+            else CompressedNetwork(compression, self._storage.layout, topology, process_group, transport)
+        )
         self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
         self._worker = RuleWorker(
             self._storage.flat,
@@ -73,6 +84,8 @@ class Gossip:
             grads=self._gradients.flat if self._gradients else None,
         )
         self._start_alike()
+        if isinstance(self._network, CompressedNetwork):
+            self._network.begin(self._storage.flat)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -194,9 +207,11 @@ class Gossip:
         Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
         none. Tensors are copies. Replicas differ by design: save one per rank.
         """
+        network = self._network
         return {
             **self._worker.state_dict(),
             "in_flight": self._network.in_flight_content(),
+            **({"references": network.references()} if isinstance(network, CompressedNetwork) else {}),
             "bytes_sent": self.bytes_sent,
             "seconds": self.communication_seconds,
         }
@@ -205,10 +220,14 @@ class Gossip:
         """Continue from :meth:`state_dict`; every worker loads its own.
 
         Raises:
-            ValueError: the state is of another model.
+            ValueError: the state is of another model, or only one of the two was compressed.
         """
+        if ("references" in state) != isinstance(self._network, CompressedNetwork):
+            raise ValueError("only one of the saved run and this one compresses what it sends")
         self._worker.load_state_dict(state)
         self._network.load_in_flight(state["in_flight"])
+        if isinstance(self._network, CompressedNetwork):
+            self._network.load_references(state["references"])
         self._network.bytes_sent, self._network.seconds = int(state["bytes_sent"]), float(state["seconds"])
 
     # -- stages of a step --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ SHARED = (
     ("algorithm", "Algorithm"),
     ("topology", "Topology"),
     ("outer", "Outer"),
+    ("compression", "Compression"),
     ("optimizer", "Optimizer"),
     ("optimizer.lr", "Learning rate"),
     ("schedule", "Schedule"),
@@ -124,5 +125,5 @@ def _shared(records: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
     return {
         title: value
         for title, value in facts.items()
-        if (title, value) not in {("Outer", "none"), ("Schedule", "constant")}
+        if (title, value) not in {("Outer", "none"), ("Compression", "none"), ("Schedule", "constant")}
     }

@@ -18,6 +18,7 @@ class AllReduce(Algorithm):
     """
 
     reads_gradients: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
 
     def on_gradients(self, worker: Worker) -> None:
         worker.network.mean(worker.grads)

@@ -94,6 +94,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     sends_weight: ClassVar[bool] = False
     """Whether the rule is PushSum: it may run on graphs that are only column-stochastic."""
 
+    exact: ClassVar[bool] = False
+    """Whether all that the rule sends are exact averages, which nothing can compress."""
+
     @property
     def steps_in_flight(self) -> int:
         """How many steps a message may be under way when the next is sent; 0 where every step ends with none."""
@@ -143,6 +146,11 @@ class Outer(Algorithm):
     def sends_weight(self) -> bool:  # type: ignore[override]
         """As the base does."""
         return self.base.sends_weight
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.exact
 
     @property
     def steps_in_flight(self) -> int:

@@ -6,6 +6,7 @@ Stich, "Local SGD Converges Fast and Communicates Little", ICLR 2019.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker, average_exactly
 from sgp_core.errors import ConfigurationError
@@ -19,6 +20,8 @@ class LocalSGD(Algorithm):
     Under an outer that averages every ``tau`` steps itself, ``period=0`` leaves the block purely local; a divisor of
     ``tau`` averages within the block, too.
     """
+
+    exact: ClassVar[bool] = True
 
     period: int = 12
 

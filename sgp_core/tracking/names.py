@@ -83,7 +83,7 @@ def headline(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that runs are grouped and filtered by, one level deep."""
     chosen = {
         group: (experiment.get(group) or {}).get("name")
-        for group in ("algorithm", "topology", "outer", "model", "dataset", "optimizer", "schedule")
+        for group in ("algorithm", "topology", "outer", "compression", "model", "dataset", "optimizer", "schedule")
     }
     chosen |= {
         "lr": (experiment.get("optimizer") or {}).get("lr"),

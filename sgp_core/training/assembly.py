@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sgp_core.algorithms import Algorithm, build_algorithm, build_outer
+from sgp_core.compression import build_compression
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.registry import Registry
@@ -66,7 +67,14 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers) -> Part
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    codec, codec_options = choice(experiment.compression)
+    gossip = Gossip(
+        model,
+        optimizer,
+        algorithm=algorithm,
+        topology=topology,
+        compression=build_compression(codec, **codec_options),
+    )
     return Parts(data, shard, model, optimizer, schedule, gossip)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,9 @@ class Transport(Protocol):
 
     def push(self, x: Flat, exchange: Exchange, weight: float) -> Message:
         """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers."""
+
+    def exchange_bytes(self, sends: Mapping[int, Tensor], receives: Mapping[int, Tensor], exchange: Exchange) -> None:
+        """Send each out-peer its bytes and fill those of each in-peer, ``uint8`` of the length sent; wait for both."""
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -104,6 +104,18 @@ class P2PTransport:
         outbox.exchange = exchange
         self._outboxes.rotate(-1)
         return _P2PMessage(exchange, inbox, arrivals, free)
+
+    def exchange_bytes(self, sends: Mapping[int, Tensor], receives: Mapping[int, Tensor], exchange: Exchange) -> None:
+        """Send each out-peer its bytes and fill those of each in-peer.
+
+        Raises:
+            RuntimeError: a peer is gone; the message names the step and the peers.
+        """
+        works = self._batch(
+            [self._receive(into, peer) for peer, into in receives.items()],
+            [self._send(what, peer) for peer, what in sends.items()],
+        )
+        _wait(works, exchange)
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
