@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST = 2.0**-126
-"""The smallest normal float32: a scale is never 0, so that a block of zeros divides to zeros."""
+LEAST = 2.0**-126
+"""The smallest normal float32: at least this much to divide by, so that a block of zeros divides to zeros."""
 
 
 def count(numel: int, size: int) -> int:
@@ -27,11 +27,11 @@ def largest(magnitudes: Tensor, size: int, out: Tensor) -> None:
             into.copy_(torch.amax(blocks, 1))
 
 
-def scale_(scales: Tensor, by: float) -> None:
-    """Multiply scales by a number, without allocating one, and let none be 0."""
+def scale_(scales: Tensor, by: float) -> Tensor:
+    """Multiply scales by a number, without allocating one."""
     from sgp_core.flat import as_operand
 
-    scales.mul_(as_operand(by, scales)).clamp_(min=_LEAST)
+    return scales.mul_(as_operand(by, scales))
 
 
 def multiply_(vector: Tensor, size: int, scales: Tensor) -> None:

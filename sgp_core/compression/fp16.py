@@ -31,7 +31,7 @@ class FP16(Codec):
 
         scale, numbers = message
         blocks.largest(torch.abs(vector, out=coding.spare), coding.piece.numel, out=scale)
-        blocks.scale_(scale, 1 / _LARGEST)
+        blocks.scale_(scale, 1 / _LARGEST).clamp_(min=blocks.LEAST)
         blocks.divide_(vector, coding.piece.numel, scale)
         numbers.copy_(vector)
 

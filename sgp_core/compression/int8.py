@@ -35,7 +35,7 @@ class Int8(Codec):
 
         scales, numbers = message
         blocks.largest(torch.abs(vector, out=coding.spare), self.block_size, out=scales)
-        blocks.scale_(scales, 1 / 127)
+        blocks.scale_(scales, 1 / 127).clamp_(min=blocks.LEAST)
         blocks.divide_(vector, self.block_size, scales)
         numbers.copy_(vector.round_())
 
