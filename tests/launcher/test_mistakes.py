@@ -27,6 +27,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("topology=rng", "did you mean 'ring'?"),
     ("algorithm=spg", "did you mean 'sgp'?"),
     ("outer=slowmoo", "did you mean 'slowmo'?"),
+    ("compression=int9", "did you mean 'int8'?"),
     ("model=torchvision model.name=resnet5", "did you mean 'resnet50'?"),
     ("experiment=smoky", "did you mean 'smoke'?"),
     ("cluster=cloud", "unknown cluster 'cloud'"),
@@ -53,6 +54,9 @@ MISTAKES: list[tuple[str, str]] = [
     # impossible or contradictory
     ("topology=hypercube cluster.workers_per_node=6", "nearest: 4 or 8"),
     ("algorithm=dpsgd topology=spanning_tree topology.weights=uniform", "dpsgd"),
+    ("algorithm=allreduce compression=int8", "only takes exact averages; use algorithm=sgp or dpsgd"),
+    ("algorithm=osgp compression=int8", "use overlap_steps=0"),
+    ("compression=top_k compression.fraction=0", "fraction must be above 0"),
     ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
     ("debug.fail_rank=4", "ranks are 0 to 3"),
