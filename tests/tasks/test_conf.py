@@ -26,7 +26,8 @@ GROUPS: dict[str, Registry[Any]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-CHOICES = sorted((group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml") if path.stem != "none")
+FILES = [(group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml")]
+CHOICES = sorted((group, name) for group, name in FILES if name != "none")
 
 
 def default(field: dataclasses.Field[Any]) -> Any:
