@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.schema import NO_OUTER, Device, Transport
+from launcher.schema import Device, Transport
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import registry
+from sgp_core.training.config import NOTHING, registry
 
 if TYPE_CHECKING:
     from launcher.plan import RunPlan
@@ -97,10 +97,12 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
     topology = build("topology", world_size=nodes)
     algorithm = build("algorithm")
     outer = experiment["outer"]
-    if outer["name"] != NO_OUTER:
+    if outer["name"] != NOTHING:
         algorithm = build_outer(outer["name"], algorithm, **_options(outer))
     algorithm.check(topology)
     algorithm.check_pace(build("pace"))
+    if experiment["compression"]["name"] != NOTHING:
+        build("compression").check(algorithm)
 
 
 def _check_folder(run_dir: Path) -> None:

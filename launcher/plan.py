@@ -11,10 +11,10 @@ from typing import Any
 
 from launcher import checks
 from launcher.compose import Point
-from launcher.schema import CHOICES, LIBRARY_GROUPS, NO_OUTER, AnyAlgorithm, Debug, Unit, choices, options_class
+from launcher.schema import CHOICES, LIBRARY_GROUPS, AnyAlgorithm, Debug, Unit, choices, options_class
 from launcher.typed import checked, option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
+from sgp_core.training.config import NOTHING, OPTIONAL, CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
 
 SCHEMA_VERSION = 1
 RUN_ID_DIGITS = 10
@@ -186,8 +186,7 @@ def make_plan(point: Point) -> RunPlan:
 def run_name(experiment: dict[str, Any]) -> str:
     """Return a name people can read, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique."""
     parts = [experiment["algorithm"]["name"]]
-    if experiment["outer"]["name"] != NO_OUTER:
-        parts.append(experiment["outer"]["name"])
+    parts += [experiment[group]["name"] for group in OPTIONAL if experiment[group]["name"] != NOTHING]
     workers, node_size = experiment["world_size"], experiment.get("node_size", 1)
     size = f"{workers}w" if node_size == 1 else f"{workers // node_size}x{node_size}w"
     parts += [experiment["topology"]["name"], size, f"seed{experiment['seed']}"]

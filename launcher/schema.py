@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sgp_core.training.config import registry
+from sgp_core.training.config import NOTHING, OPTIONAL, registry
 
-LIBRARY_GROUPS = ("model", "dataset", "topology", "algorithm", "outer", "pace", "optimizer", "schedule")
+LIBRARY_GROUPS = (
+    *("model", "dataset", "topology", "algorithm", "outer", "pace", "compression", "optimizer", "schedule"),
+)
 """Groups whose choices are registered in the library; together they are most of an experiment."""
-
-NO_OUTER = "none"
 
 
 class Device(StrEnum):
@@ -177,11 +177,11 @@ def choices(group: str) -> list[str]:
     """Return the names that can be chosen in ``group``."""
     if group in CHOICES:
         return sorted(CHOICES[group])
-    return sorted([*registry(group).names(), *([NO_OUTER] if group == "outer" else [])])
+    return sorted([*registry(group).names(), *([NOTHING] if group in OPTIONAL else [])])
 
 
 def options_class(group: str, name: str) -> type[Any]:
     """Return the dataclass whose fields are the options of ``name`` in ``group``."""
     if group in CHOICES:
         return CHOICES[group][name]
-    return Nothing if (group, name) == ("outer", NO_OUTER) else registry(group).get(name)
+    return Nothing if group in OPTIONAL and name == NOTHING else registry(group).get(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
+    from sgp_core.compression import Codec, build_compression
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
     from sgp_core.pacing import build_pace
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Algorithm": "sgp_core.algorithms",
+    "Codec": "sgp_core.compression",
     "ConfigurationError": "sgp_core.errors",
     "Gossip": "sgp_core.gossip",
     "Outer": "sgp_core.algorithms",
     "Topology": "sgp_core.topology",
     "build_algorithm": "sgp_core.algorithms",
+    "build_compression": "sgp_core.compression",
     "build_outer": "sgp_core.algorithms",
     "build_pace": "sgp_core.pacing",
     "build_topology": "sgp_core.topology",
@@ -31,11 +34,13 @@ _HOME = {
 
 __all__ = [
     "Algorithm",
+    "Codec",
     "ConfigurationError",
     "Gossip",
     "Outer",
     "Topology",
     "build_algorithm",
+    "build_compression",
     "build_outer",
     "build_pace",
     "build_topology",

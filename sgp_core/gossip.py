@@ -12,8 +12,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
+from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
+from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.node import Node
@@ -40,10 +42,10 @@ class Gossip:
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
         pace: how many rounds of gossip follow each step, such as ``build_pace("every", steps=4)``; one if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
+        compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
             one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"auto"``: the former where it
             can be, else the latter. Results are the same bit for bit.
-
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
@@ -54,8 +56,8 @@ class Gossip:
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
-            optimizer over other parameters, workers that cannot be divided into nodes, models that differ between
-            workers, or a transport that cannot be.
+            optimizer over other parameters, choices that do not go together, workers that cannot be divided into
+            nodes, models that differ between workers, or a transport that cannot be.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Gossip:
         topology: Topology | None = None,
         pace: Pace | None = None,
         process_group: dist.ProcessGroup | None = None,
+        compression: Codec | None = None,
         transport: str = "auto",
         node_size: int = 1,
         shard_optimizer: bool = False,
@@ -81,13 +84,19 @@ class Gossip:
         algorithm.check(topology)
         if pace is not None:
             algorithm.check_pace(pace)
+        if compression is not None:
+            compression.check(algorithm)
 
         self.algorithm = algorithm
         self.topology = topology
         self._model = model
         self._averaging = False
         self._node = node
-        self._network = DistributedNetwork(topology, node.peers)
+        self._network = (
+            DistributedNetwork(topology, node.peers)
+            if compression is None
+            else CompressedNetwork(compression, topology, node.peers)
+        )
         self._check_alike(trainable[0].device)
         self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
         share = self._share
@@ -100,6 +109,8 @@ class Gossip:
         self._gradients = self._collected_gradients()
         if pace is not None and pace.measure_every and node_size > 1:
             raise pace.refuse("the distance between nodes is not measured yet; use pace=every")
+        if compression is not None and node_size > 1:
+            raise ConfigurationError("compression of the shards that nodes exchange is not there yet; use node_size=1")
         self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat)
         self._worker = RuleWorker(
             share.flat,
@@ -110,6 +121,8 @@ class Gossip:
         )
         with self._uncounted():
             self._set_alike()
+        if isinstance(self._network, CompressedNetwork) and share.storage is not None:
+            self._network.begin(share.storage.layout, share.flat)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -268,11 +281,13 @@ class Gossip:
         Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
         none. Tensors are copies. Replicas differ by design: save one per rank.
         """
+        network = self._network
         return {
             **self._worker.state_dict(),
             "device": self._share.flat.tensors[0].device.type,
             "in_flight": self._network.in_flight_content(),
             "pace": None if self._paced is None else self._paced.state_dict(),
+            **({"references": network.references()} if isinstance(network, CompressedNetwork) else {}),
             "bytes_sent": self.bytes_sent,
             "bytes_sent_inside": self.bytes_sent_inside,
             "seconds": self.communication_seconds,
@@ -282,10 +297,14 @@ class Gossip:
         """Continue from :meth:`state_dict`; every worker loads its own, all workers of a node at once.
 
         Raises:
-            ValueError: the state is of another model.
+            ValueError: the state is of another model, or only one of the two was compressed.
         """
+        if ("references" in state) != isinstance(self._network, CompressedNetwork):
+            raise ValueError("only one of the saved run and this one compresses what it sends")
         self._worker.load_state_dict(state)
         self._network.load_in_flight(state["in_flight"])
+        if isinstance(self._network, CompressedNetwork):
+            self._network.load_references(state["references"])
         if self._paced is not None:
             self._paced.load_state_dict(state["pace"])
         self._share.spread()

@@ -21,6 +21,7 @@ SHARED = (
     ("topology", "Topology"),
     ("outer", "Outer"),
     ("pace", "Pace"),
+    ("compression", "Compression"),
     ("optimizer", "Optimizer"),
     ("optimizer.lr", "Learning rate"),
     ("schedule", "Schedule"),
@@ -30,6 +31,10 @@ SHARED = (
     (SEED, "Seed"),
 )
 """What a reader wants to know about all runs, if it is the same for all."""
+
+
+_USUAL = {("Outer", "none"), ("Pace", "every"), ("Compression", "none"), ("Schedule", "constant")}
+"""What need not be said."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,4 @@ def _nameless(record: Record) -> str:
 def _shared(records: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
     known = next((record.settings for record in records if record.settings), {})
     facts = {title: written(known[key]) for key, title in SHARED if key in known and key not in keys}
-    return {
-        title: value
-        for title, value in facts.items()
-        if (title, value) not in {("Outer", "none"), ("Pace", "every"), ("Schedule", "constant")}
-    }
+    return {title: value for title, value in facts.items() if (title, value) not in _USUAL}

@@ -5,7 +5,7 @@ Every vector carries a leading axis of workers, ``[n, d]``; a rule's arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
+from sgp_core.compression import Codec, Memory
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat, Scalar
 from sgp_core.pacing import Pace
+from sgp_core.runtime.compressed import SimulatedReferences
 from sgp_core.runtime.mixing import mix_
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.worker import RuleWorker
@@ -66,14 +68,17 @@ class Trajectory:
 class SimulatedNetwork:
     """Exchanges between virtual workers: rows of stacked tensors."""
 
-    def __init__(self, topology: Topology, like: Flat) -> None:
+    def __init__(self, topology: Topology, like: Flat, references: SimulatedReferences | None = None) -> None:
         self.topology = topology
+        self._references = references
         self._plans: dict[int, _Plan] = {}
         self._in_flight: dict[int, tuple[Flat, Tensor]] = {}
         self._scratch = like.zeros_like()
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
+        if self._references is not None:
+            return self._references.mix(x, step, weight)
         plan = self._plan(step)
         for tensor in x.tensors:
             plan.apply_(tensor)
@@ -194,6 +199,8 @@ def simulate(
     seed: int = 0,
     record_every: int = 1,
     node_size: int = 1,
+    compression: Codec | None = None,
+    shapes: Sequence[Sequence[int]] | None = None,
 ) -> Trajectory:
     """Run ``algorithm`` on ``topology`` with one virtual worker per row, or one node of ``node_size`` workers.
 
@@ -210,13 +217,16 @@ def simulate(
         seed: seeds torch's generator for the run, without disturbing the caller's.
         record_every: steps between records.
         node_size: workers of a node, which share a model and average their gradients; the topology is one of nodes.
+        compression: how messages are coded, such as ``build_compression("int8")``; None: not at all.
+        shapes: what a row is made of, for codecs that see matrices; None: one vector. Real workers lay their
+            parameters out last first.
 
     Returns:
         The recorded trajectory, start included.
 
     Raises:
-        ConfigurationError: the algorithm is not defined on this topology.
-        ValueError: ``initial`` is not ``[world_size, d]``.
+        ConfigurationError: the algorithm is not defined on this topology, or cannot be compressed.
+        ValueError: ``initial`` is not ``[world_size, d]``, or ``shapes`` do not make up d.
     """
     z = torch.as_tensor(initial).detach().clone().requires_grad_()
     n = topology.world_size
@@ -228,7 +238,14 @@ def simulate(
     if pace is not None:
         algorithm.check_pace(pace)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
-    network = SimulatedNetwork(topology, Flat([z.data]))
+    references = None
+    if compression is not None:
+        compression.check(algorithm)
+        layout = [Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))]
+        if layout[0].numel != z.shape[1]:
+            raise ValueError(f"shapes make up {layout[0].numel} elements, initial has {z.shape[1]}")
+        references = SimulatedReferences(compression, layout, Flat([z.data]), topology)
+    network = SimulatedNetwork(topology, Flat([z.data]), references)
     paced = None if pace is None else PacedNetwork(network, pace, Flat([z.data]))
     worker = RuleWorker(
         Flat([z.data]),

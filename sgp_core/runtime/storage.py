@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sgp_core.compression import Memory
 from sgp_core.flat import Flat
 
 CUDA_ALIGNMENT_BYTES = 16
@@ -85,6 +86,18 @@ class FlatStorage:
             if begin < end:
                 found.append((index, place.piece, begin, end))
         return found
+
+    @property
+    def layout(self) -> list[Memory]:
+        """Where each parameter lies."""
+        return [
+            Memory(
+                tensor.numel(),
+                str(tensor.dtype).removeprefix("torch."),
+                tuple((place.offset, tuple(place.shape)) for place in self._places if place.piece == number),
+            )
+            for number, tensor in enumerate(self.flat.tensors)
+        ]
 
     def moved(self) -> int | None:
         """Return the index of a parameter that no longer lives in the storage, None if all do."""

@@ -79,12 +79,12 @@ def scores(prefix: str, row: Row | None) -> dict[str, float]:
     }
 
 
+_GROUPS = ("algorithm", "topology", "outer", "pace", "compression", "model", "dataset", "optimizer", "schedule")
+
+
 def headline(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that runs are grouped and filtered by, one level deep."""
-    chosen = {
-        group: (experiment.get(group) or {}).get("name")
-        for group in ("algorithm", "topology", "outer", "pace", "model", "dataset", "optimizer", "schedule")
-    }
+    chosen = {group: (experiment.get(group) or {}).get("name") for group in _GROUPS}
     chosen |= {
         "lr": (experiment.get("optimizer") or {}).get("lr"),
         "batch_size": (experiment.get("training") or {}).get("batch_size"),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sgp_core.algorithms import Algorithm, build_algorithm, build_outer
+from sgp_core.compression import build_compression
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.pacing import PACES
@@ -69,6 +70,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers, transpo
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     pace = _chosen(PACES, experiment.pace)
+    codec, codec_options = choice(experiment.compression)
     gossip = Gossip(
         model,
         optimizer,
@@ -78,6 +80,7 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers, transpo
         transport=transport,
         node_size=experiment.node_size,
         shard_optimizer=True,  # those that can be chosen are element-wise
+        compression=build_compression(codec, **codec_options),
     )
     return Parts(data, shard, model, optimizer, schedule, gossip)
 

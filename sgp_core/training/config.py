@@ -20,6 +20,10 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import Registry
 from sgp_core.training.settings import Settings, at_least, one_of, plain
 
+NOTHING = "none"
+OPTIONAL = ("outer", "compression")
+"""Groups in which nothing, :data:`NOTHING`, may be chosen."""
+
 
 class Precision(StrEnum):
     """Arithmetic of forward and backward; parameters, gradients and gossip stay in float32."""
@@ -128,8 +132,9 @@ class Experiment(Settings):
     dataset: dict[str, Any] = field(default_factory=dict)
     topology: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
-    outer: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
+    outer: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
     pace: dict[str, Any] = field(default_factory=lambda: {"name": "every"})
+    compression: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -201,11 +206,12 @@ _REGISTRIES = {
     "algorithm": "sgp_core.algorithms.base:ALGORITHMS",
     "outer": "sgp_core.algorithms.base:OUTERS",
     "pace": "sgp_core.pacing.base:PACES",
+    "compression": "sgp_core.compression:COMPRESSIONS",
     "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
     "schedule": "sgp_core.training.schedules:SCHEDULES",
 }
 
-_LATER = {"pace": "every"}
+_LATER = {"pace": "every", "compression": NOTHING}
 """Choices that came later, and what every run before them had."""
 
 
@@ -218,7 +224,7 @@ def registry(group: str) -> Registry[Any]:
 
 def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
     name, given = choice(values)
-    if (group, name) == ("outer", "none"):
+    if group in OPTIONAL and name == NOTHING:
         return {"name": name}
     options = registry(group).options(name)
     for option in given:

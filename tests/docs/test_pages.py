@@ -10,6 +10,7 @@ import pytest
 
 from launcher.schema import choices
 from sgp_core.algorithms import ALGORITHMS, OUTERS
+from sgp_core.compression import COMPRESSIONS
 from sgp_core.topology import TOPOLOGIES
 from tests.docs.pages import EXAMPLES, PAGES, ROOT, blocks, session
 
@@ -74,9 +75,18 @@ def test_every_algorithm_is_explained(name: str) -> None:
     assert f"[`{name}`](#{name})" in page
 
 
+@pytest.mark.parametrize("name", COMPRESSIONS.names())
+def test_every_codec_has_a_row_with_its_options(name: str) -> None:
+    page = (ROOT / "docs" / "compression.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{name}` \|.*$", page, flags=re.MULTILINE)
+    assert row is not None
+    for option in COMPRESSIONS.options(name):
+        assert f"`{option}`" in row[0]
+
+
 def test_front_page_names_what_there_is() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    for group in ("algorithm", "outer", "dataset", "model"):
+    for group in ("algorithm", "outer", "compression", "dataset", "model"):
         for name in set(choices(group)) - {"none", "torchvision"}:
             assert f"`{name}`" in page
     assert f"{len(TOPOLOGIES.names())} graphs" in page

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from launcher.typed import checked
+from sgp_core.compression import COMPRESSIONS
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
@@ -19,12 +20,14 @@ from sgp_core.training.schedules import SCHEDULES
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS: dict[str, Registry[Any]] = {
+    "compression": COMPRESSIONS,
     "dataset": DATASETS,
     "model": MODELS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-CHOICES = sorted((group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml"))
+FILES = [(group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml")]
+CHOICES = sorted((group, name) for group, name in FILES if name != "none")
 
 
 def default(field: dataclasses.Field[Any]) -> Any:

@@ -1,0 +1,176 @@
+"""What a codec is: a way to send an approximation of a vector in fewer bytes.
+
+A codec never sees a model. It is given what the receiver's copy of a model lacks, ``x - r``, and both ends add what
+it decodes to, so that what it leaves out is offered again the next time (Koloskova, Stich, Jaggi, "Decentralized
+Stochastic Optimization and Gossip Algorithms with Compressed Communication", ICML 2019). Any codec that brings the
+copy nearer will do.
+
+This module and the codecs import without torch: the launcher reads their options before any worker exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from sgp_core.algorithms import Algorithm
+
+COMPRESSIONS: Registry[Codec] = Registry("compression", "sgp_core.compression")
+
+ITEM_BYTES = {"uint8": 1, "int8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+_STRETCH = 1 << 16
+"""Elements coded together: they stay in the processor's cache, and an index into them takes 2 bytes."""
+_ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One tensor of a vector: its elements, their dtype's name, and offset and shape of each parameter in it."""
+
+    numel: int
+    dtype: str
+    parameters: tuple[tuple[int, tuple[int, ...]], ...]
+
+    @classmethod
+    def packed(cls, shapes: Sequence[Sequence[int]], dtype: str) -> Memory:
+        """Return the layout of parameters that lie one after another."""
+        offsets = [0, *accumulate(prod(shape) for shape in shapes)]
+        return cls(offsets[-1], dtype, tuple(zip(offsets, map(tuple, shapes), strict=False)))
+
+
+Layout = Sequence[Memory]
+"""How a model's vector lies in memory, tensor by tensor."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is coded at once: ``numel`` elements of one tensor of the vector, from ``start``; rows and columns if any.
+
+    Attributes:
+        index: number within the vector.
+        tensor: number of the tensor.
+    """
+
+    index: int
+    tensor: int
+    start: int
+    numel: int
+    dtype: str
+    matrix: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Coding:
+    """One piece of one message: which it is, and what a codec may use for it.
+
+    Attributes:
+        spare: memory like the piece's vector; not kept.
+        memory: what the sender remembers of the piece, of the shape that :meth:`Codec.memory` asked for; None where
+            it asked for nothing, and when decoding.
+    """
+
+    piece: Piece
+    step: int
+    sender: int
+    receiver: int
+    spare: Tensor
+    memory: Tensor | None = None
+
+    def generator(self, seed: int) -> Generator:
+        """Return a generator that both ends can make, unlike any other piece's of any other message."""
+        import torch
+
+        numbers = struct.pack("<5q", seed, self.step, self.sender, self.receiver, self.piece.index)
+        digest = hashlib.blake2b(numbers, digest_size=8).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@dataclass(frozen=True)
+class Codec(ABC):
+    """A codec; fields are its options. It has no state: what an edge remembers is handed to it."""
+
+    keeps_shapes: ClassVar[bool] = False
+    """Whether parameters are coded one by one, as the matrices they are, rather than in stretches."""
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.require(0 < self.gamma <= 1, "gamma", "above 0 and at most 1", self.gamma)
+
+    def require(self, holds: bool, option: str, wanted: str, value: object) -> None:
+        """Raise ConfigurationError unless ``holds``."""
+        if not holds:
+            name = COMPRESSIONS.name_of(type(self))
+            raise ConfigurationError(f"compression '{name}': {option} must be {wanted}, not {value}")
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Refuse an algorithm whose messages cannot be compressed.
+
+        Raises:
+            ConfigurationError: with the reason and what would be right.
+        """
+        name = COMPRESSIONS.name_of(type(self))
+        if not algorithm.gossips:
+            raise ConfigurationError(
+                f"compression '{name}' acts on gossip, and this algorithm only takes exact averages; use"
+                " algorithm=sgp or dpsgd, or compression=none"
+            )
+        if algorithm.steps_in_flight:
+            raise ConfigurationError(
+                f"compression '{name}' needs both ends of an edge to agree on what has arrived, and with"
+                " overlap_steps > 0 messages are still under way; use overlap_steps=0, or compression=none"
+            )
+
+    # -- sizes -------------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def sections(self, piece: Piece) -> Sequence[tuple[str, int]]:
+        """Return the arrays a piece is sent as: dtype name and number of elements, widest elements first."""
+
+    def pieces(self, layout: Layout) -> list[Piece]:
+        """Return the pieces a vector is coded in."""
+        found: list[Piece] = []
+        for number, memory in enumerate(layout):
+            if self.keeps_shapes:
+                for offset, shape in memory.parameters:
+                    rows = shape[0] if len(shape) > 1 else 0
+                    matrix = (rows, prod(shape[1:])) if rows else None
+                    found.append(Piece(len(found), number, offset, prod(shape), memory.dtype, matrix))
+            else:
+                for start in range(0, memory.numel, _STRETCH):
+                    size = min(_STRETCH, memory.numel - start)
+                    found.append(Piece(len(found), number, start, size, memory.dtype))
+        return found
+
+    def piece_bytes(self, piece: Piece) -> int:
+        """Return the bytes of one piece on the wire, rounded up to a multiple of 8."""
+        size = sum(ITEM_BYTES[dtype] * count for dtype, count in self.sections(piece))
+        return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+    def nbytes(self, layout: Layout) -> int:
+        """Return the bytes of one message on the wire, beside the 8 of a PushSum weight."""
+        return sum(self.piece_bytes(piece) for piece in self.pieces(layout))
+
+    # -- work --------------------------------------------------------------------------------------------------------
+    def memory(self, piece: Piece) -> tuple[int, ...] | None:
+        """Return the shape of what a sender remembers of a piece from message to message; None: nothing."""
+        return None
+
+    @abstractmethod
+    def encode(self, vector: Tensor, message: Sequence[Tensor], coding: Coding) -> None:
+        """Write ``vector``, ``[piece.numel]``, which may be overwritten, to the arrays of :meth:`sections`."""
+
+    @abstractmethod
+    def decode(self, message: Sequence[Tensor], out: Tensor, coding: Coding) -> None:
+        """Set ``out``, ``[piece.numel]``, to what the message says: the same bits on both ends of the edge."""

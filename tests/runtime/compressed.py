@@ -1,0 +1,123 @@
+"""What real workers do in test_compressed.py: each function runs in every worker of one gloo group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+import sgp_core
+from sgp_core.compression import COMPRESSIONS, Codec
+from sgp_core.runtime.compressed import CompressedNetwork
+from sgp_core.topology import Topology
+from tests.runtime.agreement import Irregular, batch, flatten, make_model, make_optimizer
+from tests.runtime.features import Awkward
+
+STEPS = 20
+
+
+def graphs() -> list[Topology]:
+    """Two graphs of four workers: a regular one, and one on which weights leave 1."""
+    return [sgp_core.build_topology("one_peer_exponential", world_size=4), Irregular(4)]
+
+
+def codecs() -> list[Codec]:
+    """Every codec with its defaults."""
+    return [COMPRESSIONS.build(name) for name in COMPRESSIONS.names()]
+
+
+def _train(gossip: sgp_core.Gossip, model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        inputs, targets = batch(dist.get_rank(), step)
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def train(codec: Codec, topology: Topology) -> dict[str, Any]:
+    """Train, and train again from a checkpoint half way; return models, weight, bytes, and whether the two agree."""
+
+    def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
+        model = make_model()
+        optimizer = make_optimizer(model.parameters())
+        options = {"algorithm": sgp_core.build_algorithm("sgp"), "topology": topology}
+        return model, optimizer, sgp_core.Gossip(model, optimizer, compression=codec, **options)
+
+    model, optimizer, gossip = build()
+    _train(gossip, model, optimizer, range(STEPS // 2))
+    saved = gossip.state_dict()
+    momenta = torch.utils._pytree.tree_map(
+        lambda value: value.clone() if isinstance(value, torch.Tensor) else value, optimizer.state_dict()
+    )
+    _train(gossip, model, optimizer, range(STEPS // 2, STEPS))
+    other, other_optimizer, other_gossip = build()
+    other_optimizer.load_state_dict(momenta)
+    other_gossip.load_state_dict(saved)
+    _train(other_gossip, other, other_optimizer, range(STEPS // 2, STEPS))
+    resumed = torch.equal(flatten(model), flatten(other)) and gossip.bytes_sent == other_gossip.bytes_sent
+    network = gossip._network
+    assert isinstance(network, CompressedNetwork)
+    result = {
+        "z": flatten(model),
+        "w": gossip.push_sum_weight,
+        "bytes": gossip.bytes_sent,
+        "resumed": resumed and gossip.push_sum_weight == other_gossip.push_sum_weight,
+        "references": network.references(),
+    }
+    gossip.close()
+    other_gossip.close()
+    return result
+
+
+def awkward_mean(codec: Codec) -> float:
+    """Average an awkward model, learning nothing; return the largest distance of a parameter from the mean."""
+    torch.manual_seed(0)
+    model = Awkward()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    options = {"algorithm": sgp_core.build_algorithm("dpsgd"), "topology": topology}
+    gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for number, parameter in enumerate(trainable):
+            parameter.add_(dist.get_rank() * (number + 1))
+    start = [p.detach().clone() for p in trainable]
+    for mean in start:
+        dist.all_reduce(mean.div_(4))
+    for _ in range(40):
+        gossip._before_step()
+        gossip._after_step()
+    return max(float((p.detach() - mean).abs().max()) for p, mean in zip(trainable, start, strict=True))
+
+
+def allocations(codec: Codec) -> list[str]:
+    """Return what a steady step allocates."""
+    model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    options = {"algorithm": sgp_core.build_algorithm("sgp"), "topology": topology}
+    gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
+
+    def step() -> None:
+        gossip._before_step()
+        gossip._after_step()
+
+    for _ in range(4):
+        step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
+        step()
+        step()
+    gossip.close()
+    return [event.name for event in steady.events() if event.self_cpu_memory_usage > 0]
+
+
+def everything() -> dict[str, Any]:
+    """Do it all in one group of workers, one after another."""
+    return {
+        "trained": [train(codec, graph) for codec in codecs() for graph in graphs()],
+        "awkward": {name: awkward_mean(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
+        "allocations": {name: allocations(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
+    }

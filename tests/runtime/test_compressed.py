@@ -1,0 +1,107 @@
+"""Compressed gossip of real gloo workers: the simulator's numbers, equal copies, exact resume, counted bytes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import sgp_core
+from sgp_core.compression import COMPRESSIONS, Memory
+from tests.runtime import compressed
+from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
+from tests.support.workers import run_workers
+
+CASES = [(codec, graph) for codec in compressed.codecs() for graph in compressed.graphs()]
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    return run_workers(4, compressed.everything, timeout=240)
+
+
+def _backwards(model):
+    """Shapes, and the order that puts parameters where real workers' storage has them: last first."""
+    return [tuple(parameter.shape) for parameter in model.parameters()][::-1]
+
+
+def _simulated(codec, graph):
+    model = make_model()
+    shapes = _backwards(model)
+    names = [name for name, _ in model.named_parameters()][::-1]
+    sizes = [torch.Size(shape).numel() for shape in shapes]
+
+    def gradient(z, step):
+        rows = []
+        for rank, row in enumerate(z):
+            leaf = row.clone().requires_grad_()
+            parts = zip(names, leaf.split(sizes), shapes, strict=True)
+            named = {name: part.view(shape) for name, part, shape in parts}
+            inputs, targets = batch(rank, step)
+            loss = nn.functional.cross_entropy(torch.func.functional_call(model, named, (inputs,)), targets)
+            rows.append(torch.autograd.grad(loss, leaf)[0])
+        return torch.stack(rows)
+
+    start = torch.cat([parameter.detach().reshape(-1) for parameter in list(model.parameters())[::-1]])
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("sgp"),
+        graph,
+        start.expand(4, -1),
+        gradient,
+        optimizer=lambda p: make_optimizer(p),
+        steps=compressed.STEPS,
+        compression=codec,
+        shapes=shapes,
+    )
+    forwards = [part.flatten(1) for part in run.z[-1].split(sizes, dim=1)][::-1]
+    return torch.cat(forwards, dim=1), run.w[-1]
+
+
+def test_workers_and_the_simulator_send_the_same_numbers(ranks):
+    for number, (codec, graph) in enumerate(CASES):
+        real = torch.stack([rank["trained"][number]["z"] for rank in ranks])
+        z, w = _simulated(codec, graph)
+        assert (real - z).abs().max() <= 1e-12, (codec, graph)
+        assert [rank["trained"][number]["w"] for rank in ranks] == pytest.approx(w.tolist(), abs=1e-12)
+
+
+def test_both_ends_of_every_edge_hold_the_same_copy(ranks):
+    for number, case in enumerate(CASES):
+        for sender, rank in enumerate(ranks):
+            for receiver, given in rank["trained"][number]["references"]["given"].items():
+                taken = ranks[receiver]["trained"][number]["references"]["taken"][sender]
+                assert all(torch.equal(a, b) for a, b in zip(given, taken, strict=True)), case
+
+
+def test_a_resume_goes_on_bit_for_bit(ranks):
+    assert all(case["resumed"] for rank in ranks for case in rank["trained"])
+
+
+def test_bytes_are_counted_exactly(ranks):
+    layout = [Memory.packed(_backwards(make_model()), "float64")]
+    for number, (codec, graph) in enumerate(CASES):
+        message = codec.nbytes(layout) + (0 if graph.is_doubly_stochastic else 8)
+        for rank, result in enumerate(ranks):
+            sent = sum(len(graph.out_peers(rank, step)) for step in range(compressed.STEPS))
+            assert result["trained"][number]["bytes"] == sent * message, codec
+
+
+def test_every_kind_of_parameter_reaches_the_mean(ranks):
+    """bfloat16 parameters, too, as near as bfloat16 is."""
+    assert all(distance <= 1e-5 for rank in ranks for distance in rank["awkward"].values())
+
+
+def test_a_step_of_a_plain_codec_allocates_nothing(ranks):
+    assert all(names == [] for rank in ranks for names in rank["allocations"].values())
+
+
+def test_a_state_of_an_uncompressed_run_is_refused():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sgp = sgp_core.build_algorithm("sgp")
+    plain = sgp_core.Gossip(model, optimizer, algorithm=sgp).state_dict()
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=sgp, compression=COMPRESSIONS.build("int8"))
+    before = flatten(model)
+    with pytest.raises(ValueError, match="only one"):
+        gossip.load_state_dict(plain)
+    assert torch.equal(flatten(model), before)
