@@ -32,9 +32,11 @@ import torch
 import torch.distributed as dist
 
 from suite import tables, turns
-from suite.contenders import DDP, BareExchange, Contender, Entry, TorchDDP, gossip
+from suite.contender import Contender
+from suite.contenders import DDP, Entry, gossip
 from suite.network import PAYLOAD, SlowNetwork, Unavailable
 from suite.paced import Clock, PacedModel, Problem
+from suite.rivals import BareExchange, TorchDDP
 from suite.workers import as_program, in_workers, machine
 
 BATCH, LR, TARGET_LOSS = 32, 0.12, 0.8

@@ -27,7 +27,8 @@ import torch.distributed as dist
 from torch import nn
 
 from suite import tables, turns
-from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, Loss, everyone, left_out
+from suite.contender import Loss
+from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, everyone, left_out
 from suite.workers import as_program, in_workers, machine
 
 INPUTS, CLASSES, BATCH = 64, 10, 4

@@ -28,7 +28,8 @@ import torch.distributed as dist
 from torch import nn
 
 from suite import maxplus, tables, turns
-from suite.contenders import Contender, Entry, gossip, never_waiting
+from suite.contender import Contender
+from suite.contenders import Entry, gossip, never_waiting
 from suite.workers import as_program, in_workers, machine
 
 SLOW_WORKER, SLOWER = 3, 4.0

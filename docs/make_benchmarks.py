@@ -26,6 +26,10 @@ WRITERS = {
 }
 COLOURS = ("#6b7280", "#9ca3af", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#dc2626", "#0891b2")
 
+FLOORS = ("bare exchange", "in-place average")
+OTHERS = ("torch DDP", "PeriodicModelAverager", "Decent-DP")
+"""Names in the table of steps that are not this library's algorithms begin so."""
+
 Row = dict[str, Any]
 Measured = list[tuple[dict[str, Any], list[Row]]]
 """What each file says about its run, and its rows."""
@@ -83,24 +87,29 @@ def draw(found: dict[str, Measured], folder: Path) -> None:
         plt.close(figure)
 
 
+_LAYOUT: dict[str, Any] = {"layout": "constrained", "squeeze": False, "sharey": True}
+
+
 def _overhead(rows: list[Row]) -> Any:
-    """Communication's CPU time in units of the floor's: one panel a model, one bar a contender, at most workers."""
+    """Communication's CPU time in units of the floor's: a panel a model, a bar a contender, the most workers."""
     import matplotlib.pyplot as plt
 
     models = list(dict.fromkeys(row["model"] for row in rows))
     most = max(row["workers"] for row in rows)
-    figure, panels = plt.subplots(1, len(models), figsize=(3.4 * len(models), 3.6), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(models), figsize=(3.4 * len(models), 3.6), **_LAYOUT)
     for panel, model in zip(panels[0], models, strict=True):
         mine = [r for r in rows if (r["model"], r["workers"]) == (model, most) and r["communication_cpu_vs_floor"]]
         names = [row["name"] for row in mine]
         bars = [row["communication_cpu_vs_floor"] for row in mine]
-        panel.barh(names, bars, color=["#d97706" if "torch" in name else "#2563eb" for name in names])
+        panel.barh(names, bars, color=[_side(name) for name in names])
         panel.axvline(1, color="black", linewidth=0.8)
-        panel.invert_yaxis()
         panel.set(title=f"{model}, {most} workers", xlabel="CPU time of communication / floor")
-        if panel is not panels[0][0]:
-            panel.set_yticklabels([])
+    panels[0][0].invert_yaxis()
     return figure
+
+
+def _side(name: str) -> str:
+    return COLOURS[0] if name in FLOORS else COLOURS[4] if name.startswith(OTHERS) else COLOURS[2]
 
 
 def _network(rows: list[Row]) -> Any:
@@ -139,17 +148,15 @@ def _stragglers(rows: list[Row]) -> Any:
 
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     size = (3.4 * len(scenarios), 3.2)
-    figure, panels = plt.subplots(1, len(scenarios), figsize=size, layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(scenarios), figsize=size, **_LAYOUT)
     for panel, scenario in zip(panels[0], scenarios, strict=True):
         mine = [row for row in rows if row["scenario"] == scenario]
         names = [row["name"] for row in mine]
         panel.barh(names, [row["mean_ms"] for row in mine], color="#2563eb", label="measured")
         panel.plot([row["model_mean_ms"] for row in mine], names, "|", color="black", markersize=14, label="model")
-        panel.invert_yaxis()
         panel.set(xlabel="ms a step, mean of workers")
         panel.set_title(_folded(scenario), fontsize=9)
-        if panel is not panels[0][0]:
-            panel.set_yticklabels([])
+    panels[0][0].invert_yaxis()
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
     return figure

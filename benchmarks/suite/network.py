@@ -8,6 +8,7 @@ needed. The bridge or switch, too, lives in namespaces: interfaces and routes of
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -134,10 +135,10 @@ def remove_stale() -> None:
     """Remove networks whose process is gone."""
 
     def is_stale(name: str) -> bool:
-        pid, started = name.removeprefix(f"{_PREFIX}-").split("-")[:2]
-        return not is_alive(Process(int(pid), started))
+        made = re.fullmatch(rf"{_PREFIX}-(\d+)-(\d*)-[0-9a-f]+-\w+", name)
+        return made is not None and not is_alive(Process(int(made[1]), made[2]))
 
-    _remove(lambda name: name.startswith(f"{_PREFIX}-") and is_stale(name))
+    _remove(is_stale)
 
 
 def _remove(chosen: Callable[[str], bool]) -> None:

@@ -15,7 +15,9 @@ import torch.distributed as dist
 from torch import nn
 
 from sgp_core.errors import ConfigurationError
-from suite.contenders import BareExchange, Contender, Entry, Loss
+from suite.contender import Contender, Loss
+from suite.contenders import Entry
+from suite.rivals import BareExchange
 
 WARM_UP = 3
 """Steps before anything is measured: all peers of eight workers have been met, DDP has cut its buckets anew."""
