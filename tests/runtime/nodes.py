@@ -9,7 +9,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.profiler import ProfilerActivity, profile
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
@@ -213,29 +212,6 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
     }
 
 
-def footprint() -> dict[str, Any]:
-    """Return what a steady step allocates, of hooks and averaging, and the process groups that there are more."""
-    model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
-    before = len(dist.distributed_c10d._world.pg_map)
-    _, gossip = _gossip(model, 1, shard_optimizer=True)
-
-    def step() -> None:
-        gossip._on_gradients()
-        gossip._before_step()
-        gossip._after_step()
-
-    for _ in range(3):
-        step()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
-        step()
-    gossip.finish()
-    gossip.close()
-    return {
-        "allocations": [event.name for event in steady.events() if event.self_cpu_memory_usage > 0],
-        "groups": len(dist.distributed_c10d._world.pg_map) - before,
-    }
-
-
 def mistakes() -> dict[str, str]:
     """Provoke what Gossip refuses; return the messages."""
     said: dict[str, str] = {}
@@ -276,7 +252,6 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "resumed": [resumed(0, outer=False), resumed(2, outer=True)],
         "sharded": [beside_sharded(*case) for case in (("allreduce", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
-        "footprint": footprint(),
         "mistakes": mistakes(),
     }
 

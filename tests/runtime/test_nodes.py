@@ -19,7 +19,7 @@ PARAMETERS = 64 * 16 + 16 + 16 * 10 + 10
 
 @pytest.fixture(scope="module")
 def ranks():
-    return run_workers(4, nodes.everything, nodes.make_cases(), STEPS)
+    return run_workers(4, nodes.everything, nodes.make_cases(), STEPS, timeout=240)
 
 
 def _check(case, results):
@@ -46,7 +46,7 @@ def test_eight_workers_and_groups_of_some_workers_agree_with_the_simulator():
         (make_algorithm("sgp"), irregular, "adamw", 2),
         (make_algorithm("osgp", "slowmo"), irregular, "sgd", 2),
     ]
-    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS)
+    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS, timeout=240)
     for number, case in enumerate(cases):
         _check(case, [result["cases"][number] for result in results])
     pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
@@ -112,11 +112,6 @@ def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
         assert result["distance"] <= 1e-12
         ours, theirs = result["sent"]
         assert theirs == pytest.approx(ours, rel=0.01) or case == 0, "FSDP2 cuts each parameter, by rows"
-
-
-def test_a_step_allocates_nothing_and_takes_two_groups(ranks):
-    for rank in ranks:
-        assert rank["footprint"] == {"allocations": [], "groups": 2}
 
 
 def test_mistakes_are_named(ranks):
