@@ -19,6 +19,7 @@ import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
 from sgp_core.runtime.distributed import DistributedNetwork
+from sgp_core.runtime.node import Node
 from sgp_core.runtime.transports import segments, shared_memory
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.topology import Topology
@@ -59,7 +60,9 @@ class _Vector:
     def __init__(self, transport: str, layout: dict[torch.dtype, int], topology: Topology, tau: int = 0) -> None:
         generator = torch.Generator().manual_seed(dist.get_rank())
         parameters = [nn.Parameter(torch.randn(n, generator=generator).to(dtype)) for dtype, n in layout.items()]
-        storage, self.transport = lay_out(parameters, transport, None, tau)
+        alone = Node(None, 1, torch.device("cpu"))
+        share, self.transport = lay_out(nn.ParameterList(parameters), parameters, transport, alone, tau)
+        storage = share.storage
         assert self.transport is not None
         assert self.transport.name == transport
         self.x = storage.flat

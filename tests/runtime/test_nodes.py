@@ -25,7 +25,7 @@ def ranks():
 def _check(case, results):
     """Every worker of a node holds what the simulator's node holds, bit for bit what its fellows hold."""
     node_size = case[3]
-    trajectory = simulate_case(*case[:3], STEPS, node_size)
+    trajectory = simulate_case(*case[:3], STEPS, node_size=node_size)
     for rank, result in enumerate(results):
         node = rank // node_size
         assert (result["z"] - trajectory.z[:, node]).abs().max() <= 1e-12, case

@@ -77,7 +77,7 @@ def work() -> dict[str, Any]:
 def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None:
     ranks = run_workers(4, work)
     for number, (algorithm, topology, pace) in enumerate(cases()):
-        trajectory = simulate_case(algorithm, topology, "sgd", STEPS, pace)
+        trajectory = simulate_case(algorithm, topology, "sgd", STEPS, pace=pace)
         real = torch.stack([ranks[rank]["cases"][number]["z"] for rank in range(4)], dim=1)
         weights = torch.stack([ranks[rank]["cases"][number]["w"] for rank in range(4)], dim=1)
         assert (real - trajectory.z).abs().max() <= 1e-12, pace

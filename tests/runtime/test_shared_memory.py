@@ -13,6 +13,7 @@ from torch import nn
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.mixing import GRAIN, mix_all_
+from sgp_core.runtime.node import Node
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.transports.components import component_of
 from sgp_core.topology import TOPOLOGIES
@@ -85,9 +86,12 @@ def test_the_fastest_transport_that_can_be_is_chosen(ranks):
 
 def test_parameters_elsewhere_cannot_be_shared(monkeypatch):
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda group: 2)
+    monkeypatch.setattr("torch.distributed.get_process_group_ranks", lambda group: [0, 1])
+    monkeypatch.setattr("torch.distributed.get_rank", lambda group: 0)
+    model = nn.Linear(3, 1, device="meta")
+    node = Node(None, 1, torch.device("meta"))
     with pytest.raises(ConfigurationError, match="the parameters are on meta, not in CPU memory"):
-        lay_out([nn.Parameter(torch.ones(3, device="meta"))], "shared_memory", None, 0)
+        lay_out(model, list(model.parameters()), "shared_memory", node, 0)
 
 
 def test_a_world_of_one_has_no_transport():
