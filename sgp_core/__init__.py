@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
+    from sgp_core.runtime.one_by_one import replay
     from sgp_core.runtime.simulator import simulate
     from sgp_core.topology import Topology, build_topology
 
@@ -24,6 +25,7 @@ _HOME = {
     "build_algorithm": "sgp_core.algorithms",
     "build_outer": "sgp_core.algorithms",
     "build_topology": "sgp_core.topology",
+    "replay": "sgp_core.runtime.one_by_one",
     "simulate": "sgp_core.runtime.simulator",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "build_algorithm",
     "build_outer",
     "build_topology",
+    "replay",
     "simulate",
 ]
 

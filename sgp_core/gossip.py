@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from sgp_core.algorithms.base import Algorithm, average_exactly
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.distributed import DistributedNetwork
+from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.gradients import GradientCollector
+from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.worker import RuleWorker
@@ -34,6 +36,7 @@ class Gossip:
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
+        record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
@@ -48,6 +51,7 @@ class Gossip:
         algorithm: Algorithm,
         topology: Topology | None = None,
         process_group: dist.ProcessGroup | None = None,
+        record_events: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
@@ -62,17 +66,24 @@ class Gossip:
         self._model = model
         self._averaging = False
         self._storage = FlatStorage(trainable)
-        transport = P2PTransport(self._storage.flat, process_group, algorithm.steps_in_flight) if size > 1 else None
-        self._network = DistributedNetwork(topology, process_group, transport)
+        flat = self._storage.flat
+        self._one_sided: SharedMemoryNetwork | None = None
+        if algorithm.one_sided is not None:
+            network = NETWORKS[algorithm.one_sided]
+            self._one_sided = network(topology, process_group, flat, record_events=record_events)
+        transport = P2PTransport(flat, process_group, algorithm.steps_in_flight) if size > 1 else None
+        self._network = self._one_sided or DistributedNetwork(topology, process_group, transport)
         self._gradients = GradientCollector(self._storage, self._on_gradients) if algorithm.reads_gradients else None
         self._worker = RuleWorker(
-            self._storage.flat,
+            flat,
             optimizer,
             self._network,
             biased=algorithm.leaves_one(topology),
             grads=self._gradients.flat if self._gradients else None,
         )
         self._start_alike()
+        if self._one_sided:
+            self._one_sided.begin(0)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -109,6 +120,21 @@ class Gossip:
         """Seconds the training thread has spent in communication so far, waiting and mixing included."""
         return self._network.seconds
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether workers take their steps each at its own pace; what every worker must call then lets them meet."""
+        return self._one_sided is not None
+
+    @property
+    def staleness(self) -> Staleness:
+        """How old what this worker used was; nothing is counted for algorithms that march together."""
+        return self._one_sided.staleness if self._one_sided else Staleness()
+
+    @property
+    def events(self) -> list[Event]:
+        """What this worker used when, from its start or its last load; empty without ``record_events``."""
+        return list(self._one_sided.events or ()) if self._one_sided else []
+
     # -- what users call ---------------------------------------------------------------------------------------------
     @torch.no_grad()
     def consensus_distance(self) -> float:
@@ -130,13 +156,16 @@ class Gossip:
     def averaged(self) -> Iterator[None]:
         """Let the model hold the network-wide average ``sum_i x_i / n``, buffers averaged too, inside the block.
 
-        Every worker must enter. On exit each worker's own model is restored bit for bit.
+        Every worker must enter. On exit each worker's own model is restored bit for bit. An asynchronous algorithm's
+        workers meet here, and what was under way has been added.
 
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
         """
         if self._averaging:
             raise RuntimeError("gossip.averaged() is already active")
+        if self._one_sided:
+            self.finish()
         own, weight = self._worker.params.clone(), self._worker.weight
         in_flight = self._network.in_flight_content()
         buffers = list(self._model.buffers())
@@ -168,9 +197,22 @@ class Gossip:
         finally:
             self._gradients.enabled = before
 
+    def call(self) -> None:
+        """Ask the other workers of an asynchronous algorithm, without waiting, to come and meet; see :attr:`called`."""
+        if self._one_sided:
+            self._one_sided.call()
+
+    @property
+    def called(self) -> bool:
+        """Whether a worker has called since all last met. It is for the training loop to answer."""
+        return self._one_sided is not None and self._one_sided.called
+
     @torch.no_grad()
     def finish(self) -> None:
-        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none."""
+        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none.
+
+        Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
+        """
         if self._network.in_flight:
             worker = self._worker
             worker.params.mul_(worker.weight)
@@ -185,6 +227,8 @@ class Gossip:
         """
         self._network.in_flight_content()
         self._network.load_in_flight({})
+        if self._one_sided:
+            self._one_sided.close()
         for hook in self._hooks:
             hook.remove()
 
@@ -192,23 +236,31 @@ class Gossip:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
 
         Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
-        none. Tensors are copies. Replicas differ by design: save one per rank.
+        none. Workers of an asynchronous algorithm meet here, wherever each is, and add what is under way: no state is
+        bit-exact where nothing is repeatable, but both sums are. Tensors are copies. Replicas differ by design: save
+        one per rank.
         """
+        if self._one_sided:
+            self.finish()
         return {
             **self._worker.state_dict(),
             "in_flight": self._network.in_flight_content(),
             "bytes_sent": self.bytes_sent,
             "seconds": self.communication_seconds,
+            "staleness": self.staleness.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; every worker loads its own.
+        """Continue from :meth:`state_dict`; every worker loads its own, and with an asynchronous algorithm all meet.
 
         Raises:
             ValueError: the state is of another model.
         """
         self._worker.load_state_dict(state)
         self._network.load_in_flight(state["in_flight"])
+        if self._one_sided:
+            self._one_sided.begin(self._worker.step)
+            self._one_sided.staleness = Staleness(**state["staleness"])
         self._network.bytes_sent, self._network.seconds = int(state["bytes_sent"]), float(state["seconds"])
 
     # -- stages of a step --------------------------------------------------------------------------------------------

@@ -1,0 +1,61 @@
+"""Asynchronous SGP: PushSum gossip in which no worker ever waits for another.
+
+Assran, Loizou, Ballas, Rabbat, "Stochastic Gradient Push for Distributed Deep Learning", ICML 2019, taken to its limit;
+Assran, Rabbat, "Asynchronous Gradient Push", IEEE Transactions on Automatic Control, 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Worker
+from sgp_core.errors import ConfigurationError
+
+
+@ALGORITHMS.register("asgp")
+@dataclass(frozen=True)
+class AsynchronousSGP(Algorithm):
+    """A local step, shares left in the mailboxes of the out-peers of one's own step, and whatever lies in one's own.
+
+    With ``k`` the worker's own count of steps::
+
+        x_i <- x_i + (step of the user's optimizer at z_i)
+        x_i keeps P_ii(k) x_i and leaves P_ji(k) x_i with j; w_i likewise
+        x_i <- x_i + (what lies in i's mailbox)    w_i likewise    z_i = x_i / w_i
+
+    A worker keeps the share of a peer that has not yet collected the one before, or stands still until all meet, as at
+    an evaluation: at most one message lies on an edge.
+    So mass does not drain towards workers that are slow or stand still. Without this, a worker that takes m steps while
+    its peers take none is left with 2^-m of its weight, and its next update, which lands on ``x``, moves ``z`` by 2^m
+    times as much. Columns still sum to 1, so both sums are conserved exactly, what lies in mailboxes counted.
+
+    Args:
+        max_staleness: wait, in the k-th step, for in-peers that have not pushed at their own step k - max_staleness;
+            None: never.
+    """
+
+    sends_weight: ClassVar[bool] = True
+    one_sided: ClassVar[OneSided | None] = OneSided.mailbox
+
+    max_staleness: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_staleness is not None and self.max_staleness < 0:
+            raise ConfigurationError(
+                f"algorithm 'asgp': max_staleness must be 0 or more steps, or null (never wait), not"
+                f" {self.max_staleness}"
+            )
+
+    def before_step(self, worker: Worker) -> None:
+        if worker.biased:
+            worker.one_sided.scratch().copy_(worker.params)
+
+    def after_step(self, worker: Worker) -> None:
+        if not worker.biased:  # alone
+            return
+        x, k, network = worker.params, worker.step, worker.one_sided
+        x.add_(network.scratch(), worker.weight - 1.0)
+        kept = network.push(x, k, worker.weight)
+        worker.weight = network.collect(x, k, kept, self.max_staleness)
+        x.div_(worker.weight)
