@@ -284,6 +284,8 @@ class Gossip:
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
         self.algorithm.after_step(self._worker)
+        if self._one_sided:
+            self.algorithm.receive(self._worker)
         self._worker.step += 1
 
     # -- buffers and the start ---------------------------------------------------------------------------------------

@@ -48,14 +48,17 @@ class AsynchronousSGP(Algorithm):
             )
 
     def before_step(self, worker: Worker) -> None:
-        if worker.biased:
+        if worker.biased:  # not alone
             worker.one_sided.scratch().copy_(worker.params)
 
     def after_step(self, worker: Worker) -> None:
-        if not worker.biased:  # alone
-            return
-        x, k, network = worker.params, worker.step, worker.one_sided
-        x.add_(network.scratch(), worker.weight - 1.0)
-        kept = network.push(x, k, worker.weight)
-        worker.weight = network.collect(x, k, kept, self.max_staleness)
-        x.div_(worker.weight)
+        if worker.biased:
+            x = worker.params
+            x.add_(worker.one_sided.scratch(), worker.weight - 1.0)
+            worker.weight = worker.one_sided.push(x, worker.step, worker.weight)
+
+    def receive(self, worker: Worker) -> None:
+        if worker.biased:
+            x = worker.params
+            worker.weight = worker.one_sided.collect(x, worker.step, worker.weight, self.max_staleness)
+            x.div_(worker.weight)

@@ -160,6 +160,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     def after_step(self, worker: Worker) -> None:
         """The optimizer has stepped; ``worker.params`` holds its result."""
 
+    def receive(self, worker: Worker) -> None:
+        """The step ends. Only for rules with :attr:`one_sided`: what others did since ``after_step`` may be used."""
+
 
 @dataclass(frozen=True)
 class Outer(Algorithm):

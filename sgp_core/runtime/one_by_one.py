@@ -77,16 +77,15 @@ class _OneSided:
             network.version += 1
         self._copied = self.version
 
+    def look(self) -> None:
+        """Set the parameters to the open model."""
+        self.params.copy_(self.model)
+        self._copied = self.version
+
     # -- both ----------------------------------------------------------------------------------------------------------
     def scratch(self) -> Flat:
         """Return memory laid out like the model."""
         return self._scratch
-
-    def ready(self, event: Event, pairs: bool) -> bool:
-        """Whether all that ``event`` has seen is there."""
-        if pairs:
-            return all(self.everybody[rank].version == version for rank, version in event.seen)
-        return set(event.seen) <= {(sender, sent_at) for sender, sent_at, *_ in self.inbox}
 
 
 class _Workers:
@@ -138,7 +137,7 @@ class _Workers:
         return x.squeeze(0), w
 
     def step(self, rank: int, gradient: Tensor, script: Event | None = None) -> None:
-        """Let one worker take its next step."""
+        """Let one worker take its next step, up to what it receives."""
         worker, stepper = self.workers[rank], self._steppers[rank]
         self.networks[rank].script = script
         if self._lr is not None:
@@ -148,25 +147,25 @@ class _Workers:
         self._algorithm.before_step(worker)
         stepper.step()
         self._algorithm.after_step(worker)
-        worker.step += 1
+
+    def receive(self, rank: int) -> None:
+        """Let one worker end its step."""
+        self._algorithm.receive(self.workers[rank])
+        self.workers[rank].step += 1
 
     def gradient(self, step: int) -> Tensor:
         """Return the gradients of step ``step`` at the models as they are, ``[n, d]``."""
         return self._gradient(self.z, step)
 
-    def replay(self, event: Event) -> None:
-        """Let one worker do what a real one did."""
-        worker, network = self.workers[event.worker], self.networks[event.worker]
-        if not event.meeting:
-            self.step(event.worker, self.gradient(event.step)[event.worker], event)
-            return
-        network.script = event
+    def meet(self, rank: int, script: Event) -> None:
+        """Let one worker have what was under way to it when all met."""
+        worker, network = self.workers[rank], self.networks[rank]
+        network.script = script
         if self.pairs:
-            worker.params.copy_(network.model)
-            network._copied = network.version
+            network.look()
             return
         worker.params.mul_(worker.weight)
-        worker.weight = network.collect(worker.params, event.step, worker.weight, None)
+        worker.weight = network.collect(worker.params, worker.step, worker.weight, None)
         worker.params.div_(worker.weight)
 
 
@@ -190,6 +189,7 @@ def run_in_turn(
             gradients = workers.gradient(step)  # only a worker's own step changes the model it computes with
             for rank, row in enumerate(gradients):
                 workers.step(rank, row)
+                workers.receive(rank)
             if (step + 1) % record_every == 0 or step + 1 == steps:
                 records.append((step + 1, workers.z, workers.w, *workers.in_flight()))
     at, *recorded = zip(*records, strict=True)
@@ -232,13 +232,22 @@ def replay(
     for event in events:
         waiting[event.worker].append(event)
     z, w = [[row] for row in workers.z], [[weight] for weight in workers.w]
+    under_way: set[int] = set()
     while any(waiting):
-        event = _next(workers, waiting)
-        waiting[event.worker].popleft()
-        workers.replay(event)
-        if not event.meeting:
-            z[event.worker].append(workers.z[event.worker])
-            w[event.worker].append(workers.w[event.worker])
+        event = _next(workers, waiting, under_way)
+        rank = event.worker
+        if event.meeting:
+            workers.meet(rank, event)
+        elif rank not in under_way:
+            under_way.add(rank)
+            workers.step(rank, workers.gradient(event.step)[rank], event)
+            continue  # others may use what it left before it uses what they left
+        else:
+            under_way.remove(rank)
+            workers.receive(rank)
+            z[rank].append(workers.z[rank])
+            w[rank].append(workers.w[rank])
+        waiting[rank].popleft()
     most = max(map(len, z))
     for history in (*z, *w):
         history.extend([history[-1]] * (most - len(history)))
@@ -254,14 +263,23 @@ def replay(
     )
 
 
-def _next(workers: _Workers, waiting: list[deque[Event]]) -> Event:
-    """Return an event whose turn it is; meetings first, since they look at a model that the next event changes."""
+def _next(workers: _Workers, waiting: list[deque[Event]], under_way: set[int]) -> Event:
+    """Return an event whose turn it is; before steps begin, those that only look at what the next may change."""
     heads = [queue[0] for queue in waiting if queue]
-    for event in sorted(heads, key=lambda head: not head.meeting):
-        if workers.networks[event.worker].ready(event, workers.pairs):
+    for event in sorted(heads, key=lambda head: not (head.meeting or head.worker in under_way)):
+        if _ready(workers, event, event.worker in under_way):
             return event
     stuck = heads[0]
     raise ValueError(
         f"the events do not fit each other: worker {stuck.worker} at its step {stuck.step} saw {list(stuck.seen)},"
         " which nobody left; pass the events of all workers, recorded from the first step on"
     )
+
+
+def _ready(workers: _Workers, event: Event, under_way: bool) -> bool:
+    """Whether what ``event`` has seen is there, or it is a step that so far only leaves something."""
+    if workers.pairs:
+        versions = [workers.networks[rank].version for rank, _ in event.seen]
+        return under_way or versions == [version for _, version in event.seen]
+    inbox = {(sender, sent_at) for sender, sent_at, *_ in workers.networks[event.worker].inbox}
+    return not (under_way or event.meeting) or set(event.seen) <= inbox
