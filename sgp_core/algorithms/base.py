@@ -52,8 +52,11 @@ class Network(Protocol):
 class OneSidedNetwork(Protocol):
     """What a rule may ask whose workers wait for nobody. ``step`` is the worker's own count."""
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
-        """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it."""
+    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
+        """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it.
+
+        With ``hold`` leave nothing.
+        """
 
     def collect(self, x: Flat, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
         """Add what lies in this worker's mailbox, without waiting; return the weight with theirs added.

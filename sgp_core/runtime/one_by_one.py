@@ -39,13 +39,14 @@ class _OneSided:
         self._scratch = params.zeros_like()
 
     # -- PushSum with mailboxes ----------------------------------------------------------------------------------------
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``; keep the rest in place."""
         edges, weight = self.topology.edges(step), float(weight)
         kept = edges.own_weight[self.rank]
         for peer, share in zip(edges.out_peers[self.rank], edges.out_weights[self.rank], strict=True):
             inbox = self.everybody[peer].inbox
-            if peer in self.script.sent if self.script else all(sender != self.rank for sender, *_ in inbox):
+            accepts = not hold and all(sender != self.rank for sender, *_ in inbox)
+            if peer in self.script.sent if self.script else accepts:
                 inbox.append((self.rank, step, x.clone().mul_(share), share * weight))
             else:
                 kept += share

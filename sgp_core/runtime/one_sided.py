@@ -159,7 +159,7 @@ class MailboxNetwork(SharedMemoryNetwork):
         self._sent: list[int] = []  # at the latest push
         super().__init__(topology, *arguments, **options)
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``; keep the rest in place.
 
         A peer that has not collected the last share, or stands still until all meet, gets none.
@@ -173,7 +173,8 @@ class MailboxNetwork(SharedMemoryNetwork):
             self._sent.clear()
             for peer, share in zip(edges.out_peers[self.rank], edges.out_weights[self.rank], strict=True):
                 segment = self._reach(peer, step)
-                if not segment.standing and int(segment.collected[self.rank]) == self._left[peer]:
+                accepts = int(segment.collected[self.rank]) == self._left[peer] and not segment.standing
+                if accepts and not hold:
                     segment.put(self.rank, step, x, share, weight)
                     self._left[peer] += 1
                     self._sent.append(peer)
