@@ -54,17 +54,14 @@ class AsynchronousSGP(Algorithm):
             )
 
     def before_step(self, worker: Worker) -> None:
-        if worker.biased:  # not alone
-            worker.one_sided.scratch().copy_(worker.params)
+        worker.one_sided.scratch().copy_(worker.params)
 
     def after_step(self, worker: Worker) -> None:
-        if worker.biased:
-            x, w = worker.params, worker.weight
-            x.add_(worker.one_sided.scratch(), w - 1.0)
-            worker.weight = worker.one_sided.push(x, worker.step, w, hold=float(w) < self.least_weight)
+        x, w = worker.params, worker.weight
+        x.add_(worker.one_sided.scratch(), w - 1.0)
+        worker.weight = worker.one_sided.push(x, worker.step, w, hold=float(w) < self.least_weight)
 
     def receive(self, worker: Worker) -> None:
-        if worker.biased:
-            x = worker.params
-            worker.weight = worker.one_sided.collect(x, worker.step, worker.weight, self.max_staleness)
-            x.div_(worker.weight)
+        x = worker.params
+        worker.weight = worker.one_sided.collect(x, worker.step, worker.weight, self.max_staleness)
+        x.div_(worker.weight)
