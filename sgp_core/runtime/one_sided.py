@@ -48,6 +48,7 @@ class SharedMemoryNetwork(DistributedNetwork):
         self._scratch = params.zeros_like()
         self.staleness = Staleness()
         self.events: list[Event] | None = [] if record_events else None
+        self._closed = False
         slots = self._slots()
         self._mine = Segment.make(params, self.world_size, slots)
         self._segments = self._open(slots)
@@ -59,9 +60,12 @@ class SharedMemoryNetwork(DistributedNetwork):
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Let all workers meet, add what is under way, and part. Collective, unlike everything above."""
+        weight = float(weight)
+        if self._closed:
+            return weight
         self._mine.standing = True
         self._barrier()
-        seen, weight = self._deliver(x, float(weight))
+        seen, weight = self._deliver(x, weight)
         self._mine.called = False
         self._barrier()  # nobody may go on before everybody has looked
         self._mine.standing = False
@@ -83,8 +87,8 @@ class SharedMemoryNetwork(DistributedNetwork):
     # -- messages in flight --------------------------------------------------------------------------------------------
     @property
     def in_flight(self) -> bool:
-        """Always: only a meeting can tell."""
-        return True
+        """Whether something may be: only a meeting can tell."""
+        return not self._closed
 
     def in_flight_content(self) -> dict[int, Content]:
         """Return nothing: a meeting leaves nothing under way."""
@@ -102,6 +106,7 @@ class SharedMemoryNetwork(DistributedNetwork):
 
     def close(self) -> None:
         """Let go of all segments; peers that still reach for this worker's are told."""
+        self._closed = True
         for segment in self._segments:
             segment.close()
 

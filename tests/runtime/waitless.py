@@ -106,6 +106,8 @@ def one_stands_still(algorithm: Algorithm, topology: Topology) -> dict[str, Any]
     gossip.finish()
     distance, weight = gossip.consensus_distance(), gossip.push_sum_weight
     gossip.close()
+    with gossip.averaged():  # as after the last step of training: nothing is under way any more
+        assert torch.isfinite(flatten(model)).all()
     return {"least": least, "distance": distance, "weight": weight}
 
 
