@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
     from sgp_core.pacing import build_pace
+    from sgp_core.runtime.one_by_one import replay
     from sgp_core.runtime.simulator import simulate
     from sgp_core.topology import Topology, build_topology
 
@@ -29,6 +30,7 @@ _HOME = {
     "build_outer": "sgp_core.algorithms",
     "build_pace": "sgp_core.pacing",
     "build_topology": "sgp_core.topology",
+    "replay": "sgp_core.runtime.one_by_one",
     "simulate": "sgp_core.runtime.simulator",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "build_outer",
     "build_pace",
     "build_topology",
+    "replay",
     "simulate",
 ]
 

@@ -17,11 +17,14 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
+from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.node import Node
+from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
-from sgp_core.runtime.share import is_sharded, local
+from sgp_core.runtime.share import Shard, is_sharded, local
+from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
@@ -53,6 +56,7 @@ class Gossip:
         shard_optimizer: let the optimizer of each worker step on its own shard only: an m-th of its state and work, and
             two thirds of the messages inside the node. For optimizers that treat every element by itself. Gradients
             are then the optimizer's alone, ``parameter.grad`` is None: clip with :meth:`clip_grad_norm_`.
+        record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
@@ -73,6 +77,7 @@ class Gossip:
         transport: str = "auto",
         node_size: int = 1,
         shard_optimizer: bool = False,
+        record_events: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
@@ -98,7 +103,14 @@ class Gossip:
             else CompressedNetwork(compression, topology, node.peers)
         )
         self._check_alike(trainable[0].device)
-        self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
+        self._one_sided: SharedMemoryNetwork | None = None
+        if algorithm.one_sided is None:
+            self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
+        else:
+            self._share = Shard(FlatStorage(trainable), node)
+            network = NETWORKS[algorithm.one_sided]
+            self._one_sided = network(topology, node.peers, self._share.flat, record_events=record_events)
+            self._network = self._one_sided
         share = self._share
         self._optimizer = optimizer
         self._sharded_optimizer = (
@@ -107,6 +119,10 @@ class Gossip:
             else None
         )
         self._gradients = self._collected_gradients()
+        if algorithm.asynchronous and node_size > 1:
+            raise ConfigurationError(
+                "workers of a node march together, those of this algorithm do not; use node_size=1"
+            )
         if pace is not None and pace.measure_every and node_size > 1:
             raise pace.refuse("the distance between nodes is not measured yet; use pace=every")
         if compression is not None and node_size > 1:
@@ -123,6 +139,8 @@ class Gossip:
             self._set_alike()
         if isinstance(self._network, CompressedNetwork) and share.storage is not None:
             self._network.begin(share.storage.layout, share.flat)
+        if self._one_sided:
+            self._one_sided.begin(0)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -147,6 +165,8 @@ class Gossip:
     @property
     def transport(self) -> str | None:
         """How models travel: ``"shared_memory"`` or ``"p2p"``; None in a world of one."""
+        if self._one_sided:
+            return "shared_memory"
         return self._network.transport.name if self._network.transport else None
 
     @property
@@ -181,6 +201,21 @@ class Gossip:
         """
         return None if self._paced is None else self._paced.estimate
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether workers take their steps each at its own pace; what every worker must call then lets them meet."""
+        return self._one_sided is not None
+
+    @property
+    def staleness(self) -> Staleness:
+        """How old what this worker used was; nothing is counted for algorithms that march together."""
+        return self._one_sided.staleness if self._one_sided else Staleness()
+
+    @property
+    def events(self) -> list[Event]:
+        """What this worker used when, from its start or its last load; empty without ``record_events``."""
+        return list(self._one_sided.events or ()) if self._one_sided else []
+
     # -- what users call ---------------------------------------------------------------------------------------------
     @torch.no_grad()
     def consensus_distance(self) -> float:
@@ -203,13 +238,16 @@ class Gossip:
     def averaged(self) -> Iterator[None]:
         """Let the model hold the network-wide average ``sum_i x_i / n``, buffers averaged too, inside the block.
 
-        Every worker must enter. On exit each worker's own model is restored bit for bit.
+        Every worker must enter. On exit each worker's own model is restored bit for bit. An asynchronous algorithm's
+        workers meet here, and what was under way has been added.
 
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
         """
         if self._averaging:
             raise RuntimeError("gossip.averaged() is already active")
+        if self._one_sided:
+            self.finish()
         self._share.collect()
         own, weight = self._share.keep(), self._worker.weight
         in_flight = self._network.in_flight_content()
@@ -254,9 +292,22 @@ class Gossip:
             return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
+    def call(self) -> None:
+        """Ask the other workers of an asynchronous algorithm, without waiting, to come and meet; see :attr:`called`."""
+        if self._one_sided:
+            self._one_sided.call()
+
+    @property
+    def called(self) -> bool:
+        """Whether a worker has called since all last met. It is for the training loop to answer."""
+        return self._one_sided is not None and self._one_sided.called
+
     @torch.no_grad()
     def finish(self) -> None:
-        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none."""
+        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none.
+
+        Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
+        """
         if self._network.in_flight:
             worker = self._worker
             worker.params.mul_(worker.weight)
@@ -272,6 +323,8 @@ class Gossip:
         """
         self._network.in_flight_content()
         self._network.load_in_flight({})
+        if self._one_sided:
+            self._one_sided.close()
         for hook in self._hooks:
             hook.remove()
 
@@ -279,9 +332,13 @@ class Gossip:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
 
         Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
-        none. Tensors are copies. Replicas differ by design: save one per rank.
+        none. Workers of an asynchronous algorithm meet here, wherever each is, and add what is under way: no state is
+        bit-exact where nothing is repeatable, but both sums are. Tensors are copies. Replicas differ by design: save
+        one per rank.
         """
         network = self._network
+        if self._one_sided:
+            self.finish()
         return {
             **self._worker.state_dict(),
             "device": self._share.flat.tensors[0].device.type,
@@ -291,10 +348,13 @@ class Gossip:
             "bytes_sent": self.bytes_sent,
             "bytes_sent_inside": self.bytes_sent_inside,
             "seconds": self.communication_seconds,
+            "staleness": self.staleness.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`; every worker loads its own, all workers of a node at once.
+
+        With an asynchronous algorithm all workers meet.
 
         Raises:
             ValueError: the state is of another model, or only one of the two was compressed.
@@ -307,6 +367,9 @@ class Gossip:
             self._network.load_references(state["references"])
         if self._paced is not None:
             self._paced.load_state_dict(state["pace"])
+        if self._one_sided:
+            self._one_sided.begin(self._worker.step)
+            self._one_sided.staleness = Staleness(**state["staleness"])
         self._share.spread()
         self._network.bytes_sent = int(state["bytes_sent"])
         self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
@@ -345,6 +408,8 @@ class Gossip:
     def _after_step(self, *_: object) -> None:
         self._share.collect()
         self.algorithm.after_step(self._worker)
+        if self._one_sided:
+            self.algorithm.receive(self._worker)
         self._share.spread()
         self._worker.step += 1
 

@@ -1,12 +1,14 @@
 """One file, one screen, per published algorithm."""
 
-from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, Network, Outer, Worker
+from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, Network, OneSided, OneSidedNetwork, Outer, Worker
 
 __all__ = [
     "ALGORITHMS",
     "OUTERS",
     "Algorithm",
     "Network",
+    "OneSided",
+    "OneSidedNetwork",
     "Outer",
     "Worker",
     "build_algorithm",

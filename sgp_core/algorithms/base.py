@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sgp_core.errors import ConfigurationError
@@ -49,6 +50,28 @@ class Network(Protocol):
         """Replace ``x_i`` by the exact average over all workers, in place."""
 
 
+class OneSidedNetwork(Protocol):
+    """What a rule may ask whose workers wait for nobody. ``step`` is the worker's own count."""
+
+    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
+        """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it.
+
+        With ``hold`` leave nothing.
+        """
+
+    def collect(self, x: Flat, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
+        """Add what lies in this worker's mailbox, without waiting; return the weight with theirs added.
+
+        With ``max_staleness`` first wait until the in-peers have pushed at their own step ``step - max_staleness``.
+        """
+
+    def meet_partner(self, x: Flat, before: Flat, step: int) -> None:
+        """Add ``x - before`` to this worker's open model, average it with a partner's, if any, and set ``x`` to it."""
+
+    def scratch(self) -> Flat:
+        """Return memory laid out like the model that nothing else uses."""
+
+
 class Worker(Protocol):
     """One worker as its rule sees it (or, in the simulator, all of them at once)."""
 
@@ -65,6 +88,8 @@ class Worker(Protocol):
     averaged: bool
     """Whether ``params`` are the exact average already; False again as soon as the optimizer is about to step."""
     network: Network
+    one_sided: OneSidedNetwork
+    """The same, for rules that have :attr:`Algorithm.one_sided`."""
 
     @property
     def lr(self) -> float:
@@ -86,6 +111,15 @@ class Worker(Protocol):
         """Set every tensor of the optimizer's state, step counts included, to zero."""
 
 
+class OneSided(str, Enum):
+    """How workers that wait for nobody reach each other."""
+
+    mailbox = "mailbox"
+    """Shares are left with the receiver, who adds them when it next looks: ``push`` and ``collect``."""
+    pairs = "pairs"
+    """Models lie open, and one of a pair averages both: ``meet_partner``."""
+
+
 @dataclass(frozen=True)
 class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do nothing
     """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
@@ -97,6 +131,13 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
 
     gossips: ClassVar[bool] = True
     """Whether the rule mixes along the topology's edges."""
+    one_sided: ClassVar[OneSided | None] = None
+    """How workers communicate that never wait for each other; None for a rule whose workers march together."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether workers take their steps each at its own pace."""
+        return self.one_sided is not None
 
     @property
     def steps_in_flight(self) -> int:
@@ -125,8 +166,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
 
     def leaves_one(self, topology: Topology) -> bool:
         """Whether PushSum weights may leave 1: the graph is not doubly stochastic, or messages are in flight."""
-        alone = topology.world_size == 1
-        return self.sends_weight and not alone and (self.steps_in_flight > 0 or not topology.is_doubly_stochastic)
+        if not self.sends_weight or topology.world_size == 1:
+            return False
+        return self.asynchronous or self.steps_in_flight > 0 or not topology.is_doubly_stochastic
 
     def on_gradients(self, worker: Worker) -> None:
         """Backward is complete; gradients may be changed before they are clipped or used."""
@@ -137,6 +179,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     def after_step(self, worker: Worker) -> None:
         """The optimizer has stepped; ``worker.params`` holds its result."""
 
+    def receive(self, worker: Worker) -> None:
+        """The step ends. Only for rules with :attr:`one_sided`: what others did since ``after_step`` may be used."""
+
 
 @dataclass(frozen=True)
 class Outer(Algorithm):
@@ -146,6 +191,11 @@ class Outer(Algorithm):
     tau: int = 12
 
     def __post_init__(self) -> None:
+        if self.base.asynchronous:
+            raise ConfigurationError(
+                f"outer '{OUTERS.name_of(type(self))}' averages all workers every tau steps, but those of algorithm"
+                f" '{ALGORITHMS.name_of(type(self.base))}' wait for nobody; use outer 'none', or algorithm 'osgp'"
+            )
         if self.tau < 1:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}"

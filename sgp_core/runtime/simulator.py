@@ -19,50 +19,11 @@ from sgp_core.flat import Flat, Scalar
 from sgp_core.pacing import Pace
 from sgp_core.runtime.compressed import SimulatedReferences
 from sgp_core.runtime.mixing import mix_
+from sgp_core.runtime.one_by_one import run_in_turn
 from sgp_core.runtime.paced import PacedNetwork
+from sgp_core.runtime.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.topology import Topology
-
-OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """What happened, including the start: entry 0 is before the first step.
-
-    Attributes:
-        steps: optimizer steps completed at each record, ``[r]``.
-        z: de-biased models, ``[r, n, d]``.
-        w: PushSum weights, ``[r, n]``, float64.
-        x_in_flight: the sum of the numerators that have been sent and not yet added, ``[r, d]``.
-        w_in_flight: the sum of their weights, ``[r]``, float64.
-        estimates: with a pace that measures, the steps it did and the consensus distance it found.
-    """
-
-    steps: Tensor
-    z: Tensor
-    w: Tensor
-    x_in_flight: Tensor
-    w_in_flight: Tensor
-    estimates: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def x(self) -> Tensor:
-        """Numerators ``w z``, ``[r, n, d]``."""
-        return self.w.to(self.z.dtype).unsqueeze(-1) * self.z
-
-    @property
-    def mean(self) -> Tensor:
-        """The network-wide average ``sum_i x_i / sum_i w_i``, messages in flight included, ``[r, d]``."""
-        w = self.w.sum(1) + self.w_in_flight
-        return (self.x.sum(1) + self.x_in_flight) / w.unsqueeze(1).to(self.z.dtype)
-
-    @property
-    def consensus_distance(self) -> Tensor:
-        """``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, ``[r]``."""
-        z_bar = self.z.mean(1, keepdim=True)
-        spread = (self.z - z_bar).square().sum(-1).mean(1).sqrt()
-        return spread / z_bar.squeeze(1).norm(dim=-1)
 
 
 class SimulatedNetwork:
@@ -190,7 +151,7 @@ def simulate(
     algorithm: Algorithm,
     topology: Topology,
     initial: Tensor | np.ndarray,
-    gradient: Callable[[Tensor, int], Tensor],
+    gradient: Gradient,
     *,
     optimizer: OptimizerFactory | None = None,
     steps: int,
@@ -203,6 +164,9 @@ def simulate(
     shapes: Sequence[Sequence[int]] | None = None,
 ) -> Trajectory:
     """Run ``algorithm`` on ``topology`` with one virtual worker per row, or one node of ``node_size`` workers.
+
+    Workers of an asynchronous algorithm take each step in turn, by rank, which is one of the orders that may happen;
+    :func:`sgp_core.replay` runs one that did.
 
     Args:
         algorithm: the same object a real :class:`sgp_core.Gossip` takes; an outer-wrapped one included.
@@ -237,6 +201,8 @@ def simulate(
     algorithm.check(topology)
     if pace is not None:
         algorithm.check_pace(pace)
+    if algorithm.asynchronous:
+        return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
     references = None
     if compression is not None:

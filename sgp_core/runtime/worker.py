@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from sgp_core.algorithms.base import Network
+from sgp_core.algorithms.base import Network, OneSidedNetwork
 from sgp_core.flat import Flat, Scalar
 from sgp_core.runtime.share import local
 
@@ -28,7 +28,7 @@ class RuleWorker:
         self,
         params: Flat,
         optimizer: torch.optim.Optimizer,
-        network: Network,
+        network: Network | OneSidedNetwork,
         *,
         biased: bool,
         weight: Scalar = 1.0,
@@ -40,7 +40,8 @@ class RuleWorker:
         self.weight = weight
         self.biased = biased
         self.averaged = False
-        self.network = network
+        self.network = cast(Network, network)
+        self.one_sided = cast(OneSidedNetwork, network)
         self._optimizer = optimizer
         self._memories: dict[str, Flat] = {}
         self._numbers: dict[str, float] = {}

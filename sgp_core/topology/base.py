@@ -31,6 +31,7 @@ class Edges:
     in_peers: tuple[tuple[int, ...], ...]
     own_weight: tuple[float, ...]
     in_weights: tuple[tuple[float, ...], ...]
+    out_weights: tuple[tuple[float, ...], ...]
     max_in_degree: int
 
     @classmethod
@@ -47,8 +48,9 @@ class Edges:
         in_peers = tuple(tuple(sorted(peers, key=_cyclic(i, n, -1))) for i, peers in enumerate(senders))
         out_peers = tuple(tuple(sorted(peers, key=_cyclic(j, n, 1))) for j, peers in enumerate(receivers))
         in_weights = tuple(tuple(float(matrix[i, j]) for j in in_peers[i]) for i in range(n))
+        out_weights = tuple(tuple(float(matrix[i, j]) for i in out_peers[j]) for j in range(n))
         own = tuple(float(matrix[i, i]) for i in range(n))
-        return cls(out_peers, in_peers, own, in_weights, max(map(len, in_peers)))
+        return cls(out_peers, in_peers, own, in_weights, out_weights, max(map(len, in_peers)))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from sgp_core.training.randomness import deterministic, seed_step
 from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep, placed
-from sgp_core.training.stopping import Preempted, StopAgreement
+from sgp_core.training.stopping import Preempted, Stop, stop_of
 
 __all__ = ["Preempted", "TrainingDiverged", "train"]
 
@@ -52,7 +52,7 @@ def train(
         trackers: where this worker's rows go; whoever passes them closes them afterwards (``finish``).
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
-            worker says yes all stop at the same step.
+            worker says yes all stop at the same step; with an asynchronous algorithm, each at the one it has reached.
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
         transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
 
@@ -79,7 +79,7 @@ def train(
             transport,
         )
         try:
-            loop.run(StopAgreement(loop.peers, should_stop))
+            loop.run(stop_of(loop.parts.gossip, loop.peers, should_stop))
             return loop.finish()
         except BaseException:
             loop.saver.leave()
@@ -136,28 +136,21 @@ class _Loop:
         self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
+        self.concluded = True
+        """Whether all that was due after the latest step is done."""
         self.step_seconds = 0.0
         self.batches: tuple[int, list[Tensor]] = (-1, [])
 
-    def run(self, stop: StopAgreement) -> None:
+    def run(self, stop: Stop) -> None:
         self.resume(restore(self.store, self.peers))
-        while self.step < self.total_steps:
+        while self.step < self.total_steps or not self.concluded:
             if stop.reached(self.step, self.step_seconds):
-                self.save()
-                self.settle()
-                raise Preempted(self.step)
-            self.advance()
-            if self.logs_now() or self.due(self.evaluation.consensus_every):
-                self.take_step.check(self.report.mean_loss(), self.step)
-                self.report.training(self.step, self.due(self.evaluation.consensus_every))
-            improved = False
-            if self.step == self.total_steps:
-                self.parts.gossip.finish()
-            if self.evaluates_now():
-                improved = self.report.evaluation(self.step, self.evaluate())
-            if self.saves_now() or (improved and self.checkpoint.keep_best):
-                self.save()
-            self.saver.check()
+                raise self.stopped()
+            if self.concluded:
+                self.advance()
+            if self.meets_now() and stop.instead_of_meeting():
+                raise self.stopped()
+            self.conclude()
 
     # -- one step -----------------------------------------------------------------------------------------------
     def advance(self) -> None:
@@ -176,6 +169,7 @@ class _Loop:
             self.timeline.span("data", began, now())
         loss = self.take_step(inputs, targets)
         self.step += 1
+        self.concluded = False
         if self.device.type == "cuda" and self.logs_now():
             torch.cuda.synchronize(self.device)  # kernels launched by the steps of this window end inside it
         if self.timeline is not None:
@@ -189,6 +183,21 @@ class _Loop:
             communication=communication,
         )
         self.step_seconds = end - start
+
+    def conclude(self) -> None:
+        """Do what is due after a step: rows, evaluation, checkpoint. Collective where :meth:`meets_now` says so."""
+        if self.logs_now() or self.due(self.evaluation.consensus_every):
+            self.take_step.check(self.report.mean_loss(), self.step)
+            self.report.training(self.step, self.due(self.evaluation.consensus_every))
+        improved = False
+        if self.step == self.total_steps:
+            self.parts.gossip.finish()
+        if self.evaluates_now():
+            improved = self.report.evaluation(self.step, self.evaluate())
+        self.concluded = True
+        if self.saves_now() or (improved and self.checkpoint.keep_best):
+            self.save()
+        self.saver.check()
 
     def batch_indices(self) -> Tensor:
         """Return which examples the next step learns from."""
@@ -222,11 +231,25 @@ class _Loop:
         by_epochs = self.due(self.checkpoint.every_epochs * self.steps_per_epoch)
         return by_epochs or self.due(self.checkpoint.every_steps) or self.step == self.total_steps
 
+    def meets_now(self) -> bool:
+        """Whether :meth:`conclude` lets all workers meet."""
+        return self.evaluates_now() or self.saves_now() or self.due(self.evaluation.consensus_every)
+
     # -- state --------------------------------------------------------------------------------------------------
     def save(self) -> None:
         """Save this worker's state; with the score if this step was evaluated."""
         if self.saver.saved_step != self.step:
             self.saver.save(self.step, self.state(), self.report.score_at(self.step))
+
+    def stopped(self) -> Preempted:
+        """Save where each worker is, and return (to be raised) the news. The checkpoint goes by the farthest's step."""
+        step = int(max(self.peers.gather(self.step)))
+        if self.parts.gossip.asynchronous:
+            self.saver.save(step, self.state())  # this worker may have saved this very step, but not all have
+        else:
+            self.save()
+        self.settle()
+        return Preempted(step)
 
     def settle(self) -> None:
         """Return once every worker's checkpoint is on disk."""
@@ -238,6 +261,7 @@ class _Loop:
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         return {
             "step": self.step,
+            "concluded": self.concluded,
             "cursor": {"epoch": epoch, "batch": batch, "steps_per_epoch": self.steps_per_epoch},
             "gossip": self.parts.gossip.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
@@ -255,7 +279,9 @@ class _Loop:
                     f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
                     f"{self.steps_per_epoch}: the data set has changed"
                 )
-            self.step = self.saver.saved_step = state["step"]
+            self.step, self.concluded = state["step"], state["concluded"]
+            if not self.parts.gossip.asynchronous:  # there, others may have been at other steps
+                self.saver.saved_step = self.step
             for name, buffer in self.parts.model.named_buffers():
                 buffer.copy_(state["buffers"][name])
             self.parts.optimizer.load_state_dict(state["optimizer"])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import sgp_core
-from sgp_core.algorithms import ALGORITHMS, OUTERS
+from sgp_core.algorithms import ALGORITHMS, OUTERS, OneSided
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = 12
@@ -32,6 +32,8 @@ def trajectory(name: str) -> dict[str, Any]:
         algorithm = sgp_core.build_algorithm(name, **({"period": 4} if name == "local_sgd" else {}))
     directed = {"weights": "uniform"} if algorithm.sends_weight else {}  # irregular: weights leave 1
     topology = sgp_core.build_topology("star", world_size=5, **directed)
+    if algorithm.one_sided is OneSided.pairs:
+        topology = sgp_core.build_topology("alternating_ring", world_size=5)
     curvature = torch.linspace(0.2, 1.0, 15, dtype=torch.float64).view(5, 3)
     target = torch.arange(15, dtype=torch.float64).view(5, 3).sin()
     run = sgp_core.simulate(

@@ -264,3 +264,23 @@ def test_delayed_push_sum_reaches_the_mean_though_later(delay, errors):
         assert float((run.z[step] - 3.5).abs().max()) == pytest.approx(error, rel=0.02, abs=1e-14)
     assert (run.mean - 3.5).abs().max() < 1e-12
     assert (run.x.sum(1) + run.x_in_flight - 28).abs().max() < 1e-12
+
+
+def test_asynchronous_pairs_taking_turns_average_like_dpsgd():
+    """Without gradients, every pair averages once a step; the acting ones see it at once."""
+    graph = sgp_core.build_topology("alternating_ring", world_size=8)
+    initial = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    run, plain = (_average(sgp_core.build_algorithm(name), graph, initial, 20) for name in ("adpsgd", "dpsgd"))
+    torch.testing.assert_close(run.mean[-1], initial.mean(0), rtol=0, atol=1e-14)
+    torch.testing.assert_close(run.z[:, ::2], plain.z[:, ::2], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("topology", ["one_peer_exponential", "star", "directed_ring"])
+def test_asynchronous_push_sum_reaches_the_mean(topology):
+    weights = {"weights": "uniform"} if topology == "star" else {}
+    graph = sgp_core.build_topology(topology, world_size=8, **weights)
+    initial = torch.arange(8, dtype=torch.float64).unsqueeze(1)
+    run = _average(sgp_core.build_algorithm("asgp"), graph, initial, 600)
+    assert (run.z[-1] - 3.5).abs().max() < 1e-6
+    assert (run.mean - 3.5).abs().max() < 1e-12
+    assert run.w.min() >= 0.5 / graph.edges(0).max_in_degree / 2

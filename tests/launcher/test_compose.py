@@ -22,8 +22,12 @@ GROUPS = [*LIBRARY_GROUPS, *CHOICES]
 PRESETS = ["experiment", "debug"]
 FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 
-NEEDED = {("dataset", "image_folder"): ["dataset.path=."], ("topology", "custom"): ["topology.path=graph.edgelist"]}
-"""Options that have no default, and what they are given here."""
+NEEDED = {
+    ("dataset", "image_folder"): ["dataset.path=."],
+    ("topology", "custom"): ["topology.path=graph.edgelist"],
+    ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
+}
+"""What choices need beside themselves: options without a default, a topology of pairs."""
 
 
 def load(path: Path) -> Any:

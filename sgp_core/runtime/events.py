@@ -1,0 +1,68 @@
+"""What workers that wait for nobody did, and when: the order of events, and how old what they used was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of one worker, or its part in a meeting of all.
+
+    Attributes:
+        worker: its rank.
+        step: its own count of steps, from 0; at a meeting the steps it has completed.
+        sent: the peers it sent to (``asgp``), or the partner it averaged with (``adpsgd``).
+        seen: what it used. ``asgp``: sender, and the sender's step, of each message collected. ``adpsgd``: rank, and
+            number of changes so far, of each open model touched.
+        meeting: whether this is no step: all workers stood still, and what was under way was added.
+    """
+
+    worker: int
+    step: int
+    sent: tuple[int, ...] = ()
+    seen: tuple[tuple[int, int], ...] = ()
+    meeting: bool = False
+
+
+@dataclass
+class Staleness:
+    """How old what a worker used was, over all it used so far.
+
+    Attributes:
+        count: messages collected (``asgp``), or gradients applied (``adpsgd``).
+        steps: sum of the ages in steps: the worker's own step less the sender's, negative if the sender is ahead
+            (``asgp``); averages that partners made of the model while the gradient was computed (``adpsgd``).
+        most_steps: the largest of them; None before the first.
+        seconds: sum of their ages in seconds.
+        most_seconds: the largest of them.
+    """
+
+    count: int = 0
+    steps: int = 0
+    most_steps: int | None = None
+    seconds: float = 0.0
+    most_seconds: float = 0.0
+
+    def add(self, steps: int, seconds: float) -> None:
+        """Count one."""
+        self.count += 1
+        self.steps += steps
+        self.most_steps = steps if self.most_steps is None else max(steps, self.most_steps)
+        self.seconds += seconds
+        self.most_seconds = max(seconds, self.most_seconds)
+
+    @property
+    def mean_steps(self) -> float:
+        """Mean age in steps; 0 before the first."""
+        return self.steps / self.count if self.count else 0.0
+
+    @property
+    def mean_seconds(self) -> float:
+        """Mean age in seconds; 0 before the first."""
+        return self.seconds / self.count if self.count else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return plain numbers from which ``Staleness(**state)`` goes on."""
+        return asdict(self)

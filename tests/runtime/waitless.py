@@ -1,0 +1,223 @@
+"""What real workers do in test_asynchronous.py, each at a pace of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+import sgp_core
+from sgp_core.algorithms import Algorithm
+from sgp_core.errors import ConfigurationError
+from sgp_core.runtime import one_sided
+from sgp_core.topology import Topology
+from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
+
+STEPS = 40
+SLOW = 2
+
+
+def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str) -> dict[str, Any]:
+    """Train with one worker four times as slow, looking at the average on the way; record everything."""
+    rank, model = dist.get_rank(), make_model()
+    optimizer = make_optimizer(model.parameters(), kind)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, record_events=True)
+    models, weights = [flatten(model)], [gossip.push_sum_weight]
+    for step in range(STEPS):
+        inputs, targets = batch(rank, step)
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        time.sleep(0.008 if rank == SLOW else 0.002)
+        optimizer.step()
+        optimizer.zero_grad()
+        models.append(flatten(model))
+        weights.append(gossip.push_sum_weight)
+        if step == 15:
+            with gossip.averaged():
+                pass
+    gossip.finish()
+    models.append(flatten(model))
+    weights.append(gossip.push_sum_weight)
+    dist.barrier()
+    result = {
+        "z": torch.stack(models),
+        "w": torch.tensor(weights, dtype=torch.float64),
+        "events": gossip.events,
+        "staleness": gossip.staleness,
+        "bytes": gossip.bytes_sent,
+    }
+    gossip.close()
+    return result
+
+
+def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int) -> dict[str, Any]:
+    """Average random numbers without learning, meeting now and then; return numerators and weights at the meetings."""
+    rank = dist.get_rank()
+    model = nn.Linear(50, 7)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    torch.manual_seed(100 * seed + rank)
+    state = gossip.state_dict()
+    state["parameters"] = [torch.randn_like(piece) for piece in state["parameters"]]
+    gossip.load_state_dict(state)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    dice, at = random.Random(10 * seed + rank), []
+    for step in range(60):
+        if step % 15 == 0:
+            at.append(_mass(gossip))
+        time.sleep(dice.choice((0.0, 0.0, 0.001, 0.004)))
+        optimizer.step()
+    at.append(_mass(gossip))
+    distance = gossip.consensus_distance()
+    gossip.close()
+    return {"x": torch.stack([x for x, _ in at]), "w": [w for _, w in at], "distance": distance}
+
+
+def _mass(gossip: sgp_core.Gossip) -> tuple[Tensor, float]:
+    state = gossip.state_dict()
+    return torch.cat(state["parameters"]).double() * state["push_sum_weight"], state["push_sum_weight"]
+
+
+def one_stands_still(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
+    """One worker takes no step before all others have taken all of theirs."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    least = 1.0
+    others = torch.ones(1)
+    if rank == SLOW:
+        for sender in (r for r in range(dist.get_world_size()) if r != SLOW):
+            dist.recv(others, src=sender)
+    for _ in range(30):
+        model(torch.ones(1, 4, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        least = min(least, gossip.push_sum_weight)
+    if rank != SLOW:
+        dist.send(others, dst=SLOW)
+    gossip.finish()
+    distance, weight = gossip.consensus_distance(), gossip.push_sum_weight
+    gossip.close()
+    with gossip.averaged():  # as after the last step of training: nothing is under way any more
+        assert torch.isfinite(flatten(model)).all()
+    return {"least": least, "distance": distance, "weight": weight}
+
+
+def resumed(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
+    """Save wherever each worker is, load into new objects, and go on."""
+    rank = dist.get_rank()
+
+    def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
+        model = make_model()
+        optimizer = make_optimizer(model.parameters())
+        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+        for step in range(steps):
+            inputs, targets = batch(rank, step)
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    model, optimizer, gossip = build()
+    train(model, optimizer, 5 + 3 * rank)  # uneven
+    state = gossip.state_dict()
+    saved = _mass(gossip)
+    train(model, optimizer, 4)
+    dist.barrier()
+    other_model, other_optimizer, other = build()
+    other_optimizer.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(state)
+    loaded = _mass(other)
+    other_optimizer.param_groups[0]["lr"] = 0.0
+    for _ in range(20):
+        for parameter in other_model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        other_optimizer.param_groups[0]["momentum"] = 0.0
+        other_optimizer.step()
+    after = _mass(other)
+    step = other.step
+    gossip.close()
+    other.close()
+    return {"saved": saved, "loaded": loaded, "after": after, "step": step}
+
+
+def steady(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
+    """What a steady step allocates, and how many groups there are."""
+    model = nn.Linear(300, 400)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+
+    def steps() -> None:
+        for _ in range(8):
+            gossip._before_step()
+            gossip._after_step()
+
+    steps()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        steps()
+    gossip.finish()
+    gossip.close()
+    return {
+        "allocations": [event.name for event in seen.events() if event.self_cpu_memory_usage > 0],
+        "groups": len(dist.distributed_c10d._world.pg_map),
+    }
+
+
+def refused_on_several_hosts(algorithm: Algorithm, topology: Topology) -> str:
+    """Pretend that every worker is on a machine of its own."""
+    here, one_sided._host = one_sided._host, lambda: str(dist.get_rank())
+    model = nn.Linear(3, 2)
+    try:
+        sgp_core.Gossip(
+            model, torch.optim.SGD(model.parameters(), lr=0.1), algorithm=algorithm, topology=topology
+        ).close()
+    except ConfigurationError as error:
+        return str(error)
+    finally:
+        one_sided._host = here
+    return ""
+
+
+def one_is_killed(algorithm: Algorithm, topology: Topology, folder: Path, meets: bool) -> None:
+    """Rank 1 is killed on its way; the others note what they are told."""
+    rank, model = dist.get_rank(), nn.Linear(30, 20)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    try:
+        for step in range(1_000_000):
+            if rank == 1 and step == 10:
+                os.kill(os.getpid(), signal.SIGKILL)
+            model(torch.ones(1, 30)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            time.sleep(0.001)
+            if meets and step == 20:
+                gossip.finish()
+    except RuntimeError as error:
+        (folder / f"told-{rank}").write_text(str(error))
+        os._exit(0)
+
+
+def everything(
+    uneven: list[tuple[Algorithm, Topology, str]],
+    averages: list[tuple[Algorithm, Topology]],
+    others: list[tuple[Algorithm, Topology]],
+) -> dict[str, Any]:
+    """Do it all in one group of workers, one after another."""
+    return {
+        "uneven": [train_unevenly(*case) for case in uneven],
+        "averages": [average_at_random_speeds(*case, seed) for seed, case in enumerate(averages)],
+        "still": [one_stands_still(*case) for case in others],
+        "resumed": [resumed(*case) for case in others],
+        "steady": [steady(*case) for case in others],
+        "hosts": [refused_on_several_hosts(*case) for case in others],
+    }
