@@ -53,7 +53,7 @@ def ranks():
 
 def replayed(algorithm, topology, kind, events):
     model = make_model()
-    shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()]
+    shapes = [(name, parameter.shape) for name, parameter in model.named_parameters()][::-1]
 
     def gradient(z, step):
         rows = []
