@@ -15,6 +15,9 @@ from launcher.typed import checked
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, choice
 
+_STAYS = ("anomaly", "timeline_steps")
+"""What of ``debug`` holds for the rest of a run, too."""
+
 
 def plan_to_resume(run: Run) -> RunPlan:
     """Return the plan of a run, to be started where its folder is now; it does not fail on purpose again.
@@ -49,7 +52,7 @@ def _here(plan: RunPlan, run: Run) -> RunPlan:
         checkpoint=CheckpointConfig.from_dict(plan.checkpoint).to_dict(),
         tracker=_chosen("tracker", plan.tracker),
         cluster=_chosen("cluster", plan.cluster),
-        debug=checked("debug", {"anomaly": plan.debug.get("anomaly", False)}, Debug),
+        debug=checked("debug", {key: plan.debug[key] for key in _STAYS if key in plan.debug}, Debug),
         run_dir=run_dir,
         sweep=run.sweep,
         snapshot=plan.snapshot and _found(Path(plan.snapshot), run_dir.parent),

@@ -73,7 +73,8 @@ def test_a_sweep_that_failed_goes_on_from_its_checkpoints(work: Path, sgp: Sgp) 
     assert not (work / "runs").exists()
     for run in read_runs(work / "moved", [point["run_id"] for point in json.loads(*asked.values())["points"]]):
         assert (run.state, run.step, run.attempts, run.sweep) == ("completed", 5, [1, 2], sweep)
-        assert run.spec["debug"] == {"anomaly": True, "fail_rank": None, "fail_step": 1, "fail_how": "raise"}
+        kept = {"anomaly": True, "timeline_steps": 0}
+        assert run.spec["debug"] == {**kept, "fail_rank": None, "fail_step": 1, "fail_how": "raise"}
         assert run.spec["provenance"]["command"] == f"sgp resume {sweep} --runs-dir moved"
         rows = [json.loads(line) for line in run.folder.metrics.read_text().splitlines()]
         assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4, 5]
