@@ -20,7 +20,8 @@ WELL = ("completed", "preempted")
 ENDED = (*WELL, "failed", "cancelled")
 
 _VICTIM = re.compile(
-    r"(closed|reset) by peer|connection (closed|reset|refused|aborted)|broken pipe|timed ?out|gloo/|nccl",
+    r"(closed|reset) by peer|connection (closed|reset|refused|aborted)|broken pipe|timed ?out|gloo/|nccl"
+    r"|lost (its exchange|rank \d|the others of its node)",  # as sgp_core says it
     re.IGNORECASE,
 )
 
