@@ -110,7 +110,7 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work
 
 def test_a_time_limit_is_no_end(lab: Lab, work: Path) -> None:
     limited = ("cluster.timeout_min=1", "cluster.signal_delay_s=50", "tracker=none")
-    assert train(*ON_TWO_NODES, *limited, *LONG, "training.max_steps=20000") == 0
+    assert train(*ON_TWO_NODES, *limited, *LONG, "training.max_steps=null", "training.epochs=1000000") == 0
     folder = run_of(work / "runs")
     until(lambda: folder.rank(0).exists() and json.loads(folder.rank(0).read_text())["attempt"] == 2, "second attempt")
     until_step(folder, 2, 1)
