@@ -86,6 +86,7 @@ def _check_debug(plan: RunPlan) -> None:
 def _check_experiment(experiment: Mapping[str, Any]) -> None:
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
+    from sgp_core.together import check_together
 
     def build(group: str, **given: Any) -> Any:
         return registry(group).build(experiment[group]["name"], **_options(experiment[group]), **given)
@@ -99,10 +100,14 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
     outer = experiment["outer"]
     if outer["name"] != NOTHING:
         algorithm = build_outer(outer["name"], algorithm, **_options(outer))
-    algorithm.check(topology)
-    algorithm.check_pace(build("pace"))
-    if experiment["compression"]["name"] != NOTHING:
-        build("compression").check(algorithm)
+    compressed = experiment["compression"]["name"] != NOTHING
+    check_together(
+        algorithm,
+        topology,
+        pace=build("pace"),
+        compression=build("compression") if compressed else None,
+        node_size=experiment.get("node_size", 1),
+    )
 
 
 def _check_folder(run_dir: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,16 +17,18 @@ from sgp_core.pacing import Pace
 from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.events import Event, Staleness
+from sgp_core.runtime.everyone import Everyone
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.node import Node
 from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
-from sgp_core.runtime.share import Shard, is_sharded, local
+from sgp_core.runtime.share import Shard
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
+from sgp_core.together import check_together
 from sgp_core.topology import Topology, build_topology
 
 
@@ -86,11 +87,7 @@ class Gossip:
         if topology.world_size != node.count:
             made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
             raise ConfigurationError(f"{made}, the group has {node.count}")
-        algorithm.check(topology)
-        if pace is not None:
-            algorithm.check_pace(pace)
-        if compression is not None:
-            compression.check(algorithm)
+        check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
 
         self.algorithm = algorithm
         self.topology = topology
@@ -102,7 +99,7 @@ class Gossip:
             if compression is None
             else CompressedNetwork(compression, topology, node.peers)
         )
-        self._check_alike(trainable[0].device)
+        Everyone(node, self._network).check_alike(model, trainable[0].device)
         self._one_sided: SharedMemoryNetwork | None = None
         if algorithm.one_sided is None:
             self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
@@ -112,6 +109,7 @@ class Gossip:
             self._one_sided = network(topology, node.peers, self._share.flat, record_events=record_events)
             self._network = self._one_sided
         share = self._share
+        self._everyone = Everyone(node, self._network)
         self._optimizer = optimizer
         self._sharded_optimizer = (
             ShardedOptimizer(optimizer, share.storage, node)
@@ -119,14 +117,6 @@ class Gossip:
             else None
         )
         self._gradients = self._collected_gradients()
-        if algorithm.asynchronous and node_size > 1:
-            raise ConfigurationError(
-                "workers of a node march together, those of this algorithm do not; use node_size=1"
-            )
-        if pace is not None and pace.measure_every and node_size > 1:
-            raise pace.refuse("the distance between nodes is not measured yet; use pace=every")
-        if compression is not None and node_size > 1:
-            raise ConfigurationError("compression of the shards that nodes exchange is not there yet; use node_size=1")
         self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat)
         self._worker = RuleWorker(
             share.flat,
@@ -135,8 +125,7 @@ class Gossip:
             biased=algorithm.leaves_one(topology),
             grads=node.shard_of(self._gradients.flat) if self._gradients else None,
         )
-        with self._uncounted():
-            self._set_alike()
+        self._everyone.set_alike(model, share)
         if isinstance(self._network, CompressedNetwork) and share.storage is not None:
             self._network.begin(share.storage.layout, share.flat)
         if self._one_sided:
@@ -155,7 +144,7 @@ class Gossip:
     @property
     def world_size(self) -> int:
         """Number of workers."""
-        return self._node.count * self._node.size
+        return self._everyone.size
 
     @property
     def step(self) -> int:
@@ -217,22 +206,9 @@ class Gossip:
         return list(self._one_sided.events or ()) if self._one_sided else []
 
     # -- what users call ---------------------------------------------------------------------------------------------
-    @torch.no_grad()
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
-        if self._node.count == 1:
-            return 0.0
-        z, z_bar = self._worker.params, self._network.scratch()
-        with self._uncounted():
-            z_bar.copy_(z)
-            self._network.mean(z_bar)
-            spread, size = 0.0, 0.0
-            for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):
-                spread += float(torch.linalg.vector_norm(mine - mean, dtype=torch.float64)) ** 2
-                size += float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2
-            sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
-            spread, size = (self._total(sums) / self._node.count).tolist()
-        return float(spread**0.5 / max(size**0.5, 1e-300))
+        return self._everyone.consensus_distance(self._worker.params)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -255,10 +231,10 @@ class Gossip:
         own_buffers = [buffer.clone() for buffer in buffers]
         self._averaging, self._worker.averaged = True, False
         try:
-            with torch.no_grad(), self._uncounted():
+            with torch.no_grad(), self._everyone.uncounted():
                 average_exactly(self._worker)
                 self._share.spread()
-                self._average_buffers(buffers)
+                self._everyone.average_buffers(buffers)
             yield
         finally:
             self._averaging = False
@@ -425,51 +401,6 @@ class Gossip:
             return None
         take = self._take_gradients if self._sharded_optimizer else None
         return GradientCollector(self._share.storage, self._on_gradients, take)
-
-    # -- buffers and the start ---------------------------------------------------------------------------------------
-    @torch.no_grad()
-    def _check_alike(self, device: torch.device) -> None:
-        layout = repr(
-            [(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in self._model.named_parameters()]
-        )
-        fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
-        first = fingerprint.clone()
-        self._node.broadcast([first])
-        self._network.broadcast([first])
-        different = self._total((first != fingerprint).to(torch.int64))
-        if int(different):
-            raise ConfigurationError(
-                f"{int(different)} of {self.world_size} workers built a model whose parameters differ from rank 0's in"
-                " name, shape or dtype"
-            )
-
-    @torch.no_grad()
-    def _set_alike(self) -> None:
-        frozen = [parameter for parameter in self._model.parameters() if not parameter.requires_grad]
-        alike = [*(parameter.data for parameter in frozen if not is_sharded(parameter)), *self._model.buffers()]
-        whole = self._share.storage.flat.tensors if self._share.storage else []
-        self._node.broadcast([*whole, *alike])
-        sharded = [local(parameter) for parameter in frozen if is_sharded(parameter)]
-        self._network.broadcast([*self._share.flat.tensors, *sharded, *alike])
-        self._share.spread()
-
-    def _total(self, values: Tensor) -> Tensor:
-        """Return the sum of a small tensor over all workers."""
-        return self._network.total(self._node.total(values))
-
-    @contextmanager
-    def _uncounted(self) -> Iterator[None]:
-        with self._network.uncounted(), self._node.uncounted():
-            yield
-
-    def _average_buffers(self, buffers: list[Tensor]) -> None:
-        numeric = [buffer for buffer in buffers if buffer.dtype != torch.bool and buffer.numel()]
-        if not numeric or self.world_size == 1:
-            return
-        total = self._total(torch.cat([buffer.reshape(-1).to(torch.float64) for buffer in numeric]))
-        parts = total.div_(self.world_size).split([buffer.numel() for buffer in numeric])
-        for buffer, part in zip(numeric, parts, strict=True):
-            buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))
 
 
 def _check_parameters(model: nn.Module, trainable: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:

@@ -124,8 +124,8 @@ class Codec(ABC):
         name = COMPRESSIONS.name_of(type(self))
         if not algorithm.gossips:
             raise ConfigurationError(
-                f"compression '{name}' acts on gossip, and this algorithm only takes exact averages; use"
-                " algorithm=sgp or dpsgd, or compression=none"
+                f"compression '{name}' acts on messages that all workers exchange after a step, and this algorithm has"
+                " none; use algorithm=sgp or dpsgd, or compression=none"
             )
         if algorithm.steps_in_flight:
             raise ConfigurationError(

@@ -38,8 +38,9 @@ class CompressedNetwork(DistributedNetwork):
         Raises:
             RuntimeError: a peer is gone; the message names the step and the peers.
         """
-        if self.transport is None or self._references is None:
+        if self.transport is None:
             return 1.0 if weight is None else weight
+        assert self._references is not None, "begin() was not called"
         with self._timed("mix", step, x):
             part = Part.of(self.topology, self.rank, step, self._codec.gamma)
             own = None if weight is None else float(weight)

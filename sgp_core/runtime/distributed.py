@@ -10,12 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sgp_core.flat import Flat, Scalar, as_operand
+from sgp_core.runtime.traffic import Traffic
 from sgp_core.runtime.transports import Arrived, Content, Exchange, Message, Transport
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
 
 
-class DistributedNetwork:
+class DistributedNetwork(Traffic):
     """What :class:`sgp_core.algorithms.Network` describes, over one process group.
 
     Args:
@@ -32,8 +33,7 @@ class DistributedNetwork:
         self.group = group
         self.rank = 0 if alone else dist.get_rank(group)
         self.world_size = 1 if alone else dist.get_world_size(group)
-        self.bytes_sent = 0
-        self.seconds = 0.0
+        super().__init__()
         self.timeline: Timeline | None = None
         self.transport: Transport | None = None
         self._in_flight: dict[int, Message] = {}
@@ -141,15 +141,6 @@ class DistributedNetwork:
         if self.world_size > 1:
             dist.all_reduce(values, group=self.group)
         return values
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Leave what is sent inside, for evaluation or diagnosis, out of the training's bytes and seconds."""
-        bytes_sent, seconds = self.bytes_sent, self.seconds
-        try:
-            yield
-        finally:
-            self.bytes_sent, self.seconds = bytes_sent, seconds
 
     @property
     def ranks(self) -> list[int]:

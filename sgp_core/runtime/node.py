@@ -18,9 +18,10 @@ from torch import Tensor
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat, as_operand
+from sgp_core.runtime.traffic import Traffic
 
 
-class Node:
+class Node(Traffic):
     """The workers of this worker's node, and its counterparts in the other nodes.
 
     Args:
@@ -51,8 +52,7 @@ class Node:
         self.number, self.place = divmod(rank, size)
         self.ranks = workers[self.number * size : (self.number + 1) * size]
         self.peers = group
-        self.bytes_sent = 0
-        self.seconds = 0.0
+        super().__init__()
         self._inside: dist.ProcessGroup | None = None
         self._room: dict[tuple[torch.dtype, int], Tensor] = {}
         if size > 1:
@@ -112,15 +112,6 @@ class Node:
         if self.size > 1:
             dist.all_reduce(values, group=self._inside)
         return values
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Leave what is sent inside, for evaluation or diagnosis, out of the training's bytes and seconds."""
-        bytes_sent, seconds = self.bytes_sent, self.seconds
-        try:
-            yield
-        finally:
-            self.bytes_sent, self.seconds = bytes_sent, seconds
 
     # -- inside ------------------------------------------------------------------------------------------------------
     @property

@@ -23,6 +23,7 @@ from sgp_core.runtime.one_by_one import run_in_turn
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.runtime.worker import RuleWorker
+from sgp_core.together import check_together
 from sgp_core.topology import Topology
 
 
@@ -198,15 +199,12 @@ def simulate(
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(z.shape)}")
     if node_size < 1:
         raise ConfigurationError(f"node_size must be at least 1 worker, not {node_size}")
-    algorithm.check(topology)
-    if pace is not None:
-        algorithm.check_pace(pace)
+    check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
     if algorithm.asynchronous:
         return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
     references = None
     if compression is not None:
-        compression.check(algorithm)
         layout = [Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))]
         if layout[0].numel != z.shape[1]:
             raise ValueError(f"shapes make up {layout[0].numel} elements, initial has {z.shape[1]}")

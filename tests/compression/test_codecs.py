@@ -190,8 +190,8 @@ def test_mistakes_are_named(name, options, said):
 @pytest.mark.parametrize(
     ("algorithm", "said"),
     [
-        ("allreduce", "only takes exact averages"),
-        ("local_sgd", "only takes exact averages"),
+        ("allreduce", "and this algorithm has none"),
+        ("local_sgd", "and this algorithm has none"),
         ("osgp", "overlap_steps=0"),
     ],
 )
