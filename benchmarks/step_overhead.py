@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,17 @@ def _less(values: list[float], others: list[float]) -> list[float]:
     return [a - b for a, b in zip(values, others, strict=True)]
 
 
-def cell(workers: int, model: str, rounds: int, steps: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Measure all contenders with one model and number of workers, in as few groups of processes as fit.
+def cell(
+    workers: int, model: str, rounds: int, steps: int, names: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Measure contenders with one model and number of workers, in as few groups of processes as fit.
 
     Returns:
-        A row per contender, and who cannot take part and why.
+        A row per contender, the references among them, and who cannot take part and why.
     """
     size = 4.0 * sum(p.numel() for p in MODELS[model][0]().parameters())
-    batches = turns.in_batches(everyone(), REFERENCES, size * workers, _USABLE * turns.available_bytes())
+    chosen = {name: entry for name, entry in everyone().items() if name in names or name in REFERENCES}
+    batches = turns.in_batches(chosen, REFERENCES, size * workers, _USABLE * turns.available_bytes())
     rows: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     for batch in batches:
@@ -129,6 +132,14 @@ def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--models", nargs="+", default=["mlp_2.5M", "resnet18_cifar", "mlp_25M"], choices=MODELS)
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        default=list(everyone()),
+        choices=everyone(),
+        metavar="NAME",
+        help="beside references",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="steps per contender and round")
     parser.add_argument("--quick", action="store_true", help="2 workers, a tiny model, 2 rounds of 2 steps")
@@ -149,7 +160,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for workers in options.workers:
         for model in options.models:
-            new, refused = cell(workers, model, options.rounds, options.steps)
+            new, refused = cell(workers, model, options.rounds, options.steps, options.contenders)
             for name in refused.keys() - absent.keys():
                 print(f"{name} is left out: {refused[name]}\n")
             absent |= refused

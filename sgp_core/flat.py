@@ -39,11 +39,31 @@ class Flat:
     Args:
         tensors: the pieces. In a worker each is one-dimensional and contiguous; in the simulator ``[n, d]``.
         wire: what travels when the vector is sent, where that is more than ``tensors`` themselves.
+        begins: of a stretch of a vector, where in each of its pieces it begins; None: it is a whole vector.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], wire: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], wire: Sequence[Tensor] | None = None, begins: Sequence[int] | None = None
+    ) -> None:
         self.tensors = list(tensors)
         self.wire = self.tensors if wire is None else list(wire)
+        self.begins = begins
+
+    def stretch(self, spans: Sequence[tuple[int, int]]) -> Flat:
+        """Return the stretch from begin to end of each piece, sharing memory."""
+        pieces = [tensor[begin:end] for tensor, (begin, end) in zip(self.tensors, spans, strict=True)]
+        return Flat(pieces, begins=[begin for begin, _ in spans])
+
+    def at(self, part: Flat) -> Flat:
+        """Return the stretch of this vector that ``part`` is of its own, sharing memory; all of it if that is whole."""
+        if part.begins is None:
+            return self
+        return self.stretch([(b, b + t.numel()) for b, t in zip(part.begins, part.tensors, strict=True)])
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return sum(tensor.numel() for tensor in self.tensors)
 
     @property
     def nbytes(self) -> int:

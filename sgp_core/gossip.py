@@ -19,6 +19,7 @@ from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.everyone import Everyone
 from sgp_core.runtime.gradients import GradientCollector
+from sgp_core.runtime.in_backward import StepsInBackward, warn_if_compiled
 from sgp_core.runtime.node import Node
 from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
 from sgp_core.runtime.paced import PacedNetwork
@@ -28,7 +29,7 @@ from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
-from sgp_core.together import check_together
+from sgp_core.together import check_in_backward, check_together
 from sgp_core.topology import Topology, build_topology
 
 
@@ -57,6 +58,14 @@ class Gossip:
         shard_optimizer: let the optimizer of each worker step on its own shard only: an m-th of its state and work, and
             two thirds of the messages inside the node. For optimizers that treat every element by itself. Gradients
             are then the optimizer's alone, ``parameter.grad`` is None: clip with :meth:`clip_grad_norm_`.
+        step_in_backward: take the optimizer's steps inside ``backward()``, part of the model by part, so that messages
+            leave while it goes on. The loop stays as it is: ``optimizer.step()`` waits for what others have sent. The
+            numbers are the same. Gradients are gone after ``backward()``, so clip with ``max_norm``; put all
+            ``backward()`` of a step but the last inside :meth:`no_sync`. For optimizers whose update of a parameter
+            depends on that parameter and its group's options alone. Costs an inbox per in-peer.
+        part_mb: the least size of such a part, in MB (2**20 bytes); the first has a quarter of it.
+        max_norm: with ``step_in_backward``, norm to which all gradients together are clipped, before any step; messages
+            then leave when backward is over, one after the other.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
 
     Raises:
@@ -78,6 +87,9 @@ class Gossip:
         transport: str = "auto",
         node_size: int = 1,
         shard_optimizer: bool = False,
+        step_in_backward: bool = False,
+        part_mb: float = 4.0,
+        max_norm: float | None = None,
         record_events: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -88,6 +100,9 @@ class Gossip:
             made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
             raise ConfigurationError(f"{made}, the group has {node.count}")
         check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
+        if step_in_backward:
+            check_in_backward(algorithm, node_size=node_size)
+            warn_if_compiled(model)
 
         self.algorithm = algorithm
         self.topology = topology
@@ -125,6 +140,19 @@ class Gossip:
             biased=algorithm.leaves_one(topology),
             grads=node.shard_of(self._gradients.flat) if self._gradients else None,
         )
+        self._in_backward: StepsInBackward | None = None
+        if step_in_backward:
+            if share.storage is None:
+                raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
+            self._in_backward = StepsInBackward(
+                algorithm,
+                self._worker,
+                share.storage,
+                optimizer,
+                part_bytes=int(part_mb * 2**20),
+                max_norm=max_norm,
+                check=self._check_step,
+            )
         self._everyone.set_alike(model, share)
         if isinstance(self._network, CompressedNetwork) and share.storage is not None:
             self._network.begin(share.storage.layout, share.flat)
@@ -247,22 +275,29 @@ class Gossip:
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
-        """Accumulate gradients inside the block without averaging them, as ``allreduce`` and node groups do."""
-        if self._gradients is None:
+        """Accumulate gradients inside the block: they are neither averaged (``allreduce``, node groups) nor stepped on
+        (``step_in_backward``)."""
+        acts = self._gradients or self._in_backward
+        if acts is None:
             yield
             return
-        before, self._gradients.enabled = self._gradients.enabled, False
+        before, acts.enabled = acts.enabled, False
         try:
             yield
         finally:
-            self._gradients.enabled = before
+            acts.enabled = before
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Scale the optimizer's gradients to a norm of at most ``max_norm``; return the norm before.
 
         What ``torch.nn.utils.clip_grad_norm_`` does, also where the workers of a node hold a shard each: then all of
         them must call.
+
+        Raises:
+            RuntimeError: steps are taken inside backward, so that it would be too late.
         """
+        if self._in_backward is not None:
+            raise RuntimeError("with step_in_backward, gradients are clipped inside backward: use Gossip(max_norm=...)")
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         if self._sharded_optimizer is not None:
             return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
@@ -303,6 +338,8 @@ class Gossip:
             self._one_sided.close()
         for hook in self._hooks:
             hook.remove()
+        if self._in_backward is not None:
+            self._in_backward.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
@@ -367,6 +404,29 @@ class Gossip:
 
     @torch.no_grad()
     def _before_step(self, *_: object) -> None:
+        if self._in_backward is not None:
+            if not self._in_backward.stepping:
+                self._in_backward.finish()
+            return
+        self._check_step()
+        self._worker.averaged = False
+        self._share.collect()
+        self.algorithm.before_step(self._worker)
+
+    @torch.no_grad()
+    def _after_step(self, *_: object) -> None:
+        if self._in_backward is not None:
+            if self._in_backward.stepping:
+                return
+            self._in_backward.end()
+        else:
+            self._share.collect()
+            self.algorithm.after_step(self._worker)
+            self.algorithm.receive(self._worker)
+        self._share.spread()
+        self._worker.step += 1
+
+    def _check_step(self) -> None:
         if self._averaging:
             raise RuntimeError("optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only")
         storage = self._share.storage
@@ -376,18 +436,6 @@ class Gossip:
             raise RuntimeError(
                 f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
             )
-        self._worker.averaged = False
-        self._share.collect()
-        self.algorithm.before_step(self._worker)
-
-    @torch.no_grad()
-    def _after_step(self, *_: object) -> None:
-        self._share.collect()
-        self.algorithm.after_step(self._worker)
-        if self._one_sided:
-            self.algorithm.receive(self._worker)
-        self._share.spread()
-        self._worker.step += 1
 
     def _collected_gradients(self) -> GradientCollector | None:
         if self._share.storage is None:

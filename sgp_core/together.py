@@ -47,3 +47,20 @@ def check_together(
         raise pace.refuse("how far nodes are apart is not measured on the way yet; use pace=every")
     if compression is not None:
         raise ConfigurationError("the shards that nodes exchange cannot be compressed yet; use compression=none")
+
+
+def check_in_backward(algorithm: Algorithm, *, node_size: int = 1) -> None:
+    """Refuse to step inside backward where that cannot be.
+
+    Raises:
+        ConfigurationError: with the reason and what would be right.
+    """
+    why = ""
+    if algorithm.reads_gradients:
+        why = "this algorithm averages gradients before any step"
+    elif algorithm.asynchronous:
+        why = "this algorithm's workers exchange whole models"
+    elif node_size > 1:
+        why = "the workers of a node average gradients before any step"
+    if why:
+        raise ConfigurationError(f"{why}, so none can be taken inside backward; use step_in_backward=false")

@@ -31,6 +31,9 @@ class Network(Protocol):
 
     topology: Topology
 
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Let ``x`` begin to travel, where that can be: it stays as it is until it is mixed at ``step``."""
+
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
 
@@ -174,13 +177,16 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         """Backward is complete; gradients may be changed before they are clipped or used."""
 
     def before_step(self, worker: Worker) -> None:
-        """The optimizer is about to step."""
+        """The optimizer is about to step. ``worker`` may be a part of the model, like in :meth:`after_step`."""
 
     def after_step(self, worker: Worker) -> None:
-        """The optimizer has stepped; ``worker.params`` holds its result."""
+        """The optimizer has stepped, and ``worker.params`` holds its result: messages may leave, none is waited for.
+
+        Where steps are taken inside backward this comes once for each part of the model, as soon as it has stepped.
+        """
 
     def receive(self, worker: Worker) -> None:
-        """The step ends. Only for rules with :attr:`one_sided`: what others did since ``after_step`` may be used."""
+        """The step ends, for the whole model: what others have sent is waited for and used."""
 
 
 @dataclass(frozen=True)
@@ -235,8 +241,12 @@ class Outer(Algorithm):
         self.base.before_step(worker)
 
     def after_step(self, worker: Worker) -> None:
-        """The base's step; at the end of a block of ``tau`` steps, the outer one."""
+        """Leave it to the base."""
         self.base.after_step(worker)
+
+    def receive(self, worker: Worker) -> None:
+        """What the base does; then, at the end of a block of ``tau`` steps, the outer one."""
+        self.base.receive(worker)
         if (worker.step + 1) % self.tau == 0:
             self.outer_step(worker)
             worker.memory("anchor").copy_(worker.params)

@@ -29,4 +29,7 @@ class DPSGD(Algorithm):
             )
 
     def after_step(self, worker: Worker) -> None:
+        worker.network.post(worker.params, worker.step)
+
+    def receive(self, worker: Worker) -> None:
         worker.network.mix(worker.params, worker.step)

@@ -31,6 +31,6 @@ class LocalSGD(Algorithm):
                 f"algorithm 'local_sgd': period must be 0 (never) or more steps, not {self.period}"
             )
 
-    def after_step(self, worker: Worker) -> None:
+    def receive(self, worker: Worker) -> None:
         if self.period and (worker.step + 1) % self.period == 0:
             average_exactly(worker)

@@ -57,14 +57,23 @@ class SGP(Algorithm):
     def after_step(self, worker: Worker) -> None:
         x, k = worker.params, worker.step
         if not worker.biased:
-            worker.network.mix(x, k)
+            worker.network.post(x, k)
             return
         x.add_(worker.network.scratch(), worker.weight - 1.0)
         if self.overlap_steps == 0:
+            worker.network.post(x, k, worker.weight)
+        else:
+            worker.weight = worker.network.push(x, k, worker.weight)
+
+    def receive(self, worker: Worker) -> None:
+        x, k = worker.params, worker.step
+        if not worker.biased:
+            worker.network.mix(x, k)
+            return
+        if self.overlap_steps == 0:
             worker.weight = worker.network.mix(x, k, worker.weight)
         else:
-            kept = worker.network.push(x, k, worker.weight)
-            worker.weight = worker.network.pull(x, k - self.overlap_steps, kept)
+            worker.weight = worker.network.pull(x, k - self.overlap_steps, worker.weight)
         x.div_(worker.weight)
 
 

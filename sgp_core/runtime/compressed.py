@@ -32,6 +32,9 @@ class CompressedNetwork(DistributedNetwork):
         """Let references start as ``start``, of this layout, which every worker holds."""
         self._references = References(self.rank, self._codec, layout, start, self.topology)
 
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Do nothing: messages are coded in :meth:`mix`, all at once."""
+
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``x_i - sum_l P_li r_(i->l) + sum_j P_ij r_(j->i)``; return the weight mixed, exactly.
 

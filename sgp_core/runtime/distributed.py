@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sgp_core.flat import Flat, Scalar, as_operand
 from sgp_core.runtime.traffic import Traffic
-from sgp_core.runtime.transports import Arrived, Content, Exchange, Message, Transport
+from sgp_core.runtime.transports import Arrived, Content, Exchange, Message, Posted, Transport, joined
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
 
@@ -36,21 +36,42 @@ class DistributedNetwork(Traffic):
         super().__init__()
         self.timeline: Timeline | None = None
         self.transport: Transport | None = None
-        self._in_flight: dict[int, Message] = {}
+        self._posted: list[tuple[Flat, Posted | None]] = []
+        self._in_flight: dict[int, list[tuple[Flat, Message]]] = {}
 
     # -- what rules ask for ------------------------------------------------------------------------------------------
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Begin to mix a part of the vector, which stays as it is until :meth:`mix`; a whole one is mixed then."""
+        if self.transport is None or x.begins is None:
+            return
+        exchange = self._exchange(step)
+        with self._timed("post", step, x) as self.transport.marks:
+            self._posted.append((x, self.transport.post(x, exchange, None if weight is None else float(weight))))
+
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return the PushSum weight mixed alike (1 if None).
 
         Raises:
-            RuntimeError: a peer is gone; the message names the step and the peers.
+            RuntimeError: a peer is gone; the message names the step and the peers. Or only a part is to be mixed.
         """
+        if x.begins is not None:
+            raise RuntimeError("a rule whose steps are taken inside backward posts in after_step and mixes in receive")
         if self.transport is None:
             return 1.0 if weight is None else weight
         exchange = self._exchange(step)
-        with self._timed("mix", step, x) as self.transport.marks:
+        own = None if weight is None else float(weight)
+        posted, self._posted = self._posted, []
+        with self._timed("mix", step, x) as marks:
+            self.transport.marks = marks
             self._count(exchange, x, weighed=weight is not None)
-            return self.transport.mix(x, exchange, None if weight is None else float(weight))
+            arrived = 0.0
+            for part, message in posted:
+                if message is None:  # nothing travels
+                    return self.transport.mix(x, exchange, own)
+                arrived = message.mix_into(part, marks)
+            if not posted:
+                return self.transport.mix(x, exchange, own)
+            return 1.0 if own is None else exchange.own * own + arrived
 
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
@@ -59,18 +80,21 @@ class DistributedNetwork(Traffic):
         exchange = self._exchange(step)
         with self._timed("push", step, x) as self.transport.marks:
             self._count(exchange, x, weighed=True)
-            self._in_flight[step] = self.transport.push(x, exchange, float(weight))
+            self._in_flight.setdefault(step, []).append((x, self.transport.push(x, exchange, float(weight))))
             if exchange.own != 1.0:
                 x.mul_(exchange.own)
             return exchange.own * float(weight)
 
     def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Wait for what was pushed at ``step`` and add it to ``x``; return the weight with theirs added."""
-        message = self._in_flight.pop(step, None)
-        if message is None:
+        messages = self._in_flight.pop(step, ())
+        if not messages:
             return weight
         with self._timed("pull", step, x) as marks:
-            return weight + message.add_to(x, marks)
+            arrived = 0.0
+            for part, message in messages:
+                arrived = message.add_to(x.at(part), marks)
+            return weight + arrived
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
@@ -118,16 +142,21 @@ class DistributedNetwork(Traffic):
 
     def in_flight_content(self) -> dict[int, Content]:
         """Wait until everything in flight has arrived, here and elsewhere; return copies by the step of sending."""
-        content = {step: message.content() for step, message in sorted(self._in_flight.items())}
+        content = {
+            step: joined([message.content() for _, message in messages])
+            for step, messages in sorted(self._in_flight.items())
+        }
         if self.transport is not None:
             self.transport.settle()
         return content
 
     def load_in_flight(self, content: dict[int, Content]) -> None:
         """Go on with what :meth:`in_flight_content` has returned, in place of what is in flight."""
-        for message in self._in_flight.values():
-            message.discard()
-        self._in_flight = {step: Arrived(kept, self._exchange(step)) for step, kept in content.items()}
+        for messages in self._in_flight.values():
+            for _, message in messages:
+                message.discard()
+        whole = Flat([])
+        self._in_flight = {step: [(whole, Arrived(kept, self._exchange(step)))] for step, kept in content.items()}
 
     # -- beside training -----------------------------------------------------------------------------------------------
     def broadcast(self, tensors: list[Tensor]) -> None:

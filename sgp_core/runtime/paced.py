@@ -33,6 +33,7 @@ class PacedNetwork:
         self.pace = pace
         self._network = network
         self._numbers: Numbers = {}
+        self._planned: int | None = None  # rounds of the step whose messages have begun to leave
         self._estimator = ConsensusEstimator(network, like) if pace.measure_every else None
 
     @property
@@ -40,12 +41,22 @@ class PacedNetwork:
         """The step and the value of the latest estimate of the relative consensus distance."""
         return self._estimator.latest if self._estimator else None
 
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Begin the first round of the step, if there is to be one."""
+        if step < self.pace.warmup_steps:
+            return
+        if self._planned is None:
+            self._planned = self.pace.rounds(step, self._numbers)
+        if self._planned:
+            self._network.post(x, int(self._numbers.get("round", 0)), weight)
+
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Mix as often as the pace says, or average exactly while it warms up."""
         if step < self.pace.warmup_steps:
             self.mean(x)
             return 1.0 if weight is None else weight * 0.0 + 1.0
-        rounds = self.pace.rounds(step, self._numbers)
+        rounds = self.pace.rounds(step, self._numbers) if self._planned is None else self._planned
+        self._planned = None
         for _ in range(rounds):
             graph = self._count("round")
             mixed = self._network.mix(x, graph, weight)

@@ -37,6 +37,9 @@ class SimulatedNetwork:
         self._in_flight: dict[int, tuple[Flat, Tensor]] = {}
         self._scratch = like.zeros_like()
 
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Do nothing: what is mixed is there."""
+
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
         if self._references is not None:
@@ -242,6 +245,7 @@ def simulate(
             algorithm.before_step(worker)
             stepper.step()
             algorithm.after_step(worker)
+            algorithm.receive(worker)
             worker.step = step + 1
             if paced is not None and paced.estimate is not None and paced.estimate not in estimates[-1:]:
                 estimates.append(paced.estimate)

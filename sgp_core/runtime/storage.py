@@ -87,6 +87,31 @@ class FlatStorage:
                 found.append((index, place.piece, begin, end))
         return found
 
+    def cut(self, sizes: Iterable[int]) -> list[tuple[list[nn.Parameter], Flat]]:
+        """Cut the model into parts of whole parameters, in the order in which backward completes their gradients.
+
+        Args:
+            sizes: the least bytes of each part but the last; each is asked for when needed.
+
+        Returns:
+            The parameters of each part, and its stretch of the model, gaps included.
+        """
+        wanted = iter(sizes)
+        parts: list[tuple[list[nn.Parameter], Flat]] = []
+        ends = [0] * len(self.flat.tensors)
+        begins, members, least = list(ends), [], next(wanted)
+        for parameter, place in zip(self.parameters, self._places, strict=True):
+            members.append(parameter)
+            ends[place.piece] = place.offset + parameter.numel()
+            last = parameter is self.parameters[-1]
+            if last:
+                ends = [tensor.numel() for tensor in self.flat.tensors]
+            part = self.flat.stretch(list(zip(begins, ends, strict=True)))
+            if part.nbytes >= least or last:
+                parts.append((members, part))
+                begins, members, least = list(ends), [], next(wanted)
+        return parts
+
     @property
     def layout(self) -> list[Memory]:
         """Where each parameter lies."""

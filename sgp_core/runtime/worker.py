@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
@@ -56,6 +57,11 @@ class RuleWorker:
         if name not in self._memories:
             self._memories[name] = self.params.zeros_like() if like is None else like.clone()
         return self._memories[name]
+
+    @property
+    def memories(self) -> Collection[str]:
+        """Names of the persistent vectors there are."""
+        return self._memories.keys()
 
     def number(self, name: str, default: float = 0.0) -> float:
         """Return the persistent number ``name``."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from sgp_core.flat import Flat, Tensor
 from sgp_core.runtime.mixing import mix_
 from sgp_core.timeline import Marks
@@ -59,6 +61,17 @@ class Exchange:
         return RuntimeError(f"rank {self.rank} lost its exchange of step {self.step} ({where}): {why}")
 
 
+def joined(parts: Sequence[Content]) -> Content:
+    """Return the content of one message, given those of its parts in order."""
+    if len(parts) == 1:
+        return parts[0]
+    of_peers = zip(*parts, strict=True)
+    return [
+        ([torch.cat(pieces) for pieces in zip(*(pieces for pieces, _ in peer), strict=True)], peer[0][1])
+        for peer in of_peers
+    ]
+
+
 class Message(Protocol):
     """A vector under way from every in-peer of one step."""
 
@@ -72,6 +85,13 @@ class Message(Protocol):
         """Give it up, in place of ``add_to``."""
 
 
+class Posted(Protocol):
+    """A vector that leaves as it lies, while those of the in-peers arrive."""
+
+    def mix_into(self, x: Flat, marks: Marks | None = None) -> float:
+        """Wait, replace ``x`` by ``own x + sum_j P_ij x_j``, return ``sum_j P_ij w_j`` (0 without weights). Once."""
+
+
 class Transport(Protocol):
     """Carries vectors of one layout between the workers of one group."""
 
@@ -82,8 +102,14 @@ class Transport(Protocol):
     def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
 
+    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> Posted | None:
+        """Begin to mix ``x``, a part of the vector; None where nothing travels: then ``mix`` is to do all of it."""
+
     def push(self, x: Flat, exchange: Exchange, weight: float) -> Message:
-        """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers."""
+        """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
+
+        ``x`` is the vector or, in turn, each part of it.
+        """
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""

@@ -61,8 +61,9 @@ class SharedMemoryTransport:
         self._room: dict[torch.dtype, Tensor] = {}
         self._mixes = 0
         self._pushes = 0
-        self._unread: set[int] = set()
+        self._unread: dict[int, int] = {}  # messages not pulled, and how many of their elements that is
         self._chosen: int | None = None
+        self._pushed = 0  # elements of the message that is being pushed
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
         """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective."""
@@ -106,22 +107,29 @@ class SharedMemoryTransport:
             return 1.0
         return exchange.own * weight + _weighed(exchange, [said[peer][1] for peer in exchange.in_peers])
 
+    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
+        """Do nothing: nothing travels, so there is nothing to begin."""
+
     def push(self, x: Flat, exchange: Exchange, weight: float) -> SharedMessage:
-        """Copy ``x`` to where the out-peers find it; it may be changed at once.
+        """Copy ``x``, or in turn its parts, to where the out-peers find it; it may be changed at once.
 
         Raises:
             RuntimeError: a peer that should have read an earlier message is gone.
         """
-        slot, self._chosen = self._free_outbox(), None
-        self._pushes += 1
-        self._vectors[self.rank][slot + 1].copy_(x)
-        self._outboxes[slot] = _Sent(self._pushes, exchange)
-        self._unread.add(self._pushes)
-        self._board.set_sent(slot, self._pushes, weight)
-        self._board.raise_to(PUSHED, self._pushes)
+        slot, mine = self._free_outbox(), self._vectors[self.rank]
+        mine[slot + 1].at(x).copy_(x)
+        if not self._pushed:
+            self._pushes += 1
+            self._unread[self._pushes] = mine[_PARAMETERS].numel
+        self._pushed += x.numel
+        if self._pushed == mine[_PARAMETERS].numel:
+            self._pushed, self._chosen = 0, None
+            self._outboxes[slot] = _Sent(self._pushes, exchange)
+            self._board.set_sent(slot, self._pushes, weight)
+            self._board.raise_to(PUSHED, self._pushes)
         if self.marks is not None:
             self.marks.posted = now()
-        return SharedMessage(self, exchange, self._pushes)
+        return SharedMessage(self, exchange, self._pushes, x)
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
@@ -193,9 +201,12 @@ class SharedMemoryTransport:
         if marks is not None:
             marks.waited += now() - begin
 
-    def finished_with(self, message: int) -> None:
-        """Let the in-peers use again where the message lies."""
-        self._unread.discard(message)
+    def finished_with(self, message: int, elements: int) -> None:
+        """Count what of a message is no longer needed; in the end let the in-peers use again where it lies."""
+        self._unread[message] -= elements
+        if self._unread[message]:
+            return
+        del self._unread[message]
         self._board.raise_to(READ, min(self._unread, default=self._pushes + 1) - 1)
 
     def add(self, x: Flat, vectors: list[Flat], shares: Sequence[float]) -> None:
@@ -216,24 +227,25 @@ class _Sent(NamedTuple):
 class SharedMessage:
     """What :meth:`SharedMemoryTransport.push` has begun."""
 
-    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange, message: int) -> None:
+    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange, message: int, x: Flat) -> None:
         self._transport = transport
         self._exchange = exchange
         self._message = message
+        self._part = x
 
     def add_to(self, x: Flat, marks: Marks | None = None) -> float:
         arrived = list(self._transport.arrived(self._exchange, self._message, marks))
-        self._transport.add(x, [vector for vector, _ in arrived], self._exchange.shares)
+        self._transport.add(x, [vector.at(self._part) for vector, _ in arrived], self._exchange.shares)
         self.discard()
         return _weighed(self._exchange, [weight for _, weight in arrived])
 
     def content(self) -> Content:
         arrived = self._transport.arrived(self._exchange, self._message)
-        return [([tensor.clone() for tensor in vector.tensors], weight) for vector, weight in arrived]
+        return [([tensor.clone() for tensor in vector.at(self._part).tensors], weight) for vector, weight in arrived]
 
     def discard(self) -> None:
         """Let the in-peers go on without it."""
-        self._transport.finished_with(self._message)
+        self._transport.finished_with(self._message, self._part.numel)
 
 
 def _weighed(exchange: Exchange, weights: list[float]) -> float:
