@@ -35,7 +35,7 @@ def check(plan: RunPlan) -> None:
     _check_cluster(plan)
     _check_debug(plan)
     _at_least(1, "log_every", plan.log_every)
-    _check_experiment(plan.experiment)
+    _check_experiment(plan.experiment, step_in_backward=plan.cluster.get("step_in_backward", False))
     _check_folder(plan.run_dir)
 
 
@@ -83,7 +83,7 @@ def _check_debug(plan: RunPlan) -> None:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
 
 
-def _check_experiment(experiment: Mapping[str, Any]) -> None:
+def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) -> None:
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
     from sgp_core.together import check_together
@@ -107,6 +107,7 @@ def _check_experiment(experiment: Mapping[str, Any]) -> None:
         pace=build("pace"),
         compression=build("compression") if compressed else None,
         node_size=experiment.get("node_size", 1),
+        step_in_backward=step_in_backward,
     )
 
 

@@ -66,6 +66,7 @@ class Local:
     threads_per_worker: int | None = None
     device: Device = Device.auto
     transport: Transport = Transport.auto
+    step_in_backward: bool = False
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
     slots: int | None = None
@@ -80,6 +81,7 @@ class Slurm:
     threads_per_worker: int | None = None
     device: Device = Device.auto
     transport: Transport = Transport.auto
+    step_in_backward: bool = False
     gpus_per_node: int | None = None
     cpus_per_worker: int | None = None
     memory_gb: float | None = None

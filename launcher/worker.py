@@ -156,6 +156,7 @@ class _Share:
                 should_stop=lambda: WISHES.stop,
                 timeline_steps=self.spec["debug"].get("timeline_steps", 0),
                 transport=self.spec["cluster"].get("transport", "auto"),  # one worker inline has none
+                step_in_backward=self.spec["cluster"].get("step_in_backward", False),
             )
 
     def open_trackers(self) -> None:

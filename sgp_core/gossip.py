@@ -29,7 +29,7 @@ from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
-from sgp_core.together import check_in_backward, check_together
+from sgp_core.together import check_together
 from sgp_core.topology import Topology, build_topology
 
 
@@ -99,9 +99,15 @@ class Gossip:
         if topology.world_size != node.count:
             made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
             raise ConfigurationError(f"{made}, the group has {node.count}")
-        check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
+        check_together(
+            algorithm,
+            topology,
+            pace=pace,
+            compression=compression,
+            node_size=node_size,
+            step_in_backward=step_in_backward,
+        )
         if step_in_backward:
-            check_in_backward(algorithm, node_size=node_size)
             warn_if_compiled(model)
 
         self.algorithm = algorithm
@@ -185,6 +191,11 @@ class Gossip:
         if self._one_sided:
             return "shared_memory"
         return self._network.transport.name if self._network.transport else None
+
+    @property
+    def steps_in_backward(self) -> bool:
+        """Whether the optimizer's steps, and any clipping before them, happen inside ``backward()``."""
+        return self._in_backward is not None
 
     @property
     def push_sum_weight(self) -> float:

@@ -23,6 +23,7 @@ def check_together(
     pace: Pace | None = None,
     compression: Codec | None = None,
     node_size: int = 1,
+    step_in_backward: bool = False,
 ) -> None:
     """Refuse choices that do not go together.
 
@@ -30,6 +31,7 @@ def check_together(
         pace: None for a round after every step.
         compression: None for none.
         node_size: workers of a node.
+        step_in_backward: whether the optimizer's steps are taken inside backward.
 
     Raises:
         ConfigurationError: with the reason and what would be right.
@@ -39,6 +41,8 @@ def check_together(
         algorithm.check_pace(pace)
     if compression is not None:
         compression.check(algorithm)
+    if step_in_backward:
+        _check_in_backward(algorithm, node_size)
     if node_size == 1:
         return
     if algorithm.asynchronous:
@@ -49,12 +53,7 @@ def check_together(
         raise ConfigurationError("the shards that nodes exchange cannot be compressed yet; use compression=none")
 
 
-def check_in_backward(algorithm: Algorithm, *, node_size: int = 1) -> None:
-    """Refuse to step inside backward where that cannot be.
-
-    Raises:
-        ConfigurationError: with the reason and what would be right.
-    """
+def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:
     why = ""
     if algorithm.reads_gradients:
         why = "this algorithm averages gradients before any step"

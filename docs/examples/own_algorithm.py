@@ -20,10 +20,14 @@ class GossipPGA(DPSGD):  # a DPSGD, so graphs that are not doubly stochastic are
     period: int = 16
 
     def after_step(self, worker: Worker) -> None:
+        if (worker.step + 1) % self.period:
+            super().after_step(worker)
+
+    def receive(self, worker: Worker) -> None:
         if (worker.step + 1) % self.period == 0:
             worker.network.mean(worker.params)
         else:
-            worker.network.mix(worker.params, worker.step)
+            super().receive(worker)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ class DistributedNetwork(Traffic):
             return
         exchange = self._exchange(step)
         with self._timed("post", step, x) as self.transport.marks:
-            self._posted.append((x, self.transport.post(x, exchange, None if weight is None else float(weight))))
+            own = None if weight is None or self._posted else float(weight)  # it goes with the first part
+            self._posted.append((x, self.transport.post(x, exchange, own)))
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return the PushSum weight mixed alike (1 if None).
@@ -68,7 +69,7 @@ class DistributedNetwork(Traffic):
             for part, message in posted:
                 if message is None:  # nothing travels
                     return self.transport.mix(x, exchange, own)
-                arrived = message.mix_into(part, marks)
+                arrived += message.mix_into(part, marks)
             if not posted:
                 return self.transport.mix(x, exchange, own)
             return 1.0 if own is None else exchange.own * own + arrived
@@ -79,8 +80,10 @@ class DistributedNetwork(Traffic):
             return weight
         exchange = self._exchange(step)
         with self._timed("push", step, x) as self.transport.marks:
-            self._count(exchange, x, weighed=True)
-            self._in_flight.setdefault(step, []).append((x, self.transport.push(x, exchange, float(weight))))
+            begun = self._in_flight.setdefault(step, [])
+            own = None if begun else float(weight)  # it goes with the first part
+            self._count(exchange, x, weighed=own is not None)
+            begun.append((x, self.transport.push(x, exchange, own)))
             if exchange.own != 1.0:
                 x.mul_(exchange.own)
             return exchange.own * float(weight)
@@ -93,7 +96,7 @@ class DistributedNetwork(Traffic):
         with self._timed("pull", step, x) as marks:
             arrived = 0.0
             for part, message in messages:
-                arrived = message.add_to(x.at(part), marks)
+                arrived += message.add_to(x.at(part), marks)
             return weight + arrived
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:

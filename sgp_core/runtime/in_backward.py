@@ -123,7 +123,7 @@ class StepsInBackward:
     def _backward_done(self) -> None:
         self._pending = False
         if self._max_norm is not None:
-            parameters = [parameter for part in self._parts for parameter in part.parameters]
+            parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self._max_norm)
         self.finish()
 

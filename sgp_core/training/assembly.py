@@ -40,7 +40,13 @@ class Parts:
     gossip: Gossip
 
 
-def assemble(experiment: Experiment, device: torch.device, peers: Peers, transport: str = "auto") -> Parts:
+def assemble(
+    experiment: Experiment,
+    device: torch.device,
+    peers: Peers,
+    transport: str = "auto",
+    step_in_backward: bool = False,
+) -> Parts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
     The model is initialised from ``experiment.seed``, alike on every worker.
@@ -80,6 +86,8 @@ def assemble(experiment: Experiment, device: torch.device, peers: Peers, transpo
         transport=transport,
         node_size=experiment.node_size,
         shard_optimizer=True,  # those that can be chosen are element-wise
+        step_in_backward=step_in_backward,
+        max_norm=training.clip_norm if step_in_backward else None,
         compression=build_compression(codec, **codec_options),
     )
     return Parts(data, shard, model, optimizer, schedule, gossip)

@@ -41,6 +41,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     timeline_steps: int = 0,
     transport: str = "auto",
+    step_in_backward: bool = False,
 ) -> dict[str, Any]:
     """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
 
@@ -55,6 +56,7 @@ def train(
             worker says yes all stop at the same step; with an asynchronous algorithm, each at the one it has reached.
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
         transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
+        step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``.
@@ -77,6 +79,7 @@ def train(
             on_progress,
             timeline_steps,
             transport,
+            step_in_backward,
         )
         try:
             loop.run(stop_of(loop.parts.gossip, loop.peers, should_stop))
@@ -104,6 +107,7 @@ class _Loop:
         on_progress: OnProgress | None,
         timeline_steps: int,
         transport: str,
+        step_in_backward: bool,
     ) -> None:
         if log_every < 1:
             raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
@@ -116,7 +120,7 @@ class _Loop:
 
         training = experiment.training
         self.peers = Peers(device)
-        self.parts = parts = assemble(experiment, device, self.peers, transport)
+        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward)
         self.steps_per_epoch = parts.shard.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:

@@ -73,7 +73,7 @@ class TrainingStep:
                 self.check(float(loss.detach()), self._gossip.step + 1)
             with self._spanning("backward"), self._gossip.no_sync() if part < parts else nullcontext():
                 loss.backward()
-        if self._config.clip_norm is not None:
+        if self._config.clip_norm is not None and not self._gossip.steps_in_backward:
             self._gossip.clip_grad_norm_(self._config.clip_norm)
         with self._spanning("optimizer and gossip"):
             self._optimizer.step()

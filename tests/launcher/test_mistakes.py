@@ -61,6 +61,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("algorithm.unit=node cluster.nodes=2 compression=int8", "cannot be compressed yet; use compression=none"),
     ("algorithm.unit=node cluster.nodes=2 pace=target", "pace 'target': how far nodes are apart"),
     ("algorithm.unit=node cluster.nodes=2 algorithm=asgp", "use single workers"),
+    ("algorithm=allreduce cluster.step_in_backward=true", "averages gradients before any step"),
     ("algorithm=local_sgd pace=target", "pace 'target': this algorithm has a rhythm of its own"),
     ("algorithm=asgp pace.steps=2", "pace 'every': this algorithm has a rhythm of its own"),
     ("algorithm=osgp pace.steps=2", "use overlap_steps=0"),

@@ -1,4 +1,4 @@
-"""How models travel is a matter of the cluster, told to whoever trains."""
+"""How models travel, and when, is a matter of the cluster, told to whoever trains."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def test_the_launcher_knows_the_transports_of_the_library():
 @pytest.mark.parametrize(
     ("cluster", "expected"),
     [
-        (["cluster=local", "cluster.workers_per_node=1", "cluster.transport=p2p"], "p2p"),
-        (["cluster=local", "cluster.workers_per_node=1"], "auto"),
-        (["cluster=inline"], "auto"),
+        (["cluster=local", "cluster.workers_per_node=1", "cluster.transport=p2p"], ("p2p", False)),
+        (["cluster=local", "cluster.workers_per_node=1", "cluster.step_in_backward=true"], ("auto", True)),
+        (["cluster=inline"], ("auto", False)),
     ],
 )
-def test_it_reaches_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: list[str], expected: str):
+def test_it_reaches_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: list[str], expected: Any):
     given: dict[str, Any] = {}
 
     def train(*_: Any, **options: Any) -> dict[str, Any]:
@@ -41,4 +41,4 @@ def test_it_reaches_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cl
     folder.path.mkdir(parents=True)
     write_json(folder.spec, plan.spec())
     run_worker(folder.spec, 1, Place(), separate=False)
-    assert given["transport"] == expected
+    assert (given["transport"], given["step_in_backward"]) == expected

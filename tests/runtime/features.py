@@ -218,7 +218,7 @@ def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
     """Memory and messages of SGP: what Gossip adds, what a steady step allocates, what it sends."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = _tensor_bytes()
+    before = tensor_bytes()
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
     algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
@@ -226,7 +226,7 @@ def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
         gossip._before_step()
         gossip._after_step()
     dist.barrier()
-    added = _tensor_bytes() - before
+    added = tensor_bytes() - before
     dist.barrier()
     sent = gossip.bytes_sent
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
@@ -245,7 +245,7 @@ def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
     }
 
 
-def _tensor_bytes() -> int:
+def tensor_bytes() -> int:
     """Return the memory behind all tensors; of what several processes map, this one's fair part of what is used."""
     gc.collect()
     shared, part = [], 0

@@ -103,12 +103,15 @@ class Transport(Protocol):
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
 
     def post(self, x: Flat, exchange: Exchange, weight: float | None) -> Posted | None:
-        """Begin to mix ``x``, a part of the vector; None where nothing travels: then ``mix`` is to do all of it."""
+        """Begin to mix ``x``, a part of the vector; return None where nothing travels: ``mix`` is then to do it all.
 
-    def push(self, x: Flat, exchange: Exchange, weight: float) -> Message:
+        The weight, if any, goes with the first part.
+        """
+
+    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> Message:
         """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
 
-        ``x`` is the vector or, in turn, each part of it.
+        ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others.
         """
 
     def scratch(self) -> Flat:

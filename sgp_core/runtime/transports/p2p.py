@@ -88,7 +88,7 @@ class P2PTransport:
         self._mark()
         return P2PMessage(self, exchange, inbox, room, works, len(receives), weighed=weight is not None)
 
-    def push(self, x: Flat, exchange: Exchange, weight: float) -> P2PMessage:
+    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> P2PMessage:
         """Begin to send ``x`` to the out-peers and to receive from the in-peers; ``x`` may be changed at once."""
         if not self._outboxes:  # an algorithm that pushes without having said so
             self._outboxes.append(Outbox(self._like))
@@ -96,15 +96,17 @@ class P2PTransport:
         inbox, room = self._borrow(x, exchange)
         if not self._begun:
             self._outboxes.rotate(-1)
-        receives = self._receives(room, exchange, weighed=True)
+        receives = self._receives(room, exchange, weighed=weight is not None)
         works = [] if self._coalesces else self._batch(receives, [])
         parcels, sends = outbox.parcels(x), []
-        for number, parcel in enumerate(parcels):
+        for parcel, mine in zip(parcels, [None, *room.mine], strict=True):
             parcel.settle()
-            if number:
-                parcel.tensor.copy_(room.mine[number - 1])
-            else:
+            if mine is not None:
+                parcel.tensor.copy_(mine)
+            elif weight is not None:
                 parcel.tensor.fill_(weight)
+            else:
+                continue
             sending = [self._send(parcel.tensor, peer) for peer in exchange.out_peers]
             if self._coalesces:
                 sends += sending
@@ -115,7 +117,7 @@ class P2PTransport:
             for parcel in parcels:
                 parcel.leaves(works, exchange)
         self._mark()
-        return P2PMessage(self, exchange, inbox, room, works, len(receives), weighed=True)
+        return P2PMessage(self, exchange, inbox, room, works, len(receives), weighed=weight is not None)
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix``, ``post`` or ``push``."""
@@ -214,11 +216,11 @@ class P2PMessage:
         self._posted = 0 if transport.marks is None else transport.marks.posted
 
     def add_to(self, x: Flat, marks: Marks | None = None) -> float:
-        """Add ``sum_j P_ij x_j`` to ``x``, which is laid out like what was pushed; return ``sum_j P_ij w_j``."""
+        """Add ``sum_j P_ij x_j`` to ``x``, which is laid out like what was pushed; return ``sum_j P_ij w_j`` or 0."""
         return self._mix_into(x, 1.0, marks)
 
     def mix_into(self, x: Flat, marks: Marks | None = None) -> float:
-        """Replace ``x``, which was posted, by ``own x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` (0 unweighed)."""
+        """Replace ``x``, which was posted, by ``own x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` (0 without)."""
         return self._mix_into(x, self._exchange.own, marks)
 
     def _mix_into(self, x: Flat, own: float, marks: Marks | None) -> float:
@@ -248,7 +250,7 @@ class P2PMessage:
         wait_for(self._arrivals, self._exchange)
         self._all = self._arrivals = ()
         return [
-            ([tensor.clone() for tensor in flat.tensors], float(self._room.weights[slot]))
+            ([tensor.clone() for tensor in flat.tensors], float(self._room.weights[slot]) if self._weighed else 0.0)
             for slot, flat in enumerate(self._room.flats[: len(self._exchange.in_peers)])
         ]
 

@@ -63,7 +63,7 @@ class SharedMemoryTransport:
         self._pushes = 0
         self._unread: dict[int, int] = {}  # messages not pulled, and how many of their elements that is
         self._chosen: int | None = None
-        self._pushed = 0  # elements of the message that is being pushed
+        self._pushed, self._weight = 0, 1.0  # elements of the message that is being pushed, and its weight
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
         """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective."""
@@ -110,7 +110,7 @@ class SharedMemoryTransport:
     def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: nothing travels, so there is nothing to begin."""
 
-    def push(self, x: Flat, exchange: Exchange, weight: float) -> SharedMessage:
+    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> SharedMessage:
         """Copy ``x``, or in turn its parts, to where the out-peers find it; it may be changed at once.
 
         Raises:
@@ -118,18 +118,19 @@ class SharedMemoryTransport:
         """
         slot, mine = self._free_outbox(), self._vectors[self.rank]
         mine[slot + 1].at(x).copy_(x)
-        if not self._pushed:
+        if weight is not None:  # the first part
             self._pushes += 1
+            self._weight = weight
             self._unread[self._pushes] = mine[_PARAMETERS].numel
         self._pushed += x.numel
         if self._pushed == mine[_PARAMETERS].numel:
             self._pushed, self._chosen = 0, None
             self._outboxes[slot] = _Sent(self._pushes, exchange)
-            self._board.set_sent(slot, self._pushes, weight)
+            self._board.set_sent(slot, self._pushes, self._weight)
             self._board.raise_to(PUSHED, self._pushes)
         if self.marks is not None:
             self.marks.posted = now()
-        return SharedMessage(self, exchange, self._pushes, x)
+        return SharedMessage(self, exchange, self._pushes, x, weighed=weight is not None)
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
@@ -227,17 +228,20 @@ class _Sent(NamedTuple):
 class SharedMessage:
     """What :meth:`SharedMemoryTransport.push` has begun."""
 
-    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange, message: int, x: Flat) -> None:
+    def __init__(
+        self, transport: SharedMemoryTransport, exchange: Exchange, message: int, x: Flat, *, weighed: bool
+    ) -> None:
         self._transport = transport
         self._exchange = exchange
         self._message = message
         self._part = x
+        self._weighed = weighed
 
     def add_to(self, x: Flat, marks: Marks | None = None) -> float:
         arrived = list(self._transport.arrived(self._exchange, self._message, marks))
         self._transport.add(x, [vector.at(self._part) for vector, _ in arrived], self._exchange.shares)
         self.discard()
-        return _weighed(self._exchange, [weight for _, weight in arrived])
+        return _weighed(self._exchange, [weight for _, weight in arrived]) if self._weighed else 0.0
 
     def content(self) -> Content:
         arrived = self._transport.arrived(self._exchange, self._message)
