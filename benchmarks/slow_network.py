@@ -77,6 +77,10 @@ CONTENDERS: dict[str, tuple[Entry, Callable[[Network], float]]] = {
         lambda it: it.compute * (1 - _BACKWARD) + max(it.compute * _BACKWARD, it.ring),
     ),
     "sgp": (gossip("sgp"), lambda it: it.compute + it.message),
+    "sgp, in backward": (
+        gossip("sgp", more={"step_in_backward": True}),
+        lambda it: it.compute * (1 - _BACKWARD) + max(it.compute * _BACKWARD, it.message),
+    ),
     "osgp, overlap_steps=1": (gossip("osgp", overlap_steps=1), lambda it: max(it.compute, it.message)),
 }
 """Who takes part, and the least a step can take. DDP's own buckets hold 25 MB: all of this model but the first MB, so

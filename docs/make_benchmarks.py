@@ -23,6 +23,7 @@ WRITERS = {
     "step_overhead": TABLES["overhead"],
     "slow_network": TABLES["network"],
     "stragglers": TABLES["stragglers"],
+    "in_backward": TABLES["in_backward"],
 }
 COLOURS = ("#6b7280", "#9ca3af", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#dc2626", "#0891b2")
 
@@ -80,6 +81,8 @@ def draw(found: dict[str, Measured], folder: Path) -> None:
     painters = {"step_overhead": _overhead, "slow_network": _network, "stragglers": _stragglers}
     folder.mkdir(parents=True, exist_ok=True)
     for name, measured in found.items():
+        if name not in painters:
+            continue
         figure = painters[name]([row for _, rows in measured for row in rows])
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)

@@ -31,6 +31,7 @@ class Gossiped(Contender):
         topology: str = "one_peer_exponential",
         options: dict[str, Any] | None = None,
         transport: str | None = None,
+        more: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(model, lr)
         chosen: dict[str, Any] = {"transport": transport or "p2p"} if transports() else {}
@@ -40,6 +41,7 @@ class Gossiped(Contender):
             algorithm=sgp_core.build_algorithm(algorithm, **(options or {})),
             topology=sgp_core.build_topology(topology, world_size=dist.get_world_size()),
             **chosen,
+            **(more or {}),
         )
 
     def settle(self) -> None:
@@ -82,6 +84,7 @@ def gossip(
     transport: str | None = None,
     vectors: float = 2.0,
     topology: str = "one_peer_exponential",
+    more: dict[str, Any] | None = None,
     **options: Any,
 ) -> Entry:
     """Return one of this library's algorithms as a contender.
@@ -90,10 +93,11 @@ def gossip(
         algorithm: its name.
         transport: None for messages, though the workers of a benchmark could share memory; ``auto``: the library's.
         topology: the graph.
+        more: arguments of Gossip.
         vectors: see :class:`Entry`.
         options: of the algorithm.
     """
-    chosen = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport}
+    chosen = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport, "more": more}
     return Entry(Gossiped, chosen, vectors)
 
 

@@ -115,3 +115,20 @@ def stragglers(rows: list[Row]) -> str:
         mine = [row for row in rows if row["scenario"] == scenario]
         parts.append(f"**{scenario}**\n\n{markdown(mine, STRAGGLERS, labels=1)}")
     return "\n\n".join(parts)
+
+
+IN_BACKWARD: list[Column] = [
+    ("model", lambda row: row["model"]),
+    ("", lambda row: row["name"]),
+    ("backward ms", number("backward_ms")),
+    ("first part leaves at", lambda row: f"{row['first_leaves']:.0%}"),
+    ("last part leaves at", lambda row: f"{row['last_leaves']:.0%}"),
+    ("parts", number("parts", 0)),
+    ("step ms, steps after backward", number("step_after_ms")),
+    ("inside", number("step_inside_ms")),
+]
+
+
+def in_backward(rows: list[Row]) -> str:
+    """Return one table."""
+    return markdown(rows, IN_BACKWARD, labels=2)
