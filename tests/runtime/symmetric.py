@@ -140,10 +140,7 @@ def memory() -> dict[str, int]:
         network.transport = made = transport(x, tau)
         weight: Any = 1.0
         for step in range(8):
-            if tau:
-                weight = network.pull(x, step - 1, network.push(x, step, weight))
-            else:
-                weight = network.mix(x, step, weight)
+            weight = network.pull(x, step - 1, network.push(x, step, weight)) if tau else network.mix(x, step, weight)
         network.drain(x, weight)
         opened[f"tau={tau}"] = made._fabric.windows
     return opened

@@ -1,4 +1,4 @@
-"""What GPUs with symmetric memory promise, kept by processes on CPUs: flags that spin, and a lane aside that dawdles."""
+"""What GPUs with symmetric memory promise, kept by processes on CPUs: flags, and a lane aside that dawdles."""
 
 from __future__ import annotations
 

@@ -48,15 +48,13 @@ class Board:
         NotShared: on all workers alike, if any cannot map any other's memory.
     """
 
-    def __init__(
-        self, group: dist.ProcessGroup | None, slots: int, device: torch.device = torch.device("cpu")
-    ) -> None:
+    def __init__(self, group: dist.ProcessGroup | None, slots: int, device: str | torch.device = "cpu") -> None:
         self.rank = dist.get_rank(group)
         self._segments = share(8 * (_SLOTS + 2 * slots), group)
         self._slots = slots
         self._counts = [np.frombuffer(segment.memory, dtype=np.int64) for segment in self._segments]
         self._numbers = [np.frombuffer(segment.memory, dtype=np.float64) for segment in self._segments]
-        self._timeout_s = timeout_s(group, device)
+        self._timeout_s = timeout_s(group, torch.device(device))
         self._order = threading.Lock()
 
     # -- counts ------------------------------------------------------------------------------------------------------

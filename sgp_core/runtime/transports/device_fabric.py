@@ -83,7 +83,7 @@ class DeviceFabric:
         except ImportError as error:
             return f"this build of torch has no symmetric memory ({error})"
         backend = _symmetric_memory.get_backend(self._device)
-        if backend != "CUDA":
+        if backend not in (None, "CUDA"):
             return f"symmetric memory of torch is set to {backend}, which has no signals between workers"
         shares = {peer: note for peer, note in enumerate(notes) if peer != self.rank}
         numbers = {torch.cuda.get_device_properties(i).uuid: i for i in range(torch.cuda.device_count())}
@@ -95,7 +95,7 @@ class DeviceFabric:
             if note.uuid == mine.uuid:
                 if os.environ.get(_OVERLAP) != "1":
                     return f"{which} share a GPU"
-            elif note.index == mine.index:
+            elif note.number == mine.number:
                 return f"{which} each see their own GPU only, under the same number: let every worker see all of them"
             elif note.uuid not in known:
                 return f"worker {self.rank} does not see the GPU of worker {peer}"
@@ -148,7 +148,7 @@ class _Note(NamedTuple):
     """What a worker tells the others of its GPU."""
 
     host: str
-    index: int
+    number: int
     uuid: str
 
 

@@ -1,4 +1,4 @@
-"""What GPUs offer that can write each other's memory: windows, signals, and two lanes of work that run beside each other.
+"""What GPUs offer that can write each other's memory: windows, flags, and two lanes of work side by side.
 
 The transport above knows no more of a GPU than this, so that anything that keeps the same promises can carry it.
 """

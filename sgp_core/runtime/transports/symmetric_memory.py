@@ -247,7 +247,9 @@ class SymmetricMessage:
         return _weighed(self._exchange, weights)
 
     def content(self) -> Content:
-        return [([tensor.clone() for tensor in vector], weight) for vector, weight in zip(*self._received(), strict=True)]
+        return [
+            ([tensor.clone() for tensor in vector], weight) for vector, weight in zip(*self._received(), strict=True)
+        ]
 
     def discard(self) -> None:
         """Let it arrive, and make room."""

@@ -43,7 +43,9 @@ class WeightsOnBoard:
         earlier = self._told[slot]
         if earlier is not None:
             if before in self._unheard:
-                raise RuntimeError(f"{len(self._told)} exchanges with weights are under way, and there is room for no more")
+                raise RuntimeError(
+                    f"{len(self._told)} exchanges with weights are under way, and there is room for no more"
+                )
             self._board.wait(READ, before, earlier.out_peers, earlier)
         self._told[slot] = exchange
         self._unheard.add(self._count)
