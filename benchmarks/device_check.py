@@ -3,11 +3,11 @@
     python benchmarks/device_check.py
     python benchmarks/device_check.py --json check.json --only symmetric_memory
 
-It needs one NVIDIA GPU, PyTorch and scikit-learn, and takes a few minutes. With one GPU, the workers of a check share
-it: torch allows that with symmetric memory, for tests (they take turns, so that times are not those of a GPU each). NCCL
-does not, and is tried with a group of one. With two GPUs or more, workers have one each as far as there are enough, and
-NCCL's messages are checked as well. What a check asks is in ``benchmarks/suite/device``. The exit code is 0 if all pass,
-1 if not, 2 if there is no GPU.
+It needs one NVIDIA GPU, PyTorch and scikit-learn, and takes a few minutes. On one GPU the workers of a check take
+turns, which torch allows symmetric memory for tests: their times are not those of a GPU each. NCCL does not allow it,
+and is tried with a group of one. With two GPUs or more, workers have one each as far as there are enough, and NCCL's
+messages are checked as well. What a check asks is in ``benchmarks/suite/device``. The exit code is 0 if all pass, 1 if
+not, 2 if there is no GPU.
 """
 
 from __future__ import annotations

@@ -36,8 +36,9 @@ def transport(like: Flat, tau: int, dawdle_s: float = 0.0) -> SymmetricMemoryTra
 def differences(layouts: list[dict[torch.dtype, int]]) -> list[str]:
     """Let the same vectors travel both ways; return where the results differ, or what is left under way."""
     found = []
-    for topology in graphs(dist.get_world_size()):
-        for tau in (0, 1, 2):
+    chosen = graphs(dist.get_world_size())
+    for topology in chosen if dist.get_world_size() == 4 else chosen[-2:]:  # the least regular ones
+        for tau in (0, 1, 2) if topology in chosen[-4:] else (0, 1):
             for layout in layouts[-1:] if tau else layouts:
                 ways = [_moved(make, layout, topology, tau) for make in (P2PTransport, _dawdling)]
                 same = [torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in zip(*ways, strict=True)]
