@@ -53,12 +53,15 @@ def _check_cluster(plan: RunPlan) -> None:
 
 
 def _check_transport(cluster: Mapping[str, Any]) -> None:
-    if cluster.get("transport") != Transport.shared_memory:
+    transport = cluster.get("transport")
+    if transport not in (Transport.shared_memory, Transport.symmetric_memory):
         return
     if cluster["name"] == "slurm" and cluster["nodes"] > 1:
-        raise ConfigurationError(f"cluster.transport=shared_memory is for one node, not {cluster['nodes']}; use p2p")
-    if cluster["device"] == Device.cuda:
-        raise ConfigurationError("cluster.transport=shared_memory is for cluster.device=cpu, not cuda; use p2p")
+        raise ConfigurationError(f"cluster.transport={transport} is for one node, not {cluster['nodes']}; use p2p")
+    wrong = Device.cuda if transport == Transport.shared_memory else Device.cpu
+    if cluster["device"] == wrong:
+        right = "cpu" if wrong == Device.cuda else "cuda"
+        raise ConfigurationError(f"cluster.transport={transport} is for cluster.device={right}, not {wrong}; use p2p")
 
 
 def _check_slurm(cluster: Mapping[str, Any]) -> None:

@@ -27,9 +27,12 @@ class Transport(StrEnum):
     """How models travel between workers."""
 
     auto = "auto"
-    """Shared memory where workers compute on the CPUs of one host, else messages."""
+    """Memory that workers share where they compute on the CPUs or GPUs of one host, else messages."""
     p2p = "p2p"
     shared_memory = "shared_memory"
+    """Between the CPUs of one host."""
+    symmetric_memory = "symmetric_memory"
+    """Between GPUs of one host that map each other's memory."""
 
 
 class WandbMode(StrEnum):

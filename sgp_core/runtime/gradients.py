@@ -49,12 +49,17 @@ class GradientCollector:
 
     def _backward_done(self) -> None:
         self._pending = False
-        present = [float(parameter.grad is not None) for parameter in self._parameters]
-        self._present.copy_(self._present.new_tensor(present))
+        present = [parameter.grad is not None for parameter in self._parameters]
+        complete = all(present)
+        if complete:
+            self._present.fill_(1.0)
+        else:
+            self._present.copy_(self._present.new_tensor([float(has_gradient) for has_gradient in present]))
         for parameter, view in zip(self._parameters, self._views, strict=True):
             _fill(view, parameter.grad)
         self._on_gradients()
-        anywhere = [bool(flag) for flag in self._present.tolist()]
+        # Who has all gradients knows the flags; reading them would make the host wait for a GPU.
+        anywhere = present if complete else [bool(flag) for flag in self._present.tolist()]
         for parameter, view, has_gradient in zip(self._parameters, self._views, anywhere, strict=True):
             if self._take is not None:
                 parameter.grad = None

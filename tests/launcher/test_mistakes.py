@@ -73,6 +73,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("cluster=slurm cluster.timeout_min=1", "cluster.signal_delay_s=120: must be less than cluster.timeout_min=1"),
     ("cluster=slurm cluster.nodes=2 cluster.transport=shared_memory", "shared_memory is for one node, not 2; use p2p"),
     ("cluster=slurm cluster.device=cuda cluster.transport=shared_memory", "is for cluster.device=cpu, not cuda"),
+    ("cluster.device=cpu cluster.transport=symmetric_memory", "is for cluster.device=cuda, not cpu; use p2p"),
+    ("cluster=slurm cluster.nodes=2 cluster.transport=symmetric_memory", "symmetric_memory is for one node, not 2"),
     ("cluster=slurm cluster.device=cuda cluster.gpus_per_node=1", "needs one for each of 4 workers"),
     ("cluster=slurm cluster.cpus_per_worker=0", "cluster.cpus_per_worker=0: must be at least 1"),
     ("cluster.slots=0", "cluster.slots=0: must be at least 1"),

@@ -143,11 +143,11 @@ def _chosen(transport: str) -> str:
 def choices() -> dict[str, str]:
     """Return what is chosen, or said, where workers share a host and where one only seems to be elsewhere."""
     said = {f"here {wanted}": _chosen(wanted) for wanted in ("auto", "p2p", "shared_memory", "shared")}
-    host, create = segments._host, segments._create
+    host, create = segments.host, segments._create
     if dist.get_rank() == 1:
-        segments._host = lambda: "another"
+        segments.host = lambda: "another"
     said |= {f"apart {wanted}": _chosen(wanted) for wanted in ("auto", "p2p", "shared_memory")}
-    segments._host = host
+    segments.host = host
     if dist.get_rank() == 1:  # as in another pid namespace: the number is another process's, or the file another one
         segments._create = lambda size: (*(made := create(size))[:1], made[1]._replace(token=b"other"))
     said |= {f"hidden {wanted}": _chosen(wanted) for wanted in ("auto", "shared_memory")}

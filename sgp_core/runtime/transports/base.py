@@ -132,7 +132,7 @@ class Arrived:
         weight = 0.0
         for (pieces, theirs), share in zip(self._content, self._shares, strict=True):
             for mine, piece in zip(x.tensors, pieces, strict=True):
-                mix_(mine, 1.0, piece, share)
+                mix_(mine, 1.0, piece.to(mine.device), share)  # a checkpoint is read to the CPU
             weight += share * theirs
         return weight
 

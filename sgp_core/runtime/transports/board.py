@@ -42,18 +42,19 @@ class Board:
     Args:
         group: the process group, None for the default one. Collective.
         slots: outboxes of each worker.
+        device: a kind of device that the group is for.
 
     Raises:
         NotShared: on all workers alike, if any cannot map any other's memory.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None, slots: int) -> None:
+    def __init__(self, group: dist.ProcessGroup | None, slots: int, device: str | torch.device = "cpu") -> None:
         self.rank = dist.get_rank(group)
         self._segments = share(8 * (_SLOTS + 2 * slots), group)
         self._slots = slots
         self._counts = [np.frombuffer(segment.memory, dtype=np.int64) for segment in self._segments]
         self._numbers = [np.frombuffer(segment.memory, dtype=np.float64) for segment in self._segments]
-        self._timeout_s = _timeout_s(group)
+        self._timeout_s = timeout_s(group, torch.device(device))
         self._order = threading.Lock()
 
     # -- counts ------------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class Board:
         return (at - _SLOTS) // 2, float(self._numbers[peer][at + 1])
 
 
-def _timeout_s(group: dist.ProcessGroup | None) -> float:
+def timeout_s(group: dist.ProcessGroup | None, device: torch.device) -> float:
+    """Return how long members of a group wait for each other."""
     group = group or dist.distributed_c10d._get_default_group()
-    backend = group._get_backend(torch.device("cpu"))
-    return float(backend.options._timeout.total_seconds())
+    return float(group._get_backend(device).options._timeout.total_seconds())

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.flat import Flat
 from sgp_core.runtime.node import Node
 from sgp_core.runtime.share import Shard, ShardOfFSDP, Share, is_sharded
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.base import Transport
+from sgp_core.runtime.transports.board import Board
+from sgp_core.runtime.transports.device_fabric import DeviceFabric
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.transports.segments import NotShared
 from sgp_core.runtime.transports.shared_memory import SharedMemoryTransport
+from sgp_core.runtime.transports.symmetric_memory import SymmetricMemoryTransport
+from sgp_core.runtime.transports.weights import WeightsOnBoard
 
 AUTO = "auto"
-TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name)
+TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name, SymmetricMemoryTransport.name)
 
 
 def lay_out(
@@ -26,7 +32,8 @@ def lay_out(
 
     Args:
         model: whose parameters they are.
-        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` where that can be.
+        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` between CPUs and
+            ``symmetric_memory`` between GPUs where that can be, else ``p2p``.
         node: of the worker; groups of several workers use messages.
         steps_in_flight: of the algorithm.
 
@@ -36,18 +43,29 @@ def lay_out(
     """
     if wanted not in TRANSPORTS:
         raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
-    if node.count > 1 and wanted != P2PTransport.name:
+    if node.count > 1 and wanted in (AUTO, SharedMemoryTransport.name):
         try:
             return _shared(parameters, node, steps_in_flight)
         except NotShared as reason:
-            if wanted != AUTO:
-                raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
+            _insist(wanted, reason)
     share: Share
     if any(is_sharded(parameter) for parameter in parameters):
         share = ShardOfFSDP(model, parameters, node)
     else:
         share = Shard(FlatStorage(parameters, parts=node.size), node)
-    return share, P2PTransport(share.flat, node.peers, steps_in_flight) if node.count > 1 else None
+    if node.count == 1:
+        return share, None
+    if wanted in (AUTO, SymmetricMemoryTransport.name):
+        try:
+            return share, _symmetric(share.flat, node, steps_in_flight)
+        except NotShared as reason:
+            _insist(wanted, reason)
+    return share, P2PTransport(share.flat, node.peers, steps_in_flight)
+
+
+def _insist(wanted: str, reason: NotShared) -> None:
+    if wanted != AUTO:
+        raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
 
 
 def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
@@ -58,3 +76,17 @@ def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int
         raise NotShared(f"the parameters are on {elsewhere}, not in CPU memory")
     transport = SharedMemoryTransport(node.peers, steps_in_flight)
     return Shard(FlatStorage(parameters, transport.allocate), node), transport
+
+
+def _symmetric(flat: Flat, node: Node, steps_in_flight: int) -> Transport:
+    if node.size > 1:
+        raise NotShared("node groups exchange shards of the model by messages")
+    devices = {tensor.device for tensor in flat.tensors}
+    device = devices.pop()
+    if devices or device.type != "cuda":
+        raise NotShared(f"the parameters are on {' and '.join(map(str, [device, *devices]))}, not on one NVIDIA GPU")
+    with torch.cuda.device(device):
+        fabric = DeviceFabric(device, node.peers)
+        slots = 2 * steps_in_flight + 4  # a worker may be so far ahead of those it sends to, and more is no use
+        weights = WeightsOnBoard(Board(node.peers, slots, device), slots)
+        return SymmetricMemoryTransport(flat, fabric, weights, node.count, steps_in_flight)

@@ -244,6 +244,9 @@ class P2PMessage:
 
     def discard(self) -> None:
         """Leave it: what is still under way arrives in memory that nobody uses."""
+        if self._room.weights.is_cuda:  # which may be given away at once, so let the stream wait; the host does not
+            wait_for(self._all, self._exchange)
+            wait_for(self._arrivals, self._exchange)
 
     def content(self) -> Content:
         wait_for(self._all, self._exchange)
@@ -257,6 +260,7 @@ class P2PMessage:
 
 def _weighed(exchange: Exchange, weights: Tensor) -> float:
     total = 0.0
-    for slot, share in enumerate(exchange.shares):
-        total += share * float(weights[slot])
+    received = weights[: len(exchange.shares)].flatten().tolist()  # at once: on a GPU the host waits for the numbers
+    for share, weight in zip(exchange.shares, received, strict=True):
+        total += share * weight
     return total

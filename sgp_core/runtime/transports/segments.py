@@ -62,13 +62,13 @@ def share(nbytes: int, group: dist.ProcessGroup | None) -> list[Segment]:
             fd, note = _create(nbytes)
         except (AttributeError, OSError) as error:
             why = f"this system cannot make memory to share ({error})"
-        notes = _from_all(note, group)
+        notes = from_all(note, group)
         if all(notes):
             try:
                 segments = [_opened(theirs, rank, dist.get_rank(group)) for rank, theirs in enumerate(notes)]
             except (NotShared, OSError, ValueError) as error:
                 why = str(error)
-        reasons = [reason for reason in _from_all(why, group) if reason]  # from here on all have opened all
+        reasons = [reason for reason in from_all(why, group) if reason]  # from here on all have opened all
     finally:
         if fd >= 0:
             os.close(fd)  # the mappings keep the memory
@@ -83,11 +83,11 @@ def _create(nbytes: int) -> tuple[int, _Note]:
     token = secrets.token_bytes(TOKEN_BYTES)
     os.pwrite(fd, token, 0)
     pid = os.getpid()
-    return fd, _Note(_host(), pid, _started(pid), fd, nbytes, token)
+    return fd, _Note(host(), pid, _started(pid), fd, nbytes, token)
 
 
 def _opened(note: _Note, rank: int, mine: int) -> Segment:
-    if note.host != _host():
+    if note.host != host():
         raise NotShared(f"worker {rank} is on another host than worker {mine}")
     path = f"/proc/{note.pid}/fd/{note.fd}"
     unreachable = f"worker {mine} cannot open the memory of worker {rank}"
@@ -106,13 +106,15 @@ def _opened(note: _Note, rank: int, mine: int) -> Segment:
         os.close(fd)
 
 
-def _from_all(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
+def from_all(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
+    """Return what every worker has to say, by rank. Collective."""
     gathered: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(gathered, mine, group)
     return gathered
 
 
-def _host() -> str:
+def host() -> str:
+    """Return what only processes under one running kernel have in common."""
     return Path("/proc/sys/kernel/random/boot_id").read_text()
 
 

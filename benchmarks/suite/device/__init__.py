@@ -1,0 +1,1 @@
+"""What ``device_check.py`` checks: one idea a file."""
