@@ -77,6 +77,7 @@ def streams(tau: int, graph: str, place: Place) -> Found:
             algorithm.before_step(worker)
             optimizer.step()
             algorithm.after_step(worker)
+            algorithm.receive(worker)
             worker.step += 1
         return x.cpu(), float(worker.weight)
 

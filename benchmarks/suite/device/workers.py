@@ -15,6 +15,8 @@ from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most
 
 TOLERANCE = 1e-12
+_PART_MB = 1000 / 2**20
+"""Cuts the model into three parts."""
 _CASES = [
     (algorithm, graph)
     for algorithm in ("sgp", "dpsgd", "osgp")
@@ -46,9 +48,11 @@ def checks(workers: int, transport: str, group: str) -> list[Check]:
 
 
 def agreement(transport: str, name: str, graph: str, place: Place) -> Found:
-    """Train twice, and compare with each other, to the bit, and with the simulator."""
+    """Train twice, stepping after backward and inside it; compare both, to the bit, and with the simulator."""
     algorithm, topology = sgp_core.build_algorithm(name), problem.topology(graph, place.size)
-    (z, w, used, mass), (again, w_again, _, _) = (_train(transport, algorithm, graph, place) for _ in range(2))
+    (z, w, used, mass), (again, w_again, _, _) = (
+        _train(transport, algorithm, graph, place, inside) for inside in (False, True)
+    )
     expected = problem.simulated(algorithm, topology)
     apart = float((z - expected.z[:, place.rank]).abs().max())
     weights = float((w - expected.w[:, place.rank]).abs().max())
@@ -56,17 +60,25 @@ def agreement(transport: str, name: str, graph: str, place: Place) -> Found:
     if used != transport and transport != "auto":
         problems += f"; models travel by {used}"
     if not (torch.equal(z, again) and torch.equal(w, w_again)):
-        problems += "; a second run gives other bits"
+        problems += "; steps inside backward give other bits"
     return Found(problems, f"differs by {apart:.1e} from the simulator", {"z": apart, "w": weights})
 
 
 def _train(
-    transport: str, algorithm: Algorithm, graph: str, place: Place
+    transport: str, algorithm: Algorithm, graph: str, place: Place, inside: bool
 ) -> tuple[torch.Tensor, torch.Tensor, str | None, float]:
     topology = problem.topology(graph, place.size)
     model = problem.make_model().to(place.device)
     optimizer = problem.make_optimizer(model.parameters())
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    gossip = sgp_core.Gossip(
+        model,
+        optimizer,
+        algorithm=algorithm,
+        topology=topology,
+        transport=transport,
+        step_in_backward=inside,
+        part_mb=_PART_MB,
+    )
     inputs, targets = (tensor.to(place.device) for tensor in problem.examples(place.rank))
     models, weights = [problem.flatten(model)], [gossip.push_sum_weight]
     for step in range(problem.STEPS):

@@ -47,7 +47,10 @@ class DeviceFabric:
         # a pool may share them.
         memory = _SymmetricMemory.empty_strided_p2p((nbytes,), (1,), torch.uint8, self._device)
         memory.zero_()
-        return DeviceWindow(memory, _symmetric_memory.rendezvous(memory, self._group.group_name), self._timeout_ms)
+        handle = _symmetric_memory.rendezvous(memory, self._group.group_name)
+        # It has told the GPU where the others' flags are, in the default stream, which the other does not wait for.
+        torch.cuda.synchronize(self._device)
+        return DeviceWindow(memory, handle, self._timeout_ms)
 
     def copy(self, into: Tensor, what: Tensor) -> None:
         """Copy on the GPU."""
@@ -69,8 +72,9 @@ class DeviceFabric:
             torch.cuda.current_stream(self._device).wait_event(moment)
 
     def settle(self) -> None:
-        """Wait for the other stream."""
+        """Wait for both streams."""
         self._side.synchronize()
+        torch.cuda.current_stream(self._device).synchronize()
 
     # -- whether it can be -------------------------------------------------------------------------------------------
     def _obstacle(self) -> str:
@@ -129,6 +133,9 @@ class DeviceWindow:
         self._memory = memory
         self._handle = handle
         self._timeout_ms = timeout_ms
+
+    def __del__(self) -> None:
+        torch.cuda.synchronize(self._memory.device)  # memory is unmapped at once, whatever still waits for a flag in it
 
     def tensor(self, rank: int, offset: int, size: int, dtype: torch.dtype) -> Tensor:
         """Return a part of a worker's memory."""

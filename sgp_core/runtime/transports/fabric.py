@@ -52,4 +52,4 @@ class Fabric(Protocol):
         """Let the current lane wait for a moment of the other; None is long past."""
 
     def settle(self) -> None:
-        """Return once all that was begun aside is done."""
+        """Return once all that was begun in either lane is done."""
