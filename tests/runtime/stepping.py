@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
@@ -176,6 +177,27 @@ def leaving(overlap_steps: int) -> dict[str, Any]:
     return {"left": left, "posted": len(posted), "added": added, "parameters": parameters}
 
 
+def scaled() -> list[tuple[int, float]]:
+    """Train with a scaler that all share, one worker's gradients overflowing once; return steps and scales."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = make_gossip(model, optimizer, False, algorithm=sgp_core.build_algorithm("sgp"))
+    scaler = ShardedGradScaler("cpu", init_scale=4.0)
+    found = []
+    for step in range(3):
+        loss = model(torch.ones(1, 4)).sum()
+        if (step, gossip.rank) == (1, 1):
+            loss = loss * torch.inf
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        found.append((gossip.step, scaler.get_scale()))
+    gossip.close()
+    return found
+
+
 def paced(pace: Pace) -> dict[str, Any]:
     """Train both ways at a pace."""
     graph = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
@@ -190,4 +212,5 @@ def at_the_side(paces: list[Pace]) -> dict[str, Any]:
         "clipped": [accumulating_and_clipping(in_backward) for in_backward in (False, True)],
         "leaving": [leaving(overlap_steps) for overlap_steps in (0, 1)],
         "paced": [paced(pace) for pace in paces],
+        "scaled": scaled(),
     }

@@ -67,6 +67,11 @@ def test_at_any_pace(at_side):
             assert torch.equal(ways["after"]["z"], ways["inside"]["z"])
 
 
+def test_all_workers_skip_a_step_in_which_one_overflows(at_side):
+    for rank in at_side:
+        assert rank["scaled"] == [(1, 4.0), (1, 2.0), (2, 2.0)]
+
+
 def test_parts_leave_while_backward_goes_on(at_side):
     for rank in at_side:
         for found in rank["leaving"]:
