@@ -100,11 +100,16 @@ class Problem:
         """Shuffle anew."""
         self._random = torch.Generator().manual_seed(seed)
 
-    def loss(self, model: nn.Module) -> Tensor:
-        """Return the loss of the next batch."""
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the next images, ``[B, 64]``, and their labels."""
         images, labels = self._mine
         chosen = torch.randint(len(images), (self._batch,), generator=self._random)
-        return nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+        return images[chosen], labels[chosen]
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Return the loss of the next batch."""
+        images, labels = self.batch()
+        return nn.functional.cross_entropy(model(images), labels)
 
     @torch.no_grad()
     def validation_loss(self, model: PacedModel) -> float:
