@@ -91,7 +91,7 @@ class Problem:
         images = (torch.tensor(digits.data, dtype=torch.float32) / 16 - 0.305) / 0.376
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         images, labels = images[order], torch.tensor(digits.target)[order]
-        self._validation = images[:360], labels[:360]
+        self.validation = images[:360], labels[:360]
         self._mine = images[360 + rank :: world_size], labels[360 + rank :: world_size]
         self._batch = batch
         self.restart(0)
@@ -114,5 +114,5 @@ class Problem:
     @torch.no_grad()
     def validation_loss(self, model: PacedModel) -> float:
         """Return the loss of the validation images; takes no emulated time."""
-        images, labels = self._validation
+        images, labels = self.validation
         return float(nn.functional.cross_entropy(model.net(images), labels))

@@ -88,7 +88,7 @@ class Threshold(Pace):
                     f"topology '{topology.name}' has no number of peers to raise; name a denser one, such as"
                     " denser={name: exponential}"
                 )
-            return dataclasses.replace(topology, peers=topology.peers + 1)
+            return dataclasses.replace(topology, **{"peers": topology.peers + 1})
         options = dict(self.denser)
         name = options.pop("name", None)
         if not isinstance(name, str) or name == "schedule":

@@ -50,8 +50,8 @@ class ConsensusEstimator:
     Args:
         network: how projections travel.
         like: a vector of the model's layout.
-        node: whose workers hold a shard each, of which ``like`` is one; their projections are summed when a wave begins,
-            and are then the node's.
+        node: whose workers hold a shard each, of which ``like`` is one; when a wave begins their projections are
+            summed, and are then the node's.
     """
 
     def __init__(self, network: Gossiping, like: Flat, node: Whole | None = None) -> None:

@@ -31,7 +31,8 @@ class PacedNetwork:
     """
 
     def __init__(self, network: EveryRound, pace: Pace, like: Flat, node: Whole | None = None) -> None:
-        self.topology = cast(PacedTopology, network.topology)
+        self.topology = network.topology
+        self._graphs = cast(PacedTopology, network.topology)
         self.pace = pace
         self._network = network
         self._numbers: Numbers = {}
@@ -47,7 +48,7 @@ class PacedNetwork:
         plan = self.pace.plan(step, self._numbers)
         if plan.average:
             return self._average(x, weight)
-        choice = self.topology.choice(step, denser=plan.denser)
+        choice = self._graphs.choice(step, denser=plan.denser)
         for _ in range(plan.rounds):
             graph = self._count(choice)
             mixed = self._network.mix(x, graph, weight)
@@ -56,7 +57,7 @@ class PacedNetwork:
             self._carry(graph)
         if not plan.rounds:
             silent = self._numbers["silent"] = self._numbers.get("silent", 0) + 1
-            self._carry(self.topology.number(choice, self._rounds(choice) + int(silent) - 1))
+            self._carry(self._graphs.number(choice, self._rounds(choice) + int(silent) - 1))
         if self._estimator is not None and self._estimator.idle and step % self.pace.measure_every == 0:
             self._estimator.begin(x, weight, step)
         return 1.0 if weight is None else weight
@@ -80,17 +81,17 @@ class PacedNetwork:
         """Return the next graph of the topology chosen, and count it."""
         before = self._rounds(choice)
         self._numbers[f"rounds {choice}"] = before + 1
-        return self.topology.number(choice, before)
+        return self._graphs.number(choice, before)
 
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Push every step once the warm-up is over; :func:`check_pace` lets no other pace come here."""
         if self.pace.plan(step, self._numbers).average:
             return self._average(x, weight)
-        return self._network.push(x, self.topology.each_step(step), weight)
+        return self._network.push(x, self._graphs.each_step(step), weight)
 
     def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Add what was pushed at ``step``, if anything was."""
-        return weight if step < 0 else self._network.pull(x, self.topology.each_step(step), weight)
+        return weight if step < 0 else self._network.pull(x, self._graphs.each_step(step), weight)
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""

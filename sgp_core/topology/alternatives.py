@@ -13,7 +13,7 @@ from sgp_core.topology.base import Edges, MatrixTopology, Topology
 
 @dataclass(frozen=True)
 class Alternatives(MatrixTopology):
-    """Graph number ``m k + c`` is graph k of the c-th of m topologies: a choice, too, is a pure function of a number."""
+    """Graph number ``m k + c`` is graph k of the c-th of m topologies: a pure function of a number, choice included."""
 
     topologies: tuple[Topology, ...] = field(default=(), metadata=NOT_AN_OPTION)
 

@@ -31,7 +31,7 @@ def train_cases(cases: list[Case], steps: int) -> list[dict[str, Any]]:
 
 
 def in_a_world_of_eight(cases: list[Case], steps: int, pace: Pace) -> dict[str, Any]:
-    """Train the cases with all workers, and the first again as two nodes in a group of every other worker, and paced."""
+    """Train the cases with all workers, and the first again paced, and as two nodes of every other worker."""
     results = train_cases(cases, steps)
     algorithm, irregular, kind, node_size = cases[0]
     paced = train_here(algorithm, irregular, kind, steps, node_size=node_size, pace=pace)
