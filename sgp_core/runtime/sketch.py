@@ -32,7 +32,7 @@ class Sketch:
     def __init__(self, like: Flat, begins: Sequence[int] | None = None) -> None:
         device = like.tensors[0].device
         self._length = _FOLD * WIDTH
-        self._fold_signs = _signs(self._length, 0).to(device).view(_FOLD, WIDTH)
+        rows = 1  # that a short vector needs
         self._cuts: list[tuple[list[int], int, Tensor]] = []
         for number, tensor in enumerate(like.tensors):
             first, at = divmod(begins[number] if begins else 0, self._length)
@@ -40,11 +40,13 @@ class Sketch:
             bounds = [at, *range(self._length, end, self._length), end]
             signs = _signs(first + len(bounds) - 1, 1 + number)[first:].to(device)
             self._cuts.append(([after - before for before, after in pairwise(bounds)], at, signs))
+            rows = max(rows, -(-min(end, self._length) // WIDTH))
+        self._fold_signs = _signs(self._length, 0).view(_FOLD, WIDTH)[:rows].to(device)
 
     def of(self, vector: Flat) -> tuple[Tensor, Tensor]:
         """Return the sketch, ``[..., WIDTH]``, and the exact squared norm, ``[...]``, both float64."""
         lead = vector.tensors[0].shape[:-1]
-        folded = self._fold_signs.new_zeros(*lead, self._length)
+        folded = self._fold_signs.new_zeros(*lead, self._fold_signs.numel())
         square = self._fold_signs.new_zeros(lead)
         for tensor, (sizes, at, signs) in zip(vector.tensors, self._cuts, strict=True):
             begin = at
@@ -53,7 +55,7 @@ class Sketch:
                 folded[..., begin : begin + piece.shape[-1]].add_(wide * sign)
                 square += wide.square().sum(-1)
                 begin = 0
-        return (folded.view(*lead, _FOLD, WIDTH) * self._fold_signs).sum(-2), square
+        return (folded.view(*lead, -1, WIDTH) * self._fold_signs).sum(-2), square
 
 
 def distance(sketches: Tensor, squares: Tensor) -> float:

@@ -11,7 +11,7 @@ import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
 from sgp_core.pacing import Pace
-from sgp_core.runtime.sketch import Sketch, distance
+from sgp_core.runtime.sketch import WIDTH, Sketch, distance
 
 N, D = 8, 500
 
@@ -32,15 +32,15 @@ def average(pace: Pace, steps: int, graph="one_peer_exponential", algorithm=None
     )
 
 
-def train(pace: Pace, steps: int, graph="one_peer_exponential", lr=lambda step: 0.05):
+def train(pace: Pace, steps: int, graph="one_peer_exponential", lr=lambda step: 0.05, d=D):
     """Noisy quadratics, alike for all workers."""
     generator = torch.Generator().manual_seed(1)
-    target = torch.randn(D, generator=generator, dtype=torch.float64)
+    target = torch.randn(d, generator=generator, dtype=torch.float64)
     return sgp_core.simulate(
         sgp_core.build_algorithm("sgp"),
         topology(graph),
         (target + 0.1).expand(N, -1),
-        lambda z, step: z - target + torch.randn(N, D, generator=generator, dtype=torch.float64),
+        lambda z, step: z - target + torch.randn(N, d, generator=generator, dtype=torch.float64),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.05),
         lr=lr,
         steps=steps,
@@ -68,7 +68,7 @@ def test_a_warm_up_averages_exactly(graph, overlap_steps):
 
 @pytest.mark.parametrize("graph", ["one_peer_exponential", "ring", "star"])
 def test_the_estimate_is_within_a_tenth(graph):
-    run = train(sgp_core.build_pace("target", distance=0.03, every=3), 300, graph)
+    run = train(sgp_core.build_pace("target", distance=0.03, every=3), 300, graph, d=8 * WIDTH)
     exact = run.consensus_distance
     assert len(run.estimates) > 20
     for step, estimate in run.estimates:
