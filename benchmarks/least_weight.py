@@ -120,15 +120,20 @@ def run(scenario: str, least_weight: float, steps: int, lr: float, seed: int) ->
     }
 
 
-def main() -> None:
-    """Measure and print."""
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--values", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 0.75])
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=SCENARIOS)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--lr", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = options_parser().parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for scenario in options.scenarios:

@@ -142,8 +142,8 @@ def rows_of(found: dict[str, Any], workers: int, steps: int) -> list[dict[str, A
     return rows
 
 
-def main() -> None:
-    """Measure and print."""
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
@@ -152,7 +152,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=20, help="per contender, round and turn")
     parser.add_argument("--json", type=Path, help="also write everything here")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    options = options_parser().parse_args()
     about = {
         "benchmark": "tracing",
         **machine(),
