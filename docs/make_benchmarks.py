@@ -24,6 +24,7 @@ WRITERS = {
     "slow_network": TABLES["network"],
     "stragglers": TABLES["stragglers"],
     "in_backward": TABLES["in_backward"],
+    "tracing": TABLES["tracing"],
 }
 COLOURS = ("#6b7280", "#9ca3af", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#dc2626", "#0891b2")
 
@@ -71,19 +72,18 @@ def how(about: dict[str, Any]) -> str:
 
 
 def draw(found: dict[str, Measured], folder: Path) -> None:
-    """Draw a picture for each benchmark that was found."""
+    """Draw a picture for each benchmark that was found and has one."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "benchmarks", "font.size": 9})
     import matplotlib.pyplot as plt
 
-    painters = {"step_overhead": _overhead, "slow_network": _network, "stragglers": _stragglers}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, measured in found.items():
-        if name not in painters:
+    for name, paint in PAINTERS.items():
+        if name not in found:
             continue
-        figure = painters[name]([row for _, rows in measured for row in rows])
+        figure = paint([row for _, rows in found[name] for row in rows])
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None}, facecolor="white")
@@ -169,6 +169,10 @@ def _folded(words: str) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(words, 40))
+
+
+PAINTERS = {"step_overhead": _overhead, "slow_network": _network, "stragglers": _stragglers}
+"""The benchmarks that have a picture."""
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sgp_core.algorithms.base import Algorithm, average_exactly
 from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
+from sgp_core.pacing.graphs import graphs_of
 from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.events import Event, Staleness
@@ -45,7 +46,7 @@ class Gossip:
         optimizer: any torch optimizer over parameters of ``model``.
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
         topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
-        pace: how many rounds of gossip follow each step, such as ``build_pace("every", steps=4)``; one if None.
+        pace: what follows each step, such as ``build_pace("every", steps=4)``; a round of gossip if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
         compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
@@ -116,10 +117,12 @@ class Gossip:
         self._model = model
         self._averaging = False
         self._node = node
+        pace = pace if algorithm.gossips else None  # others have a rhythm of their own
+        graphs = graphs_of(topology, pace)
         self._network = (
-            DistributedNetwork(topology, node.peers)
+            DistributedNetwork(graphs, node.peers)
             if compression is None
-            else CompressedNetwork(compression, topology, node.peers)
+            else CompressedNetwork(compression, graphs, node.peers)
         )
         Everyone(node, self._network).check_alike(model, trainable[0].device)
         self._one_sided: SharedMemoryNetwork | None = None
@@ -139,12 +142,12 @@ class Gossip:
             else None
         )
         self._gradients = self._collected_gradients()
-        self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat)
+        self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat, node)
         self._worker = RuleWorker(
             share.flat,
             optimizer,
             self._network if self._paced is None else self._paced,
-            biased=algorithm.leaves_one(topology),
+            biased=algorithm.leaves_one(graphs),
             grads=node.shard_of(self._gradients.flat) if self._gradients else None,
         )
         self._in_backward: StepsInBackward | None = None

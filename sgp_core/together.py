@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.pacing.graphs import graphs_of
 
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm
@@ -39,6 +40,7 @@ def check_together(
     algorithm.check(topology)
     if pace is not None:
         algorithm.check_pace(pace)
+        algorithm.check(graphs_of(topology, pace))
     if compression is not None:
         compression.check(algorithm)
     if step_in_backward:
@@ -47,8 +49,6 @@ def check_together(
         return
     if algorithm.asynchronous:
         raise ConfigurationError("workers of a node march together, those of this algorithm do not; use single workers")
-    if pace is not None and pace.measure_every:
-        raise pace.refuse("how far nodes are apart is not measured on the way yet; use pace=every")
     if compression is not None:
         raise ConfigurationError("the shards that nodes exchange cannot be compressed yet; use compression=none")
 

@@ -91,7 +91,7 @@ class Problem:
         images = (torch.tensor(digits.data, dtype=torch.float32) / 16 - 0.305) / 0.376
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         images, labels = images[order], torch.tensor(digits.target)[order]
-        self._validation = images[:360], labels[:360]
+        self.validation = images[:360], labels[:360]
         self._mine = images[360 + rank :: world_size], labels[360 + rank :: world_size]
         self._batch = batch
         self.restart(0)
@@ -100,14 +100,19 @@ class Problem:
         """Shuffle anew."""
         self._random = torch.Generator().manual_seed(seed)
 
-    def loss(self, model: nn.Module) -> Tensor:
-        """Return the loss of the next batch."""
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the next images, ``[B, 64]``, and their labels."""
         images, labels = self._mine
         chosen = torch.randint(len(images), (self._batch,), generator=self._random)
-        return nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+        return images[chosen], labels[chosen]
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Return the loss of the next batch."""
+        images, labels = self.batch()
+        return nn.functional.cross_entropy(model(images), labels)
 
     @torch.no_grad()
     def validation_loss(self, model: PacedModel) -> float:
         """Return the loss of the validation images; takes no emulated time."""
-        images, labels = self._validation
+        images, labels = self.validation
         return float(nn.functional.cross_entropy(model.net(images), labels))

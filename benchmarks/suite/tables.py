@@ -132,3 +132,24 @@ IN_BACKWARD: list[Column] = [
 def in_backward(rows: list[Row]) -> str:
     """Return one table."""
     return markdown(rows, IN_BACKWARD, labels=2)
+
+
+TRACING: list[Column] = [
+    ("contender", lambda row: row["name"]),
+    ("step ms", number("off_ms")),
+    ("recorded", number("on_ms")),
+    ("overhead", lambda row: f"{row['overhead']:+.1%}"),
+    ("CPU ms", number("cpu_off_ms")),
+    ("CPU ms more", number("cpu_more_ms", 2)),
+    ("/ step", lambda row: f"{row['cpu_share']:+.1%}"),
+    ("KB a step", number("trace_bytes", 1, 1e-3)),
+]
+
+
+def tracing(rows: list[Row]) -> str:
+    """Return one table per number of workers."""
+    parts = []
+    for workers in dict.fromkeys(row["workers"] for row in rows):
+        mine = [row for row in rows if row["workers"] == workers]
+        parts.append(f"**{workers} workers**\n\n{markdown(mine, TRACING, labels=1)}")
+    return "\n\n".join(parts)

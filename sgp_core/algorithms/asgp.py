@@ -41,7 +41,7 @@ class AsynchronousSGP(Algorithm):
     gossips: ClassVar[bool] = False
 
     max_staleness: int | None = None
-    least_weight: float = 0.5
+    least_weight: float = 0.75
 
     def __post_init__(self) -> None:
         if self.max_staleness is not None and self.max_staleness < 0:

@@ -1,8 +1,8 @@
-"""How often workers gossip: one file per pace."""
+"""How often workers gossip, and what else they do to agree: one file per pace."""
 
-from sgp_core.pacing.base import PACES, Numbers, Pace
+from sgp_core.pacing.base import PACES, Numbers, Pace, Plan
 
-__all__ = ["PACES", "Numbers", "Pace", "build_pace"]
+__all__ = ["PACES", "Numbers", "Pace", "Plan", "build_pace"]
 
 
 def build_pace(name: str, **options: object) -> Pace:

@@ -1,4 +1,4 @@
-"""What a pace is: how many rounds of gossip follow each step. The same on every worker, whatever it decides on."""
+"""What a pace is: what communication follows each step. The same on every worker, whatever it decides on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,27 @@ from dataclasses import dataclass
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
+from sgp_core.topology.base import Topology
 
 PACES: Registry[Pace] = Registry("pace", "sgp_core.pacing")
 
 Numbers = dict[str, float]
 """What a pace remembers between steps; saved and restored with the rest of the state."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows one step.
+
+    Attributes:
+        rounds: of gossip.
+        denser: whether they use the denser of the pace's two topologies.
+        average: whether all workers average exactly instead.
+    """
+
+    rounds: int = 0
+    denser: bool = False
+    average: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,12 +46,24 @@ class Pace(ABC):
         if self.warmup_steps < 0:
             raise self.refuse(f"warmup_steps must be 0 or more, not {self.warmup_steps}")
 
+    def plan(self, step: int, numbers: Numbers) -> Plan:
+        """Return what follows the optimizer's step number ``step``, from 0."""
+        return Plan(average=True) if step < self.warmup_steps else self.after(step, numbers)
+
     @abstractmethod
-    def rounds(self, step: int, numbers: Numbers) -> int:
-        """Return how many rounds of gossip follow the optimizer's step number ``step``, from 0."""
+    def after(self, step: int, numbers: Numbers) -> Plan:
+        """Return what follows a step once the warm-up is over."""
 
     def observe(self, distance: float, numbers: Numbers) -> None:
         """Learn the relative consensus distance some rounds ago; every worker is told the same number."""
+
+    def denser_than(self, topology: Topology) -> Topology | None:
+        """Return what plans with ``denser`` use in place of ``topology``; None if no plan asks for it.
+
+        Raises:
+            ConfigurationError: there is no such topology.
+        """
+        return None
 
     def refuse(self, reason: str) -> ConfigurationError:
         """Return (to be raised) the error that says ``reason`` and names this pace."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.pacing.base import PACES, Numbers, Pace
+from sgp_core.pacing.base import PACES, Numbers, Pace, Plan
 
 
 @PACES.register("every")
@@ -19,5 +19,5 @@ class Every(Pace):
         if self.steps < 1:
             raise self.refuse(f"steps must be at least 1, not {self.steps}")
 
-    def rounds(self, step: int, numbers: Numbers) -> int:
-        return int((step + 1) % self.steps == 0)
+    def after(self, step: int, numbers: Numbers) -> Plan:
+        return Plan(int((step + 1) % self.steps == 0))

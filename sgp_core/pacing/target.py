@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sgp_core.pacing.base import PACES, Numbers, Pace
+from sgp_core.pacing.base import PACES, Numbers, Pace, Plan
 
 
 @PACES.register("target")
@@ -38,10 +38,10 @@ class Target(Pace):
     def measure_every(self) -> int:
         return self.every
 
-    def rounds(self, step: int, numbers: Numbers) -> int:
+    def after(self, step: int, numbers: Numbers) -> Plan:
         due = numbers.get("due", 0.0) + numbers.get("rate", 1.0)
         numbers["due"] = due - math.floor(due)
-        return math.floor(due)
+        return Plan(math.floor(due))
 
     def observe(self, distance: float, numbers: Numbers) -> None:
         off = min(max(distance / self.distance, 0.5), 2.0)

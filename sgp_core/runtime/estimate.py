@@ -26,6 +26,19 @@ class Gossiping(Protocol):
         """Send ``tables``, ``[ranks, ...]``, along the edges of ``step``; return ``[peers, ranks, ...]``."""
 
 
+class Whole(Protocol):
+    """What the estimator asks of a node: workers that hold the shards of one model."""
+
+    size: int
+    place: int
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over the node."""
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over the node, counted among what training sends."""
+
+
 class ConsensusEstimator:
     """Estimates the consensus distance in waves: all workers project their models at one moment, and the projections
     spread along the edges of the following graphs, beside the models where these travel too, until everybody has all.
@@ -37,12 +50,16 @@ class ConsensusEstimator:
     Args:
         network: how projections travel.
         like: a vector of the model's layout.
+        node: whose workers hold a shard each, of which ``like`` is one; when a wave begins their projections are
+            summed, and are then the node's.
     """
 
-    def __init__(self, network: Gossiping, like: Flat) -> None:
+    def __init__(self, network: Gossiping, like: Flat, node: Whole | None = None) -> None:
         self._network = network
-        self._sketch = Sketch(like)
-        self._tables = torch.zeros(0)
+        self._node = node if node is not None and node.size > 1 else None
+        self._sketch = Sketch(like, self._begins(like))
+        self._device = like.tensors[0].device  # where a process group takes messages from
+        self._tables = torch.zeros(0, device=self._device)
         self._begun = 0
         self._known: np.ndarray | None = None
         self.latest: tuple[int, float] | None = None
@@ -57,14 +74,30 @@ class ConsensusEstimator:
         """Project the models as they are after ``step``: numerators ``x`` with these weights, None for 1."""
         n, ranks = self._network.topology.world_size, self._network.ranks
         sketch, square = self._sketch.of(x)
+        if self._node is not None:
+            summed = self._node.add_up(torch.cat([sketch, square.reshape(1)]))
+            sketch, square = summed[:-1], summed[-1]
         weights = torch.as_tensor(1.0 if weight is None else weight, dtype=torch.float64).reshape(-1)
-        self._tables = torch.zeros(len(ranks), n, WIDTH + 2, dtype=torch.float64)
+        self._tables = torch.zeros(len(ranks), n, WIDTH + 2, dtype=torch.float64, device=self._device)
         for row, (rank, w) in enumerate(zip(ranks, weights.expand(len(ranks)), strict=True)):
             self._tables[row, rank, 0] = 1.0
             self._tables[row, rank, 1] = square.reshape(-1)[row] / w.square()
             self._tables[row, rank, 2:] = sketch.reshape(-1, WIDTH)[row] / w
         self._begun = step
         self._known = np.eye(n, dtype=bool)
+
+    def _begins(self, like: Flat) -> list[int] | None:
+        """Return where this worker's shard begins in every piece of the model. Workers of a node ask together."""
+        if self._node is None:
+            return None
+        sizes = torch.zeros(self._node.size, len(like.tensors), dtype=torch.int64, device=like.tensors[0].device)
+        for number, tensor in enumerate(like.tensors):
+            sizes[self._node.place, number] = tensor.numel()
+        return [int(before) for before in self._node.total(sizes)[: self._node.place].sum(0)]
+
+    def abandon(self) -> None:
+        """Give up the wave under way: the models it is about are no more."""
+        self._known = None
 
     def carry(self, graph: int) -> float | None:
         """Spread what is known along the edges of a graph; return the distance once everybody knows everything."""
@@ -89,7 +122,7 @@ class ConsensusEstimator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self._known = None if state["known"] is None else state["known"].numpy().copy()
-        self._begun, self._tables = int(state["begun"]), state["tables"].clone()
+        self._begun, self._tables = int(state["begun"]), state["tables"].to(self._device, copy=True)
         latest = state["latest"]
         self.latest = None if latest is None else (int(latest[0]), float(latest[1]))
 

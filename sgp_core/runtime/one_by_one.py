@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -193,6 +193,42 @@ def run_in_turn(
                 workers.receive(rank)
             if (step + 1) % record_every == 0 or step + 1 == steps:
                 records.append((step + 1, workers.z, workers.w, *workers.in_flight()))
+    at, *recorded = zip(*records, strict=True)
+    z, w, x_in_flight, w_in_flight = map(torch.stack, recorded)
+    return Trajectory(torch.tensor(at), z, w, x_in_flight, w_in_flight)
+
+
+def run_in_order(
+    algorithm: Algorithm,
+    topology: Topology,
+    initial: Tensor,
+    gradient: Callable[[Tensor, int, int], Tensor],
+    order: Sequence[int],
+    *,
+    optimizer: OptimizerFactory | None = None,
+    record_every: int = 1,
+) -> Trajectory:
+    """Let one worker after another take a whole step, in any order, such as that of workers of unlike speed.
+
+    What a worker computes with changes in its own steps only, so the moments at which steps end say everything.
+
+    Args:
+        algorithm: an asynchronous one.
+        topology: who talks to whom.
+        initial: starting models, ``[n, d]``.
+        gradient: maps a worker's model, ``[d]``, its rank and its own step to a gradient, ``[d]``.
+        order: the worker of each step.
+        optimizer: makes a torch optimizer for each worker; default plain SGD, lr 0.1.
+        record_every: steps of any worker between records.
+    """
+    workers = _Workers(algorithm, topology, torch.as_tensor(initial).detach(), lambda z, step: z, optimizer, None)
+    records = [(0, workers.z, workers.w, *workers.in_flight())]
+    for number, rank in enumerate(order, start=1):
+        row = workers.rows[rank].detach().squeeze(0)
+        workers.step(rank, gradient(row, rank, workers.workers[rank].step))
+        workers.receive(rank)
+        if number % record_every == 0 or number == len(order):
+            records.append((number, workers.z, workers.w, *workers.in_flight()))
     at, *recorded = zip(*records, strict=True)
     z, w, x_in_flight, w_in_flight = map(torch.stack, recorded)
     return Trajectory(torch.tensor(at), z, w, x_in_flight, w_in_flight)

@@ -1,13 +1,14 @@
-"""A network that gossips at a pace: several rounds after one step, none after another."""
+"""A network that gossips at a pace: several rounds after one step, none after another, the exact mean after a third."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sgp_core.algorithms.base import Network
 from sgp_core.flat import Flat, Scalar
-from sgp_core.pacing import Numbers, Pace
-from sgp_core.runtime.estimate import ConsensusEstimator, Gossiping
+from sgp_core.pacing import Numbers, Pace, Plan
+from sgp_core.pacing.graphs import PacedTopology
+from sgp_core.runtime.estimate import ConsensusEstimator, Gossiping, Whole
 from sgp_core.topology import Topology
 
 
@@ -20,21 +21,23 @@ class EveryRound(Network, Gossiping, Protocol):
 class PacedNetwork:
     """What :class:`sgp_core.algorithms.Network` describes, over another network, at a pace.
 
-    Rounds are counted, and each uses the next graph of the topology, so that silence in between skips no edge.
+    Rounds are counted, for each topology apart, and each uses its next graph, so that silence in between skips no edge.
 
     Args:
-        network: what is paced.
-        pace: how many rounds follow each step.
+        network: what is paced; its topology is what :func:`sgp_core.pacing.graphs.graphs_of` has made of the user's.
+        pace: what follows each step.
         like: a vector of the model's layout.
+        node: whose workers hold a shard each, of which ``like`` is one; None where workers are nodes.
     """
 
-    def __init__(self, network: EveryRound, pace: Pace, like: Flat) -> None:
+    def __init__(self, network: EveryRound, pace: Pace, like: Flat, node: Whole | None = None) -> None:
         self.topology = network.topology
+        self._graphs = cast(PacedTopology, network.topology)
         self.pace = pace
         self._network = network
         self._numbers: Numbers = {}
-        self._planned: int | None = None  # rounds of the step whose messages have begun to leave
-        self._estimator = ConsensusEstimator(network, like) if pace.measure_every else None
+        self._planned: Plan | None = None  # what follows a step that has begun, part by part or message by message
+        self._estimator = ConsensusEstimator(network, like, node) if pace.measure_every else None
 
     @property
     def estimate(self) -> tuple[int, float] | None:
@@ -43,52 +46,68 @@ class PacedNetwork:
 
     def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
         """Begin the first round of the step, if there is to be one."""
-        if step < self.pace.warmup_steps:
-            return
-        if self._planned is None:
-            self._planned = self.pace.rounds(step, self._numbers)
-        if self._planned:
-            self._network.post(x, int(self._numbers.get("round", 0)), weight)
+        plan = self._plan(step)
+        if plan.rounds and not plan.average:
+            choice = self._graphs.choice(step, denser=plan.denser)
+            self._network.post(x, self._graphs.number(choice, self._rounds(choice)), weight)
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
-        """Mix as often as the pace says, or average exactly while it warms up."""
-        if step < self.pace.warmup_steps:
-            self.mean(x)
-            return 1.0 if weight is None else weight * 0.0 + 1.0
-        rounds = self.pace.rounds(step, self._numbers) if self._planned is None else self._planned
-        self._planned = None
-        for _ in range(rounds):
-            graph = self._count("round")
+        """Mix as often as the pace says, or average exactly."""
+        plan, self._planned = self._plan(step), None
+        if plan.average:
+            return self._average(x, weight)
+        choice = self._graphs.choice(step, denser=plan.denser)
+        for _ in range(plan.rounds):
+            graph = self._count(choice)
             mixed = self._network.mix(x, graph, weight)
             weight = None if weight is None else mixed
             self._numbers["silent"] = 0
             self._carry(graph)
-        if not rounds:
-            self._carry(int(self._numbers.get("round", 0)) + self._count("silent"))
+        if not plan.rounds:
+            silent = self._numbers["silent"] = self._numbers.get("silent", 0) + 1
+            self._carry(self._graphs.number(choice, self._rounds(choice) + int(silent) - 1))
         if self._estimator is not None and self._estimator.idle and step % self.pace.measure_every == 0:
             self._estimator.begin(x, weight, step)
         return 1.0 if weight is None else weight
+
+    def _average(self, x: Flat, weight: Scalar | None) -> Scalar:
+        """Set ``x`` to its mean; numerators' weights are then all 1. Estimates under way are of what was before."""
+        self.mean(x)
+        if self._estimator is not None:
+            self._estimator.abandon()
+        return 1.0 if weight is None else weight * 0.0 + 1.0
 
     def _carry(self, graph: int) -> None:
         """Carry an estimate on along a graph: that of the models, or the next one where these are silent."""
         if self._estimator is not None and (found := self._estimator.carry(graph)) is not None:
             self.pace.observe(found, self._numbers)
 
-    def _count(self, what: str) -> int:
-        before = self._numbers.get(what, 0)
-        self._numbers[what] = before + 1
-        return int(before)
+    def _plan(self, step: int) -> Plan:
+        if self._planned is None:
+            self._planned = self.pace.plan(step, self._numbers)
+        return self._planned
+
+    def _rounds(self, choice: int) -> int:
+        return int(self._numbers.get(f"rounds {choice}", 0))
+
+    def _count(self, choice: int) -> int:
+        """Return the next graph of the topology chosen, and count it."""
+        before = self._rounds(choice)
+        self._numbers[f"rounds {choice}"] = before + 1
+        return self._graphs.number(choice, before)
 
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Push every step once the warm-up is over; :func:`check_pace` lets no other pace come here."""
-        if step < self.pace.warmup_steps:
-            self.mean(x)
-            return weight * 0.0 + 1.0
-        return self._network.push(x, step, weight)
+        if self._plan(step).average:
+            return weight  # until all of it is there
+        return self._network.push(x, self._graphs.each_step(step), weight)
 
     def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
-        """Add what was pushed at ``step``, if anything was."""
-        return self._network.pull(x, step, weight)
+        """Add what was pushed at ``step``, if anything was; or average exactly while it warms up."""
+        plan, self._planned = self._planned, None
+        if plan is not None and plan.average:
+            return self._average(x, weight)
+        return weight if step < 0 else self._network.pull(x, self._graphs.each_step(step), weight)
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
@@ -111,6 +130,6 @@ class PacedNetwork:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        self._numbers = dict(state["numbers"])
+        self._numbers, self._planned = dict(state["numbers"]), None
         if self._estimator is not None:
             self._estimator.load_state_dict(state["estimator"])

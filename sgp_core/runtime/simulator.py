@@ -17,6 +17,7 @@ from sgp_core.compression import Codec, Memory
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat, Scalar
 from sgp_core.pacing import Pace
+from sgp_core.pacing.graphs import graphs_of
 from sgp_core.runtime.compressed import SimulatedReferences
 from sgp_core.runtime.mixing import mix_
 from sgp_core.runtime.one_by_one import run_in_turn
@@ -181,7 +182,7 @@ def simulate(
         optimizer: makes any element-wise torch optimizer over the stacked parameter; default plain SGD, lr 0.1.
         steps: optimizer steps.
         lr: learning rate at each step; default what the optimizer was made with.
-        pace: how many rounds of gossip follow each step; default one.
+        pace: what follows each step; default a round of gossip.
         seed: seeds torch's generator for the run, without disturbing the caller's.
         record_every: steps between records.
         node_size: workers of a node, which share a model and average their gradients; the topology is one of nodes.
@@ -205,20 +206,21 @@ def simulate(
     check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
     if algorithm.asynchronous:
         return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
+    graphs = graphs_of(topology, pace)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
     references = None
     if compression is not None:
         layout = [Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))]
         if layout[0].numel != z.shape[1]:
             raise ValueError(f"shapes make up {layout[0].numel} elements, initial has {z.shape[1]}")
-        references = SimulatedReferences(compression, layout, Flat([z.data]), topology)
-    network = SimulatedNetwork(topology, Flat([z.data]), references)
+        references = SimulatedReferences(compression, layout, Flat([z.data]), graphs)
+    network = SimulatedNetwork(graphs, Flat([z.data]), references)
     paced = None if pace is None else PacedNetwork(network, pace, Flat([z.data]))
     worker = RuleWorker(
         Flat([z.data]),
         stepper,
         network if paced is None else paced,
-        biased=algorithm.leaves_one(topology),
+        biased=algorithm.leaves_one(graphs),
         weight=torch.ones(n, 1, dtype=torch.float64),
         grads=Flat([torch.zeros_like(z.data)]),
     )

@@ -86,21 +86,31 @@ class Schedule(MatrixTopology):
         """That of the only phase; None if there are several: the last one goes on for ever."""
         return self._parts[0][1].period if len(self._parts) == 1 else None
 
-    def at(self, step: int) -> tuple[Topology, int]:
-        """Return the topology in force at ``step`` and the step counted from the start of its phase.
+    def phase(self, step: int) -> tuple[int, int]:
+        """Return the number of the phase in force at ``step``, from 0, and the step at which it began.
 
         Raises:
             ConfigurationError: phases start at epochs and ``steps_per_epoch`` was not given.
         """
         if len(self._parts) == 1:
-            return self._parts[0][1], step
+            return 0, 0
         scale = 1
         if self.unit is Unit.epoch:
             if self.steps_per_epoch is None:
                 raise self._refuse("counts epochs and needs steps_per_epoch; pass it to build_topology, or unit=step")
             scale = self.steps_per_epoch
-        start, topology = next((s * scale, t) for s, t in reversed(self._parts) if s * scale <= step)
-        return topology, step - start
+        starts = [start * scale for start, _ in self._parts]
+        number = max(number for number, start in enumerate(starts) if start <= step)
+        return number, starts[number]
+
+    def at(self, step: int) -> tuple[Topology, int]:
+        """Return the topology in force at ``step`` and the step counted from the start of its phase.
+
+        Raises:
+            ConfigurationError: as :meth:`phase`.
+        """
+        number, start = self.phase(step)
+        return self._parts[number][1], step - start
 
     def mixing_matrix(self, step: int) -> np.ndarray:
         topology, local = self.at(step)

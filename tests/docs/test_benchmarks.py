@@ -12,6 +12,7 @@ import pytest
 import slow_network
 import step_overhead
 import stragglers
+import tracing
 from suite import maxplus, tables
 from suite.contenders import everyone
 from tests.docs.pages import ROOT
@@ -26,7 +27,7 @@ def maker() -> dict[str, Any]:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
-    """Files of all three benchmarks, with figures that nobody has measured."""
+    """Files of all benchmarks, with figures that nobody has measured."""
     series = {
         name: {"seconds": [k, k], "cpu_seconds": [k, k], "bytes_per_step": 8.0, "memory_bytes": 4e6 * k}
         for k, name in enumerate(everyone(), start=1)
@@ -46,6 +47,9 @@ def measured(tmp_path: Path) -> Path:
         }
         rows += stragglers.rows_of(scenario, times, compute_s=0.1, warm=1)
     tables.save(tmp_path / "c.json", {"benchmark": "stragglers", **ABOUT}, rows)
+    turns = [{"seconds": 0.1, "cpu_seconds": 0.02}] * 2
+    traced = {name: {"off": turns, "on": turns, "bytes": 2000} for name in tracing.CONTENDERS}
+    tables.save(tmp_path / "d.json", {"benchmark": "tracing", **ABOUT}, tracing.rows_of(traced, workers=4, steps=2))
     return tmp_path
 
 
@@ -55,6 +59,7 @@ def test_tables_and_pictures_are_made_from_files(maker: dict[str, Any], measured
         "step_overhead": 1,
         "slow_network": 2,
         "stragglers": 1,
+        "tracing": 1,
     }
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     made = maker["with_tables"](page, found)
@@ -64,9 +69,10 @@ def test_tables_and_pictures_are_made_from_files(maker: dict[str, Any], measured
     assert "**8 workers, 200 Mbit/s, 5 ms each way**: one message of 10.0 MB takes 400 ms on the wire" in made
     assert "| osgp, overlap_steps=1 | 500 | 400 | 1.25 | 10.0 | 2 | 2.0 | 1.00 |" in made
     assert made.count("| allreduce | 100 |") == 3
+    assert "| sgp, p2p | 100.0 | 100.0 | +0.0% | 20.0 | 0.00 | +0.0% | 1.0 |" in made
     assert made.split("<!--")[0] == page.split("<!--")[0]
     maker["draw"](found, tmp_path / "pictures")
-    for name in found:
+    for name in maker["PAINTERS"]:
         assert "svg" in (tmp_path / "pictures" / f"{name}.svg").read_text()[:200]
 
 
@@ -76,6 +82,7 @@ def test_page_has_all_tables_and_pictures(maker: dict[str, Any]) -> None:
         table = page.split(maker["BEGIN"].format(name=name))[1].split(maker["END"])[0]
         assert "| contender | " in table
         assert "cores, load" in table
+    for name in maker["PAINTERS"]:
         assert 1000 < (maker["IMAGES"] / f"{name}.svg").stat().st_size < 200_000
 
 

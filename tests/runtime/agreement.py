@@ -86,12 +86,14 @@ def train_here(
         models.append(flatten(model))
         weights.append(gossip.push_sum_weight)
     distance, estimate = gossip.consensus_distance(), gossip.consensus_estimate
+    numbers = gossip.state_dict()["pace"]["numbers"] if options.get("pace") else None
     gossip.close()
     return {
         "z": torch.stack(models),
         "w": torch.tensor(weights, dtype=torch.float64),
         "distance": distance,
         "estimate": estimate,
+        "numbers": numbers,
         "transport": gossip.transport,
         "sent": gossip.bytes_sent,
         "sent_inside": gossip.bytes_sent_inside,

@@ -13,6 +13,7 @@ from torch.distributed.fsdp import fully_shard
 import sgp_core
 from sgp_core.algorithms import Algorithm
 from sgp_core.errors import ConfigurationError
+from sgp_core.pacing import Pace
 from sgp_core.topology import Topology
 from tests.runtime.agreement import batch, flatten, make_algorithm, make_model, make_optimizer, train_here
 
@@ -29,16 +30,18 @@ def train_cases(cases: list[Case], steps: int) -> list[dict[str, Any]]:
     return results
 
 
-def in_a_world_of_eight(cases: list[Case], steps: int) -> dict[str, Any]:
-    """Train the cases with all workers, and the first again as two nodes in a group of every other worker."""
+def in_a_world_of_eight(cases: list[Case], steps: int, pace: Pace) -> dict[str, Any]:
+    """Train the cases with all workers, and the first again paced, and as two nodes of every other worker."""
     results = train_cases(cases, steps)
+    algorithm, irregular, kind, node_size = cases[0]
+    paced = train_here(algorithm, irregular, kind, steps, node_size=node_size, pace=pace)
     odd = dist.new_group([1, 3, 5, 7])
     topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
     half = None
     if dist.get_rank() % 2:
         half = train_here(cases[0][0], topology, "sgd", steps, node_size=2, process_group=odd)
     dist.barrier()
-    return {"cases": results, "half": half}
+    return {"cases": results, "half": half, "paced": paced}
 
 
 def _pieces(dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -178,19 +181,22 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
         optimizer = make_optimizer(model.parameters(), kind)
         algorithm = make_algorithm(name, outer, **({"buffers": "average"} if outer else {}))
         topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
-        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, node_size=2)
+        measured = sgp_core.build_pace("threshold", distance=1e3, every=1, steps=3) if name == "sgp" else None
+        options = {"topology": topology, "node_size": 2, "pace": measured}
+        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, **options)
 
     def full(model: nn.Module) -> Tensor:
         parts = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
         return torch.cat([part.detach().reshape(-1) for part in parts])
 
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))
-    results = []
+    results, told = [], []
     for shards in (False, True):
         model, optimizer, gossip = build(shards)
-        seen = []
+        seen, apart = [], []
         for step in range(12):
             _train(model, optimizer, gossip, range(step, step + 1))
+            apart.append((gossip.consensus_distance(), gossip.consensus_estimate))
             if step % 4 == 1:
                 with gossip.averaged(), torch.no_grad():
                     seen.append(model(batch(0, step)[0]))
@@ -201,6 +207,7 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
                 optimizer.load_state_dict(saved_optimizer)
                 gossip.load_state_dict(saved)
         gossip.finish()
+        told.append([(apart[found[0]][0], found[1]) for _, found in apart if found])
         results.append((full(model), torch.stack(seen), gossip.consensus_distance(), gossip.bytes_sent))
         gossip.close()
     (ours, ours_seen, distance, sent), (theirs, theirs_seen, their_distance, their_sent) = results
@@ -209,6 +216,7 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
         "average": float((ours_seen - theirs_seen).abs().max()),
         "distance": abs(distance - their_distance),
         "sent": (sent, their_sent),
+        "told": told,
     }
 
 

@@ -97,7 +97,7 @@ def test_mass_is_conserved_and_the_mean_is_reached_at_random_speeds(ranks, case)
 def test_a_worker_that_stands_still_stops_nobody_and_takes_nobodys_weight(ranks, case):
     """The others take all their steps before its first: were they to wait for it, they would wait for ever."""
     results = [rank["still"][case] for rank in ranks]
-    assert min(result["least"] for result in results) >= 0.25, "half of what it may give from, least_weight"
+    assert min(result["least"] for result in results) >= 0.375, "half of what it may give from, least_weight"
     assert abs(sum(result["weight"] for result in results) - 4) <= 1e-12
 
 

@@ -22,10 +22,10 @@ def ranks():
     return run_workers(4, nodes.everything, nodes.make_cases(), STEPS, timeout=240)
 
 
-def _check(case, results):
+def _check(case, results, **options):
     """Every worker of a node holds what the simulator's node holds, bit for bit what its fellows hold."""
     node_size = case[3]
-    trajectory = simulate_case(*case[:3], STEPS, node_size=node_size)
+    trajectory = simulate_case(*case[:3], STEPS, node_size=node_size, **options)
     for rank, result in enumerate(results):
         node = rank // node_size
         assert (result["z"] - trajectory.z[:, node]).abs().max() <= 1e-12, case
@@ -33,6 +33,7 @@ def _check(case, results):
         if case[1].world_size > 1:
             assert abs(result["distance"] - trajectory.consensus_distance[-1]) <= 1e-9, case
         assert torch.equal(result["z"], results[node * node_size]["z"]), case
+    return trajectory
 
 
 @pytest.mark.parametrize("number", range(len(nodes.make_cases())))
@@ -46,11 +47,17 @@ def test_eight_workers_and_groups_of_some_workers_agree_with_the_simulator():
         (make_algorithm("sgp"), irregular, "adamw", 2),
         (make_algorithm("osgp", "slowmo"), irregular, "sgd", 2),
     ]
-    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS, timeout=240)
+    pace = sgp_core.build_pace("target", distance=0.01, every=4)
+    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS, pace, timeout=240)
     for number, case in enumerate(cases):
         _check(case, [result["cases"][number] for result in results])
     pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
     _check((cases[0][0], pair, "sgd", 2), [result["half"] for result in results if result["half"]])
+    paced = [result["paced"] for result in results]
+    step, estimate = _check(cases[0], paced, pace=pace).estimates[-1]
+    assert len({(result["estimate"], *result["numbers"].values()) for result in paced}) == 1
+    assert paced[0]["estimate"] == (step, pytest.approx(estimate, rel=1e-9))
+    assert paced[0]["numbers"]["rate"] != 1.0
 
 
 def test_a_worker_sends_its_share_of_the_model_and_no_more(ranks):
@@ -112,6 +119,10 @@ def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
         assert result["distance"] <= 1e-12
         ours, theirs = result["sent"]
         assert theirs == pytest.approx(ours, rel=0.01) or case == 0, "FSDP2 cuts each parameter, by rows"
+        for apart in result["told"]:
+            told = [pair for pair in apart if pair[0] > 1e-9]  # some steps end with the exact mean
+            assert bool(told) == (case == 0)
+            assert all(estimate == pytest.approx(exact, rel=0.15) for exact, estimate in told)
 
 
 def test_mistakes_are_named(ranks):

@@ -9,7 +9,8 @@ import torch.distributed as dist
 from torch import nn
 
 import sgp_core
-from sgp_core.pacing import Pace
+from sgp_core.pacing import Numbers, Pace
+from sgp_core.pacing.threshold import Action, Threshold
 from tests.runtime.agreement import (
     Irregular,
     batch,
@@ -25,24 +26,41 @@ from tests.support.workers import run_workers
 STEPS = 60
 
 
+def threshold(action: str, distance: float = 0.02, **options: Any) -> Pace:
+    """Return a pace that has something to do now and then."""
+    return sgp_core.build_pace("threshold", action=action, distance=distance, calm=0.95, every=3, **options)
+
+
+STAR = threshold("peers", 0.08, denser={"name": "star", "weights": "uniform"})
+
+
 def cases() -> list[tuple[Any, Any, Pace]]:
     regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
     target = sgp_core.build_pace("target", distance=0.02, every=4)
+    phases = [{"start": 0, "name": "one_peer_exponential", "peers": 2}, {"start": 20, "name": "star"}]
+    hybrid = sgp_core.build_topology("schedule", world_size=4, unit="step", phases=phases)
     return [
         (sgp_core.build_algorithm("sgp"), Irregular(4), target),
+        (sgp_core.build_algorithm("sgp"), Irregular(4), STAR),
         (make_algorithm("sgp", "slowmo"), regular, target),
         (sgp_core.build_algorithm("dpsgd"), regular, sgp_core.build_pace("every", steps=3, warmup_steps=5)),
         (sgp_core.build_algorithm("osgp"), Irregular(4), sgp_core.build_pace("every", warmup_steps=5)),
+        (sgp_core.build_algorithm("sgp"), Irregular(4), threshold("average")),
+        (make_algorithm("sgp", "slowmo"), regular, threshold("round")),
+        (sgp_core.build_algorithm("dpsgd"), regular, threshold("peers", 0.045)),
+        (sgp_core.build_algorithm("sgp"), hybrid, threshold("average", steps=0, warmup_steps=5)),
+        (sgp_core.build_algorithm("sgp"), hybrid, sgp_core.build_pace("every", steps=2, warmup_steps=5)),
+        (sgp_core.build_algorithm("osgp"), hybrid, sgp_core.build_pace("every", warmup_steps=5)),
     ]
 
 
-def resumed_in_a_wave() -> tuple[float, bool]:
+def resumed_in_a_wave(case: int) -> tuple[float, bool]:
     """Train 40 steps through; train 21, save, load into new objects and train 19: the difference, and if it was one."""
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
         model = make_model()
         optimizer = make_optimizer(model.parameters())
-        algorithm, topology, pace = cases()[0]
+        algorithm, topology, pace = cases()[case]
         return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, pace=pace)
 
     def run(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
@@ -71,7 +89,7 @@ def work() -> dict[str, Any]:
     for algorithm, topology, pace in cases():
         results.append(train_here(algorithm, topology, "sgd", STEPS, pace=pace))
         dist.barrier()
-    return {"cases": results, "resumed": resumed_in_a_wave()}
+    return {"cases": results, "resumed": [resumed_in_a_wave(case) for case in (0, 1)]}
 
 
 def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None:
@@ -88,5 +106,24 @@ def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None
             step, estimate = estimates[0]
             assert step == trajectory.estimates[-1][0]
             assert abs(estimate / trajectory.estimates[-1][1] - 1) < 1e-9
+        numbers = [rank["cases"][number]["numbers"] for rank in ranks]
+        assert numbers == [numbers[0]] * 4
+        assert (trajectory.w.sum(1) + trajectory.w_in_flight - 4).abs().max() < 1e-12
+        check_that_it_acted(pace, numbers[0], trajectory)
     for rank in ranks:
-        assert rank["resumed"] == (0.0, True)
+        assert rank["resumed"] == [(0.0, True)] * 2
+
+
+def check_that_it_acted(pace: Pace, numbers: Numbers, trajectory: Any) -> None:
+    """Something was done at some steps, and not at all of them."""
+    if not isinstance(pace, Threshold):
+        return
+    first, second = (numbers.get(f"rounds {choice}", 0) for choice in (0, 1))
+    if pace.action is Action.average:
+        exact = int((trajectory.consensus_distance[pace.warmup_steps + 1 :] < 1e-12).sum())
+        assert 2 <= exact <= STEPS // 3
+    elif pace.action is Action.peers:
+        assert first + second == STEPS
+        assert 3 <= second <= STEPS - 3
+    else:
+        assert STEPS + 3 <= first <= 2 * STEPS - 3
