@@ -45,5 +45,3 @@ def check_together(
         raise ConfigurationError("workers of a node march together, those of this algorithm do not; use single workers")
     if pace is not None and pace.measure_every:
         raise pace.refuse("how far nodes are apart is not measured on the way yet; use pace=every")
-    if compression is not None:
-        raise ConfigurationError("the shards that nodes exchange cannot be compressed yet; use compression=none")
