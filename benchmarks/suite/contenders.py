@@ -31,6 +31,7 @@ class Gossiped(Contender):
         topology: str = "one_peer_exponential",
         options: dict[str, Any] | None = None,
         transport: str | None = None,
+        compression: str = "none",
     ) -> None:
         super().__init__(model, lr)
         chosen: dict[str, Any] = {"transport": transport or "p2p"} if transports() else {}
@@ -39,6 +40,7 @@ class Gossiped(Contender):
             self.optimizer,
             algorithm=sgp_core.build_algorithm(algorithm, **(options or {})),
             topology=sgp_core.build_topology(topology, world_size=dist.get_world_size()),
+            compression=sgp_core.build_compression(compression),
             **chosen,
         )
 
@@ -82,6 +84,7 @@ def gossip(
     transport: str | None = None,
     vectors: float = 2.0,
     topology: str = "one_peer_exponential",
+    compression: str = "none",
     **options: Any,
 ) -> Entry:
     """Return one of this library's algorithms as a contender.
@@ -91,9 +94,11 @@ def gossip(
         transport: None for messages, though the workers of a benchmark could share memory; ``auto``: the library's.
         topology: the graph.
         vectors: see :class:`Entry`.
+        compression: the codec, with its defaults.
         options: of the algorithm.
     """
-    chosen = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport}
+    chosen: dict[str, Any] = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport}
+    chosen["compression"] = compression
     return Entry(Gossiped, chosen, vectors)
 
 

@@ -76,9 +76,7 @@ class SimulatedReferences:
     def _take(self, x: Flat, sent: _Sent) -> Tensor:
         arrived: list[float] = []
         for ends, rows, parcels in zip(self._ends, self._rows(x), sent.parcels, strict=True):
-            inboxes = [
-                {sender: parcels[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)
-            ]
+            inboxes = [{sender: parcels[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)]
             arrived = [  # the same for every shard
                 end.take(row, part, inbox, weighed=sent.weighed)
                 for end, row, part, inbox in zip(ends, rows, sent.parts, inboxes, strict=True)

@@ -36,8 +36,13 @@ def _average(codec, graph, initial, steps, algorithm="sgp", record_every=20, sha
     )
 
 
-STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 600, "random_k": 900, "low_rank": 700}
+STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 220, "random_k": 200, "low_rank": 700}
 """To 1e-6 on one_peer_exponential and ring of eight workers, with the defaults."""
+
+
+def _codec(name):
+    """With its defaults; factors are thin enough for these small matrices, for which a larger step is right."""
+    return COMPRESSIONS.build(name, **({"rank": 4, "gamma": 0.15} if name == "low_rank" else {}))
 
 
 @pytest.mark.parametrize("topology", ["one_peer_exponential", "ring"])
@@ -45,29 +50,29 @@ STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 6
 def test_averaging_reaches_the_true_mean(name, topology):
     initial = torch.randn(8, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     graph = sgp_core.build_topology(topology, world_size=8)
-    run = _average(COMPRESSIONS.build(name), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
+    run = _average(_codec(name), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
     assert run.consensus_distance[-1] < 1e-6
     mean = initial.mean(0)
     assert (run.z[-1].mean(0) - mean).abs().max() < 1e-12
     assert (run.z[-1] - mean).norm(dim=1).max() < 3e-6 * mean.norm()
 
 
-STEPS_IN_FLIGHT = {"bf16": 140, "fp16": 140, "int8": 140, "sign": 240, "top_k": 500, "random_k": 800, "low_rank": 560}
+STEPS_IN_FLIGHT = {"bf16": 140, "fp16": 140, "int8": 140, "sign": 240, "top_k": 300, "random_k": 300, "low_rank": 400}
 """To 1e-6 with messages one and two steps under way, with the same defaults."""
 
 
-@pytest.mark.parametrize(("topology", "tau"), [("one_peer_exponential", 1), ("ring", 2)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "topology", "tau"),
+    [*((name, "one_peer_exponential", 1) for name in NAMES), *((name, "ring", 2) for name in ("int8", "top_k"))],
+)
 def test_averaging_with_messages_in_flight_reaches_the_true_mean(name, topology, tau):
     initial = torch.randn(8, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     graph = sgp_core.build_topology(topology, world_size=8)
     steps = STEPS_IN_FLIGHT[name] + (60 if tau > 1 else 0)
-    run = _average(
-        COMPRESSIONS.build(name), graph, initial, steps, sgp_core.build_algorithm("sgp", overlap_steps=tau), steps
-    )
+    run = _average(_codec(name), graph, initial, steps, sgp_core.build_algorithm("sgp", overlap_steps=tau), steps)
     assert run.consensus_distance[-1] < 1e-6
     assert (run.z[-1] - initial.mean(0)).norm(dim=1).max() < 3e-6 * initial.mean(0).norm()
-    assert (run.w[-1] - 1).abs().max() > 0.2
+    assert run.w_in_flight[-1] > 1
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "sign", "top_k"])
@@ -117,9 +122,9 @@ BYTES = {
     "fp16": lambda n, m: 2 * n + 4 * ceil(n / 65536),
     "int8": lambda n, m: n + 4 * ceil(n / 256),
     "sign": lambda n, m: ceil(n / 256) * (4 + 32),
-    "top_k": lambda n, m: 6 * (ceil(0.1 * 65536) * (n // 65536) + ceil(0.1 * (n % 65536))),
-    "random_k": lambda n, m: 4 * (ceil(0.25 * 65536) * (n // 65536) + ceil(0.25 * (n % 65536))),
-    "low_rank": lambda n, m: 4 * (4 * sum(m) + n - m[0] * m[1]),
+    "top_k": lambda n, m: 6 * (ceil(0.2 * 65536) * (n // 65536) + ceil(0.2 * (n % 65536))),
+    "random_k": lambda n, m: 4 * (32768 * (n // 65536) + ceil(0.5 * (n % 65536)) + ceil(n / 65536)),
+    "low_rank": lambda n, m: 4 * (8 * sum(m) + n - m[0] * m[1]),
 }
 
 
@@ -147,10 +152,12 @@ def test_what_is_decoded_is_nearer_and_zero_stays_zero(name, numel, dtype):
     """Any codec must bring a copy nearer, for any vector: that is what convergence rests on."""
     codec, kind = COMPRESSIONS.build(name), getattr(torch, dtype)
     [piece] = codec.pieces([Memory.packed([(numel,)], dtype)])
+    remembered = codec.memory(piece)
+    memory = None if remembered is None else torch.zeros(remembered, dtype=kind)
     for vector in (torch.randn(numel), torch.eye(1, numel)[0] * 1e-5, torch.zeros(numel)):
         vector = vector.to(kind)
         message = [torch.zeros(count, dtype=getattr(torch, d)) for d, count in codec.sections(piece)]
-        coding = Coding(piece, 3, 0, 1, torch.empty_like(vector))
+        coding = Coding(piece, 3, 0, 1, torch.empty_like(vector), memory)
         codec.encode(vector.clone(), message, coding)
         out = torch.full_like(vector, float("nan"))
         codec.decode(message, out, coding)
@@ -182,16 +189,22 @@ def test_low_rank_sends_matrices_of_that_rank_whole():
     torch.testing.assert_close(out, vector, rtol=0, atol=1e-12)
 
 
-def test_random_k_draws_anew_for_every_message_and_alike_at_both_ends():
-    codec = sgp_core.build_compression("random_k", fraction=0.1)
-    [piece] = codec.pieces([Memory.packed([(1000,)], "float32")])
-    drawn = [
-        codec._drawn(Coding(piece, *edge, torch.empty(0))) for edge in ((0, 0, 1), (0, 0, 1), (1, 0, 1), (0, 1, 0))
-    ]
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert not torch.equal(drawn[0], drawn[3])
-    assert len(set(drawn[0].tolist())) == 100
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_random_k_sends_every_number_in_its_turn(dtype):
+    codec = sgp_core.build_compression("random_k", fraction=0.002)
+    [piece] = codec.pieces([Memory.packed([(1000,)], str(dtype).removeprefix("torch."))])
+    memory = torch.zeros(codec.memory(piece), dtype=dtype)
+    vector, out = torch.ones(1000, dtype=dtype), torch.zeros(1000, dtype=dtype)
+    orders = []
+    for _ in range(1001):  # more than bfloat16 counts to
+        message = [torch.zeros(count, dtype=getattr(torch, d)) for d, count in codec.sections(piece)]
+        codec.encode(vector.clone(), message, Coding(piece, 3, 0, 1, torch.empty_like(vector), memory))
+        codec.decode(message, out, Coding(piece, 3, 0, 1, torch.empty_like(vector)))
+        orders.append(out.nonzero().flatten().tolist())
+    assert all(len(sent) == 2 for sent in orders)
+    assert sorted(sum(orders[:500], [])) == list(range(1000))
+    assert orders[500:1000] == orders[:500]
+    assert orders[0] != [0, 500], "where it begins is drawn"
 
 
 @pytest.mark.parametrize("name", NAMES)

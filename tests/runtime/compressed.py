@@ -50,8 +50,8 @@ def cases() -> list[tuple[Codec, Topology, int]]:
 def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
     """Train, and train again from a checkpoint half way; return models, weight, bytes, and whether the two agree.
 
-    The second training looks at the average on its way. With messages in flight it goes back to the checkpoint once
-    more from its end, so that what is in flight then is given up.
+    The second training looks at the average on its way. With two messages in flight it goes back to the checkpoint
+    once more from its end, so that what is in flight then is given up.
     """
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
@@ -78,7 +78,9 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
         again.append((flatten(other), other_gossip.push_sum_weight, other_gossip.bytes_sent))
     before = len(saved["in_flight"])
     gossip.finish()
-    total = torch.cat([gossip.push_sum_weight * flatten(model), torch.tensor([gossip.push_sum_weight], dtype=torch.float64)])
+    total = torch.cat(
+        [gossip.push_sum_weight * flatten(model), torch.tensor([gossip.push_sum_weight], dtype=torch.float64)]
+    )
     dist.all_reduce(total)
     parcels = network_of(gossip)._agreed().parcels
     result |= {
@@ -153,6 +155,8 @@ def everything() -> dict[str, Any]:
         "trained": [train(*case) for case in cases()],
         "awkward": {name: awkward_mean(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
         "allocations": {
-            (name, tau): allocations(COMPRESSIONS.build(name), tau) for name in ("bf16", "fp16", "int8") for tau in (0, 2)
+            (name, tau): allocations(COMPRESSIONS.build(name), tau)
+            for name in ("bf16", "fp16", "int8")
+            for tau in (0, 2)
         },
     }
