@@ -102,9 +102,7 @@ class Gossip:
         Everyone(node, self._network).check_alike(model, trainable[0].device)
         self._one_sided: SharedMemoryNetwork | None = None
         if algorithm.one_sided is None:
-            in_flight = (
-                0 if compression is not None else algorithm.steps_in_flight
-            )  # coded messages have their own memory
+            in_flight = algorithm.steps_in_flight if compression is None else 0  # coded messages have their own memory
             self._share, self._network.transport = lay_out(model, trainable, transport, node, in_flight)
         else:
             self._share = Shard(FlatStorage(trainable), node)

@@ -202,7 +202,7 @@ def test_random_k_sends_every_number_in_its_turn(dtype):
         codec.decode(message, out, Coding(piece, 3, 0, 1, torch.empty_like(vector)))
         orders.append(out.nonzero().flatten().tolist())
     assert all(len(sent) == 2 for sent in orders)
-    assert sorted(sum(orders[:500], [])) == list(range(1000))
+    assert sorted(number for sent in orders[:500] for number in sent) == list(range(1000))
     assert orders[500:1000] == orders[:500]
     assert orders[0] != [0, 500], "where it begins is drawn"
 

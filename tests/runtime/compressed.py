@@ -69,7 +69,7 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
     result = {"z": flatten(model), "w": gossip.push_sum_weight, "bytes": gossip.bytes_sent}
     other, other_optimizer, other_gossip = build()
     again = []
-    for kept in kept_momenta[: 2 if tau else 1]:
+    for kept in kept_momenta[: 2 if tau > 1 else 1]:
         other_optimizer.load_state_dict(kept)
         other_gossip.load_state_dict(saved)
         with other_gossip.averaged():
@@ -78,9 +78,8 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
         again.append((flatten(other), other_gossip.push_sum_weight, other_gossip.bytes_sent))
     before = len(saved["in_flight"])
     gossip.finish()
-    total = torch.cat(
-        [gossip.push_sum_weight * flatten(model), torch.tensor([gossip.push_sum_weight], dtype=torch.float64)]
-    )
+    weight = torch.tensor([gossip.push_sum_weight], dtype=torch.float64)
+    total = torch.cat([weight * flatten(model), weight])
     dist.all_reduce(total)
     parcels = network_of(gossip)._agreed().parcels
     result |= {

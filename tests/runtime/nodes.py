@@ -269,23 +269,22 @@ def compressed_fsdp(name: str, overlap_steps: int, **options: Any) -> dict[str, 
     node = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))["node"]
     codec = COMPRESSIONS.build(name, **options)
 
-    def build() -> tuple[_Scaled, sgp_core.Gossip]:
+    def build() -> sgp_core.Gossip:
         model = _Scaled()
         fully_shard(model.inner, mesh=node)
         fully_shard(model, mesh=node)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
         algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
         pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
-        return model, sgp_core.Gossip(
-            model, optimizer, algorithm=algorithm, topology=pair, compression=codec, node_size=2
-        )
+        options = {"algorithm": algorithm, "topology": pair, "compression": codec, "node_size": 2}
+        return sgp_core.Gossip(model, optimizer, **options)
 
     def steps(gossip: sgp_core.Gossip, count: int) -> None:
         for _ in range(count):
             gossip._before_step()
             gossip._after_step()
 
-    model, gossip = build()
+    gossip = build()
     share = gossip._share
     for tensor in share.flat.tensors:
         tensor.add_(torch.randn(tensor.shape, dtype=tensor.dtype) * (1 + dist.get_rank() // 2))
@@ -296,7 +295,7 @@ def compressed_fsdp(name: str, overlap_steps: int, **options: Any) -> dict[str, 
     steps(gossip, 7)
     saved = gossip.state_dict()
     steps(gossip, 80)
-    other, other_gossip = build()
+    other_gossip = build()
     other_gossip.load_state_dict(saved)
     steps(other_gossip, 80)
     pairs = zip(share.flat.tensors, other_gossip._share.flat.tensors, strict=True)
