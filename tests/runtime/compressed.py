@@ -144,6 +144,7 @@ def allocations(codec: Codec, tau: int) -> list[str]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
         step()
         step()
+        gossip.finish()  # torch's profiler crashes over messages that are waited for after its end
     gossip.close()
     return [event.name for event in steady.events() if event.self_cpu_memory_usage > 0]
 

@@ -319,7 +319,7 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "sharded": [beside_sharded(*case) for case in (("allreduce", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "compressed": compressed(steps),
-        "compressed_fsdp": [compressed_fsdp("int8", 1), compressed_fsdp("low_rank", 0, rank=1, gamma=0.2)],
+        "compressed_fsdp": [compressed_fsdp("int8", 1), compressed_fsdp("low_rank", 0, rank=2)],
         "mistakes": mistakes(),
     }
 
