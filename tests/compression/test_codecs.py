@@ -72,7 +72,7 @@ def test_averaging_with_messages_in_flight_reaches_the_true_mean(name, topology,
     run = _average(_codec(name), graph, initial, steps, sgp_core.build_algorithm("sgp", overlap_steps=tau), steps)
     assert run.consensus_distance[-1] < 1e-6
     assert (run.z[-1] - initial.mean(0)).norm(dim=1).max() < 3e-6 * initial.mean(0).norm()
-    assert run.w_in_flight[-1] > 1
+    assert run.w_in_flight[-1] > 0.3
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "sign", "top_k"])
