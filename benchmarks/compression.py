@@ -1,7 +1,8 @@
 """What compression of messages costs in accuracy and saves in bytes, from real runs of ``sgp-train``.
 
     python benchmarks/compression.py                                            # digits: seconds a run
-    python benchmarks/compression.py --data cifar10 dataset.path=DIR training.epochs=4   # CIFAR-10, model=cnn
+    python benchmarks/compression.py --data cifar10 dataset.path=DIR            # CIFAR-10, model=cnn
+    python benchmarks/compression.py --data images dataset.path=DIR             # the same from a tree of images
 
 Four gloo workers on this machine, SGP on one_peer_exponential, each codec with its defaults, three seeds. Further words
 are overrides for ``sgp-train``. Runs that ``--runs`` already holds are not repeated. Accuracy is that of the averaged
@@ -25,7 +26,8 @@ from sgp_core.compression import COMPRESSIONS
 PLAIN = "none"
 DATA = {
     "digits": ("dataset=digits", "model=mlp", "training.epochs=10"),
-    "cifar10": ("dataset=cifar10", "model=cnn", "training.epochs=4"),
+    "cifar10": ("dataset=cifar10", "model=cnn", "training.epochs=2", "schedule=cosine"),
+    "images": ("dataset=image_folder", "model=cnn", "training.epochs=2", "schedule=cosine"),
 }
 
 
@@ -60,7 +62,9 @@ def collect(runs: Path, data: str) -> dict[str, dict[int, dict[str, Any]]]:
             continue
         experiment = json.loads((folder / "spec.json").read_text())["experiment"]
         summary = json.loads((folder / "summary.json").read_text())
-        if f"model={experiment['model']['name']}" in DATA[data]:
+        if summary["status"] != "completed":
+            continue  # somebody else's, under way
+        if f"dataset={experiment['dataset']['name']}" in DATA[data]:
             train = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             times = [row["step_time_ms"] for row in train if row["split"] == "train"]
             final = {**summary["final"], "steps": summary["steps"], "step_ms": statistics.median(times)}

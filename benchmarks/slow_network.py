@@ -41,6 +41,8 @@ from suite.workers import as_program, in_workers, machine
 
 BATCH, LR, TARGET_LOSS = 32, 0.12, 0.8
 _BACKWARD = 2 / 3
+INT8 = (1 + 4 / 256) / 4
+"""What int8 sends of a float32 message: a byte a number, and a scale for every 256."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Network:
         """Seconds of one message."""
         return self.wire + self.delay
 
+    def coded(self, share: float) -> float:
+        """Seconds of a message of this share of the bytes; coding takes none, ideally."""
+        return self.wire * share + self.delay
+
     @property
     def ring(self) -> float:
         """Seconds of a ring AllReduce of one model: ``2 (n - 1)`` messages of an n-th, one after the other."""
@@ -82,6 +88,8 @@ CONTENDERS: dict[str, tuple[Entry, Callable[[Network], float]]] = {
         lambda it: it.compute * (1 - _BACKWARD) + max(it.compute * _BACKWARD, it.message),
     ),
     "osgp, overlap_steps=1": (gossip("osgp", overlap_steps=1), lambda it: max(it.compute, it.message)),
+    "sgp, int8": (gossip("sgp", compression="int8"), lambda it: it.compute + it.coded(INT8)),
+    "osgp, int8": (gossip("osgp", compression="int8"), lambda it: max(it.compute, it.coded(INT8))),
 }
 """Who takes part, and the least a step can take. DDP's own buckets hold 25 MB: all of this model but the first MB, so
 that little is sent during backward; with buckets of 1 MB it sends what it can. A new contender is a line here."""

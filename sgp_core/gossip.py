@@ -127,7 +127,8 @@ class Gossip:
         Everyone(node, self._network).check_alike(model, trainable[0].device)
         self._one_sided: SharedMemoryNetwork | None = None
         if algorithm.one_sided is None:
-            self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
+            in_flight = algorithm.steps_in_flight if compression is None else 0  # coded messages have their own memory
+            self._share, self._network.transport = lay_out(model, trainable, transport, node, in_flight)
         else:
             self._share = Shard(FlatStorage(trainable), node)
             network = NETWORKS[algorithm.one_sided]
@@ -164,8 +165,8 @@ class Gossip:
                 check=self._check_step,
             )
         self._everyone.set_alike(model, share)
-        if isinstance(self._network, CompressedNetwork) and share.storage is not None:
-            self._network.begin(share.storage.layout, share.flat)
+        if isinstance(self._network, CompressedNetwork):
+            self._network.begin(share.layout, share.flat)
         if self._one_sided:
             self._one_sided.begin(0)
         self._hooks = [
@@ -269,7 +270,7 @@ class Gossip:
             self.finish()
         self._share.collect()
         own, weight = self._share.keep(), self._worker.weight
-        in_flight = self._network.in_flight_content()
+        put_back = self._network.set_aside()
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
         self._averaging, self._worker.averaged = True, False
@@ -283,7 +284,7 @@ class Gossip:
             self._averaging = False
             self._share.restore(own)
             self._worker.weight = weight
-            self._network.load_in_flight(in_flight)
+            put_back()
             with torch.no_grad():
                 for buffer, kept in zip(buffers, own_buffers, strict=True):
                     buffer.copy_(kept)

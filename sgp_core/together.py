@@ -49,8 +49,6 @@ def check_together(
         return
     if algorithm.asynchronous:
         raise ConfigurationError("workers of a node march together, those of this algorithm do not; use single workers")
-    if compression is not None:
-        raise ConfigurationError("the shards that nodes exchange cannot be compressed yet; use compression=none")
 
 
 def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:

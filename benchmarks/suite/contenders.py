@@ -32,6 +32,7 @@ class Gossiped(Contender):
         options: dict[str, Any] | None = None,
         transport: str | None = None,
         more: dict[str, Any] | None = None,
+        compression: str = "none",
     ) -> None:
         super().__init__(model, lr)
         chosen: dict[str, Any] = {"transport": transport or "p2p"} if transports() else {}
@@ -40,6 +41,7 @@ class Gossiped(Contender):
             self.optimizer,
             algorithm=sgp_core.build_algorithm(algorithm, **(options or {})),
             topology=sgp_core.build_topology(topology, world_size=dist.get_world_size()),
+            compression=sgp_core.build_compression(compression),
             **chosen,
             **(more or {}),
         )
@@ -85,6 +87,7 @@ def gossip(
     vectors: float = 2.0,
     topology: str = "one_peer_exponential",
     more: dict[str, Any] | None = None,
+    compression: str = "none",
     **options: Any,
 ) -> Entry:
     """Return one of this library's algorithms as a contender.
@@ -95,9 +98,11 @@ def gossip(
         topology: the graph.
         more: arguments of Gossip.
         vectors: see :class:`Entry`.
+        compression: the codec, with its defaults.
         options: of the algorithm.
     """
-    chosen = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport, "more": more}
+    chosen: dict[str, Any] = {"algorithm": algorithm, "topology": topology, "options": options, "transport": transport}
+    chosen |= {"compression": compression, "more": more}
     return Entry(Gossiped, chosen, vectors)
 
 

@@ -29,8 +29,8 @@ class LowRank(Codec):
 
     keeps_shapes: ClassVar[bool] = True
 
-    gamma: float = 0.15
-    rank: int = 4
+    gamma: float = 0.1
+    rank: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:

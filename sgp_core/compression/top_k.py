@@ -24,8 +24,8 @@ _MIDDLE = 1 << 15
 class TopK(Codec):
     """The ``fraction`` of largest magnitude of every stretch of 65,536 numbers, exactly; the others as 0."""
 
-    gamma: float = 0.3
-    fraction: float = 0.1
+    gamma: float = 0.5
+    fraction: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

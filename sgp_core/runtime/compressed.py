@@ -1,22 +1,29 @@
-"""Exchanges that send compressed differences, between real workers and between virtual ones."""
+"""A network of real workers that sends coded differences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch.distributed as dist
-from torch import Tensor
 
 from sgp_core.compression import Codec, Layout
 from sgp_core.flat import Flat, Scalar
 from sgp_core.runtime.distributed import DistributedNetwork
+from sgp_core.runtime.parcels import Parcel
 from sgp_core.runtime.references import Part, References
-from sgp_core.topology import Topology
+from sgp_core.runtime.transports import Content, Exchange
+from sgp_core.timeline import Marks, now
+
+_AT_ONCE_NS = 100_000
+"""A wait that takes no longer found its message there already."""
 
 
 class CompressedNetwork(DistributedNetwork):
-    """A network of real workers whose ``mix`` sends what a codec makes of it, as messages of their process group.
+    """A network of real workers that sends what a codec makes of vectors, as messages of their process group.
+
+    Messages leave from memory of their own and arrive in memory of their own, as many as are under way at once and one
+    more: with ``overlap_steps``, tau + 1 times the bytes of a step's messages each way. Nothing else is kept of them.
 
     Args:
         codec: how messages are coded.
@@ -27,11 +34,17 @@ class CompressedNetwork(DistributedNetwork):
         super().__init__(*options)
         self._codec = codec
         self._references: References | None = None
+        self._whole = Flat([])
+        self._begun = 0  # elements of the vector whose parts are being pushed
+        self._coded: dict[int, _CodedMessage] = {}
+        self._given_up: list[_CodedMessage] = []
 
     def begin(self, layout: Layout, start: Flat) -> None:
         """Let references start as ``start``, of this layout, which every worker holds."""
         self._references = References(self.rank, self._codec, layout, start, self.topology)
+        self._whole = start
 
+    # -- what rules ask for ------------------------------------------------------------------------------------------
     def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
         """Do nothing: messages are coded in :meth:`mix`, all at once."""
 
@@ -43,63 +56,197 @@ class CompressedNetwork(DistributedNetwork):
         """
         if self.transport is None:
             return 1.0 if weight is None else weight
-        assert self._references is not None, "begin() was not called"
-        with self._timed("mix", step, x):
-            part = Part.of(self.topology, self.rank, step, self._codec.gamma)
+        with self._timed("mix", step, x) as marks:
             own = None if weight is None else float(weight)
-            sends = self._references.give(x, part, own)
-            self._send_and_receive(sends, self._references.inboxes(part, own), step)
-            self.bytes_sent += sum(sent.numel() for sent in sends.values())
-            return self._references.take(x, part, own)
+            message = self._send(x, step, own, marks)
+            arrived = message.add_to(x, marks)
+            if marks is not None:
+                marks.hidden.clear()  # behind a computation that there was not
+            return 1.0 if own is None else message.part.own * own + arrived
 
-    def _send_and_receive(self, sends: Mapping[int, Tensor], inboxes: Mapping[int, Tensor], step: int) -> None:
-        receives = [dist.P2POp(dist.irecv, into, self._global(peer), self.group) for peer, into in inboxes.items()]
-        posted = [
-            *receives,
-            *(dist.P2POp(dist.isend, out, self._global(peer), self.group) for peer, out in sends.items()),
-        ]
-        try:
-            for work in dist.batch_isend_irecv(posted) if posted else ():
-                work.wait()
-        except RuntimeError as error:
-            raise self._exchange(step).lost(error) from error
+    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Begin to send, take ``sum_l P_li w_i r_(i->l)`` off ``x``, and return the weight that stays.
+
+        Messages are coded all at once: of a vector in parts, when the last is pushed.
+        """
+        if self.transport is None:
+            return weight
+        if x.begins is not None:
+            self._begun += x.numel
+            if self._begun < self._whole.numel:
+                return weight
+            x, self._begun = self._whole, 0
+        with self._timed("push", step, x) as marks:
+            message = self._coded[step] = self._send(x, step, float(weight), marks)
+            return message.part.own * float(weight)
+
+    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Wait for what was pushed at ``step``, add it to ``x``, and return the weight with theirs added.
+
+        What was pushed is pulled in the order it was pushed in: copies follow it message by message.
+        """
+        message = self._coded.pop(step, None)
+        if message is None:
+            return weight
+        with self._timed("pull", step, x) as marks:
+            return weight + message.add_to(x, marks)
+
+    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+        """Pull everything that is in flight."""
+        for step in sorted(self._coded):
+            weight = self.pull(x, step, weight)
+        return weight
+
+    # -- messages in flight, for checkpoints -------------------------------------------------------------------------
+    @property
+    def in_flight(self) -> bool:
+        """Whether anything pushed has not been pulled."""
+        return bool(self._coded)
+
+    def in_flight_content(self) -> dict[int, Content]:
+        """Wait until everything in flight has arrived, here and elsewhere; return the parcels by the step of sending.
+
+        What they mean depends on :meth:`references`: the two belong together.
+        """
+        content = {step: message.content() for step, message in sorted(self._coded.items())}
+        for message in self._coded.values():
+            message.settle()
+        return content
+
+    def load_in_flight(self, content: dict[int, Content]) -> None:
+        """Go on with what :meth:`in_flight_content` has returned, in place of what is in flight."""
+        for message in self._coded.values():
+            if not message.discard():
+                self._given_up.append(message)  # receives stay posted, or later messages would be taken for these
+        self._coded = {step: self._arrived(kept, step) for step, kept in content.items()}
+
+    def set_aside(self) -> Callable[[], None]:
+        """Return what puts in flight again what is now, and copies back to where they are."""
+        put_back = super().set_aside()
+        references = self._agreed()
+        undo = references.keep_taken({peer for message in self._coded.values() for peer in message.part.takes})
+
+        def restore() -> None:
+            put_back()
+            undo()
+
+        return restore
 
     def references(self) -> dict[str, Any]:
         """Return what a resume needs of the references."""
-        return {} if self._references is None else self._references.state_dict()
+        return self._agreed().state_dict()
 
     def load_references(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`references`."""
-        if self._references is not None:
-            self._references.load_state_dict(state)
+        self._agreed().load_state_dict(state)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _agreed(self) -> References:
+        assert self._references is not None, "begin() was not called"
+        return self._references
+
+    def _part(self, step: int) -> Part:
+        return Part.of(self.topology, self.rank, step, self._codec.gamma)
+
+    def _send(self, x: Flat, step: int, weight: float | None, marks: Marks | None) -> _CodedMessage:
+        references, part, weighed = self._agreed(), self._part(step), weight is not None
+        inbox = references.parcels.take(part.takes)
+        outbox = references.give(x, part, weight)
+        receives = self._operations(dist.irecv, inbox, weighed)
+        sends = self._operations(dist.isend, outbox, weighed)
+        works = list(dist.batch_isend_irecv([*receives, *sends])) if receives or sends else []
+        if marks is not None:
+            marks.posted = now()
+        if len(works) == len(receives) + len(sends):
+            arrivals, departures = works[: len(receives)], works[len(receives) :]
+        else:  # a backend that coalesces the batch into one operation: NCCL
+            arrivals, departures = works, works
+        self.bytes_sent += sum(parcel.bytes(weighed=weighed).numel() for parcel in outbox.values())
+        message = _CodedMessage(references, part, self._exchange(step), inbox, weighed=weighed)
+        message.under_way(outbox, arrivals, departures, marks)
+        return message
+
+    def _operations(self, verb: Any, parcels: Mapping[int, Parcel], weighed: bool) -> list[dist.P2POp]:
+        contents = {peer: parcel.bytes(weighed=weighed) for peer, parcel in parcels.items()}
+        return [dist.P2POp(verb, all_, self._global(peer), self.group) for peer, all_ in contents.items() if len(all_)]
+
+    def _arrived(self, content: Content, step: int) -> _CodedMessage:
+        references, part = self._agreed(), self._part(step)
+        inbox = references.parcels.take(part.takes)
+        for parcel, ([kept], _) in zip(inbox.values(), content, strict=True):
+            parcel.bytes().copy_(kept)
+        return _CodedMessage(references, part, self._exchange(step), inbox, weighed=True)
 
 
-class SimulatedReferences:
-    """The same between virtual workers, row by row: the same codecs on the same bytes.
+class _CodedMessage:
+    """What has been sent and is being received of one step; without :meth:`under_way`, what has arrived."""
 
-    Args:
-        start: rows of models; references start as the first, as those of real workers do.
-    """
+    def __init__(
+        self, references: References, part: Part, exchange: Exchange, inbox: Mapping[int, Parcel], *, weighed: bool
+    ) -> None:
+        self.part = part
+        self._references = references
+        self._exchange = exchange
+        self._inbox = inbox
+        self._weighed = weighed
+        self._outbox: Mapping[int, Parcel] = {}
+        self._arrivals: Sequence[Any] = ()
+        self._departures: Sequence[Any] = ()
+        self._posted = 0
 
-    def __init__(self, codec: Codec, layout: Layout, start: Flat, topology: Topology) -> None:
-        self._codec = codec
-        self._topology = topology
-        first = _row(start, 0)
-        self._ends = [References(rank, codec, layout, first, topology) for rank in range(topology.world_size)]
+    def under_way(
+        self, outbox: Mapping[int, Parcel], arrivals: Sequence[Any], departures: Sequence[Any], marks: Marks | None
+    ) -> None:
+        """Say what has been handed to the process group."""
+        self._outbox, self._arrivals, self._departures = outbox, arrivals, departures
+        self._posted = 0 if marks is None else marks.posted
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
-        """Mix every row; return the weights, ``[n, 1]``, mixed alike (1 if None)."""
-        parts = [Part.of(self._topology, rank, step, self._codec.gamma) for rank in range(len(self._ends))]
-        weights = weight.flatten().tolist() if isinstance(weight, Tensor) else [weight] * len(self._ends)
-        rows = [_row(x, rank) for rank in range(len(self._ends))]
-        workers = list(zip(self._ends, rows, parts, weights, strict=True))
-        sent = [end.give(row, part, own) for end, row, part, own in workers]
-        for rank, (end, _, part, own) in enumerate(workers):
-            for sender, inbox in end.inboxes(part, own).items():
-                inbox.copy_(sent[sender][rank])
-        mixed = [end.take(row, part, own) for end, row, part, own in workers]
-        return weight.new_tensor(mixed).view_as(weight) if isinstance(weight, Tensor) else 1.0
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+        """Wait, add what the in-peers have given to ``x``, and give the memory back; return their weights. Once only.
 
+        What was sent has left by then as well, since memory is only bounded if somebody waits for that.
+        """
+        self._arrive(marks)
+        weight = self._references.take(x, self.part, self._inbox, weighed=self._weighed)
+        self._references.parcels.put_back(self._inbox.values())
+        self.settle()
+        return weight
 
-def _row(x: Flat, rank: int) -> Flat:
-    return Flat([tensor[rank] for tensor in x.tensors])
+    def content(self) -> Content:
+        """Wait and return copies of the in-peers' parcels, in the order of ``in_peers``."""
+        self._arrive()
+        return [([parcel.bytes().clone()], float(parcel.weight)) for parcel in self._inbox.values()]
+
+    def settle(self) -> None:
+        """Return once everything has left."""
+        self._wait(self._departures)
+        self._references.parcels.put_back(self._outbox.values())
+        self._departures, self._outbox = (), {}
+
+    def discard(self) -> bool:
+        """Give it up, in place of :meth:`add_to`; return whether everything had arrived, so that nothing is left."""
+        if self._arrivals or self._departures:
+            return False
+        self._references.parcels.put_back(self._inbox.values())
+        return True
+
+    def _arrive(self, marks: Marks | None = None) -> None:
+        begin = now()
+        for peer, work in zip(self._inbox, self._arrivals, strict=False):
+            looked = now()
+            self._wait([work])
+            if marks is not None:
+                marks.posted, marks.arrived[peer] = self._posted, now()
+                if marks.arrived[peer] - looked <= _AT_ONCE_NS:
+                    marks.hidden.add(peer)
+        self._wait(self._arrivals[len(self._inbox) :])
+        self._arrivals = ()
+        if marks is not None:
+            marks.waited += now() - begin
+
+    def _wait(self, works: Iterable[Any]) -> None:
+        try:
+            for work in works:
+                work.wait()
+        except RuntimeError as error:
+            raise self._exchange.lost(error) from error

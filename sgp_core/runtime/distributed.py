@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
@@ -160,6 +160,11 @@ class DistributedNetwork(Traffic):
                 message.discard()
         whole = Flat([])
         self._in_flight = {step: [(whole, Arrived(kept, self._exchange(step)))] for step, kept in content.items()}
+
+    def set_aside(self) -> Callable[[], None]:
+        """Wait as :meth:`in_flight_content` does; return what puts in flight again what is now, drained or not."""
+        content = self.in_flight_content()
+        return lambda: self.load_in_flight(content)
 
     # -- beside training -----------------------------------------------------------------------------------------------
     def broadcast(self, tensors: list[Tensor]) -> None:

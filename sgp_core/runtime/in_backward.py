@@ -89,7 +89,7 @@ class StepsInBackward:
 
     def end(self) -> None:
         """Let the rule wait for what others have sent; the next step may begin."""
-        self._worker.weight, self._worker.averaged = self._parts[0].worker.weight, False
+        self._worker.weight, self._worker.averaged = self._parts[-1].worker.weight, False
         self._algorithm.receive(self._worker)
         self._restart()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from sgp_core.compression import Codec, Coding, Layout, Piece
 from sgp_core.flat import Flat, as_operand
+from sgp_core.runtime.parcels import Parcel, Parcels
 from sgp_core.topology import Topology
-
-_WEIGHT_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,22 @@ class References:
     Where CHOCO has one copy per worker on a fixed undirected graph, a copy per edge serves any graph of any step. The
     copy follows ``z`` rather than ``x``, which on irregular graphs goes on changing with ``w`` when all agree.
 
+    A message may be under way while the sender goes on, tau steps say::
+
+        x_i <- x_i - sum_l P_li(k) w_i r_(i->l) + sum_j P_ij(k - tau) w_j(k - tau) r_(j->i)(k - tau)
+
+    The sender's copy is at step k, the receiver's at the last message that it has taken. Since each message moves the
+    receiver's copy to where the sender's was when that message left, both give and get the same numbers, provided that
+    the messages of an edge are taken in the order they were sent in, each once.
+
     Args:
         rank: whose end it is.
         layout: the model's.
         start: what every worker holds before the first step, ``z`` of rank 0; copies start as it.
         topology: creates all copies now if its graphs repeat; else each when its edge first occurs.
+
+    Attributes:
+        parcels: memory for messages.
     """
 
     def __init__(self, rank: int, codec: Codec, layout: Layout, start: Flat, topology: Topology) -> None:
@@ -75,8 +85,7 @@ class References:
         self._given: dict[int, Flat] = {}
         self._taken: dict[int, Flat] = {}
         self._memories: dict[int, list[Tensor | None]] = {}
-        self._outboxes: list[_Parcel] = []
-        self._inboxes: list[_Parcel] = []
+        self.parcels = Parcels(codec, self._pieces, self._device)
         longest = max((piece.numel for piece in self._pieces), default=0)
         self._scratch = [tensor.new_zeros(min(longest, tensor.numel())) for tensor in start.tensors]
         self._spare = [torch.zeros_like(tensor) for tensor in self._scratch]
@@ -88,10 +97,10 @@ class References:
             self._start = None
 
     # -- a step ------------------------------------------------------------------------------------------------------
-    def give(self, x: Flat, part: Part, weight: float | None) -> dict[int, Tensor]:
-        """Take what goes to the out-peers off ``x``; return the bytes for each, valid until the next call."""
+    def give(self, x: Flat, part: Part, weight: float | None) -> dict[int, Parcel]:
+        """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`parcels`."""
         self._prepare(part.gives, ())
-        parcels = dict(zip(part.gives, self._outboxes, strict=False))
+        parcels = self.parcels.take(part.gives)
         for piece in self._pieces:
             mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
             for peer, parcel in parcels.items():
@@ -109,31 +118,26 @@ class References:
                 mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
         for parcel in parcels.values():
             parcel.weight.fill_(1.0 if weight is None else weight)
-        return {peer: parcel.bytes(weighed=weight is not None) for peer, parcel in parcels.items()}
+        return parcels
 
-    def inboxes(self, part: Part, weight: float | None) -> dict[int, Tensor]:
-        """Return where the in-peers' bytes are to be written before :meth:`take`."""
+    def take(self, x: Flat, part: Part, arrived: Mapping[int, Parcel], *, weighed: bool) -> float:
+        """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
+
+        Args:
+            arrived: of every in-peer; the next of its edge.
+            weighed: whether their PushSum weights have travelled.
+        """
         self._prepare((), part.takes)
-        return {
-            peer: parcel.bytes(weighed=weight is not None)
-            for peer, parcel in zip(part.takes, self._inboxes, strict=False)
-        }
-
-    def take(self, x: Flat, part: Part, weight: float | None) -> float:
-        """Add what has arrived to ``x``; return the PushSum weight mixed alike (1 if None)."""
-        parcels = dict(zip(part.takes, self._inboxes, strict=False))
-        weights = {peer: None if weight is None else float(parcel.weight) for peer, parcel in parcels.items()}
+        weights = {peer: float(parcel.weight) if weighed else None for peer, parcel in arrived.items()}
         for piece in self._pieces:
             mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
-            for peer, parcel in parcels.items():
+            for peer, share in part.takes.items():
                 copy, spare = _stretch(self._taken[peer], piece), self._spare[piece.tensor][: piece.numel]
                 coding = Coding(piece, part.step, peer, self._rank, spare)
-                self._codec.decode(parcel.pieces[piece.index], difference, coding)
+                self._codec.decode(arrived[peer].pieces[piece.index], difference, coding)
                 copy.add_(difference)
-                mine.add_(copy, alpha=_amount(part.takes[peer], weights[peer]))
-        if weight is None:
-            return 1.0
-        return part.own * weight + sum(_amount(share, weights[peer]) for peer, share in part.takes.items())
+                mine.add_(copy, alpha=_amount(share, weights[peer]))
+        return sum(_amount(share, weights[peer]) for peer, share in part.takes.items()) if weighed else 0.0
 
     # -- state -------------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -155,6 +159,19 @@ class References:
         }
         self._start = None if state["start"] is None else self._flat(state["start"])
 
+    def keep_taken(self, peers: Iterable[int]) -> Callable[[], None]:
+        """Return what undoes every :meth:`take` of messages of these in-peers from now on."""
+        kept = {peer: self._taken[peer].clone() if peer in self._taken else None for peer in peers}
+
+        def undo() -> None:
+            for peer, copy in kept.items():
+                if copy is None:  # it was made since then, from the start
+                    self._taken.pop(peer, None)
+                else:
+                    self._taken[peer] = copy
+
+        return undo
+
     def _flat(self, tensors: Iterable[Tensor]) -> Flat:
         return Flat([tensor.to(self._device, copy=True) for tensor in tensors])
 
@@ -173,33 +190,6 @@ class References:
                     None if shape is None else self._scratch[piece.tensor].new_zeros(shape)
                     for piece, shape in zip(self._pieces, shapes, strict=True)
                 ]
-        for parcels, peers in ((self._outboxes, gives), (self._inboxes, takes)):
-            while len(parcels) < len(peers):
-                parcels.append(_Parcel(self._codec, self._pieces, self._device))
-
-
-class _Parcel:
-    """The bytes of one message: the PushSum weight, then piece after piece."""
-
-    def __init__(self, codec: Codec, pieces: Iterable[Piece], device: torch.device) -> None:
-        pieces = list(pieces)
-        size = _WEIGHT_BYTES + sum(map(codec.piece_bytes, pieces))
-        self._bytes = torch.zeros(size, dtype=torch.uint8, device=device)
-        self.weight = self._bytes[:_WEIGHT_BYTES].view(torch.float64)
-        self.pieces: list[list[Tensor]] = []
-        at = _WEIGHT_BYTES
-        for piece in pieces:
-            begin, sections = at, []
-            for dtype, count in codec.sections(piece):
-                kind: torch.dtype = getattr(torch, dtype)
-                sections.append(self._bytes[begin : begin + count * kind.itemsize].view(kind))
-                begin += count * kind.itemsize
-            self.pieces.append(sections)
-            at += codec.piece_bytes(piece)
-
-    def bytes(self, *, weighed: bool) -> Tensor:
-        """Return what travels, with the weight or without."""
-        return self._bytes if weighed else self._bytes[_WEIGHT_BYTES:]
 
 
 def _stretch(flat: Flat, piece: Piece) -> Tensor:

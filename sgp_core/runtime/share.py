@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sgp_core.compression import Layout, Memory
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
 from sgp_core.runtime.node import Node
@@ -23,6 +24,10 @@ class Share(Protocol):
     @property
     def storage(self) -> FlatStorage | None:
         """Where the whole model lives; None where this worker holds a part of it only."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the vector lies in memory."""
 
     def collect(self) -> None:
         """Bring ``flat`` up to date with the model."""
@@ -44,6 +49,16 @@ class Shard:
         self.storage = storage
         self.flat = node.shard_of(self.storage.flat)
         self._node = node
+
+    @property
+    def layout(self) -> Layout:
+        """What of each parameter lies in the shard."""
+        sizes = [len(tensor) for tensor in self.flat.tensors]
+        begins = [self._node.place * size for size in sizes]
+        return [
+            memory.between(begin, begin + size)
+            for memory, begin, size in zip(self.storage.layout, begins, sizes, strict=True)
+        ]
 
     def collect(self) -> None:
         """Do nothing: they are the same memory."""
@@ -98,6 +113,8 @@ class ShardOfFSDP:
             kind = (part.dtype, part.device)
             begin, ends[kind] = ends[kind], ends[kind] + part.numel()
             self._views.append(pieces[kind][begin : ends[kind]].view(part.shape))
+        shapes = {kind: [view.shape for view in self._views if view.dtype == kind[0]] for kind in pieces}
+        self.layout: Layout = [Memory.packed(shapes[kind], str(kind[0]).removeprefix("torch.")) for kind in pieces]
         self.collect()
 
     def collect(self) -> None:

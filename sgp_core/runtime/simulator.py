@@ -18,10 +18,10 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat, Scalar
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
-from sgp_core.runtime.compressed import SimulatedReferences
 from sgp_core.runtime.mixing import mix_
 from sgp_core.runtime.one_by_one import run_in_turn
 from sgp_core.runtime.paced import PacedNetwork
+from sgp_core.runtime.simulated_references import SimulatedReferences
 from sgp_core.runtime.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.together import check_together
@@ -58,6 +58,8 @@ class SimulatedNetwork:
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
         assert isinstance(weight, Tensor)
+        if self._references is not None:
+            return self._references.push(x, step, weight)
         self._in_flight[step] = x.clone(), weight.clone()
         own = self._plan(step).own
         x.mul_(own)
@@ -65,10 +67,12 @@ class SimulatedNetwork:
 
     def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Add the shares pushed at ``step``, if any were; return the weights with theirs added."""
+        assert isinstance(weight, Tensor)
+        if self._references is not None:
+            return self._references.pull(x, step, weight)
         if step not in self._in_flight:
             return weight
         sent, weights = self._in_flight.pop(step)
-        assert isinstance(weight, Tensor)
         total = weight.clone()
         arrived = torch.zeros_like(weight)
         for senders, share in self._plan(step).slots:
@@ -79,7 +83,7 @@ class SimulatedNetwork:
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
-        for step in sorted(self._in_flight):
+        for step in sorted(self._in_flight if self._references is None else self._references.in_flight):
             weight = self.pull(x, step, weight)
         return weight
 
@@ -96,6 +100,9 @@ class SimulatedNetwork:
         """Return the sums of the numerators, ``[d]``, and of the weights, ``[]``, that have been sent and not added."""
         x = self._scratch.tensors[0].new_zeros(self._scratch.tensors[0].shape)
         w = torch.zeros(len(x), 1, dtype=torch.float64)
+        for gone, weights in (self._references.in_flight if self._references is not None else {}).values():
+            x += gone
+            w += weights
         for step, (sent, weights) in self._in_flight.items():
             for senders, share in self._plan(step).slots:
                 mix_(x, 1.0, sent.tensors[0][senders], share)
@@ -210,10 +217,10 @@ def simulate(
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
     references = None
     if compression is not None:
-        layout = [Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))]
-        if layout[0].numel != z.shape[1]:
-            raise ValueError(f"shapes make up {layout[0].numel} elements, initial has {z.shape[1]}")
-        references = SimulatedReferences(compression, layout, Flat([z.data]), graphs)
+        memory = Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))
+        if memory.numel != z.shape[1]:
+            raise ValueError(f"shapes make up {memory.numel} elements, initial has {z.shape[1]}")
+        references = SimulatedReferences(compression, memory, z.data[0], graphs, node_size)
     network = SimulatedNetwork(graphs, Flat([z.data]), references)
     paced = None if pace is None else PacedNetwork(network, pace, Flat([z.data]))
     worker = RuleWorker(

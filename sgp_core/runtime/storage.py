@@ -62,6 +62,7 @@ class FlatStorage:
             offset = -(-sizes.get(kind, 0) // step) * step
             sizes[kind] = offset + parameter.numel()
             self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
+        self._used = list(sizes.values())
         if parts > 1:
             for dtype, device in sizes:
                 step = parts * max(1, CUDA_ALIGNMENT_BYTES // dtype.itemsize if device.type == "cuda" else 1)
@@ -114,14 +115,14 @@ class FlatStorage:
 
     @property
     def layout(self) -> list[Memory]:
-        """Where each parameter lies."""
+        """Where each parameter lies; zeros at the end of a piece are left out."""
         return [
             Memory(
-                tensor.numel(),
+                used,
                 str(tensor.dtype).removeprefix("torch."),
                 tuple((place.offset, tuple(place.shape)) for place in self._places if place.piece == number),
             )
-            for number, tensor in enumerate(self.flat.tensors)
+            for number, (tensor, used) in enumerate(zip(self.flat.tensors, self._used, strict=True))
         ]
 
     def moved(self) -> int | None:

@@ -24,7 +24,7 @@ SIZE = 314
 
 def _average(codec, graph, initial, steps, algorithm="sgp", record_every=20, shapes=SHAPES):
     return sgp_core.simulate(
-        sgp_core.build_algorithm(algorithm),
+        sgp_core.build_algorithm(algorithm) if isinstance(algorithm, str) else algorithm,
         graph,
         initial,
         lambda z, step: torch.zeros_like(z),
@@ -36,8 +36,13 @@ def _average(codec, graph, initial, steps, algorithm="sgp", record_every=20, sha
     )
 
 
-STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 600, "random_k": 900, "low_rank": 700}
+STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 220, "random_k": 200, "low_rank": 700}
 """To 1e-6 on one_peer_exponential and ring of eight workers, with the defaults."""
+
+
+def _codec(name):
+    """With its defaults; factors are thin enough for these small matrices, for which a larger step is right."""
+    return COMPRESSIONS.build(name, **({"rank": 4, "gamma": 0.15} if name == "low_rank" else {}))
 
 
 @pytest.mark.parametrize("topology", ["one_peer_exponential", "ring"])
@@ -45,11 +50,29 @@ STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 6
 def test_averaging_reaches_the_true_mean(name, topology):
     initial = torch.randn(8, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     graph = sgp_core.build_topology(topology, world_size=8)
-    run = _average(COMPRESSIONS.build(name), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
+    run = _average(_codec(name), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
     assert run.consensus_distance[-1] < 1e-6
     mean = initial.mean(0)
     assert (run.z[-1].mean(0) - mean).abs().max() < 1e-12
     assert (run.z[-1] - mean).norm(dim=1).max() < 3e-6 * mean.norm()
+
+
+STEPS_IN_FLIGHT = {"bf16": 140, "fp16": 140, "int8": 140, "sign": 240, "top_k": 300, "random_k": 300, "low_rank": 400}
+"""To 1e-6 with messages one and two steps under way, with the same defaults."""
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "tau"),
+    [*((name, "one_peer_exponential", 1) for name in NAMES), *((name, "ring", 2) for name in ("int8", "top_k"))],
+)
+def test_averaging_with_messages_in_flight_reaches_the_true_mean(name, topology, tau):
+    initial = torch.randn(8, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    graph = sgp_core.build_topology(topology, world_size=8)
+    steps = STEPS_IN_FLIGHT[name] + (60 if tau > 1 else 0)
+    run = _average(_codec(name), graph, initial, steps, sgp_core.build_algorithm("sgp", overlap_steps=tau), steps)
+    assert run.consensus_distance[-1] < 1e-6
+    assert (run.z[-1] - initial.mean(0)).norm(dim=1).max() < 3e-6 * initial.mean(0).norm()
+    assert run.w_in_flight[-1] > 0.3
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "sign", "top_k"])
@@ -64,6 +87,7 @@ def test_push_sum_reaches_the_true_mean_of_an_irregular_graph(name):
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     name=st.sampled_from(NAMES),
+    overlap_steps=st.integers(0, 3),
     phases=st.lists(
         st.tuples(
             st.sampled_from(["one_peer_exponential", "ring", "star", "equidyn", "erdos_renyi"]), st.integers(1, 3)
@@ -75,7 +99,7 @@ def test_push_sum_reaches_the_true_mean_of_an_irregular_graph(name):
     gamma=st.floats(0.1, 1.0),
     seed=st.integers(0, 2**16),
 )
-def test_sums_are_conserved_while_graphs_and_peer_counts_change(name, phases, n, gamma, seed):
+def test_sums_are_conserved_while_graphs_and_peer_counts_change(name, overlap_steps, phases, n, gamma, seed):
     chosen = []
     for number, (topology, peers) in enumerate(phases):
         uniform = {"weights": "uniform"}
@@ -84,10 +108,13 @@ def test_sums_are_conserved_while_graphs_and_peer_counts_change(name, phases, n,
     graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
     initial = torch.randn(n, 43, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     codec = COMPRESSIONS.build(name, gamma=gamma)
-    run = _average(codec, graph, initial, 9, record_every=1, shapes=[(4, 9), (7,)])
-    sums, scale = run.x.sum(1), run.x.abs().sum(1).max()  # coarse codecs at gamma 1 may diverge: masses still agree
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    run = _average(codec, graph, initial, 9, algorithm, record_every=1, shapes=[(4, 9), (7,)])
+    # coarse codecs at gamma 1 may diverge: masses still agree
+    sums, scale = run.x.sum(1) + run.x_in_flight, run.x.abs().sum(1).max()
     assert (sums - initial.sum(0)).abs().max() <= 1e-12 * scale
-    assert (run.w.sum(1) - n).abs().max() <= 1e-12 * n
+    assert (run.w.sum(1) + run.w_in_flight - n).abs().max() <= 1e-12 * n
+    assert (run.w_in_flight[1] > 0) == (overlap_steps > 0)
 
 
 BYTES = {
@@ -95,9 +122,9 @@ BYTES = {
     "fp16": lambda n, m: 2 * n + 4 * ceil(n / 65536),
     "int8": lambda n, m: n + 4 * ceil(n / 256),
     "sign": lambda n, m: ceil(n / 256) * (4 + 32),
-    "top_k": lambda n, m: 6 * (ceil(0.1 * 65536) * (n // 65536) + ceil(0.1 * (n % 65536))),
-    "random_k": lambda n, m: 4 * (ceil(0.25 * 65536) * (n // 65536) + ceil(0.25 * (n % 65536))),
-    "low_rank": lambda n, m: 4 * (4 * sum(m) + n - m[0] * m[1]),
+    "top_k": lambda n, m: 6 * (ceil(0.2 * 65536) * (n // 65536) + ceil(0.2 * (n % 65536))),
+    "random_k": lambda n, m: 4 * (32768 * (n // 65536) + ceil(0.5 * (n % 65536)) + ceil(n / 65536)),
+    "low_rank": lambda n, m: 4 * (8 * sum(m) + n - m[0] * m[1]),
 }
 
 
@@ -110,7 +137,7 @@ def test_messages_are_as_long_as_the_formula(name):
     sends = References(0, codec, layout, start, graph).give(start.clone(), _part(graph), None)
     [sent] = sends.values()
     padding = 8 * len(codec.pieces(layout))
-    assert sent.numel() == codec.nbytes(layout)
+    assert sent.bytes(weighed=False).numel() == codec.nbytes(layout)
     assert 0 <= codec.nbytes(layout) - BYTES[name](layout[0].numel, matrix) < padding
 
 
@@ -125,14 +152,27 @@ def test_what_is_decoded_is_nearer_and_zero_stays_zero(name, numel, dtype):
     """Any codec must bring a copy nearer, for any vector: that is what convergence rests on."""
     codec, kind = COMPRESSIONS.build(name), getattr(torch, dtype)
     [piece] = codec.pieces([Memory.packed([(numel,)], dtype)])
+    remembered = codec.memory(piece)
+    memory = None if remembered is None else torch.zeros(remembered, dtype=kind)
     for vector in (torch.randn(numel), torch.eye(1, numel)[0] * 1e-5, torch.zeros(numel)):
         vector = vector.to(kind)
         message = [torch.zeros(count, dtype=getattr(torch, d)) for d, count in codec.sections(piece)]
-        coding = Coding(piece, 3, 0, 1, torch.empty_like(vector))
+        coding = Coding(piece, 3, 0, 1, torch.empty_like(vector), memory)
         codec.encode(vector.clone(), message, coding)
         out = torch.full_like(vector, float("nan"))
         codec.decode(message, out, coding)
         assert (vector.double() - out.double()).norm() <= vector.double().norm() * 1.01
+
+
+def test_a_weight_that_is_cut_goes_on_as_its_whole_rows():
+    memory = Memory.packed([(3,), (6, 2, 2), (4,)], "float32")
+    parts = [memory.between(begin, begin + 11) for begin in (0, 11, 22, 33)]
+    assert parts[0] == Memory(11, "float32", ((0, (3,)), (3, (2, 2, 2))))
+    assert parts[1] == Memory(11, "float32", ((0, (2, 2, 2)), (8, (3,))))
+    assert parts[2] == Memory(9, "float32", ((0, (1,)), (1, (1, 2, 2)), (5, (4,))))
+    assert parts[3] == Memory(0, "float32", ())
+    assert memory.between(0, 31) == memory
+    assert memory.between(8, 10).parameters == ((0, (2,)),), "no whole row"
 
 
 def test_low_rank_sends_matrices_of_that_rank_whole():
@@ -149,16 +189,22 @@ def test_low_rank_sends_matrices_of_that_rank_whole():
     torch.testing.assert_close(out, vector, rtol=0, atol=1e-12)
 
 
-def test_random_k_draws_anew_for_every_message_and_alike_at_both_ends():
-    codec = sgp_core.build_compression("random_k", fraction=0.1)
-    [piece] = codec.pieces([Memory.packed([(1000,)], "float32")])
-    drawn = [
-        codec._drawn(Coding(piece, *edge, torch.empty(0))) for edge in ((0, 0, 1), (0, 0, 1), (1, 0, 1), (0, 1, 0))
-    ]
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert not torch.equal(drawn[0], drawn[3])
-    assert len(set(drawn[0].tolist())) == 100
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_random_k_sends_every_number_in_its_turn(dtype):
+    codec = sgp_core.build_compression("random_k", fraction=0.002)
+    [piece] = codec.pieces([Memory.packed([(1000,)], str(dtype).removeprefix("torch."))])
+    memory = torch.zeros(codec.memory(piece), dtype=dtype)
+    vector, out = torch.ones(1000, dtype=dtype), torch.zeros(1000, dtype=dtype)
+    orders = []
+    for _ in range(1001):  # more than bfloat16 counts to
+        message = [torch.zeros(count, dtype=getattr(torch, d)) for d, count in codec.sections(piece)]
+        codec.encode(vector.clone(), message, Coding(piece, 3, 0, 1, torch.empty_like(vector), memory))
+        codec.decode(message, out, Coding(piece, 3, 0, 1, torch.empty_like(vector)))
+        orders.append(out.nonzero().flatten().tolist())
+    assert all(len(sent) == 2 for sent in orders)
+    assert sorted(number for sent in orders[:500] for number in sent) == list(range(1000))
+    assert orders[500:1000] == orders[:500]
+    assert orders[0] != [0, 500], "where it begins is drawn"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -192,7 +238,6 @@ def test_mistakes_are_named(name, options, said):
     [
         ("allreduce", "and this algorithm has none"),
         ("local_sgd", "and this algorithm has none"),
-        ("osgp", "overlap_steps=0"),
     ],
 )
 def test_algorithms_that_cannot_be_compressed_are_refused(algorithm, said):

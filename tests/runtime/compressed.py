@@ -37,39 +37,73 @@ def _train(gossip: sgp_core.Gossip, model: nn.Module, optimizer: torch.optim.Opt
         optimizer.zero_grad()
 
 
-def train(codec: Codec, topology: Topology) -> dict[str, Any]:
-    """Train, and train again from a checkpoint half way; return models, weight, bytes, and whether the two agree."""
+def cases() -> list[tuple[Codec, Topology, int]]:
+    """Every codec on both graphs, with messages that are waited for and with some under way: codec, graph, tau."""
+    regular, irregular = graphs()
+    return [
+        (codec, graph, tau)
+        for codec in codecs()
+        for graph, tau in ((regular, 0), (irregular, 0), (regular, 1), (irregular, 2))
+    ]
+
+
+def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
+    """Train, and train again from a checkpoint half way; return models, weight, bytes, and whether the two agree.
+
+    The second training looks at the average on its way. With two messages in flight it goes back to the checkpoint
+    once more from its end, so that what is in flight then is given up.
+    """
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
         model = make_model()
         optimizer = make_optimizer(model.parameters())
-        options = {"algorithm": sgp_core.build_algorithm("sgp"), "topology": topology}
+        options = {"algorithm": sgp_core.build_algorithm("sgp", overlap_steps=tau), "topology": topology}
         return model, optimizer, sgp_core.Gossip(model, optimizer, compression=codec, **options)
 
     model, optimizer, gossip = build()
     _train(gossip, model, optimizer, range(STEPS // 2))
     saved = gossip.state_dict()
-    momenta = torch.utils._pytree.tree_map(
-        lambda value: value.clone() if isinstance(value, torch.Tensor) else value, optimizer.state_dict()
-    )
+    momenta = optimizer.state_dict()
+    kept_momenta = [_copied(momenta) for _ in range(2)]
     _train(gossip, model, optimizer, range(STEPS // 2, STEPS))
+    result = {"z": flatten(model), "w": gossip.push_sum_weight, "bytes": gossip.bytes_sent}
     other, other_optimizer, other_gossip = build()
-    other_optimizer.load_state_dict(momenta)
-    other_gossip.load_state_dict(saved)
-    _train(other_gossip, other, other_optimizer, range(STEPS // 2, STEPS))
-    resumed = torch.equal(flatten(model), flatten(other)) and gossip.bytes_sent == other_gossip.bytes_sent
-    network = gossip._network
-    assert isinstance(network, CompressedNetwork)
-    result = {
-        "z": flatten(model),
-        "w": gossip.push_sum_weight,
-        "bytes": gossip.bytes_sent,
-        "resumed": resumed and gossip.push_sum_weight == other_gossip.push_sum_weight,
-        "references": network.references(),
+    again = []
+    for kept in kept_momenta[: 2 if tau > 1 else 1]:
+        other_optimizer.load_state_dict(kept)
+        other_gossip.load_state_dict(saved)
+        with other_gossip.averaged():
+            mean = flatten(other)
+        _train(other_gossip, other, other_optimizer, range(STEPS // 2, STEPS))
+        again.append((flatten(other), other_gossip.push_sum_weight, other_gossip.bytes_sent))
+    before = len(saved["in_flight"])
+    gossip.finish()
+    weight = torch.tensor([gossip.push_sum_weight], dtype=torch.float64)
+    total = torch.cat([weight * flatten(model), weight])
+    dist.all_reduce(total)
+    parcels = network_of(gossip)._agreed().parcels
+    result |= {
+        "resumed": all(torch.equal(z, result["z"]) and (w, b) == (result["w"], result["bytes"]) for z, w, b in again),
+        "in_flight": before,
+        "references": network_of(gossip).references(),
+        "mass": total[:-1] / 4,
+        "weights": float(total[-1]),
+        "mean_on_the_way": mean,
+        "parcels": len(parcels._free),
     }
     gossip.close()
     other_gossip.close()
     return result
+
+
+def network_of(gossip: sgp_core.Gossip) -> CompressedNetwork:
+    """Return its network, which compresses."""
+    assert isinstance(gossip._network, CompressedNetwork)
+    return gossip._network
+
+
+def _copied(state: Any) -> Any:
+    return torch.utils._pytree.tree_map(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, state)
 
 
 def awkward_mean(codec: Codec) -> float:
@@ -93,23 +127,24 @@ def awkward_mean(codec: Codec) -> float:
     return max(float((p.detach() - mean).abs().max()) for p, mean in zip(trainable, start, strict=True))
 
 
-def allocations(codec: Codec) -> list[str]:
+def allocations(codec: Codec, tau: int) -> list[str]:
     """Return what a steady step allocates."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     topology = sgp_core.build_topology("one_peer_exponential", world_size=4)
-    options = {"algorithm": sgp_core.build_algorithm("sgp"), "topology": topology}
+    options = {"algorithm": sgp_core.build_algorithm("sgp", overlap_steps=tau), "topology": topology}
     gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
 
     def step() -> None:
         gossip._before_step()
         gossip._after_step()
 
-    for _ in range(4):
+    for _ in range(4 + tau):
         step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
         step()
         step()
+        gossip.finish()  # torch's profiler crashes over messages that are waited for after its end
     gossip.close()
     return [event.name for event in steady.events() if event.self_cpu_memory_usage > 0]
 
@@ -117,7 +152,11 @@ def allocations(codec: Codec) -> list[str]:
 def everything() -> dict[str, Any]:
     """Do it all in one group of workers, one after another."""
     return {
-        "trained": [train(codec, graph) for codec in codecs() for graph in graphs()],
+        "trained": [train(*case) for case in cases()],
         "awkward": {name: awkward_mean(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
-        "allocations": {name: allocations(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
+        "allocations": {
+            (name, tau): allocations(COMPRESSIONS.build(name), tau)
+            for name in ("bf16", "fp16", "int8")
+            for tau in (0, 2)
+        },
     }

@@ -12,7 +12,9 @@ from torch.distributed.fsdp import fully_shard
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
+from sgp_core.compression import COMPRESSIONS, Codec
 from sgp_core.errors import ConfigurationError
+from sgp_core.flat import Flat
 from sgp_core.pacing import Pace
 from sgp_core.topology import Topology
 from tests.runtime.agreement import batch, flatten, make_algorithm, make_model, make_optimizer, train_here
@@ -252,6 +254,70 @@ def mistakes() -> dict[str, str]:
     return said
 
 
+def compressed_cases() -> list[tuple[Codec, int]]:
+    """Every codec between two nodes of two workers, some with messages under way: codec, tau."""
+    thin = {"low_rank": {"rank": 2}}
+    codecs = [COMPRESSIONS.build(name, **thin.get(name, {})) for name in COMPRESSIONS.names()]
+    return [(codec, number % 3) for number, codec in enumerate(codecs)]
+
+
+def compressed(steps: int) -> list[dict[str, Any]]:
+    """Train every one of the compressed cases."""
+    results = []
+    for codec, tau in compressed_cases():
+        algorithm = sgp_core.build_algorithm("sgp", overlap_steps=tau)
+        pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
+        results.append(train_here(algorithm, pair, "sgd", steps, compression=codec, node_size=2))
+        dist.barrier()
+    return results
+
+
+def compressed_fsdp(name: str, overlap_steps: int, **options: Any) -> dict[str, Any]:
+    """Average what FSDP2 has sharded, learning nothing, with a resume on the way."""
+    node = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))["node"]
+    codec = COMPRESSIONS.build(name, **options)
+
+    def build() -> sgp_core.Gossip:
+        model = _Scaled()
+        fully_shard(model.inner, mesh=node)
+        fully_shard(model, mesh=node)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+        pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
+        options = {"algorithm": algorithm, "topology": pair, "compression": codec, "node_size": 2}
+        return sgp_core.Gossip(model, optimizer, **options)
+
+    def steps(gossip: sgp_core.Gossip, count: int) -> None:
+        for _ in range(count):
+            gossip._before_step()
+            gossip._after_step()
+
+    gossip = build()
+    share = gossip._share
+    for tensor in share.flat.tensors:
+        tensor.add_(torch.randn(tensor.shape, dtype=tensor.dtype) * (1 + dist.get_rank() // 2))
+    mean = share.flat.tensors[0].clone()
+    gossip._network.mean(Flat([mean]))
+    share.spread()
+    sent = gossip.bytes_sent
+    steps(gossip, 7)
+    saved = gossip.state_dict()
+    steps(gossip, 80)
+    other_gossip = build()
+    other_gossip.load_state_dict(saved)
+    steps(other_gossip, 80)
+    pairs = zip(share.flat.tensors, other_gossip._share.flat.tensors, strict=True)
+    result = {
+        "resumed": all(torch.equal(a, b) for a, b in pairs),
+        "from_mean": float((share.flat.tensors[0] - mean).abs().max()),
+        "sent": gossip.bytes_sent - sent,
+        "expected": 87 * (codec.nbytes(share.layout) + (8 if overlap_steps else 0)),
+    }
+    gossip.close()
+    other_gossip.close()
+    return result
+
+
 def everything(cases: list[Case], steps: int) -> dict[str, Any]:
     """Do it all in one group of four workers."""
     return {
@@ -260,6 +326,8 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "resumed": [resumed(0, outer=False), resumed(2, outer=True)],
         "sharded": [beside_sharded(*case) for case in (("allreduce", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
+        "compressed": compressed(steps),
+        "compressed_fsdp": [compressed_fsdp("int8", 1), compressed_fsdp("low_rank", 0, rank=2)],
         "mistakes": mistakes(),
     }
 

@@ -12,7 +12,7 @@ from tests.runtime import compressed
 from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
 from tests.support.workers import run_workers
 
-CASES = [(codec, graph) for codec in compressed.codecs() for graph in compressed.graphs()]
+CASES = compressed.cases()
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def _backwards(model):
     return [tuple(parameter.shape) for parameter in model.parameters()][::-1]
 
 
-def _simulated(codec, graph):
+def _simulated(codec, graph, tau):
     model = make_model()
     shapes = _backwards(model)
     names = [name for name, _ in model.named_parameters()][::-1]
@@ -44,7 +44,7 @@ def _simulated(codec, graph):
 
     start = torch.cat([parameter.detach().reshape(-1) for parameter in list(model.parameters())[::-1]])
     run = sgp_core.simulate(
-        sgp_core.build_algorithm("sgp"),
+        sgp_core.build_algorithm("sgp", overlap_steps=tau),
         graph,
         start.expand(4, -1),
         gradient,
@@ -53,15 +53,21 @@ def _simulated(codec, graph):
         compression=codec,
         shapes=shapes,
     )
-    return run.z[-1], run.w[-1]
+    return run
 
 
 def test_workers_and_the_simulator_send_the_same_numbers(ranks):
-    for number, (codec, graph) in enumerate(CASES):
+    for number, case in enumerate(CASES):
         real = torch.stack([rank["trained"][number]["z"] for rank in ranks])
-        z, w = _simulated(codec, graph)
-        assert (real - z).abs().max() <= 1e-12, (codec, graph)
-        assert [rank["trained"][number]["w"] for rank in ranks] == pytest.approx(w.tolist(), abs=1e-12)
+        run = _simulated(*case)
+        assert (real - run.z[-1]).abs().max() <= 1e-12, case
+        assert [rank["trained"][number]["w"] for rank in ranks] == pytest.approx(run.w[-1].tolist(), abs=1e-12)
+        mean = run.x[-1].mean(0) + run.x_in_flight[-1] / 4
+        for rank in ranks:
+            assert rank["trained"][number]["weights"] == pytest.approx(4, abs=1e-12)
+            assert (rank["trained"][number]["mass"] - mean).abs().max() <= 1e-12, case
+            half = run.x[compressed.STEPS // 2].mean(0) + run.x_in_flight[compressed.STEPS // 2] / 4
+            assert (rank["trained"][number]["mean_on_the_way"] - half).abs().max() <= 1e-12, case
 
 
 def test_both_ends_of_every_edge_hold_the_same_copy(ranks):
@@ -72,14 +78,26 @@ def test_both_ends_of_every_edge_hold_the_same_copy(ranks):
                 assert all(torch.equal(a, b) for a, b in zip(given, taken, strict=True)), case
 
 
-def test_a_resume_goes_on_bit_for_bit(ranks):
-    assert all(case["resumed"] for rank in ranks for case in rank["trained"])
+def test_a_resume_goes_on_bit_for_bit_with_messages_in_flight(ranks):
+    for rank in ranks:
+        for (_, _, tau), result in zip(CASES, rank["trained"], strict=True):
+            assert result["resumed"], tau
+            assert result["in_flight"] == tau
+
+
+def test_memory_holds_as_many_messages_as_are_under_way_and_one_more(ranks):
+    for number, (_, graph, tau) in enumerate(CASES):
+        for rank, result in enumerate(ranks):
+            steps = range(compressed.STEPS - tau - 1, compressed.STEPS + 2)
+            degrees = [len(graph.out_peers(rank, k)) + len(graph.in_peers(rank, k)) for k in steps]
+            most = max(sum(degrees[at : at + tau + 1]) for at in range(len(degrees) - tau))
+            assert result["trained"][number]["parcels"] == most
 
 
 def test_bytes_are_counted_exactly(ranks):
     layout = [Memory.packed(_backwards(make_model()), "float64")]
-    for number, (codec, graph) in enumerate(CASES):
-        message = codec.nbytes(layout) + (0 if graph.is_doubly_stochastic else 8)
+    for number, (codec, graph, tau) in enumerate(CASES):
+        message = codec.nbytes(layout) + (0 if graph.is_doubly_stochastic and not tau else 8)
         for rank, result in enumerate(ranks):
             sent = sum(len(graph.out_peers(rank, step)) for step in range(compressed.STEPS))
             assert result["trained"][number]["bytes"] == sent * message, codec

@@ -28,6 +28,7 @@ def _cases() -> list[Any]:
         (make_algorithm("osgp", "slowmo"), ring, "adamw", {}),
         (make_algorithm("local_sgd", "slowmo"), one_peer, "sgd", {}),
         (make_algorithm("sgp"), ring, "sgd", {"compression": sgp_core.build_compression("int8")}),
+        (make_algorithm("osgp"), Irregular(4), "sgd", {"compression": sgp_core.build_compression("int8")}),
     ]
 
 

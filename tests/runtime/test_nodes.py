@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import sgp_core
+from sgp_core.compression import Memory
 from tests.runtime import nodes
-from tests.runtime.agreement import Irregular, make_algorithm, simulate_case
+from tests.runtime.agreement import Irregular, make_algorithm, make_model, simulate_case
 from tests.support.workers import run_workers
 
 STEPS = 40
@@ -123,6 +124,34 @@ def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
             told = [pair for pair in apart if pair[0] > 1e-9]  # some steps end with the exact mean
             assert bool(told) == (case == 0)
             assert all(estimate == pytest.approx(exact, rel=0.15) for exact, estimate in told)
+
+
+@pytest.mark.parametrize("number", range(len(nodes.compressed_cases())))
+def test_compressed_shards_agree_with_the_simulator(ranks, number):
+    codec, tau = nodes.compressed_cases()[number]
+    results = [rank["compressed"][number] for rank in ranks]
+    pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
+    shapes = [tuple(parameter.shape) for parameter in make_model().parameters()][::-1]
+    options = {"compression": codec, "shapes": shapes, "node_size": 2}
+    run = simulate_case(sgp_core.build_algorithm("sgp", overlap_steps=tau), pair, "sgd", STEPS, **options)
+    whole = Memory.packed(shapes, "float64")
+    for rank, result in enumerate(results):
+        assert (result["z"] - run.z[:, rank // 2]).abs().max() <= 1e-12, codec
+        assert (result["w"] - run.w[:, rank // 2]).abs().max() <= 1e-12, codec
+        assert torch.equal(result["z"], results[rank // 2 * 2]["z"]), codec
+        begin = rank % 2 * PARAMETERS // 2
+        shard = whole.between(begin, begin + PARAMETERS // 2)
+        assert result["sent"] == STEPS * (codec.nbytes([shard]) + (8 if tau else 0)), codec
+    plain = simulate_case(sgp_core.build_algorithm("sgp", overlap_steps=tau), pair, "sgd", STEPS, node_size=2)
+    assert (run.z - plain.z).abs().max() > 1e-9, "something is left out"
+
+
+def test_compressed_shards_of_fsdp2_reach_the_mean_and_resume_bit_for_bit(ranks):
+    for rank in ranks:
+        for case in rank["compressed_fsdp"]:
+            assert case["resumed"]
+            assert case["from_mean"] <= 1e-3
+            assert case["sent"] == case["expected"]
 
 
 def test_mistakes_are_named(ranks):
