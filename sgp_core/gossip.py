@@ -20,7 +20,7 @@ from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.everyone import Everyone
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.node import Node
-from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
+from sgp_core.runtime.one_sided import WaitlessNetwork, connect
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.share import Shard
@@ -100,13 +100,14 @@ class Gossip:
             else CompressedNetwork(compression, topology, node.peers)
         )
         Everyone(node, self._network).check_alike(model, trainable[0].device)
-        self._one_sided: SharedMemoryNetwork | None = None
+        self._one_sided: WaitlessNetwork | None = None
         if algorithm.one_sided is None:
             self._share, self._network.transport = lay_out(model, trainable, transport, node, algorithm.steps_in_flight)
         else:
             self._share = Shard(FlatStorage(trainable), node)
-            network = NETWORKS[algorithm.one_sided]
-            self._one_sided = network(topology, node.peers, self._share.flat, record_events=record_events)
+            self._one_sided = connect(
+                algorithm.one_sided, topology, node.peers, self._share.flat, transport, record_events=record_events
+            )
             self._network = self._one_sided
         share = self._share
         self._everyone = Everyone(node, self._network)
@@ -154,8 +155,8 @@ class Gossip:
     @property
     def transport(self) -> str | None:
         """How models travel: ``"shared_memory"`` or ``"p2p"``; None in a world of one."""
-        if self._one_sided:
-            return "shared_memory"
+        if self._one_sided and self.world_size > 1:
+            return self._one_sided.medium
         return self._network.transport.name if self._network.transport else None
 
     @property

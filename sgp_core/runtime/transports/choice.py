@@ -34,20 +34,34 @@ def lay_out(
         ConfigurationError: on all workers alike, if the transport wanted cannot be, or if the model is sharded, but
             not over the workers of the node.
     """
-    if wanted not in TRANSPORTS:
-        raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
+    check_known(wanted)
     if node.count > 1 and wanted != P2PTransport.name:
         try:
             return _shared(parameters, node, steps_in_flight)
         except NotShared as reason:
             if wanted != AUTO:
-                raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
+                raise refuse(wanted, reason) from None
     share: Share
     if any(is_sharded(parameter) for parameter in parameters):
         share = ShardOfFSDP(model, parameters, node)
     else:
         share = Shard(FlatStorage(parameters, parts=node.size), node)
     return share, P2PTransport(share.flat, node.peers, steps_in_flight) if node.count > 1 else None
+
+
+def check_known(wanted: str) -> None:
+    """Refuse what is no transport.
+
+    Raises:
+        ConfigurationError: naming those there are.
+    """
+    if wanted not in TRANSPORTS:
+        raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
+
+
+def refuse(wanted: str, reason: NotShared) -> ConfigurationError:
+    """Return the error for a transport that cannot be."""
+    return ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can")
 
 
 def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
