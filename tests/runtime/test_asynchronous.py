@@ -109,6 +109,19 @@ def test_a_worker_that_stands_still_stops_nobody_and_takes_nobodys_weight(ranks,
     assert abs(sum(result["weight"] for result in results) - 4) <= 1e-12
 
 
+def test_a_worker_that_is_stopped_stops_nobody(ranks):
+    """Its threads are, too: were the others' messages to each other to wait for it, they would wait for ever."""
+    assert abs(sum(ranks[0]["stopped"]) - 4) <= 1e-12
+
+
+@pytest.mark.parametrize("case", range(len(OTHERS)))
+def test_a_call_reaches_all_without_a_meeting_and_is_over_with_the_next(ranks, case):
+    results = [rank["called"][case] for rank in ranks]
+    assert all(all(result["quiet"]) for result in results)
+    for weights in zip(*(result["weights"] for result in results), strict=True):
+        assert abs(sum(weights) - 4) <= 1e-12
+
+
 def test_a_bound_on_staleness_holds(ranks):
     bounded = [rank["uneven"][2] for rank in ranks]
     free = [rank["uneven"][0] for rank in ranks]
@@ -149,11 +162,11 @@ def test_a_saved_state_holds_the_whole_mass_wherever_each_worker_was(ranks, case
 
 
 def test_a_steady_step_allocates_nothing_and_needs_no_group_of_its_own(ranks):
-    """Messages need buffers, made when first needed: one an edge at most, or one a partner."""
+    """Messages need buffers, made when first needed: one an edge, two where the last has hardly left."""
     for rank in ranks:
-        for result, edges in zip(rank["steady"], (2 + 2, 2), strict=True):
+        for result, most in zip(rank["steady"], (2 * 2 + 2, 2 * 2), strict=True):
             assert len(result["allocations"]) <= result["new_buffers"]
-            assert result["buffers"] <= edges
+            assert result["buffers"] <= most
             assert result["groups"] == 1
 
 
@@ -183,12 +196,7 @@ def test_a_killed_worker_ends_the_run_and_nobody_hangs(algorithm, topology, meet
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         case = (algorithm, topology, transport, folder, meets)
-        processes = [
-            _CONTEXT.Process(
-                target=_killed, args=(rank, folder, algorithm, topology, transport, folder, meets), daemon=True
-            )
-            for rank in range(3)
-        ]
+        processes = [_CONTEXT.Process(target=_killed, args=(rank, folder, *case), daemon=True) for rank in range(3)]
         for process in processes:
             process.start()
         for process in processes:

@@ -62,7 +62,7 @@ def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str, *, trans
 def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int, *, transport: str) -> dict[str, Any]:
     """Average random numbers without learning, meeting now and then; return numerators and weights at the meetings."""
     rank = dist.get_rank()
-    model = nn.Linear(50, 7)
+    model = nn.Sequential(nn.Linear(50, 7), nn.Linear(7, 5).double())  # two pieces, of two dtypes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     torch.manual_seed(100 * seed + rank)
@@ -111,6 +111,74 @@ def one_stands_still(algorithm: Algorithm, topology: Topology, *, transport: str
     with gossip.averaged():  # as after the last step of training: nothing is under way any more
         assert torch.isfinite(flatten(model)).all()
     return {"least": least, "distance": distance, "weight": weight}
+
+
+def one_is_stopped(algorithm: Algorithm, topology: Topology, *, transport: str) -> list[float]:
+    """The process of one worker, threads and all, is stopped until all others have taken all of their steps."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    first, *others = (r for r in range(dist.get_world_size()) if r != SLOW)
+    note = torch.tensor([os.getpid()])
+    if rank == SLOW:
+        dist.send(note, dst=first)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif rank == first:
+        dist.recv(note, src=SLOW)
+        while Path(f"/proc/{int(note)}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
+    try:
+        for peer in others:  # now it is stopped
+            _pass(note, first, peer)
+        if rank != SLOW:
+            _steps(model, optimizer, 30)
+        for peer in others:
+            _pass(note, peer, first)
+    finally:
+        if rank == first:
+            os.kill(int(note), signal.SIGCONT)
+    if rank == SLOW:
+        _steps(model, optimizer, 30)
+    gossip.finish()
+    weights: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(weights, gossip.push_sum_weight)
+    gossip.close()
+    return weights
+
+
+def _pass(note: Tensor, source: int, target: int) -> None:
+    if dist.get_rank() == source:
+        dist.send(note, dst=target)
+    elif dist.get_rank() == target:
+        dist.recv(note, src=source)
+
+
+def _steps(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        model(torch.ones(1, 4, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def one_calls(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
+    """One worker calls after a few steps; the others go on until they hear it, then all meet. Twice."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    weights, quiet = [], []
+    for caller in (SLOW, 0):
+        begun = gossip.step
+        while not gossip.called:
+            _steps(model, optimizer, 1)
+            if rank == caller and gossip.step == begun + 5:
+                gossip.call()
+            time.sleep(0.001)
+        gossip.finish()
+        quiet.append(not gossip.called)
+        weights.append(gossip.push_sum_weight)
+        dist.barrier()
+    gossip.close()
+    return {"weights": weights, "quiet": quiet}
 
 
 def resumed(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
@@ -233,6 +301,8 @@ def everything(
                 average_at_random_speeds(*case, seed, transport=transport) for seed, case in enumerate(averages)
             ],
             "still": [one_stands_still(*case, transport=transport) for case in others],
+            "stopped": one_is_stopped(*others[0], transport=transport),
+            "called": [one_calls(*case, transport=transport) for case in others],
             "resumed": [resumed(*case, transport=transport) for case in others],
             "steady": [steady(*case, transport=transport) for case in others],
             "hosts": [on_several_hosts(*case, wanted) for case in others for wanted in ("auto", transport)],

@@ -152,7 +152,7 @@ class Line:
 
     def read(self, vector: Flat) -> None:
         """Receive what follows the header. For :attr:`handle`."""
-        for work in [self._into.recv([tensor], self.peer, 0) for tensor in vector.tensors]:
+        for work in [_receive(self._into, tensor, self.peer) for tensor in vector.tensors]:
             work.wait(_FOR_EVER)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Line:
                 words[:] = parcel.note
                 words[-1] = time.monotonic() - parcel.queued
                 pieces: list[Tensor] = parcel.content.tensors if parcel.content else []
-                for work in [self._out.send([tensor], self.peer, 0) for tensor in (header, *pieces)]:
+                for work in [_send(self._out, tensor, self.peer) for tensor in (header, *pieces)]:
                     work.wait(_FOR_EVER)
                 if parcel.content and parcel.done:
                     parcel.done(parcel.content)
@@ -185,7 +185,7 @@ class Line:
         header = torch.zeros(len(Note._fields), dtype=torch.float64)
         try:
             while not self.left:
-                self._into.recv([header], self.peer, 0).wait(_FOR_EVER)
+                _receive(self._into, header, self.peer).wait(_FOR_EVER)
                 kind, step, weight, seconds = header.tolist()
                 if kind == Kind.closed:
                     self.left = True
@@ -203,8 +203,8 @@ def connect_lines(
 ) -> dict[int, Line]:
     """Return lines to all other workers of a group, not yet started. Collective."""
     rank, size = dist.get_rank(group), dist.get_world_size(group)
-    name = [secrets.token_hex(8)]  # in the store all connections ever made have their addresses, each under a name
-    dist.broadcast_object_list(name, src=dist.get_global_rank(group or dist.group.WORLD, 0), group=group)
+    name = [secrets.token_hex(8)]  # all connections ever made keep their addresses in the one store
+    dist.broadcast_object_list(name, src=0 if group is None else dist.get_global_rank(group, 0), group=group)
     store = dist.distributed_c10d._get_default_store()
     up, down = (
         dist.ProcessGroupGloo(dist.PrefixStore(f"sgp/{name[0]}/{way}", store), rank, size, patience(group))
@@ -224,6 +224,16 @@ def close_lines(lines: dict[int, Line]) -> None:
         line.close()
     for line in lines.values():
         line.flush(until)
+
+
+def _send(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
+    work: dist.Work = group.send([tensor], peer, 0)  # type: ignore[attr-defined]
+    return work
+
+
+def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
+    work: dist.Work = group.recv([tensor], peer, 0)  # type: ignore[attr-defined]
+    return work
 
 
 def patience(group: dist.ProcessGroup | None) -> timedelta:

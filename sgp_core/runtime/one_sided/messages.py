@@ -122,8 +122,9 @@ class Messages(WaitlessNetwork):
 class MessageMailboxes(Messages, Mailboxes):
     """Shares travel by themselves and wait where they arrive; who has added one says so, and gets the next.
 
-    So at most one share, travelling or waiting, lies on an edge, and a worker needs as many buffers as it has edges at
-    most. Buffers pass between threads through deques and one flag a peer, each changed in one atomic operation.
+    So at most one share, travelling or waiting, lies on an edge, and a worker needs about as many buffers as it has
+    edges with something on them. Buffers pass between threads through deques, and sets say who has collected; each
+    changes in one atomic operation, and nobody holds a lock.
 
     A share's age in seconds is that from the push to its leaving, by the sender's clock, and from the arrival of its
     header to its use, by the receiver's: all but the header's way.
