@@ -114,6 +114,11 @@ def test_a_worker_that_is_stopped_stops_nobody(ranks):
     assert abs(sum(ranks[0]["stopped"]) - 4) <= 1e-12
 
 
+def test_who_reaches_for_a_worker_that_has_closed_is_told(ranks):
+    told = [rank["closed"] for number, rank in enumerate(ranks) if number != waitless.SLOW]
+    assert all(f"lost rank {waitless.SLOW} at its step" in said and "gossip.finish()" in said for said in told), told
+
+
 @pytest.mark.parametrize("case", range(len(OTHERS)))
 def test_a_call_reaches_all_without_a_meeting_and_is_over_with_the_next(ranks, case):
     results = [rank["called"][case] for rank in ranks]

@@ -181,6 +181,25 @@ def one_calls(algorithm: Algorithm, topology: Topology, *, transport: str) -> di
     return {"weights": weights, "quiet": quiet}
 
 
+def one_closes(algorithm: Algorithm, topology: Topology, *, transport: str) -> str:
+    """One worker closes before the others have finished; return what they are told."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    _steps(model, optimizer, 3)
+    said = ""
+    if rank == SLOW:
+        gossip.close()
+    else:
+        try:
+            _steps(model, optimizer, 1_000_000)
+        except RuntimeError as error:
+            said = str(error)
+    dist.barrier()
+    gossip.close()
+    return said
+
+
 def resumed(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
     """Save wherever each worker is, load into new objects, and go on."""
     rank = dist.get_rank()
@@ -302,6 +321,7 @@ def everything(
             ],
             "still": [one_stands_still(*case, transport=transport) for case in others],
             "stopped": one_is_stopped(*others[0], transport=transport),
+            "closed": one_closes(others[0][0], sgp_core.build_topology("complete", world_size=4), transport=transport),
             "called": [one_calls(*case, transport=transport) for case in others],
             "resumed": [resumed(*case, transport=transport) for case in others],
             "steady": [steady(*case, transport=transport) for case in others],

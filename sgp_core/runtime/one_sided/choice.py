@@ -7,7 +7,8 @@ import torch.distributed as dist
 from sgp_core.algorithms.base import OneSided
 from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
-from sgp_core.runtime.one_sided.messages import MessageMailboxes, MessagePairs
+from sgp_core.runtime.one_sided.message_mailboxes import MessageMailboxes
+from sgp_core.runtime.one_sided.message_pairs import MessagePairs
 from sgp_core.runtime.one_sided.network import WaitlessNetwork
 from sgp_core.runtime.one_sided.shared_memory import SharedMailboxes, SharedPairs
 from sgp_core.runtime.transports.choice import AUTO, check_known, refuse

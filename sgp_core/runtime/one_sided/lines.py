@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from enum import IntEnum
@@ -59,30 +58,6 @@ class Note(NamedTuple):
     weight: float = 0.0
     seconds: float = 0.0
     """How long it has waited to leave."""
-
-
-class Pool:
-    """Vectors laid out like the model, made when one is needed and none is free, and used again.
-
-    Taken and given back by several threads; no lock, as appending to and popping from a deque are atomic.
-    """
-
-    def __init__(self, like: Flat) -> None:
-        self._like = like
-        self._free: deque[Flat] = deque()
-        self.made = 0
-
-    def take(self) -> Flat:
-        """Return a vector of undefined content."""
-        try:
-            return self._free.popleft()
-        except IndexError:
-            self.made += 1
-            return self._like.zeros_like()
-
-    def give(self, vector: Flat) -> None:
-        """Take it back."""
-        self._free.append(vector)
 
 
 class _Parcel(NamedTuple):

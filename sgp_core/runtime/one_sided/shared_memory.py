@@ -10,7 +10,9 @@ from typing import Any
 import torch.distributed as dist
 
 from sgp_core.flat import Flat
-from sgp_core.runtime.one_sided.network import Mailboxes, Pairs, Seen, WaitlessNetwork
+from sgp_core.runtime.one_sided.mailboxes import Mailboxes
+from sgp_core.runtime.one_sided.network import Seen, WaitlessNetwork
+from sgp_core.runtime.one_sided.pairs import Pairs
 from sgp_core.runtime.one_sided.segment import Segment
 from sgp_core.runtime.pairing import update_and_average_
 from sgp_core.runtime.transports.segments import NotShared
