@@ -49,7 +49,8 @@ class Gossip:
         compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
             one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"auto"``: the former where it
-            can be, else the latter. Results are the same bit for bit.
+            can be, else the latter. Results are the same bit for bit, but for asynchronous algorithms, no two runs of
+            which are alike.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may

@@ -187,6 +187,7 @@ def one_closes(algorithm: Algorithm, topology: Topology, *, transport: str) -> s
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     _steps(model, optimizer, 3)
+    dist.barrier()
     said = ""
     if rank == SLOW:
         gossip.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from enum import IntEnum
 from queue import SimpleQueue
@@ -27,6 +28,8 @@ _FOR_EVER = timedelta(days=3650)
 """A wait that runs out would close the connection."""
 _CLOSING_SECONDS = 5.0
 """How long to wait, when closing, for what still is to leave."""
+_NOBODY_SENDS = 1
+"""A tag."""
 
 
 class Kind(IntEnum):
@@ -131,14 +134,25 @@ class Line:
             work.wait(_FOR_EVER)
 
     def close(self) -> None:
-        """Say goodbye, behind all that is on the line. The peer's goodbye ends the receiving thread."""
+        """Say goodbye, behind all that is on the line."""
         self.send(Kind.closed)
         self._queue.put(None)
 
     def flush(self, until: float) -> None:
         """Once closed, wait until all has left, or until a moment of ``time.monotonic``."""
-        if self._sending.ident is not None:
-            self._sending.join(max(0.0, until - time.monotonic()))
+        self._sending.join(max(0.0, until - time.monotonic()))
+
+    def cut(self) -> None:
+        """End the connections, by a wait that runs out: what waits on them in the threads fails. The peer notices."""
+        self._queue.put(None)
+        for group in (self._out, self._into):
+            with suppress(RuntimeError):
+                _receive(group, torch.zeros(1), self.peer, _NOBODY_SENDS).wait(timedelta(milliseconds=1))
+
+    def join(self, until: float) -> None:
+        """Wait for the end of the threads, or until a moment of ``time.monotonic``."""
+        for thread in (self._sending, self._receiving):
+            thread.join(max(0.0, until - time.monotonic()))
 
     # -- threads -------------------------------------------------------------------------------------------------------
     def _send_all(self) -> None:
@@ -192,8 +206,8 @@ def connect_lines(
     }
 
 
-def close_lines(lines: dict[int, Line]) -> None:
-    """Close all, and wait a little for the goodbyes to leave, since the process may end now."""
+def say_goodbye(lines: dict[int, Line]) -> None:
+    """Tell all peers that this worker closes, behind everything that is still to leave."""
     until = time.monotonic() + _CLOSING_SECONDS
     for line in lines.values():
         line.close()
@@ -201,13 +215,25 @@ def close_lines(lines: dict[int, Line]) -> None:
         line.flush(until)
 
 
+def cut(lines: dict[int, Line]) -> None:
+    """End all connections and threads. Peers that have heard no goodbye see a worker die.
+
+    To be done before the process ends: a thread that comes out of gloo while the interpreter goes would abort it.
+    """
+    until = time.monotonic() + _CLOSING_SECONDS
+    for line in lines.values():
+        line.cut()
+    for line in lines.values():
+        line.join(until)
+
+
 def _send(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
     work: dist.Work = group.send([tensor], peer, 0)  # type: ignore[attr-defined]
     return work
 
 
-def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
-    work: dist.Work = group.recv([tensor], peer, 0)  # type: ignore[attr-defined]
+def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int, tag: int = 0) -> dist.Work:
+    work: dist.Work = group.recv([tensor], peer, tag)  # type: ignore[attr-defined]
     return work
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
 
 from sgp_core.flat import Flat
-from sgp_core.runtime.one_sided.lines import Kind, Line, Note, close_lines, connect_lines, patience
+from sgp_core.runtime.one_sided.lines import Kind, Line, Note, connect_lines, cut, patience, say_goodbye
 from sgp_core.runtime.one_sided.network import LOOK_SECONDS, WaitlessNetwork
 from sgp_core.runtime.one_sided.pool import Pool
 from sgp_core.topology import Topology
@@ -38,6 +39,7 @@ class Messages(WaitlessNetwork):
         self._lines = connect_lines(group, self._handle, self._lose) if self.world_size > 1 else {}
         for line in self._lines.values():
             line.start()
+        self._cut = weakref.finalize(self, cut, self._lines)  # at the latest when the process ends
 
     def call(self) -> None:
         """Ask all workers, without waiting, to come and meet."""
@@ -53,10 +55,11 @@ class Messages(WaitlessNetwork):
         return self._called
 
     def close(self) -> None:
-        """Say goodbye to all. Threads go on until all have said theirs; what still arrives is of no use."""
+        """Say goodbye to all, and end the threads."""
         if not self._closed:
             self._closed = True
-            close_lines(self._lines)
+            say_goodbye(self._lines)
+            self._cut()
 
     # -- inside --------------------------------------------------------------------------------------------------------
     def _handle(self, line: Line, note: Note) -> None:
