@@ -22,7 +22,7 @@ from sgp_core.runtime.everyone import Everyone
 from sgp_core.runtime.gradients import GradientCollector
 from sgp_core.runtime.in_backward import StepsInBackward, warn_if_compiled
 from sgp_core.runtime.node import Node
-from sgp_core.runtime.one_sided import NETWORKS, SharedMemoryNetwork
+from sgp_core.runtime.one_sided import WaitlessNetwork, connect
 from sgp_core.runtime.paced import PacedNetwork
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.share import Shard
@@ -52,7 +52,7 @@ class Gossip:
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
             one host mix where the models lie. ``"symmetric_memory"``: the GPUs of one host write into each other's
             memory. ``"p2p"``: messages of torch.distributed. ``"auto"``: one of the former where it can be, else the
-            latter. Results are the same bit for bit.
+            latter. Results are the same bit for bit, but for asynchronous algorithms, no two runs of which are alike.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
@@ -125,14 +125,15 @@ class Gossip:
             else CompressedNetwork(compression, graphs, node.peers)
         )
         Everyone(node, self._network).check_alike(model, trainable[0].device)
-        self._one_sided: SharedMemoryNetwork | None = None
+        self._one_sided: WaitlessNetwork | None = None
         if algorithm.one_sided is None:
             in_flight = algorithm.steps_in_flight if compression is None else 0  # coded messages have their own memory
             self._share, self._network.transport = lay_out(model, trainable, transport, node, in_flight)
         else:
             self._share = Shard(FlatStorage(trainable), node)
-            network = NETWORKS[algorithm.one_sided]
-            self._one_sided = network(topology, node.peers, self._share.flat, record_events=record_events)
+            self._one_sided = connect(
+                algorithm.one_sided, topology, node.peers, self._share.flat, transport, record_events=record_events
+            )
             self._network = self._one_sided
         share = self._share
         self._everyone = Everyone(node, self._network)
@@ -193,8 +194,8 @@ class Gossip:
     @property
     def transport(self) -> str | None:
         """How models travel: ``"shared_memory"``, ``"symmetric_memory"`` or ``"p2p"``; None in a world of one."""
-        if self._one_sided:
-            return "shared_memory"
+        if self._one_sided and self.world_size > 1:
+            return self._one_sided.medium
         return self._network.transport.name if self._network.transport else None
 
     @property

@@ -46,9 +46,17 @@ AVERAGES = [
 OTHERS = [(ASGP, graph("one_peer_exponential")), (ADPSGD, graph("bipartite_exponential"))]
 
 
+TRANSPORTS = ("shared_memory", "p2p")
+
+
 @pytest.fixture(scope="module")
-def ranks():
-    return run_workers(4, waitless.everything, UNEVEN, AVERAGES, OTHERS, timeout=240)
+def by_transport():
+    return run_workers(4, waitless.everything, TRANSPORTS, UNEVEN, AVERAGES, OTHERS, timeout=240)
+
+
+@pytest.fixture(params=TRANSPORTS)
+def ranks(by_transport, request):
+    return [rank[request.param] for rank in by_transport]
 
 
 def replayed(algorithm, topology, kind, events):
@@ -84,13 +92,14 @@ def test_the_simulator_replays_what_workers_of_unequal_speed_did(ranks, case):
 
 
 @pytest.mark.parametrize("case", range(len(AVERAGES)))
-def test_mass_is_conserved_and_the_mean_is_reached_at_random_speeds(ranks, case):
+def test_mass_is_conserved_and_the_mean_is_reached_at_random_speeds(ranks, case, request):
     results = [rank["averages"][case] for rank in ranks]
     sums = sum(result["x"] for result in results)
     assert (sums - sums[0]).abs().max() <= 1e-5
     weights = torch.tensor([result["w"] for result in results], dtype=torch.float64).sum(0)
     assert (weights - 4).abs().max() <= 1e-12
-    assert results[0]["distance"] < 1e-3
+    by_message = "p2p" in request.node.name  # the busier the machine, the fewer shares arrive in so few steps
+    assert results[0]["distance"] < (0.05 if by_message else 1e-3), "it begins at about 1.7"
 
 
 @pytest.mark.parametrize("case", range(len(OTHERS)))
@@ -99,6 +108,24 @@ def test_a_worker_that_stands_still_stops_nobody_and_takes_nobodys_weight(ranks,
     results = [rank["still"][case] for rank in ranks]
     assert min(result["least"] for result in results) >= 0.375, "half of what it may give from, least_weight"
     assert abs(sum(result["weight"] for result in results) - 4) <= 1e-12
+
+
+def test_a_worker_that_is_stopped_stops_nobody(ranks):
+    """Its threads are, too: were the others' messages to each other to wait for it, they would wait for ever."""
+    assert abs(sum(ranks[0]["stopped"]) - 4) <= 1e-12
+
+
+def test_who_reaches_for_a_worker_that_has_closed_is_told(ranks):
+    told = [rank["closed"] for number, rank in enumerate(ranks) if number != waitless.SLOW]
+    assert all(f"lost rank {waitless.SLOW} at its step" in said and "gossip.finish()" in said for said in told), told
+
+
+@pytest.mark.parametrize("case", range(len(OTHERS)))
+def test_a_call_reaches_all_without_a_meeting_and_is_over_with_the_next(ranks, case):
+    results = [rank["called"][case] for rank in ranks]
+    assert all(all(result["quiet"]) for result in results)
+    for weights in zip(*(result["weights"] for result in results), strict=True):
+        assert abs(sum(weights) - 4) <= 1e-12
 
 
 def test_a_bound_on_staleness_holds(ranks):
@@ -141,14 +168,19 @@ def test_a_saved_state_holds_the_whole_mass_wherever_each_worker_was(ranks, case
 
 
 def test_a_steady_step_allocates_nothing_and_needs_no_group_of_its_own(ranks):
+    """Messages need buffers, made when first needed: one an edge, two where the last has hardly left."""
     for rank in ranks:
-        assert [result["allocations"] for result in rank["steady"]] == [[], []]
-        assert [result["groups"] for result in rank["steady"]] == [1, 1]
+        for result, most in zip(rank["steady"], (2 * 2 + 2, 2 * 2), strict=True):
+            assert len(result["allocations"]) <= result["new_buffers"]
+            assert result["buffers"] <= most
+            assert result["groups"] == 1
 
 
-def test_workers_on_several_machines_are_refused(ranks):
+def test_messages_carry_what_is_on_several_machines(ranks, request):
     for rank in ranks:
-        assert all("run on one machine" in said for said in rank["hosts"])
+        for auto, chosen in zip(rank["hosts"][::2], rank["hosts"][1::2], strict=True):
+            assert auto == "p2p"
+            assert chosen == "p2p" or "'shared_memory' cannot be: the workers are on several hosts; p2p can" in chosen
 
 
 def _killed(rank, folder, *case):
@@ -164,14 +196,13 @@ def _killed(rank, folder, *case):
     [(BOUNDED, "directed_ring", False), (ADPSGD, "random_matching", False),
      (ASGP, "complete", True)],
 )  # fmt: skip
-def test_a_killed_worker_ends_the_run_and_nobody_hangs(algorithm, topology, meets):
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_killed_worker_ends_the_run_and_nobody_hangs(algorithm, topology, meets, transport):
     topology = sgp_core.build_topology(topology, world_size=3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        processes = [
-            _CONTEXT.Process(target=_killed, args=(rank, folder, algorithm, topology, folder, meets), daemon=True)
-            for rank in range(3)
-        ]
+        case = (algorithm, topology, transport, folder, meets)
+        processes = [_CONTEXT.Process(target=_killed, args=(rank, folder, *case), daemon=True) for rank in range(3)]
         for process in processes:
             process.start()
         for process in processes:
@@ -182,7 +213,10 @@ def test_a_killed_worker_ends_the_run_and_nobody_hangs(algorithm, topology, meet
         assert not any(hung)
         assert processes[1].exitcode == -signal.SIGKILL
         told = [(folder / f"told-{rank}").read_text() for rank in (0, 2)]
-        assert any("lost rank 1" in said for said in told) or meets, told
+        if transport == "p2p":  # all see it at once, wherever they are
+            assert all("lost rank 1 at its step" in said for said in told), told
+        else:
+            assert any("lost rank 1" in said for said in told) or meets, told
 
 
 @pytest.mark.parametrize("algorithm", [ASGP, ADPSGD])

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 import sgp_core
 from sgp_core.algorithms import Algorithm
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime import one_sided
+from sgp_core.runtime.one_sided import shared_memory
 from sgp_core.topology import Topology
 from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
 
@@ -25,11 +25,13 @@ STEPS = 40
 SLOW = 2
 
 
-def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str) -> dict[str, Any]:
+def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str, *, transport: str) -> dict[str, Any]:
     """Train with one worker four times as slow, looking at the average on the way; record everything."""
     rank, model = dist.get_rank(), make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, record_events=True)
+    gossip = sgp_core.Gossip(
+        model, optimizer, algorithm=algorithm, topology=topology, transport=transport, record_events=True
+    )
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(STEPS):
         inputs, targets = batch(rank, step)
@@ -57,12 +59,12 @@ def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str) -> dict[
     return result
 
 
-def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int) -> dict[str, Any]:
+def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int, *, transport: str) -> dict[str, Any]:
     """Average random numbers without learning, meeting now and then; return numerators and weights at the meetings."""
     rank = dist.get_rank()
-    model = nn.Linear(50, 7)
+    model = nn.Sequential(nn.Linear(50, 7), nn.Linear(7, 5).double())  # two pieces, of two dtypes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     torch.manual_seed(100 * seed + rank)
     state = gossip.state_dict()
     state["parameters"] = [torch.randn_like(piece) for piece in state["parameters"]]
@@ -86,11 +88,11 @@ def _mass(gossip: sgp_core.Gossip) -> tuple[Tensor, float]:
     return torch.cat(state["parameters"]).double() * state["push_sum_weight"], state["push_sum_weight"]
 
 
-def one_stands_still(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
+def one_stands_still(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
     """One worker takes no step before all others have taken all of theirs."""
     rank, model = dist.get_rank(), nn.Linear(4, 3).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     least = 1.0
     others = torch.ones(1)
     if rank == SLOW:
@@ -111,14 +113,103 @@ def one_stands_still(algorithm: Algorithm, topology: Topology) -> dict[str, Any]
     return {"least": least, "distance": distance, "weight": weight}
 
 
-def resumed(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
+def one_is_stopped(algorithm: Algorithm, topology: Topology, *, transport: str) -> list[float]:
+    """The process of one worker, threads and all, is stopped until all others have taken all of their steps."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    first, *others = (r for r in range(dist.get_world_size()) if r != SLOW)
+    note = torch.tensor([os.getpid()])
+    if rank == SLOW:
+        dist.send(note, dst=first)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif rank == first:
+        dist.recv(note, src=SLOW)
+        while Path(f"/proc/{int(note)}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
+    try:
+        for peer in others:  # now it is stopped
+            _pass(note, first, peer)
+        if rank != SLOW:
+            _steps(model, optimizer, 30)
+        for peer in others:
+            _pass(note, peer, first)
+    finally:
+        if rank == first:
+            os.kill(int(note), signal.SIGCONT)
+    if rank == SLOW:
+        _steps(model, optimizer, 30)
+    gossip.finish()
+    weights: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(weights, gossip.push_sum_weight)
+    gossip.close()
+    return weights
+
+
+def _pass(note: Tensor, source: int, target: int) -> None:
+    if dist.get_rank() == source:
+        dist.send(note, dst=target)
+    elif dist.get_rank() == target:
+        dist.recv(note, src=source)
+
+
+def _steps(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        model(torch.ones(1, 4, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def one_calls(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
+    """One worker calls after a few steps; the others go on until they hear it, then all meet. Twice."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    weights, quiet = [], []
+    for caller in (SLOW, 0):
+        begun = gossip.step
+        while not gossip.called:
+            _steps(model, optimizer, 1)
+            if rank == caller and gossip.step == begun + 5:
+                gossip.call()
+            time.sleep(0.001)
+        gossip.finish()
+        quiet.append(not gossip.called)
+        weights.append(gossip.push_sum_weight)
+        dist.barrier()
+    gossip.close()
+    return {"weights": weights, "quiet": quiet}
+
+
+def one_closes(algorithm: Algorithm, topology: Topology, *, transport: str) -> str:
+    """One worker closes before the others have finished; return what they are told."""
+    rank, model = dist.get_rank(), nn.Linear(4, 3).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    _steps(model, optimizer, 3)
+    dist.barrier()
+    said = ""
+    if rank == SLOW:
+        gossip.close()
+    else:
+        try:
+            _steps(model, optimizer, 1_000_000)
+        except RuntimeError as error:
+            said = str(error)
+    dist.barrier()
+    gossip.close()
+    return said
+
+
+def resumed(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
     """Save wherever each worker is, load into new objects, and go on."""
     rank = dist.get_rank()
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
         model = make_model()
         optimizer = make_optimizer(model.parameters())
-        return model, optimizer, sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+        return model, optimizer, gossip
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
         for step in range(steps):
@@ -150,48 +241,57 @@ def resumed(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
     return {"saved": saved, "loaded": loaded, "after": after, "step": step}
 
 
-def steady(algorithm: Algorithm, topology: Topology) -> dict[str, Any]:
-    """What a steady step allocates, and how many groups there are."""
+def steady(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
+    """What a steady step allocates, how many vectors there are for messages, and how many groups."""
     model = nn.Linear(300, 400)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
 
     def steps() -> None:
         for _ in range(8):
             gossip._before_step()
             gossip._after_step()
 
+    def buffers() -> int:
+        return gossip._one_sided._pool.made if transport == "p2p" else 0
+
     steps()
+    before = buffers()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        steps()
+    new = buffers() - before
+    for _ in range(10):
         steps()
     gossip.finish()
     gossip.close()
     return {
+        "new_buffers": new,
+        "buffers": buffers(),
         "allocations": [event.name for event in seen.events() if event.self_cpu_memory_usage > 0],
         "groups": len(dist.distributed_c10d._world.pg_map),
     }
 
 
-def refused_on_several_hosts(algorithm: Algorithm, topology: Topology) -> str:
-    """Pretend that every worker is on a machine of its own."""
-    here, one_sided._host = one_sided._host, lambda: str(dist.get_rank())
+def on_several_hosts(algorithm: Algorithm, topology: Topology, wanted: str) -> str | None:
+    """Pretend that every worker is on a machine of its own; return the transport, or why there is none."""
+    here, shared_memory._host = shared_memory._host, lambda: str(dist.get_rank())
     model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     try:
-        sgp_core.Gossip(
-            model, torch.optim.SGD(model.parameters(), lr=0.1), algorithm=algorithm, topology=topology
-        ).close()
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=wanted)
+        gossip.close()
+        return gossip.transport
     except ConfigurationError as error:
         return str(error)
     finally:
-        one_sided._host = here
-    return ""
+        shared_memory._host = here
 
 
-def one_is_killed(algorithm: Algorithm, topology: Topology, folder: Path, meets: bool) -> None:
+def one_is_killed(algorithm: Algorithm, topology: Topology, transport: str, folder: Path, meets: bool) -> None:
     """Rank 1 is killed on its way; the others note what they are told."""
     rank, model = dist.get_rank(), nn.Linear(30, 20)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     try:
         for step in range(1_000_000):
             if rank == 1 and step == 10:
@@ -208,16 +308,25 @@ def one_is_killed(algorithm: Algorithm, topology: Topology, folder: Path, meets:
 
 
 def everything(
+    transports: tuple[str, ...],
     uneven: list[tuple[Algorithm, Topology, str]],
     averages: list[tuple[Algorithm, Topology]],
     others: list[tuple[Algorithm, Topology]],
 ) -> dict[str, Any]:
-    """Do it all in one group of workers, one after another."""
+    """Do it all in one group of workers, one after another, by transport."""
     return {
-        "uneven": [train_unevenly(*case) for case in uneven],
-        "averages": [average_at_random_speeds(*case, seed) for seed, case in enumerate(averages)],
-        "still": [one_stands_still(*case) for case in others],
-        "resumed": [resumed(*case) for case in others],
-        "steady": [steady(*case) for case in others],
-        "hosts": [refused_on_several_hosts(*case) for case in others],
+        transport: {
+            "uneven": [train_unevenly(*case, transport=transport) for case in uneven],
+            "averages": [
+                average_at_random_speeds(*case, seed, transport=transport) for seed, case in enumerate(averages)
+            ],
+            "still": [one_stands_still(*case, transport=transport) for case in others],
+            "stopped": one_is_stopped(*others[0], transport=transport),
+            "closed": one_closes(others[0][0], sgp_core.build_topology("complete", world_size=4), transport=transport),
+            "called": [one_calls(*case, transport=transport) for case in others],
+            "resumed": [resumed(*case, transport=transport) for case in others],
+            "steady": [steady(*case, transport=transport) for case in others],
+            "hosts": [on_several_hosts(*case, wanted) for case in others for wanted in ("auto", transport)],
+        }
+        for transport in transports
     }

@@ -49,7 +49,7 @@ def asked_by(rank: int, folder: Path) -> Callable[[], bool]:
     return wishes
 
 
-def train_here(directory: Path, algorithm: dict[str, Any], topology: str, stops: bool) -> Any:
+def train_here(directory: Path, algorithm: dict[str, Any], topology: str, transport: str, stops: bool) -> Any:
     rank = Peers(tiny.CPU).rank
     choices = {
         "dataset": {"name": "blobs", "train_examples": 640},
@@ -62,18 +62,24 @@ def train_here(directory: Path, algorithm: dict[str, Any], topology: str, stops:
     with tiny.known():
         try:
             experiment = tiny.experiment(WORLD, epochs=2, choices=choices)
-            return train(experiment, directory=directory, should_stop=should_stop, **settings)
+            return train(experiment, directory=directory, should_stop=should_stop, transport=transport, **settings)
         except Preempted as stopped:
             return stopped.step
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "topology"), [({"name": "asgp"}, "one_peer_exponential"), ({"name": "adpsgd"}, "random_matching")]
+    ("algorithm", "topology", "transport"),
+    [
+        ({"name": "asgp"}, "one_peer_exponential", "shared_memory"),
+        ({"name": "asgp"}, "one_peer_exponential", "p2p"),
+        ({"name": "adpsgd"}, "random_matching", "shared_memory"),
+        ({"name": "adpsgd"}, "random_matching", "p2p"),
+    ],
 )
 def test_a_worker_that_wants_to_stop_stops_all_wherever_they_are_and_they_go_on_from_there(
-    tmp_path, algorithm, topology
+    tmp_path, algorithm, topology, transport
 ):
-    case = (tmp_path, algorithm, topology)
+    case = (tmp_path, algorithm, topology, transport)
     assert run_workers(WORLD, train_here, *case, True) == [STEPS_PER_EPOCH] * WORLD
     store = CheckpointStore(tmp_path, WORLD)
     [manifest] = store.manifests()

@@ -41,13 +41,13 @@ def lay_out(
         ConfigurationError: on all workers alike, if the transport wanted cannot be, or if the model is sharded, but
             not over the workers of the node.
     """
-    if wanted not in TRANSPORTS:
-        raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
+    check_known(wanted)
     if node.count > 1 and wanted in (AUTO, SharedMemoryTransport.name):
         try:
             return _shared(parameters, node, steps_in_flight)
         except NotShared as reason:
-            _insist(wanted, reason)
+            if wanted != AUTO:
+                raise refuse(wanted, reason) from None
     share: Share
     if any(is_sharded(parameter) for parameter in parameters):
         share = ShardOfFSDP(model, parameters, node)
@@ -59,13 +59,24 @@ def lay_out(
         try:
             return share, _symmetric(share.flat, node, steps_in_flight)
         except NotShared as reason:
-            _insist(wanted, reason)
+            if wanted != AUTO:
+                raise refuse(wanted, reason) from None
     return share, P2PTransport(share.flat, node.peers, steps_in_flight)
 
 
-def _insist(wanted: str, reason: NotShared) -> None:
-    if wanted != AUTO:
-        raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
+def check_known(wanted: str) -> None:
+    """Refuse what is no transport.
+
+    Raises:
+        ConfigurationError: naming those there are.
+    """
+    if wanted not in TRANSPORTS:
+        raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
+
+
+def refuse(wanted: str, reason: NotShared) -> ConfigurationError:
+    """Return the error for a transport that cannot be."""
+    return ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can")
 
 
 def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
