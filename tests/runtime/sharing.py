@@ -20,7 +20,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.node import Node
-from sgp_core.runtime.transports import segments, shared_memory
+from sgp_core.runtime.transports import blocks, segments
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.topology import Topology
 
@@ -105,7 +105,7 @@ def _pushed(vector: _Vector, tau: int) -> list[Any]:
 
 def differences_of_bits(layouts: list[dict[torch.dtype, int]]) -> list[str]:
     """Let the same vectors travel both ways; return where the results differ."""
-    shared_memory._CACHE_BYTES = 1 << 14  # several blocks even of small vectors
+    blocks._CACHE_BYTES = 1 << 14  # several blocks even of small vectors
     found = []
 
     def compare(what: str, layout: dict[torch.dtype, int], topology: Topology, tau: int, act: Callable) -> None:

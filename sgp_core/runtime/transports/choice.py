@@ -11,12 +11,14 @@ from sgp_core.runtime.node import Node
 from sgp_core.runtime.share import Shard, ShardOfFSDP, Share, is_sharded
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.base import Transport
+from sgp_core.runtime.transports.board import Board
+from sgp_core.runtime.transports.mixed import MixedTransport
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.transports.segments import NotShared
-from sgp_core.runtime.transports.shared_memory import SharedMemoryTransport
+from sgp_core.runtime.transports.shared_memory import SharedMemoryTransport, outboxes
 
 AUTO = "auto"
-TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name)
+TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name, MixedTransport.name)
 
 
 def lay_out(
@@ -26,7 +28,8 @@ def lay_out(
 
     Args:
         model: whose parameters they are.
-        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` where that can be.
+        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` where that can be, else
+            ``mixed`` where that can be, else ``p2p``.
         node: of the worker; groups of several workers use messages.
         steps_in_flight: of the algorithm.
 
@@ -38,7 +41,7 @@ def lay_out(
         raise ConfigurationError(f"unknown transport '{wanted}'{did_you_mean(wanted, TRANSPORTS)}")
     if node.count > 1 and wanted != P2PTransport.name:
         try:
-            return _shared(parameters, node, steps_in_flight)
+            return _in_memory(parameters, wanted, node, steps_in_flight)
         except NotShared as reason:
             if wanted != AUTO:
                 raise ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can") from None
@@ -50,11 +53,27 @@ def lay_out(
     return share, P2PTransport(share.flat, node.peers, steps_in_flight) if node.count > 1 else None
 
 
-def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
+def _in_memory(
+    parameters: Sequence[nn.Parameter], wanted: str, node: Node, steps_in_flight: int
+) -> tuple[Share, Transport]:
+    """Do so with memory that all workers share, or those of a host."""
     if node.size > 1 or any(is_sharded(parameter) for parameter in parameters):
         raise NotShared("node groups exchange shards of the model by messages")
     elsewhere = next((parameter.device for parameter in parameters if parameter.device.type != "cpu"), None)
     if elsewhere is not None:
         raise NotShared(f"the parameters are on {elsewhere}, not in CPU memory")
-    transport = SharedMemoryTransport(node.peers, steps_in_flight)
+    board = Board(node.peers, outboxes(steps_in_flight))
+    kind = _kind_for(board, wanted)
+    transport = kind(board, steps_in_flight)
     return Shard(FlatStorage(parameters, transport.allocate), node), transport
+
+
+def _kind_for(board: Board, wanted: str) -> type[SharedMemoryTransport] | type[MixedTransport]:
+    one_host = len(board.hosts) == 1
+    if one_host and wanted == MixedTransport.name:
+        raise NotShared("all workers are on one host, for shared_memory")
+    if not one_host and wanted == SharedMemoryTransport.name:
+        raise NotShared(board.why)
+    if all(len(host) == 1 for host in board.hosts):
+        raise NotShared(f"no two workers share memory: {board.why}")
+    return SharedMemoryTransport if one_host else MixedTransport
