@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from tests.runtime.agreement import Irregular, batch, flatten, make_algorithm, make_model, make_optimizer
+from tests.support.hosts import on_hosts
 
 
 class Awkward(nn.Module):
@@ -326,17 +327,17 @@ def everything() -> dict[str, Any]:
         ("local_sgd", "diloco", "adamw"),
         ("dpsgd", "bmuf", "sgd"),
     ]
-    transported = {
-        transport: {
-            "footprint": footprint(transport),
-            "footprint, overlapped": footprint(transport, overlap_steps=1),
-            "in flight": averaged_while_messages_are_in_flight(transport),
-            "awkward": exact_mean_of_an_awkward_model(transport),
-            "averaged": averaged_and_restored(transport),
-            "resumed": {case: resumed(transport, *case) for case in resumes},
-        }
-        for transport in ("p2p", "shared_memory")
-    }
+    transported = {}
+    for transport, hosts in (("p2p", "aaaa"), ("shared_memory", "aaaa"), ("mixed", "aabb")):
+        with on_hosts(hosts):
+            transported[transport] = {
+                "footprint": footprint(transport),
+                "footprint, overlapped": footprint(transport, overlap_steps=1),
+                "in flight": averaged_while_messages_are_in_flight(transport),
+                "awkward": exact_mean_of_an_awkward_model(transport),
+                "averaged": averaged_and_restored(transport),
+                "resumed": {case: resumed(transport, *case) for case in resumes},
+            }
     return {
         **transported,
         "ddp sgd": allreduce_beside_ddp("sgd"),

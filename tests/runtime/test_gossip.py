@@ -14,7 +14,7 @@ def ranks():
     return run_workers(4, features.everything, timeout=240)
 
 
-@pytest.fixture(params=["p2p", "shared_memory"])
+@pytest.fixture(params=["p2p", "shared_memory", "mixed"])
 def transported(ranks, request):
     """What does not depend on how models travel, by each transport."""
     return [rank[request.param] for rank in ranks]

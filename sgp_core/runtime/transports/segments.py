@@ -84,7 +84,7 @@ def share(nbytes: int, group: dist.ProcessGroup | None) -> Shared:
         notes = _from_all(note, group)
         for other, theirs in enumerate(notes if all(notes) else ()):
             try:
-                opened[other] = _opened(theirs, other, rank)
+                opened[other] = Segment(fd, theirs) if other == rank else _opened(theirs, other, rank)
             except (NotShared, OSError, ValueError) as error:
                 why = why or str(error)
         found = _from_all((tuple(opened), why), group)  # from here on all have opened all that they can
@@ -94,7 +94,7 @@ def share(nbytes: int, group: dist.ProcessGroup | None) -> Shared:
     hosts = _hosts([reached for reached, _ in found])
     here = next(host for host in hosts if rank in host)
     why = next((reason for _, reason in found if reason), "")
-    return Shared({other: opened[other] for other in here if other in opened}, hosts, why)
+    return Shared({other: segment for other, segment in opened.items() if other in here}, hosts, why)
 
 
 def _hosts(reached: list[tuple[int, ...]]) -> Hosts:
