@@ -53,12 +53,19 @@ def _check_cluster(plan: RunPlan) -> None:
 
 
 def _check_transport(cluster: Mapping[str, Any]) -> None:
-    if cluster.get("transport") != Transport.shared_memory:
+    transport = cluster.get("transport")
+    if transport not in (Transport.shared_memory, Transport.mixed):
         return
-    if cluster["name"] == "slurm" and cluster["nodes"] > 1:
-        raise ConfigurationError(f"cluster.transport=shared_memory is for one node, not {cluster['nodes']}; use p2p")
+    chosen = f"cluster.transport={transport}"
     if cluster["device"] == Device.cuda:
-        raise ConfigurationError("cluster.transport=shared_memory is for cluster.device=cpu, not cuda; use p2p")
+        raise ConfigurationError(f"{chosen} is for cluster.device=cpu, not cuda; use p2p")
+    hosts = cluster["nodes"] if cluster["name"] == "slurm" else 1
+    if transport == Transport.shared_memory and hosts > 1:
+        raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use mixed or p2p")
+    if transport == Transport.mixed and hosts == 1:
+        raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
+    if transport == Transport.mixed and cluster["workers_per_node"] == 1:
+        raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
 
 
 def _check_slurm(cluster: Mapping[str, Any]) -> None:

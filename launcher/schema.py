@@ -27,9 +27,11 @@ class Transport(StrEnum):
     """How models travel between workers."""
 
     auto = "auto"
-    """Shared memory where workers compute on the CPUs of one host, else messages."""
+    """Shared memory between workers that compute on the CPUs of one host, else messages."""
     p2p = "p2p"
     shared_memory = "shared_memory"
+    mixed = "mixed"
+    """Shared memory inside each of several nodes, messages between them."""
 
 
 class WandbMode(StrEnum):

@@ -48,8 +48,9 @@ class Gossip:
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
         compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
-            one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"auto"``: the former where it
-            can be, else the latter. Results are the same bit for bit.
+            one host mix where the models lie. ``"p2p"``: messages of torch.distributed. ``"mixed"``: the former inside
+            each of several hosts, the latter between them. ``"auto"``: whichever is fastest of those that can be.
+            Results are the same bit for bit.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
@@ -153,7 +154,7 @@ class Gossip:
 
     @property
     def transport(self) -> str | None:
-        """How models travel: ``"shared_memory"`` or ``"p2p"``; None in a world of one."""
+        """How models travel: ``"shared_memory"``, ``"mixed"`` or ``"p2p"``; None in a world of one."""
         if self._one_sided:
             return "shared_memory"
         return self._network.transport.name if self._network.transport else None

@@ -237,6 +237,7 @@ def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
     gossip.close()
     allocations = [e.name for e in steady.events() if e.self_cpu_memory_usage > 0]
     return {
+        "transport": gossip.transport,
         "added": added,
         "parameters": sum(p.numel() * 4 for p in model.parameters()),
         "allocations": allocations,

@@ -31,12 +31,17 @@ class Outbox:
         self.weight = torch.zeros(1, dtype=torch.float64, device=flat.tensors[0].device)
         self.chunks = [chunk for tensor in flat.tensors for chunk in chunks(tensor)]
         self.works: Sequence[Any] = ()
+        self.peers: tuple[int, ...] = ()
         self.exchange: Exchange | None = None
 
     def settle(self) -> None:
-        """Wait until it has left."""
+        """Wait until it has left.
+
+        Raises:
+            RuntimeError: a peer is gone; the message names the step and the peers.
+        """
         if self.exchange is not None:
-            wait(self.works, self.exchange)
+            wait(self.works, self.exchange, self.peers)
             self.works, self.exchange = (), None
 
 
@@ -71,7 +76,7 @@ class Letters:
         arrivals, outbox.works = wire.post(receives, sends)
         if marks is not None:
             marks.posted = now()
-        outbox.exchange = exchange
+        outbox.exchange, outbox.peers = exchange, () if arrivals is outbox.works else exchange.out_peers
         return Letter(exchange, inbox, arrivals, free, marks)
 
 
@@ -108,10 +113,9 @@ class Letter:
     def arriving(self, marks: Marks | None = None) -> Iterator[Sequence[Tensor]]:
         """Wait for one chunk of the vectors after another; yield it, one of each in-peer and perhaps some beyond."""
         peers = self._exchange.in_peers
-        coalesced = len(self._arrivals) != len(peers) * (len(self._inbox.chunks) + 1)
-        if coalesced:
+        if self._coalesced:
             wait(self._arrivals, self._exchange)
-        arrivals = iter(() if coalesced else self._arrivals)
+        arrivals = iter(() if self._coalesced else self._arrivals)
         if marks is not None:
             marks.posted = self._posted
             marks.hidden.update(peers)  # until one has to be waited for
@@ -119,6 +123,11 @@ class Letter:
         for slots in self._inbox.chunks:
             wait(islice(arrivals, len(peers)), self._exchange, peers, marks)
             yield slots
+
+    @property
+    def _coalesced(self) -> bool:
+        """Whether one work stands for all messages."""
+        return len(self._arrivals) != len(self._exchange.in_peers) * (len(self._inbox.chunks) + 1)
 
     @property
     def weights(self) -> list[float]:
@@ -133,7 +142,7 @@ class Letter:
         """Leave it: what is still under way arrives in memory that nobody uses."""
 
     def content(self) -> Content:
-        wait(self._arrivals, self._exchange)
+        wait(self._arrivals, self._exchange, () if self._coalesced else self._exchange.in_peers)
         self._arrivals = ()
         flats = self._inbox.flats[: len(self._exchange.in_peers)]
         return [

@@ -36,8 +36,7 @@ class MixedTransport:
     ``push`` copies the vector into an outbox once; out-peers of the host add it from there, to others it is sent.
 
     A steady step allocates nothing; there is no thread and no process group beside the one given. Beside the parameters
-    it takes, for ``mix``, room for a few chunks, some 32 MB; to push, the outboxes and one inbox for each in-peer of
-    another host.
+    it takes, for ``mix``, room for as much again; to push, the outboxes and inboxes of both kinds.
 
     Args:
         board: of the workers, with :func:`outboxes` slots.

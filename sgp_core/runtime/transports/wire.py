@@ -62,6 +62,7 @@ class Weights:
         self._out = torch.zeros(1, dtype=torch.float64, device=device)
         self._in = torch.zeros(wire.world_size, 1, dtype=torch.float64, device=device)
         self._works: list[Any] = []
+        self._peers: tuple[int, ...] = ()
         self._exchange: Exchange | None = None
 
     def post(self, weight: float, exchange: Exchange) -> None:
@@ -70,6 +71,7 @@ class Weights:
         receives = [self._wire.receive(self._in[slot], peer) for slot, peer in enumerate(exchange.in_peers)]
         arrivals, departures = self._wire.post(receives, [self._wire.send(self._out, p) for p in exchange.out_peers])
         self._works, self._exchange = [*arrivals, *departures], exchange
+        self._peers = () if arrivals is departures else (*exchange.in_peers, *exchange.out_peers)
 
     def arrived(self) -> list[float]:
         """Wait until all have come and gone; return those of the in-peers.
@@ -79,7 +81,7 @@ class Weights:
         """
         assert self._exchange is not None, "nothing was posted"
         exchange, self._exchange = self._exchange, None
-        wait(self._works, exchange)
+        wait(self._works, exchange, self._peers)
         return [float(self._in[slot]) for slot in range(len(exchange.in_peers))]
 
 
@@ -89,7 +91,7 @@ def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), ma
     Args:
         works: what :meth:`Wire.post` has returned.
         exchange: what is lost if one fails.
-        peers: whose each is, where that is known.
+        peers: whose they are, in turn, where that is known.
         marks: where to note when what was received from each peer had come, and how long it was waited for.
 
     Raises:
@@ -101,7 +103,8 @@ def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), ma
         try:
             work.wait()
         except RuntimeError as error:
-            raise exchange.lost(f"rank {peers[slot]}: {error}" if peers else error) from error
+            whose = f"rank {peers[slot % len(peers)]}: " if peers else ""
+            raise exchange.lost(f"{whose}{error}") from error
         if marks is not None:
             marks.arrived[peers[slot]] = seen = now()
             if seen - looked > AT_ONCE_NS:
