@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.mixing import GRAIN
+from sgp_core.runtime.transports import segments
 from sgp_core.runtime.transports.blocks import Blocks
 from sgp_core.runtime.transports.routes import Chunk, Routes, cut, routes_of
 from sgp_core.runtime.transports.segments import Hosts
@@ -96,6 +97,19 @@ def test_every_worker_of_a_host_has_as_many_chunks(megabytes):
         assert max(shares) - min(shares) <= GRAIN * len(chunks)
 
 
+@pytest.mark.parametrize(
+    ("reached", "expected"),
+    [
+        ([(0, 1), (0, 1), (2,)], ((0, 1), (2,))),
+        ([(0, 2), (1, 3), (0, 2), (1, 3)], ((0, 2), (1, 3))),  # two containers, or users, of one host
+        ([(0, 1, 2), (0, 1), (0, 1, 2)], ((0,), (1,), (2,))),  # one way only: nobody can be sure
+        ([(), (), ()], ((0,), (1,), (2,))),
+    ],
+)
+def test_hosts_are_workers_who_all_reach_each_other(reached, expected):
+    assert segments._hosts(reached) == expected
+
+
 CASES = ["aabb", "abbca"]
 """Hosts by rank: two with two workers each; two with two, not next to each other, and one with one."""
 
@@ -110,7 +124,7 @@ def ranks(request):
         (sgp_core.build_algorithm("sgp", overlap_steps=2), exponential),
     ]
     if request.param == CASES[0]:
-        graphs += sharing.graphs(n)[3:7:3]
+        graphs.append(sgp_core.build_topology("complete", world_size=n))
         cases += [(sgp_core.build_algorithm("dpsgd"), ring), (sgp_core.build_algorithm("sgp", overlap_steps=1), ring)]
     return run_workers(
         n, hosts.beside_each_other, request.param, sharing.LAYOUTS[3:], graphs, cases, 200 if n == 4 else 20
