@@ -50,13 +50,13 @@ class MixedTransport:
         self._hosts = board.hosts
         self._near = frozenset(board.here)
         self._far = frozenset(rank for host in board.hosts for rank in host) - self._near
-        self._here = SharedMemoryTransport(board, overlap_steps, lambda outbox: self._outboxes[outbox].settle())
+        self._outboxes = leaving = list[Outbox]()
+        self._here = SharedMemoryTransport(board, overlap_steps, lambda outbox: leaving[outbox].settle())
         self._wire = Wire(board.group)
         self._weights = Weights(self._wire, torch.device("cpu"))
         self._pieces: list[Tensor] = []
         self._room = Room()
         self._slots = outboxes(overlap_steps)
-        self._outboxes: list[Outbox] = []
         self._letters: Letters | None = None
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
@@ -67,7 +67,7 @@ class MixedTransport:
         """
         self._pieces = self._here.allocate(sizes)
         self._letters = Letters(Flat(self._pieces), self._wire)
-        self._outboxes = [Outbox(self._here.outbox_vector(slot)) for slot in range(self._slots)]
+        self._outboxes += [Outbox(self._here.outbox_vector(slot)) for slot in range(self._slots)]
         return self._pieces
 
     @property
