@@ -54,14 +54,21 @@ def _check_cluster(plan: RunPlan) -> None:
 
 def _check_transport(cluster: Mapping[str, Any]) -> None:
     transport = cluster.get("transport")
-    if transport not in (Transport.shared_memory, Transport.symmetric_memory):
+    if transport not in (Transport.shared_memory, Transport.symmetric_memory, Transport.mixed):
         return
-    if cluster["name"] == "slurm" and cluster["nodes"] > 1:
-        raise ConfigurationError(f"cluster.transport={transport} is for one node, not {cluster['nodes']}; use p2p")
-    wrong = Device.cuda if transport == Transport.shared_memory else Device.cpu
+    chosen = f"cluster.transport={transport}"
+    wrong, right = (Device.cpu, "cuda") if transport == Transport.symmetric_memory else (Device.cuda, "cpu")
     if cluster["device"] == wrong:
-        right = "cpu" if wrong == Device.cuda else "cuda"
-        raise ConfigurationError(f"cluster.transport={transport} is for cluster.device={right}, not {wrong}; use p2p")
+        raise ConfigurationError(f"{chosen} is for cluster.device={right}, not {wrong}; use p2p")
+    hosts = cluster["nodes"] if cluster["name"] == "slurm" else 1
+    if transport == Transport.mixed:
+        if hosts == 1:
+            raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
+        if cluster["workers_per_node"] == 1:
+            raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
+    elif hosts > 1:
+        others = "mixed or p2p" if transport == Transport.shared_memory else "p2p"
+        raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use {others}")
 
 
 def _check_slurm(cluster: Mapping[str, Any]) -> None:

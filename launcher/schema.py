@@ -33,6 +33,8 @@ class Transport(StrEnum):
     """Between the CPUs of one host."""
     symmetric_memory = "symmetric_memory"
     """Between GPUs of one host that map each other's memory."""
+    mixed = "mixed"
+    """Shared memory inside each of several nodes, messages between them."""
 
 
 class WandbMode(StrEnum):

@@ -51,8 +51,9 @@ class Gossip:
         compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
         transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
             one host mix where the models lie. ``"symmetric_memory"``: the GPUs of one host write into each other's
-            memory. ``"p2p"``: messages of torch.distributed. ``"auto"``: one of the former where it can be, else the
-            latter. Results are the same bit for bit, but for asynchronous algorithms, no two runs of which are alike.
+            memory. ``"p2p"``: messages of torch.distributed. ``"mixed"``: the first inside each of several hosts,
+            messages between them. ``"auto"``: whichever is fastest of those that can be. Results are the same bit for
+            bit, but for asynchronous algorithms, no two runs of which are alike.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
@@ -193,7 +194,7 @@ class Gossip:
 
     @property
     def transport(self) -> str | None:
-        """How models travel: ``"shared_memory"``, ``"symmetric_memory"`` or ``"p2p"``; None in a world of one."""
+        """How models travel, by the name that chooses it; None in a world of one."""
         if self._one_sided and self.world_size > 1:
             return self._one_sided.medium
         return self._network.transport.name if self._network.transport else None

@@ -100,9 +100,11 @@ class DistributedNetwork(Traffic):
             return weight + arrived
 
     def drain(self, x: Flat, weight: Scalar) -> Scalar:
-        """Pull everything that is in flight."""
+        """Pull everything that is in flight, and see everything off that this worker has sent."""
         for step in sorted(self._in_flight):
             weight = self.pull(x, step, weight)
+        if self.transport is not None:
+            self.transport.settle()
         return weight
 
     def scratch(self) -> Flat:

@@ -20,6 +20,11 @@ def test_the_launcher_knows_the_transports_of_the_library():
     assert sorted(Transport) == sorted(TRANSPORTS)
 
 
+def test_several_workers_on_each_of_several_nodes_can_mix_both_ways():
+    plan = make_plan(composed("cluster=slurm", "cluster.nodes=2", "cluster.transport=mixed", "tracker=none"))
+    assert plan.spec()["cluster"]["transport"] == "mixed"
+
+
 @pytest.mark.parametrize(
     ("cluster", "expected"),
     [

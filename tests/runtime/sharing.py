@@ -20,9 +20,10 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.flat import Flat
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.node import Node
-from sgp_core.runtime.transports import segments, shared_memory
+from sgp_core.runtime.transports import blocks, segments
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.topology import Topology
+from tests.support.hosts import on_hosts
 
 LAYOUTS = [
     {torch.float32: 5},
@@ -103,18 +104,20 @@ def _pushed(vector: _Vector, tau: int) -> list[Any]:
     return [*found, *vector.bits(weight)]
 
 
-def differences_of_bits(layouts: list[dict[torch.dtype, int]]) -> list[str]:
-    """Let the same vectors travel both ways; return where the results differ."""
-    shared_memory._CACHE_BYTES = 1 << 14  # several blocks even of small vectors
+def differences_of_bits(
+    layouts: list[dict[torch.dtype, int]], graphs: list[Topology], transport: str = "shared_memory"
+) -> list[str]:
+    """Let the same vectors travel by messages and by ``transport``; return where the results differ."""
+    blocks._CACHE_BYTES = 1 << 14  # several blocks even of small vectors
     found = []
 
     def compare(what: str, layout: dict[torch.dtype, int], topology: Topology, tau: int, act: Callable) -> None:
-        ways = [act(_Vector(transport, layout, topology, tau)) for transport in ("p2p", "shared_memory")]
+        ways = [act(_Vector(way, layout, topology, tau)) for way in ("p2p", transport)]
         same = [torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in zip(*ways, strict=True)]
         if not all(same):
             found.append(f"{what} {layout} {topology} tau={tau}: {same}")
 
-    for topology in graphs(dist.get_world_size()):
+    for topology in graphs:
         for layout in layouts:
             compare("mix", layout, topology, 0, _mixed)
         compare("mix elsewhere", layouts[-1], topology, 0, _mixed_elsewhere)
@@ -133,7 +136,8 @@ def _gossip(transport: str = "auto", group: dist.ProcessGroup | None = None, **o
     )
 
 
-def _chosen(transport: str) -> str:
+def chosen(transport: str) -> str:
+    """Return how the models of a group travel, or why not as wanted."""
     try:
         return str(_gossip(transport).transport)
     except ConfigurationError as error:
@@ -142,15 +146,13 @@ def _chosen(transport: str) -> str:
 
 def choices() -> dict[str, str]:
     """Return what is chosen, or said, where workers share a host and where one only seems to be elsewhere."""
-    said = {f"here {wanted}": _chosen(wanted) for wanted in ("auto", "p2p", "shared_memory", "shared")}
-    host, create = segments.host, segments._create
-    if dist.get_rank() == 1:
-        segments.host = lambda: "another"
-    said |= {f"apart {wanted}": _chosen(wanted) for wanted in ("auto", "p2p", "shared_memory")}
-    segments.host = host
+    said = {f"here {wanted}": chosen(wanted) for wanted in ("auto", "p2p", "shared_memory", "mixed", "shared")}
+    with on_hosts("ab"):
+        said |= {f"apart {wanted}": chosen(wanted) for wanted in ("auto", "p2p", "shared_memory", "mixed")}
+    create = segments._create
     if dist.get_rank() == 1:  # as in another pid namespace: the number is another process's, or the file another one
         segments._create = lambda size: (*(made := create(size))[:1], made[1]._replace(token=b"other"))
-    said |= {f"hidden {wanted}": _chosen(wanted) for wanted in ("auto", "shared_memory")}
+    said |= {f"hidden {wanted}": chosen(wanted) for wanted in ("auto", "shared_memory")}
     segments._create = create
     return said
 

@@ -23,7 +23,7 @@ from tests.support.workers import run_workers
 
 @pytest.mark.parametrize(("world_size", "layouts"), [(4, sharing.LAYOUTS), (5, sharing.LAYOUTS[3:])])
 def test_numbers_are_those_of_messages_bit_for_bit(world_size, layouts):
-    for differences in run_workers(world_size, sharing.differences_of_bits, layouts):
+    for differences in run_workers(world_size, sharing.differences_of_bits, layouts, sharing.graphs(world_size)):
         assert differences == []
 
 
@@ -78,6 +78,10 @@ def test_the_fastest_transport_that_can_be_is_chosen(ranks):
         assert said["here auto"] == said["here shared_memory"] == "shared_memory"
         assert said["here p2p"] == said["apart p2p"] == "p2p"
         assert said["apart auto"] == said["hidden auto"] == "p2p"
+        assert (
+            said["here mixed"] == "transport 'mixed' cannot be: all workers are on one host, for shared_memory; p2p can"
+        )
+        assert said["apart mixed"].startswith("transport 'mixed' cannot be: no two workers share memory: worker ")
         assert said["here shared"] == "unknown transport 'shared'; did you mean 'shared_memory'?"
         assert said["apart shared_memory"].startswith("transport 'shared_memory' cannot be: worker ")
         assert "is on another host than worker" in said["apart shared_memory"]

@@ -37,7 +37,8 @@ class ProcessFabric:
     def open(self, nbytes: int) -> ProcessWindow:
         self.windows += 1
         flags = -(-8 * CHANNELS * self.world_size // 128) * 128
-        return ProcessWindow(self, share(TOKEN_BYTES + flags + nbytes, None), TOKEN_BYTES + flags)
+        segments = share(TOKEN_BYTES + flags + nbytes, None).segments
+        return ProcessWindow(self, [segments[rank] for rank in range(self.world_size)], TOKEN_BYTES + flags)
 
     def copy(self, into: Tensor, what: Tensor) -> None:
         self.do(lambda: into.copy_(what))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -54,6 +54,16 @@ class Exchange:
     def in_degree(self) -> int:
         """The largest number of in-peers anywhere, so that all workers cut their messages alike."""
         return self.edges.max_in_degree
+
+    def among(self, peers: Collection[int]) -> Exchange:
+        """Return the part of it that these peers have, in the same order."""
+        taken = [(peer, share) for peer, share in zip(self.in_peers, self.shares, strict=True) if peer in peers]
+        return replace(
+            self,
+            in_peers=tuple(peer for peer, _ in taken),
+            out_peers=tuple(peer for peer in self.out_peers if peer in peers),
+            shares=tuple(share for _, share in taken),
+        )
 
     def lost(self, why: object) -> RuntimeError:
         """Return (to be raised) the error that says which exchange could not be, and why."""

@@ -34,7 +34,7 @@ _LOOK_EVERY_S = 0.25
 
 
 class Board:
-    """One row of numbers a worker, written by that worker alone and read by all.
+    """One row of numbers a worker, written by that worker alone and read by those of its host.
 
     What a worker writes before it raises a count is there for whoever sees the count raised: x86 keeps the order of
     stores and of loads; elsewhere the atomic operations of a lock between the two see to it (not tried on ARM).
@@ -44,18 +44,27 @@ class Board:
         slots: outboxes of each worker.
         device: a kind of device that the group is for.
 
-    Raises:
-        NotShared: on all workers alike, if any cannot map any other's memory.
+    Attributes:
+        rank: this worker's.
+        hosts: all workers, those together that can map each other's memory. A worker reads the rows of its host.
+        why: it is not one host; empty if it is.
     """
 
     def __init__(self, group: dist.ProcessGroup | None, slots: int, device: str | torch.device = "cpu") -> None:
         self.rank = dist.get_rank(group)
-        self._segments = share(8 * (_SLOTS + 2 * slots), group)
-        self._slots = slots
-        self._counts = [np.frombuffer(segment.memory, dtype=np.int64) for segment in self._segments]
-        self._numbers = [np.frombuffer(segment.memory, dtype=np.float64) for segment in self._segments]
+        self.group = group
+        self.slots = slots
+        self._segments, self.hosts, self.why = share(8 * (_SLOTS + 2 * slots), group)
+        rows = self._segments.items()
+        self._counts = {rank: np.frombuffer(segment.memory, dtype=np.int64) for rank, segment in rows}
+        self._numbers = {rank: np.frombuffer(segment.memory, dtype=np.float64) for rank, segment in rows}
         self._timeout_s = timeout_s(group, torch.device(device))
         self._order = threading.Lock()
+
+    @property
+    def here(self) -> tuple[int, ...]:
+        """The workers of this worker's host, by rank."""
+        return next(host for host in self.hosts if self.rank in host)
 
     # -- counts ------------------------------------------------------------------------------------------------------
     def raise_to(self, count: int, value: int) -> None:
@@ -123,7 +132,7 @@ class Board:
 
     def sent(self, peer: int, message: int) -> tuple[int, float]:
         """Return the slot in which a message of ``peer`` lies, and its weight."""
-        slots = range(_SLOTS, _SLOTS + 2 * self._slots, 2)
+        slots = range(_SLOTS, _SLOTS + 2 * self.slots, 2)
         at = next(word for word in slots if self._counts[peer][word] == message)
         return (at - _SLOTS) // 2, float(self._numbers[peer][at + 1])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,12 +13,10 @@ from torch import Tensor
 from sgp_core.flat import Flat
 from sgp_core.runtime.mixing import GRAIN
 from sgp_core.runtime.transports.base import Exchange
-from sgp_core.timeline import Marks, now
+from sgp_core.runtime.transports.wire import wait
 
 _CHUNK_BYTES = 4 << 20
 """Messages on CPU are cut to this size, so that mixing one chunk runs beside the transfer of the next."""
-_AT_ONCE_NS = 100_000
-"""A wait that takes no longer found its message there already."""
 
 
 @dataclass
@@ -36,7 +34,8 @@ class Parcel:
     def settle(self) -> None:
         """Wait until it has left, so that it may be written to."""
         if self.exchange is not None:
-            wait_for(self.works, self.exchange)
+            peers = self.exchange.out_peers
+            wait(self.works, self.exchange, peers if len(self.works) == len(peers) else ())
             self.works, self.exchange = (), None
 
     def leaves(self, works: Sequence[Any], exchange: Exchange) -> None:
@@ -45,10 +44,14 @@ class Parcel:
 
 
 class Outbox:
-    """A copy of a vector that is on its way, in parcels that leave, and are written to again, one by one."""
+    """A copy of a vector that is on its way, in parcels that leave, and are written to again, one by one.
 
-    def __init__(self, like: Flat) -> None:
-        self.flat = like.zeros_like()
+    Args:
+        flat: where the copy lies.
+    """
+
+    def __init__(self, flat: Flat) -> None:
+        self.flat = flat
         self._parcels: WeakKeyDictionary[Flat, list[Parcel]] = WeakKeyDictionary()
 
     def parcels(self, x: Flat) -> list[Parcel]:
@@ -163,24 +166,3 @@ def _cut(x: Flat, rooms: list[Tensor], in_degree: int) -> list[list[Chunk]]:
                 slots = [room[s * length + at : s * length + at + size] for s in range(in_degree)]
                 wave.append(Chunk(mine[begin + at : begin + at + size], slots))
     return waves
-
-
-def wait_for(works: Iterable[Any], exchange: Exchange, marks: Marks | None = None) -> None:
-    """Wait for works; with ``marks``, one from each in-peer in turn, note when and how long.
-
-    Raises:
-        RuntimeError: a peer is gone; the message names the step and the peers.
-    """
-    begin = 0 if marks is None else now()
-    try:
-        for slot, work in enumerate(works):
-            looked = 0 if marks is None else now()
-            work.wait()
-            if marks is not None:
-                marks.arrived[exchange.in_peers[slot]] = seen = now()
-                if seen - looked > _AT_ONCE_NS:
-                    marks.hidden.discard(exchange.in_peers[slot])
-    except RuntimeError as error:
-        raise exchange.lost(error) from error
-    if marks is not None:
-        marks.waited += now() - begin

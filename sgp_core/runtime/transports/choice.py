@@ -15,14 +15,21 @@ from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.base import Transport
 from sgp_core.runtime.transports.board import Board
 from sgp_core.runtime.transports.device_fabric import DeviceFabric
+from sgp_core.runtime.transports.mixed import MixedTransport
 from sgp_core.runtime.transports.p2p import P2PTransport
 from sgp_core.runtime.transports.segments import NotShared
-from sgp_core.runtime.transports.shared_memory import SharedMemoryTransport
+from sgp_core.runtime.transports.shared_memory import SharedMemoryTransport, outboxes
 from sgp_core.runtime.transports.symmetric_memory import SymmetricMemoryTransport
 from sgp_core.runtime.transports.weights import WeightsOnBoard
 
 AUTO = "auto"
-TRANSPORTS = (AUTO, P2PTransport.name, SharedMemoryTransport.name, SymmetricMemoryTransport.name)
+TRANSPORTS = (
+    AUTO,
+    P2PTransport.name,
+    SharedMemoryTransport.name,
+    SymmetricMemoryTransport.name,
+    MixedTransport.name,
+)
 
 
 def lay_out(
@@ -32,8 +39,8 @@ def lay_out(
 
     Args:
         model: whose parameters they are.
-        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is ``shared_memory`` between CPUs and
-            ``symmetric_memory`` between GPUs where that can be, else ``p2p``.
+        wanted: one of ``TRANSPORTS``, the same on every worker; ``auto`` is, between CPUs, ``shared_memory`` where that
+            can be, else ``mixed`` where that can be; between GPUs ``symmetric_memory``; else ``p2p``.
         node: of the worker; groups of several workers use messages.
         steps_in_flight: of the algorithm.
 
@@ -42,9 +49,9 @@ def lay_out(
             not over the workers of the node.
     """
     check_known(wanted)
-    if node.count > 1 and wanted in (AUTO, SharedMemoryTransport.name):
+    if node.count > 1 and wanted in (AUTO, SharedMemoryTransport.name, MixedTransport.name):
         try:
-            return _shared(parameters, node, steps_in_flight)
+            return _in_memory(parameters, wanted, node, steps_in_flight)
         except NotShared as reason:
             if wanted != AUTO:
                 raise refuse(wanted, reason) from None
@@ -79,14 +86,30 @@ def refuse(wanted: str, reason: NotShared) -> ConfigurationError:
     return ConfigurationError(f"transport '{wanted}' cannot be: {reason}; p2p can")
 
 
-def _shared(parameters: Sequence[nn.Parameter], node: Node, steps_in_flight: int) -> tuple[Share, Transport]:
+def _in_memory(
+    parameters: Sequence[nn.Parameter], wanted: str, node: Node, steps_in_flight: int
+) -> tuple[Share, Transport]:
+    """Do so with memory that all workers share, or those of a host."""
     if node.size > 1 or any(is_sharded(parameter) for parameter in parameters):
         raise NotShared("node groups exchange shards of the model by messages")
     elsewhere = next((parameter.device for parameter in parameters if parameter.device.type != "cpu"), None)
     if elsewhere is not None:
         raise NotShared(f"the parameters are on {elsewhere}, not in CPU memory")
-    transport = SharedMemoryTransport(node.peers, steps_in_flight)
+    board = Board(node.peers, outboxes(steps_in_flight))
+    kind = _kind_for(board, wanted)
+    transport = kind(board, steps_in_flight)
     return Shard(FlatStorage(parameters, transport.allocate), node), transport
+
+
+def _kind_for(board: Board, wanted: str) -> type[SharedMemoryTransport] | type[MixedTransport]:
+    one_host = len(board.hosts) == 1
+    if one_host and wanted == MixedTransport.name:
+        raise NotShared("all workers are on one host, for shared_memory")
+    if not one_host and wanted == SharedMemoryTransport.name:
+        raise NotShared(board.why)
+    if all(len(host) == 1 for host in board.hosts):
+        raise NotShared(f"no two workers share memory: {board.why}")
+    return SharedMemoryTransport if one_host else MixedTransport
 
 
 def _symmetric(flat: Flat, node: Node, steps_in_flight: int) -> Transport:
@@ -99,5 +122,8 @@ def _symmetric(flat: Flat, node: Node, steps_in_flight: int) -> Transport:
     with torch.cuda.device(device):
         fabric = DeviceFabric(device, node.peers)
         slots = 2 * steps_in_flight + 4  # a worker may be so far ahead of those it sends to, and more is no use
-        weights = WeightsOnBoard(Board(node.peers, slots, device), slots)
+        board = Board(node.peers, slots, device)
+        if board.why:
+            raise NotShared(board.why)
+        weights = WeightsOnBoard(board, slots)
         return SymmetricMemoryTransport(flat, fabric, weights, node.count, steps_in_flight)

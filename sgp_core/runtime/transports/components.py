@@ -11,7 +11,10 @@ from sgp_core.topology.base import Edges
 
 
 class Turn(NamedTuple):
-    """How one member's new values follow from old ones. Places 0 to m-1 are the members' vectors, m and on buffers."""
+    """How one member's new values follow from old ones.
+
+    Places 0 to m-1 are the members' vectors, then come those of the senders from elsewhere, then buffers.
+    """
 
     place: int
     """Whose values are replaced."""
@@ -27,9 +30,13 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Component:
-    """Workers joined by edges of one step, ascending, and the order in which a stretch of their vectors is mixed."""
+    """Workers joined by edges of one step, ascending, and the order in which a stretch of their vectors is mixed.
+
+    ``senders`` are the in-peers that are not members, ascending: workers of other hosts.
+    """
 
     members: tuple[int, ...]
+    senders: tuple[int, ...]
     turns: tuple[Turn, ...]
     buffers: int
 
@@ -42,13 +49,17 @@ class Component:
 
 
 @lru_cache(maxsize=256)
-def component_of(edges: Edges, rank: int) -> Component:
-    """Return the component that ``rank`` is in. Members are ordered so that few old values have to be copied."""
-    members = _joined(edges, rank)
+def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -> Component:
+    """Return the component that ``rank`` is in, by the edges inside ``host`` if there is one, else by all.
+
+    Members are ordered so that few old values have to be copied.
+    """
+    members = joined(edges, rank, host)
+    senders = senders_to(edges, members)
     waiting, turns = list(members), []
-    place = {member: number for number, member in enumerate(members)}
+    place = {worker: number for number, worker in enumerate((*members, *senders))}
     free: list[int] = []
-    end = len(members)
+    first = end = len(place)
     while waiting:
         member = next((m for m in waiting if not _needed(m, waiting, edges)), waiting[0])
         waiting.remove(member)
@@ -59,20 +70,28 @@ def component_of(edges: Edges, rank: int) -> Component:
             place[member] = keep
         sources = tuple(place[peer] for peer in edges.in_peers[member])
         turns.append(Turn(target, keep, edges.own_weight[member], sources, edges.in_weights[member]))
-        for old in [m for m, at in place.items() if at >= len(members)]:
+        for old in [m for m, at in place.items() if at >= first]:
             if not any(old in edges.in_peers[other] for other in waiting):
                 free.append(place.pop(old))
-    return Component(members, tuple(turns), end - len(members))
+    return Component(members, senders, tuple(turns), end - first)
 
 
-def _joined(edges: Edges, rank: int) -> tuple[int, ...]:
+def joined(edges: Edges, rank: int, host: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the workers, ascending, that edges inside ``host`` join with ``rank``."""
     found, reached = {rank}, [rank]
     while reached:
         worker = reached.pop()
         new = {*edges.in_peers[worker], *edges.out_peers[worker]} - found
+        if host is not None:
+            new.intersection_update(host)
         found |= new
         reached += new
     return tuple(sorted(found))
+
+
+def senders_to(edges: Edges, members: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the in-peers of ``members`` that are none of them, ascending."""
+    return tuple(sorted({peer for member in members for peer in edges.in_peers[member]}.difference(members)))
 
 
 def _needed(member: int, waiting: list[int], edges: Edges) -> bool:

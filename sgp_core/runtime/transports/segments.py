@@ -1,4 +1,4 @@
-"""Memory that all workers of one host map: anonymous files, so that nothing is left behind whatever is killed."""
+"""Memory that the workers of one host map: anonymous files, so that nothing is left behind whatever is killed."""
 
 from __future__ import annotations
 
@@ -49,32 +49,61 @@ class Segment:
         return _started(self.pid) == self._started
 
 
-def share(nbytes: int, group: dist.ProcessGroup | None) -> list[Segment]:
-    """Make a segment on every worker, and return all of them by rank. Collective.
+Hosts = tuple[tuple[int, ...], ...]
+"""All workers by rank, those together that can map each other's memory, whatever keeps the others from it."""
 
-    Raises:
-        NotShared: on all workers alike, if any cannot map any other's: they are not on one host, nor of one user.
+
+class Shared(NamedTuple):
+    """What :func:`share` finds.
+
+    Attributes:
+        segments: those of the workers of this worker's host, by rank.
+        hosts: the same on all workers.
+        why: it is not one host, the same on all workers; empty if it is.
+    """
+
+    segments: dict[int, Segment]
+    hosts: Hosts
+    why: str
+
+
+def share(nbytes: int, group: dist.ProcessGroup | None) -> Shared:
+    """Make a segment on every worker, and map those of the workers of one host. Collective.
+
+    Workers that cannot all map each other, such as those of several users, are hosts of their own; so are all, without
+    segments, if one cannot make any.
     """
     fd, note, why = -1, None, ""
-    segments: list[Segment] = []
+    rank = dist.get_rank(group)
+    opened: dict[int, Segment] = {}
     try:
         try:
             fd, note = _create(nbytes)
         except (AttributeError, OSError) as error:
             why = f"this system cannot make memory to share ({error})"
         notes = from_all(note, group)
-        if all(notes):
+        for other, theirs in enumerate(notes if all(notes) else ()):
             try:
-                segments = [_opened(theirs, rank, dist.get_rank(group)) for rank, theirs in enumerate(notes)]
+                opened[other] = Segment(fd, theirs) if other == rank else _opened(theirs, other, rank)
             except (NotShared, OSError, ValueError) as error:
-                why = str(error)
-        reasons = [reason for reason in from_all(why, group) if reason]  # from here on all have opened all
+                why = why or str(error)
+        found = from_all((tuple(opened), why), group)  # from here on all have opened all that they can
     finally:
         if fd >= 0:
             os.close(fd)  # the mappings keep the memory
-    if reasons:
-        raise NotShared(reasons[0])
-    return segments
+    hosts = _hosts([reached for reached, _ in found])
+    here = next(host for host in hosts if rank in host)
+    why = next((reason for _, reason in found if reason), "")
+    return Shared({other: segment for other, segment in opened.items() if other in here}, hosts, why)
+
+
+def _hosts(reached: list[tuple[int, ...]]) -> Hosts:
+    """Put together the workers that reach each other and nobody else."""
+    together = [
+        ranks if rank in ranks and all(reached[other] == ranks for other in ranks) else (rank,)
+        for rank, ranks in enumerate(reached)
+    ]
+    return tuple(sorted(set(together)))
 
 
 def _create(nbytes: int) -> tuple[int, _Note]:

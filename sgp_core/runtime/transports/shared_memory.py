@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
-import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from sgp_core.flat import Flat
-from sgp_core.runtime.mixing import GRAIN, mix_all_
 from sgp_core.runtime.storage import Sizes
 from sgp_core.runtime.transports.base import Content, Exchange
+from sgp_core.runtime.transports.blocks import Blocks
 from sgp_core.runtime.transports.board import DONE, PUSHED, READ, READY, Board
 from sgp_core.runtime.transports.components import Component, component_of
-from sgp_core.runtime.transports.segments import TOKEN_BYTES, share
+from sgp_core.runtime.transports.segments import TOKEN_BYTES, NotShared, share
+from sgp_core.runtime.transports.wire import weighed
 from sgp_core.timeline import Marks, now
 
 _PARAMETERS = 0
 """Of a worker's shared vectors the first; the others are its outboxes."""
 
-_CACHE_BYTES = 2 << 20
-"""Of what a core works on at a time: few enough to stay near it, enough that Python's share of the time is small."""
-
 _ALIGNMENT_BYTES = 128
+
+
+def outboxes(overlap_steps: int) -> int:
+    """Return how many outboxes a worker needs: the vectors it shares, beside the first, and the board's slots."""
+    return max(1, 2 * overlap_steps)
 
 
 class SharedMemoryTransport:
@@ -39,26 +41,25 @@ class SharedMemoryTransport:
     others notice while they wait for it; its memory goes with the last process that maps it.
 
     Args:
-        group: the process group, None for the default one. Collective.
+        board: of the workers, with :func:`outboxes` slots.
         overlap_steps: how many steps a pushed message may be under way when the next is pushed. A worker may be as
             many steps ahead of those it sends to, so there are twice as many outboxes; untouched ones use no memory.
-
-    Raises:
-        NotShared: on all workers alike, if any cannot map any other's memory.
+        vacate: called with the number of an outbox that no worker reads any more, before it is used again.
     """
 
     name = "shared_memory"
 
-    def __init__(self, group: dist.ProcessGroup | None, overlap_steps: int = 0) -> None:
+    def __init__(
+        self, board: Board, overlap_steps: int = 0, vacate: Callable[[int], None] = lambda outbox: None
+    ) -> None:
         self.marks: Marks | None = None
-        self._group = group
+        self.blocks = Blocks()
+        self.rank = board.rank
+        self._board = board
         self._overlap_steps = overlap_steps
-        self._outboxes: list[_Sent | None] = [None] * max(1, 2 * overlap_steps)
-        self._board = Board(group, len(self._outboxes))
-        self.rank = self._board.rank
-        self._vectors: list[list[Flat]] = []
-        self._threads = torch.get_num_threads()
-        self._room: dict[torch.dtype, Tensor] = {}
+        self._vacate = vacate
+        self._outboxes: list[_Sent | None] = [None] * outboxes(overlap_steps)
+        self._vectors: dict[int, list[Flat]] = {}
         self._mixes = 0
         self._pushes = 0
         self._unread: dict[int, int] = {}  # messages not pulled, and how many of their elements that is
@@ -66,7 +67,11 @@ class SharedMemoryTransport:
         self._pushed, self._weight = 0, 1.0  # elements of the message that is being pushed, and its weight
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
-        """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective."""
+        """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective.
+
+        Raises:
+            NotShared: on all workers alike, if those that could map each other's memory cannot any more.
+        """
         offsets, end = [], TOKEN_BYTES
         for _ in range(1 + len(self._outboxes)):
             for (dtype, _), size in sizes.items():
@@ -74,9 +79,12 @@ class SharedMemoryTransport:
                 offsets.append((end, size, dtype))
                 end += size * dtype.itemsize
         pieces = len(sizes)
-        for segment in share(end, self._group):
+        shared = share(end, self._board.group)
+        if shared.hosts != self._board.hosts:
+            raise NotShared(shared.why)
+        for rank, segment in shared.segments.items():
             tensors = [segment.tensor(*place) for place in offsets]
-            self._vectors.append([Flat(tensors[at : at + pieces]) for at in range(0, len(tensors), pieces)])
+            self._vectors[rank] = [Flat(tensors[at : at + pieces]) for at in range(0, len(tensors), pieces)]
         return self._vectors[self.rank][_PARAMETERS].tensors
 
     # -- the two verbs -----------------------------------------------------------------------------------------------
@@ -86,26 +94,12 @@ class SharedMemoryTransport:
         Raises:
             RuntimeError: a peer is gone; the message names the step and the peers.
         """
-        component, board = component_of(exchange.edges, self.rank), self._board
-        vector = self._number_of(x)
-        if vector is None:  # not one that others can reach
-            vector = self._free_outbox() + 1
-            self._vectors[self.rank][vector].copy_(x)
-        self._mixes += 1
-        board.set_mixed(vector, 1.0 if weight is None else weight)
-        board.raise_to(READY, self._mixes)
-        if self.marks is not None:
-            self.marks.posted = now()
-        self._wait(READY, self._mixes, component.members, exchange, self.marks)
-        said = {member: board.mixed(member) for member in component.members}
-        self._mix_stretch(component, [self._vectors[member][number] for member, (number, _) in said.items()])
-        board.raise_to(DONE, self._mixes)
-        self._wait(DONE, self._mixes, component.members, exchange, self.marks)
-        if self._vectors[self.rank][vector].tensors[0] is not x.tensors[0]:
-            x.copy_(self._vectors[self.rank][vector])
+        component = component_of(exchange.edges, self.rank)
+        with self.gathered(x, exchange, component, weight) as (vectors, weights):
+            self.mix_stretch(component, vectors)
         if weight is None:
             return 1.0
-        return exchange.own * weight + _weighed(exchange, [said[peer][1] for peer in exchange.in_peers])
+        return exchange.own * weight + weighed(exchange, [weights[peer] for peer in exchange.in_peers])
 
     def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: nothing travels, so there is nothing to begin."""
@@ -116,7 +110,7 @@ class SharedMemoryTransport:
         Raises:
             RuntimeError: a peer that should have read an earlier message is gone.
         """
-        slot, mine = self._free_outbox(), self._vectors[self.rank]
+        slot, mine = self.outbox(), self._vectors[self.rank]
         mine[slot + 1].at(x).copy_(x)
         if weight is not None:  # the first part
             self._pushes += 1
@@ -134,67 +128,92 @@ class SharedMemoryTransport:
 
     def scratch(self) -> Flat:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-        return self._vectors[self.rank][self._free_outbox() + 1]
+        return self.outbox_vector(self.outbox())
 
     def settle(self) -> None:
         """Nothing is under way: what was sent lies where it is read."""
 
     # -- a mix -------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def gathered(
+        self, x: Flat, exchange: Exchange, component: Component, weight: float | None
+    ) -> Iterator[tuple[list[Flat], dict[int, float]]]:
+        """Wait for the members of a component before, and after, this worker does its part for all of them.
+
+        Yields:
+            The members' vectors, ``x`` (or a copy, brought back afterwards) among them, and their PushSum weights.
+        """
+        board = self._board
+        self._mixes += 1
+        if component.members == (self.rank,):
+            yield [x], {self.rank: 1.0 if weight is None else weight}
+            return
+        vector = self._number_of(x)
+        if vector is None:  # not one that others can reach
+            vector = self.outbox() + 1
+            self._vectors[self.rank][vector].copy_(x)
+        board.set_mixed(vector, 1.0 if weight is None else weight)
+        board.raise_to(READY, self._mixes)
+        if self.marks is not None:
+            self.marks.posted = now()
+        self._wait(READY, self._mixes, component.members, exchange, self.marks)
+        said = {member: board.mixed(member) for member in component.members}
+        yield (
+            [self._vectors[member][number] for member, (number, _) in said.items()],
+            {member: theirs for member, (_, theirs) in said.items()},
+        )
+        board.raise_to(DONE, self._mixes)
+        self._wait(DONE, self._mixes, component.members, exchange, self.marks)
+        if self._vectors[self.rank][vector].tensors[0] is not x.tensors[0]:
+            x.copy_(self._vectors[self.rank][vector])
+
+    def mix_stretch(self, component: Component, vectors: list[Flat]) -> None:
+        """Compute this worker's stretch of the new vectors of all members, who have no other in-peers."""
+        for tensors in zip(*(vector.tensors for vector in vectors), strict=True):
+            begin, end = component.stretch(self.rank, tensors[0].numel())
+            self.blocks.mix(component, [tensor[begin:end] for tensor in tensors])
+
     def _number_of(self, x: Flat) -> int | None:
         mine = self._vectors[self.rank]
         return next((n for n, vector in enumerate(mine) if vector.tensors[0] is x.tensors[0]), None)
 
-    def _mix_stretch(self, component: Component, vectors: list[Flat]) -> None:
-        for tensors in zip(*(vector.tensors for vector in vectors), strict=True):
-            begin, end = component.stretch(self.rank, tensors[0].numel())
-            if begin == end:
-                continue
-            size = min(self._block_of(len(vectors) + component.buffers, tensors[0]), end - begin)
-            buffers = self._room_for(component.buffers * size, tensors[0].dtype).split(size)
-            for blocks in zip(*(tensor[begin:end].split(size) for tensor in tensors), strict=True):
-                if len(blocks[0]) < size:
-                    buffers = tuple(buffer[: len(blocks[0])] for buffer in buffers)
-                at = [*blocks, *buffers]
-                for place, keep, own, sources, shares in component.turns:
-                    if keep is not None:
-                        at[keep].copy_(at[place])
-                    mix_all_(at[place], own, [at[source] for source in sources], shares)
-
-    def _block_of(self, together: int, like: Tensor) -> int:
-        """Return how many elements a block has, so that ``together`` of them stay in the cache of each core."""
-        grains = max(1, _CACHE_BYTES // (together * like.element_size() * GRAIN))
-        return grains * GRAIN * self._threads
-
-    def _room_for(self, elements: int, dtype: torch.dtype) -> Tensor:
-        if dtype not in self._room or len(self._room[dtype]) < elements:
-            self._room[dtype] = torch.zeros(elements, dtype=dtype)
-        return self._room[dtype][:elements]
-
     # -- messages ----------------------------------------------------------------------------------------------------
-    def _free_outbox(self) -> int:
+    def outbox(self) -> int:
         """Return an outbox that nobody reads any more; the same one until it is pushed from."""
         if self._chosen is None:
-            self._chosen = next((slot for slot, sent in enumerate(self._outboxes) if self._is_read(sent)), None)
-        if self._chosen is None:
-            slot, sent = min(enumerate(self._outboxes), key=lambda item: item[1].message if item[1] else 0)
-            assert sent is not None
-            if sent.message in self._unread:
-                raise RuntimeError(
-                    f"more messages are in flight than an algorithm with steps_in_flight={self._overlap_steps} has"
-                )
-            self._board.wait(READ, sent.message, sent.exchange.out_peers, sent.exchange)
+            slot = next((slot for slot, sent in enumerate(self._outboxes) if self._is_read(sent)), None)
+            if slot is None:
+                slot = self._oldest()
+            self._vacate(slot)
             self._chosen = slot
         return self._chosen
 
-    def _is_read(self, sent: _Sent | None) -> bool:
-        return sent is None or self._board.has(READ, sent.message, sent.exchange.out_peers)
+    def _oldest(self) -> int:
+        """Wait until nobody reads the outbox that was pushed from first; return it."""
+        slot, sent = min(enumerate(self._outboxes), key=lambda item: item[1].message if item[1] else 0)
+        assert sent is not None
+        if sent.message in self._unread:
+            raise RuntimeError(
+                f"more messages are in flight than an algorithm with steps_in_flight={self._overlap_steps} has"
+            )
+        self._board.wait(READ, sent.message, sent.exchange.out_peers, sent.exchange)
+        return slot
 
-    def arrived(self, exchange: Exchange, message: int, marks: Marks | None = None) -> Iterator[tuple[Flat, float]]:
-        """Wait for a message of all in-peers; yield their vectors, which are not this worker's, and their weights."""
+    def outbox_vector(self, slot: int) -> Flat:
+        """Return where the vector in an outbox of this worker lies."""
+        return self._vectors[self.rank][slot + 1]
+
+    def _is_read(self, sent: _Sent | None) -> bool:
+        if sent is None:
+            return True
+        young = sent.message > self._pushes + 1 - self._overlap_steps  # may well be under way to another host
+        return not young and self._board.has(READ, sent.message, sent.exchange.out_peers)
+
+    def arrived(self, exchange: Exchange, message: int, marks: Marks | None = None) -> tuple[list[Flat], list[float]]:
+        """Wait for a message of all in-peers; return their vectors, which are not this worker's, and their weights."""
         self._wait(PUSHED, message, exchange.in_peers, exchange, marks)
-        for peer in exchange.in_peers:
-            slot, weight = self._board.sent(peer, message)
-            yield self._vectors[peer][slot + 1], weight
+        lie = [(peer, *self._board.sent(peer, message)) for peer in exchange.in_peers]
+        return [self._vectors[peer][slot + 1] for peer, slot, _ in lie], [weight for _, _, weight in lie]
 
     def _wait(self, what: int, number: int, members: Sequence[int], exchange: Exchange, marks: Marks | None) -> None:
         begin = 0 if marks is None else now()
@@ -209,13 +228,6 @@ class SharedMemoryTransport:
             return
         del self._unread[message]
         self._board.raise_to(READ, min(self._unread, default=self._pushes + 1) - 1)
-
-    def add(self, x: Flat, vectors: list[Flat], shares: Sequence[float]) -> None:
-        """Add ``sum_j share_j vector_j`` to ``x``."""
-        for mine, *theirs in zip(x.tensors, *(vector.tensors for vector in vectors), strict=True):
-            size = self._block_of(1 + len(vectors), mine)
-            for block, *received in zip(*(tensor.split(size) for tensor in (mine, *theirs)), strict=True):
-                mix_all_(block, 1.0, received, shares)
 
 
 class _Sent(NamedTuple):
@@ -238,22 +250,24 @@ class SharedMessage:
         self._weighed = weighed
 
     def add_to(self, x: Flat, marks: Marks | None = None) -> float:
-        arrived = list(self._transport.arrived(self._exchange, self._message, marks))
-        self._transport.add(x, [vector.at(self._part) for vector, _ in arrived], self._exchange.shares)
+        vectors, weights = self.arrived(marks)
+        for number, mine in enumerate(x.tensors):
+            self._transport.blocks.add(mine, [vector.tensors[number] for vector in vectors], self._exchange.shares)
         self.discard()
-        return _weighed(self._exchange, [weight for _, weight in arrived]) if self._weighed else 0.0
+        return weighed(self._exchange, weights) if self._weighed else 0.0
+
+    def arrived(self, marks: Marks | None = None) -> tuple[list[Flat], list[float]]:
+        """Wait for it; return the vectors of the in-peers, where they lie, and their weights."""
+        vectors, weights = self._transport.arrived(self._exchange, self._message, marks)
+        return [vector.at(self._part) for vector in vectors], weights
 
     def content(self) -> Content:
-        arrived = self._transport.arrived(self._exchange, self._message)
-        return [([tensor.clone() for tensor in vector.at(self._part).tensors], weight) for vector, weight in arrived]
+        vectors, weights = self.arrived()
+        return [
+            ([tensor.clone() for tensor in vector.tensors], weight)
+            for vector, weight in zip(vectors, weights, strict=True)
+        ]
 
     def discard(self) -> None:
         """Let the in-peers go on without it."""
         self._transport.finished_with(self._message, self._part.numel)
-
-
-def _weighed(exchange: Exchange, weights: list[float]) -> float:
-    total = 0.0
-    for share_, weight in zip(exchange.shares, weights, strict=True):
-        total += share_ * weight
-    return total
