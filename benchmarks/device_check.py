@@ -40,8 +40,8 @@ def load(kind: str, gpus: int) -> list[Check]:
     return found
 
 
-def main() -> None:
-    """Run the checks and print them as they are done."""
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write what was found")
     parser.add_argument("--only", default="", help="run checks with this in their name")
@@ -49,7 +49,12 @@ def main() -> None:
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: what can be tried without a GPU"
     )
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run the checks and print them as they are done."""
+    chosen = options_parser().parse_args()
     if chosen.device == "cuda" and not torch.cuda.is_available():
         print("there is no NVIDIA GPU that torch can use", file=sys.stderr)
         raise SystemExit(2)

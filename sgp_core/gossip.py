@@ -19,19 +19,20 @@ from sgp_core.runtime.compressed import CompressedNetwork
 from sgp_core.runtime.distributed import DistributedNetwork
 from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.everyone import Everyone
-from sgp_core.runtime.gradients import GradientCollector
-from sgp_core.runtime.in_backward import StepsInBackward, warn_if_compiled
+from sgp_core.runtime.in_backward import warn_if_compiled
 from sgp_core.runtime.node import Node
 from sgp_core.runtime.one_sided import WaitlessNetwork, connect
 from sgp_core.runtime.paced import PacedNetwork
-from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.share import Shard
+from sgp_core.runtime.steps import Steps
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.transports.choice import lay_out
 from sgp_core.runtime.worker import RuleWorker
 from sgp_core.timeline import Timeline
 from sgp_core.together import check_together
 from sgp_core.topology import Topology, build_topology
+
+_INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
 
 class Gossip:
@@ -116,7 +117,6 @@ class Gossip:
         self.algorithm = algorithm
         self.topology = topology
         self._model = model
-        self._averaging = False
         self._node = node
         pace = pace if algorithm.gossips else None  # others have a rhythm of their own
         graphs = graphs_of(topology, pace)
@@ -138,43 +138,21 @@ class Gossip:
             self._network = self._one_sided
         share = self._share
         self._everyone = Everyone(node, self._network)
-        self._optimizer = optimizer
-        self._sharded_optimizer = (
-            ShardedOptimizer(optimizer, share.storage, node)
-            if shard_optimizer and share.storage and node_size > 1
-            else None
-        )
-        self._gradients = self._collected_gradients()
+        self._steps = Steps(model, optimizer, algorithm, share, node, shard_optimizer=shard_optimizer)
         self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat, node)
         self._worker = RuleWorker(
             share.flat,
             optimizer,
             self._network if self._paced is None else self._paced,
             biased=algorithm.leaves_one(graphs),
-            grads=node.shard_of(self._gradients.flat) if self._gradients else None,
+            grads=node.shard_of(self._steps.gradients.flat) if self._steps.gradients else None,
         )
-        self._in_backward: StepsInBackward | None = None
-        if step_in_backward:
-            if share.storage is None:
-                raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
-            self._in_backward = StepsInBackward(
-                algorithm,
-                self._worker,
-                share.storage,
-                optimizer,
-                part_bytes=int(part_mb * 2**20),
-                max_norm=max_norm,
-                check=self._check_step,
-            )
         self._everyone.set_alike(model, share)
         if isinstance(self._network, CompressedNetwork):
             self._network.begin(share.layout, share.flat)
         if self._one_sided:
             self._one_sided.begin(0)
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        self._steps.begin(self._worker, int(part_mb * 2**20) if step_in_backward else None, max_norm)
 
     # -- facts -------------------------------------------------------------------------------------------------------
     @property
@@ -202,7 +180,7 @@ class Gossip:
     @property
     def steps_in_backward(self) -> bool:
         """Whether the optimizer's steps, and any clipping before them, happen inside ``backward()``."""
-        return self._in_backward is not None
+        return self._steps.inside_backward
 
     @property
     def push_sum_weight(self) -> float:
@@ -266,7 +244,7 @@ class Gossip:
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
         """
-        if self._averaging:
+        if self._steps.forbidden is not None:
             raise RuntimeError("gossip.averaged() is already active")
         if self._one_sided:
             self.finish()
@@ -275,7 +253,8 @@ class Gossip:
         put_back = self._network.set_aside()
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
-        self._averaging, self._worker.averaged = True, False
+        self._steps.forbidden = _INSIDE_AVERAGED
+        self._worker.averaged = False
         try:
             with torch.no_grad(), self._everyone.uncounted():
                 average_exactly(self._worker)
@@ -283,7 +262,7 @@ class Gossip:
                 self._everyone.average_buffers(buffers)
             yield
         finally:
-            self._averaging = False
+            self._steps.forbidden = None
             self._share.restore(own)
             self._worker.weight = weight
             put_back()
@@ -295,15 +274,8 @@ class Gossip:
     def no_sync(self) -> Iterator[None]:
         """Accumulate gradients inside the block: they are neither averaged (``allreduce``, node groups) nor stepped on
         (``step_in_backward``)."""
-        acts = self._gradients or self._in_backward
-        if acts is None:
+        with self._steps.accumulating():
             yield
-            return
-        before, acts.enabled = acts.enabled, False
-        try:
-            yield
-        finally:
-            acts.enabled = before
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Scale the optimizer's gradients to a norm of at most ``max_norm``; return the norm before.
@@ -314,12 +286,7 @@ class Gossip:
         Raises:
             RuntimeError: steps are taken inside backward, so that it would be too late.
         """
-        if self._in_backward is not None:
-            raise RuntimeError("with step_in_backward, gradients are clipped inside backward: use Gossip(max_norm=...)")
-        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        if self._sharded_optimizer is not None:
-            return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
-        return nn.utils.clip_grad_norm_(parameters, max_norm)
+        return self._steps.clip_grad_norm_(max_norm)
 
     def call(self) -> None:
         """Ask the other workers of an asynchronous algorithm, without waiting, to come and meet; see :attr:`called`."""
@@ -354,10 +321,7 @@ class Gossip:
         self._network.load_in_flight({})
         if self._one_sided:
             self._one_sided.close()
-        for hook in self._hooks:
-            hook.remove()
-        if self._in_backward is not None:
-            self._in_backward.close()
+        self._steps.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
@@ -406,68 +370,6 @@ class Gossip:
         self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
         self._network.seconds, self._node.seconds = float(state["seconds"]), 0.0
 
-    # -- stages of a step --------------------------------------------------------------------------------------------
-    @torch.no_grad()
-    def _on_gradients(self) -> None:
-        assert self._gradients is not None
-        self._node.reduce(self._gradients.flat)
-        self.algorithm.on_gradients(self._worker)
-        if self._sharded_optimizer is None:
-            self._node.gather(self._gradients.flat)
-
-    @torch.no_grad()
-    def _take_gradients(self, present: list[bool]) -> None:
-        assert self._sharded_optimizer is not None
-        self._sharded_optimizer.take(self._worker.grads, present)
-
-    @torch.no_grad()
-    def _before_step(self, *_: object) -> None:
-        if self._in_backward is not None:
-            if not self._in_backward.stepping:
-                self._in_backward.finish()
-            return
-        self._check_step()
-        self._worker.averaged = False
-        self._share.collect()
-        self.algorithm.before_step(self._worker)
-
-    @torch.no_grad()
-    def _after_step(self, *_: object) -> None:
-        if self._in_backward is not None:
-            if self._in_backward.stepping:
-                return
-            self._in_backward.end()
-        else:
-            self._share.collect()
-            self.algorithm.after_step(self._worker)
-            self.algorithm.receive(self._worker)
-        self._share.spread()
-        self._worker.step += 1
-
-    def _check_step(self) -> None:
-        if self._averaging:
-            raise RuntimeError("optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only")
-        storage = self._share.storage
-        moved = storage.moved() if storage else None
-        if storage and moved is not None:
-            name = _name_of(self._model, storage.parameters[moved])
-            raise RuntimeError(
-                f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
-            )
-
-    def _collected_gradients(self) -> GradientCollector | None:
-        if self._share.storage is None:
-            if self.algorithm.reads_gradients:
-                raise ConfigurationError(
-                    "an algorithm that averages gradients has nothing to do over FSDP2: fully_shard with a mesh of two"
-                    " axes averages them itself"
-                )
-            return None
-        if not self.algorithm.reads_gradients and self._node.size == 1:
-            return None
-        take = self._take_gradients if self._sharded_optimizer else None
-        return GradientCollector(self._share.storage, self._on_gradients, take)
-
 
 def _check_parameters(model: nn.Module, trainable: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     if not trainable:
@@ -477,7 +379,3 @@ def _check_parameters(model: nn.Module, trainable: list[nn.Parameter], optimizer
         raise ConfigurationError(
             "the optimizer updates parameters that are not the model's; build it from model.parameters()"
         )
-
-
-def _name_of(model: nn.Module, wanted: nn.Parameter) -> str:
-    return next((name for name, parameter in model.named_parameters() if parameter is wanted), "?")

@@ -15,7 +15,7 @@ import sgp_core
 from sgp_core.algorithms import Algorithm
 from sgp_core.topology import Topology
 
-STEPS = 200
+STEPS = 120
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ def awkward_mean(codec: Codec) -> float:
     for mean in start:
         dist.all_reduce(mean.div_(4))
     for _ in range(40):
-        gossip._before_step()
-        gossip._after_step()
+        gossip._steps.before_step()
+        gossip._steps.after_step()
     return max(float((p.detach() - mean).abs().max()) for p, mean in zip(trainable, start, strict=True))
 
 
@@ -136,8 +136,8 @@ def allocations(codec: Codec, tau: int) -> list[str]:
     gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
 
     def step() -> None:
-        gossip._before_step()
-        gossip._after_step()
+        gossip._steps.before_step()
+        gossip._steps.after_step()
 
     for _ in range(4 + tau):
         step()

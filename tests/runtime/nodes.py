@@ -289,8 +289,8 @@ def compressed_fsdp(name: str, overlap_steps: int, **options: Any) -> dict[str, 
 
     def steps(gossip: sgp_core.Gossip, count: int) -> None:
         for _ in range(count):
-            gossip._before_step()
-            gossip._after_step()
+            gossip._steps.before_step()
+            gossip._steps.after_step()
 
     gossip = build()
     share = gossip._share

@@ -171,8 +171,8 @@ def leftovers() -> dict[str, Any]:
     before = set(os.listdir("/dev/shm"))
     gossip = _gossip(overlap_steps=1)
     for _ in range(3):
-        gossip._before_step()
-        gossip._after_step()
+        gossip._steps.before_step()
+        gossip._steps.after_step()
     during = mapped(), set(os.listdir("/dev/shm")) - before
     gossip.close()
     del gossip
@@ -183,15 +183,15 @@ def killed(victim: int, overlap_steps: int) -> dict[str, Any]:
     """Let ``victim`` be killed after three steps; return what the others say, and when."""
     gossip = _gossip(overlap_steps=overlap_steps)
     for _ in range(3):
-        gossip._before_step()
-        gossip._after_step()
+        gossip._steps.before_step()
+        gossip._steps.after_step()
     if dist.get_rank() == victim:
         os.kill(os.getpid(), signal.SIGKILL)
     began = time.monotonic()
     try:
         for _ in range(5):
-            gossip._before_step()
-            gossip._after_step()
+            gossip._steps.before_step()
+            gossip._steps.after_step()
     except RuntimeError as error:
         return {"said": str(error), "seconds": time.monotonic() - began}
     return {"said": "nothing"}
@@ -200,12 +200,12 @@ def killed(victim: int, overlap_steps: int) -> dict[str, Any]:
 def late() -> str:
     """Let rank 1 come later than the process group waits; return what is said."""
     gossip = _gossip(group=dist.new_group(timeout=timedelta(seconds=1)))
-    gossip._after_step()
+    gossip._steps.after_step()
     if dist.get_rank() == 1:
         time.sleep(2)
         return ""
     try:
-        gossip._after_step()
+        gossip._steps.after_step()
     except RuntimeError as error:
         return str(error)
     return "nothing"

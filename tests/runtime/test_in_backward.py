@@ -34,7 +34,7 @@ def _cases() -> list[Any]:
 
 def test_the_numbers_are_those_of_steps_after_backward_bit_for_bit():
     cases = _cases()
-    for rank in run_workers(4, both_ways, cases, 30):
+    for rank in run_workers(4, both_ways, cases, 20):
         for case, ways in zip(cases, rank, strict=True):
             first = ways.pop("after, p2p")
             for way, found in ways.items():

@@ -45,7 +45,8 @@ def train(folder: str, overlap_steps: int) -> None:
 
     def slow_link(operations: list[dist.P2POp]) -> list[Any]:
         slow = [rank == 2 and op.op is dist.isend and op.peer == 3 for op in operations]
-        works = iter(real([op for op, is_slow in zip(operations, slow, strict=True) if not is_slow]))
+        others = [op for op, is_slow in zip(operations, slow, strict=True) if not is_slow]
+        works = iter(real(others) if others else [])
         return [_Late(op) if is_slow else next(works) for op, is_slow in zip(operations, slow, strict=True)]
 
     model = nn.Linear(20, 20)

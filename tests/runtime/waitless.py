@@ -249,8 +249,8 @@ def steady(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[
 
     def steps() -> None:
         for _ in range(8):
-            gossip._before_step()
-            gossip._after_step()
+            gossip._steps.before_step()
+            gossip._steps.after_step()
 
     def buffers() -> int:
         return gossip._one_sided._pool.made if transport == "p2p" else 0

@@ -156,8 +156,8 @@ def memory(name: str, copies: int, place: Place) -> Found:
     dist.barrier()
     gossip, _, _ = _flat_model(name, "one_peer_exponential", size, place, momentum=0.0)
     for _ in range(4):
-        gossip._before_step()
-        gossip._after_step()
+        gossip._steps.before_step()
+        gossip._steps.after_step()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     dist.barrier()
