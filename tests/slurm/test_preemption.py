@@ -27,7 +27,7 @@ from tests.slurm.training import (
 )
 from tests.support.wandb_files import stored
 
-INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "1"))
+INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "2"))
 """More by hand: each takes about 15 s."""
 
 LONG = (
