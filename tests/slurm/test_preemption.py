@@ -112,7 +112,8 @@ def test_a_time_limit_is_no_end(lab: Lab, work: Path) -> None:
     limited = ("cluster.timeout_min=1", "cluster.signal_delay_s=50", "tracker=none")
     assert train(*ON_TWO_NODES, *limited, *LONG, "training.max_steps=null", "training.epochs=1000000") == 0
     folder = run_of(work / "runs")
-    until(lambda: folder.rank(0).exists() and json.loads(folder.rank(0).read_text())["attempt"] == 2, "second attempt")
+    again = lambda: folder.rank(0).exists() and json.loads(folder.rank(0).read_text())["attempt"] == 2  # noqa: E731
+    until(again, f"second attempt: {logs(folder)}", timeout=240)
     until_step(folder, 2, 1)
     steps = [row["step"] for row in rows(folder) if row["split"] == "train"]
     assert steps == list(range(20, steps[-1] + 1, 20))
