@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ class DistributedNetwork(Traffic):
         self.rank = 0 if alone else dist.get_rank(group)
         self.world_size = 1 if alone else dist.get_world_size(group)
         super().__init__()
+        if not alone:
+            _end_in_order()
         self.timeline: Timeline | None = None
         self.transport: Transport | None = None
         self._posted: list[tuple[Flat, Posted | None]] = []
@@ -209,3 +213,10 @@ class DistributedNetwork(Traffic):
             if timeline is not None and marks is not None:
                 nbytes = 0 if x is None else x.nbytes
                 timeline.exchange(verb, begin, now(), step, nbytes, marks)
+
+
+@functools.cache
+def _end_in_order() -> None:
+    """Let gloo's threads drop the tensors of the last collective before the interpreter ends, which they need its lock
+    for: a thread that asks for the lock later takes the process down with it (SIGABRT)."""
+    atexit.register(time.sleep, 0.05)

@@ -25,7 +25,7 @@ KILLS = int(os.environ.get("SGP_KILLS", "2"))
 
 SEED = int(os.environ.get("SGP_KILLS_SEED", "0"))
 SETTINGS = {
-    "checkpoint": CheckpointConfig(every_steps=2, keep_last=2, keep_best=False),
+    "checkpoint": CheckpointConfig(every_steps=2, keep_last=STEPS, keep_best=False),
     "evaluation": EvaluationConfig(every_epochs=2),
 }
 OVERLAPPING = {
@@ -40,10 +40,17 @@ def experiment(choices: dict) -> dict:
     return tiny.experiment(WORLD, epochs=STEPS // EPOCH, choices={"dataset": data, **choices}).to_dict()
 
 
+def saved(directory: Path) -> dict[int, list[dict]]:
+    """Return what each rank saved, by step, the newest complete checkpoint first."""
+    store = CheckpointStore(directory, WORLD)
+    return {
+        manifest.step: [store.read_shard(manifest, rank) for rank in range(WORLD)] for manifest in store.manifests()
+    }
+
+
 def newest(directory: Path) -> list[dict]:
     """Return what each rank saved in the newest complete checkpoint; none if there is none yet."""
-    store = CheckpointStore(directory, WORLD)
-    return [store.read_shard(manifest, rank) for manifest in store.manifests()[:1] for rank in range(WORLD)]
+    return next(iter(saved(directory).values()), [])
 
 
 def kill_again_and_again(directory: Path, choices: dict, after: int) -> list[list[dict]]:
@@ -86,9 +93,10 @@ def test_workers_that_wait_for_nobody_keep_their_mass(tmp_path: Path, algorithm:
     schedule = {"name": "step", "decay_epochs": [LEARNING / EPOCH], "decay": 1e-30}
     choices = {"algorithm": {"name": algorithm}, "topology": {"name": topology}, "schedule": schedule}
     left = kill_again_and_again(tmp_path, choices, after=EPOCH)
-    before, _ = masses(left[0])
+    learnt = saved(tmp_path)[LEARNING]
+    before, _ = masses(learnt)
     spreads = []
-    for states in [*left, newest(tmp_path)]:
+    for states in [learnt, *left, newest(tmp_path)]:
         assert len({state["step"] for state in states}) == 1, "they meet to save"
         assert states[0]["step"] >= LEARNING
         numerators, weights = masses(states)
