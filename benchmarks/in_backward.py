@@ -58,9 +58,8 @@ class Stepping:
         post = transport.post
 
         def noted(*arguments: Any) -> Any:
-            posted = post(*arguments)
             self.left.append(time.perf_counter())
-            return posted
+            return post(*arguments)
 
         transport.post = noted
 
