@@ -47,7 +47,7 @@ def test_a_model_for_other_data_is_refused_with_those_that_fit() -> None:
     try:
         with pytest.raises(
             ConfigurationError,
-            match="model 'parrot' translates text, but dataset 'digits' is images to classify; use model=cnn or mlp or ",
+            match=r"model .parrot' translates text, but dataset 'digits' is images to classify; use model=cnn or mlp ",
         ):
             check_kinds(MODELS.build("parrot"), DATASETS.build("digits"))
     finally:
