@@ -72,8 +72,9 @@ WORKER = {
         "peers = loop.Peers(cpu); parts = loop.assemble(experiment, cpu, peers)"
     ),
     "first step": (
-        "inputs, targets = parts.data.train.batch(torch.arange(32)); "
-        "loop.TrainingStep(parts.model, parts.optimizer, parts.gossip, experiment.training)(inputs, targets)"
+        "batch = parts.task.batch(torch.arange(32)); "
+        "loop.TrainingStep(parts.model, parts.optimizer, parts.gossip, torch.nn.functional.cross_entropy, "
+        "experiment.training)(batch)"
     ),
 }
 CPU_TIMES = """

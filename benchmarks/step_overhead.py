@@ -48,9 +48,9 @@ def perceptron(parameters: float) -> nn.Module:
 
 def resnet() -> nn.Module:
     """Return the ResNet-18 for small images."""
-    from sgp_core.tasks.models import MODELS
+    from sgp_core.tasks.models.resnet18_cifar import Resnet18Cifar
 
-    return MODELS.build("resnet18_cifar").build((3, 16, 16), CLASSES)
+    return Resnet18Cifar().build((3, 16, 16), CLASSES)
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

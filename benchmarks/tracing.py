@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.functional import cross_entropy
 
 import sgp_core
+from sgp_core.tasks.base import Batch
 from sgp_core.timeline import SETTLING, Timeline, now
 from sgp_core.training.config import TrainingConfig
 from sgp_core.training.step import TrainingStep
@@ -72,7 +74,7 @@ class Traced:
     def turn(self, steps: int, trace: Path | None) -> dict[str, float]:
         """Take ``steps`` steps, recorded if there is a file to write; return what one took."""
         timeline = None if trace is None else Timeline(trace, self.rank, steps)
-        take = TrainingStep(self.model, self.optimizer, self.gossip, TrainingConfig(), timeline)
+        take = TrainingStep(self.model, self.optimizer, self.gossip, cross_entropy, TrainingConfig(), timeline)
         self.gossip.record(timeline)
         for _ in range(SETTLING):
             self._advance(take, timeline)
@@ -96,7 +98,7 @@ class Traced:
         if timeline is not None:
             timeline.span("data", began, now())
         self.clock.start()
-        take(inputs, targets)
+        take(Batch((inputs,), targets))
         self.step += 1
         if timeline is not None:
             timeline.end_step(began)

@@ -96,14 +96,18 @@ def _check_debug(plan: RunPlan) -> None:
 def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) -> None:
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
+    from sgp_core.tasks.base import check_kinds
     from sgp_core.together import check_together
 
     def build(group: str, **given: Any) -> Any:
         return registry(group).build(experiment[group]["name"], **_options(experiment[group]), **given)
 
-    for group in ("model", "optimizer", "schedule"):
+    for group in ("optimizer", "schedule"):
         build(group)
-    build("dataset").check()
+    dataset = build("dataset")
+    check_kinds(build("model"), dataset)
+    dataset.check_training(experiment["training"])
+    dataset.check()
     nodes = experiment["world_size"] // experiment.get("node_size", 1)
     topology = build("topology", world_size=nodes)
     algorithm = build("algorithm")

@@ -16,9 +16,9 @@ from sgp_core.gossip import Gossip
 from sgp_core.pacing import PACES
 from sgp_core.pacing.every import Every
 from sgp_core.registry import Registry
-from sgp_core.tasks.datasets import DATASETS, Splits
+from sgp_core.tasks.base import Share, Task, check_kinds
+from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.sharding import Shard
 from sgp_core.topology import build_topology
 from sgp_core.training.config import Experiment, choice
 from sgp_core.training.optimizers import OPTIMIZERS
@@ -32,8 +32,8 @@ T = TypeVar("T")
 class Parts:
     """What :func:`assemble` builds for one worker."""
 
-    data: Splits
-    shard: Shard
+    task: Task
+    share: Share
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -63,13 +63,16 @@ def assemble(
     schedule = _chosen(SCHEDULES, experiment.schedule)
     optimizer_options = _chosen(OPTIMIZERS, experiment.optimizer)
     model_options = _chosen(MODELS, experiment.model)
-    data = _chosen(DATASETS, experiment.dataset).load()
-    shard = Shard(len(data.train), peers.world_size, peers.rank, training.batch_size, experiment.seed)
+    dataset = _chosen(DATASETS, experiment.dataset)
+    check_kinds(model_options, dataset)
+    dataset.check_training(training.to_dict())
+    task = dataset.load()
+    share = task.share(peers.world_size, peers.rank, training.batch_size, experiment.seed)
     name, options = choice(experiment.topology)
-    topology = build_topology(name, experiment.nodes, steps_per_epoch=shard.steps_per_epoch, **options)
+    topology = build_topology(name, experiment.nodes, steps_per_epoch=share.steps_per_epoch, **options)
 
     torch.manual_seed(experiment.seed)
-    model = model_options.build(data.example_shape, data.num_classes).to(device)
+    model = task.build(model_options).to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = optimizer_options.build(model)
@@ -90,7 +93,7 @@ def assemble(
         max_norm=training.clip_norm if step_in_backward else None,
         compression=build_compression(codec, **codec_options),
     )
-    return Parts(data, shard, model, optimizer, schedule, gossip)
+    return Parts(task, share, model, optimizer, schedule, gossip)
 
 
 def algorithm_of(experiment: Experiment) -> Algorithm:

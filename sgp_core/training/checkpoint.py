@@ -54,7 +54,7 @@ class Manifest:
     experiment: str
     """Fingerprint of the experiment that wrote it."""
     score: float | None
-    """Validation accuracy at this step, if it was evaluated."""
+    """How good the model was at this step, higher is better, if it was evaluated."""
     shards: tuple[Shard, ...]
 
 

@@ -36,9 +36,9 @@ class EvaluatedModel(StrEnum):
     """Whose model is evaluated."""
 
     averaged = "averaged"
-    """The average over all workers, buffers included: `accuracy`, `loss`, `top5_accuracy`."""
+    """The average over all workers, buffers included: `loss`, and `accuracy` or what the task has."""
     local = "local"
-    """Each worker's own de-biased replica: `accuracy_local_mean`, `_min`, `_max`, `loss_local_mean`."""
+    """Each worker's own de-biased replica: `loss_local_mean`, and `accuracy_local_mean`, `_min`, `_max` or the like."""
     both = "both"
 
 
@@ -114,7 +114,7 @@ class CheckpointConfig(Settings):
     keep_last: int = 2
     """How many of the newest checkpoints to keep."""
     keep_best: bool = True
-    """Also keep the one with the best validation accuracy; a new best is saved even if none was due."""
+    """Also keep the one with the best validation score; a new best is saved even if none was due."""
     asynchronous: bool = True
     """Write in a background thread, from a copy taken between two steps."""
 

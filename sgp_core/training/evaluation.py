@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from sgp_core.gossip import Gossip
-from sgp_core.tasks.datasets import Examples
+from sgp_core.tasks.base import Task
 from sgp_core.training.config import EvaluatedModel, EvaluationConfig, TrainingConfig
 from sgp_core.training.peers import Peers
-from sgp_core.training.step import autocast, placed
+from sgp_core.training.step import autocast
 
 
 class Evaluator:
@@ -22,7 +19,7 @@ class Evaluator:
         self,
         model: nn.Module,
         gossip: Gossip,
-        examples: Examples,
+        task: Task,
         peers: Peers,
         device: torch.device,
         evaluation: EvaluationConfig,
@@ -30,7 +27,7 @@ class Evaluator:
     ) -> None:
         self._model = model
         self._gossip = gossip
-        self._examples = examples
+        self._task = task
         self._peers = peers
         self._device = device
         self._evaluation = evaluation
@@ -39,8 +36,8 @@ class Evaluator:
     def __call__(self) -> dict[str, float]:
         """Return the scores, the same on every worker.
 
-        ``loss``, ``accuracy`` and ``top5_accuracy`` are those of the averaged model; ``accuracy_local_mean``,
-        ``_min``, ``_max`` and ``loss_local_mean`` those of the replicas, over workers.
+        Those of the averaged model have the task's names, such as ``loss`` and ``accuracy``. Of the replicas, it is
+        ``loss_local_mean`` and, of the score that ranks, ``_local_mean``, ``_local_min`` and ``_local_max``.
         """
         scores: dict[str, float] = {}
         if self._evaluation.model is not EvaluatedModel.local:
@@ -51,41 +48,32 @@ class Evaluator:
 
     def _averaged(self) -> dict[str, float]:
         """Each worker scores its share of the examples: the model is the same everywhere."""
-        share = torch.arange(self._peers.rank, len(self._examples), self._peers.world_size)
         with self._gossip.averaged():
-            loss, correct, in_top5 = self._peers.sum(self._sums(share))
-        count = len(self._examples)
-        return {"loss": loss / count, "accuracy": correct / count, "top5_accuracy": in_top5 / count}
+            sums = self._sums(self._peers.rank, self._peers.world_size)
+        return self._task.scores(self._peers.sum(sums))
 
     def _local(self) -> dict[str, float]:
         """Each worker scores all examples, so that the spread is one of models, not of examples."""
-        loss, correct, _ = self._sums(torch.arange(len(self._examples)))
-        accuracies = [found / len(self._examples) for found in self._peers.gather(correct)]
+        own = self._task.scores(self._sums(0, 1))
+        ranking = self._task.ranking.score
+        losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[ranking])
         return {
-            "loss_local_mean": sum(self._peers.gather(loss)) / len(self._examples) / self._peers.world_size,
-            "accuracy_local_mean": sum(accuracies) / len(accuracies),
-            "accuracy_local_min": min(accuracies),
-            "accuracy_local_max": max(accuracies),
+            "loss_local_mean": sum(losses) / len(losses),
+            f"{ranking}_local_mean": sum(ranks) / len(ranks),
+            f"{ranking}_local_min": min(ranks),
+            f"{ranking}_local_max": max(ranks),
         }
 
     @torch.no_grad()
-    def _sums(self, indices: Tensor) -> list[float]:
-        """Return summed loss, number of correct and number of top-5 correct predictions over ``indices``."""
-        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+    def _sums(self, rank: int, world_size: int) -> list[float]:
+        """Return the summed statistics of one part of the examples."""
+        sums = torch.zeros(self._task.statistics_size, dtype=torch.float64, device=self._device)
         was_training = self._model.training
         self._model.eval()
-        for some in indices.split(self._evaluation.batch_size) if len(indices) else ():
-            inputs, targets = self._examples.batch(some)
-            inputs, targets = placed(inputs, self._device, self._training), targets.to(self._device)
-            with self._autocast():
-                logits = self._model(inputs)
-            logits = logits.float()
-            top = logits.topk(min(5, logits.shape[1]), dim=1).indices.eq(targets[:, None])
-            sums[0] += cross_entropy(logits, targets, reduction="sum")
-            sums[1] += top[:, 0].sum()
-            sums[2] += top.sum()
+        for batch in self._task.validation_batches(rank, world_size, self._evaluation.batch_size):
+            placed = batch.to(self._device, channels_last=self._training.channels_last)
+            with autocast(self._device, self._training.precision):
+                outputs = self._model(*placed.inputs)
+            sums += self._task.statistics(outputs, placed.targets)
         self._model.train(was_training)
         return [float(value) for value in sums.tolist()]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return autocast(self._device, self._training.precision)

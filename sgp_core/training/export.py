@@ -17,7 +17,7 @@ from sgp_core.training.config import Experiment, choice, registry
 from sgp_core.training.files import write_json
 
 if TYPE_CHECKING:
-    from sgp_core.tasks.datasets import Splits
+    from sgp_core.tasks.base import Task
 
 
 def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> None:
@@ -43,16 +43,16 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     write_json(path.with_suffix(".json"), description)
 
 
-def describe(experiment: Experiment, data: Splits, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
+def describe(experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
     """Return what one needs to know to rebuild an exported model, and how good it is."""
     chosen = experiment.to_dict()
     return {
+        "kind": task.kind.value,
         "model": chosen["model"],
         "dataset": chosen["dataset"].get("name"),
-        "example_shape": list(data.example_shape),
-        "num_classes": data.num_classes,
+        **task.describe(),
         "step": step,
-        "scores": {name: value for name, value in scores.items() if "accuracy" in name},
+        "scores": {name: value for name, value in scores.items() if any(word in name for word in task.told)},
     }
 
 
@@ -69,15 +69,16 @@ def export_checkpoint(
     store = CheckpointStore(directory, experiment.world_size, experiment.fingerprint())
     store.check(manifest)
     name, options = choice(experiment.dataset)
-    data = registry("dataset").build(name, **options).load()
-    model = _untrained(experiment, data)
+    task: Task = registry("dataset").build(name, **options).load()
+    model = _untrained(experiment, task)
     try:
         state = averaged_state(store, manifest, model, experiment.node_size)
     except CheckpointError as error:
         others = [str(other.step) for other in store.manifests() if other.step != manifest.step]
         instead = f"; other checkpoints: step {', '.join(others)}" if others else ""
         raise ConfigurationError(f"{error}{instead}") from error
-    export_state(state, path, describe(experiment, data, manifest.step, scores))
+    export_state(state, path, describe(experiment, task, manifest.step, scores))
+    task.export(path.parent)
 
 
 @torch.no_grad()
@@ -129,12 +130,12 @@ def averaged_state(
     return model.state_dict()
 
 
-def _untrained(experiment: Experiment, data: Splits) -> nn.Module:
+def _untrained(experiment: Experiment, task: Task) -> nn.Module:
     """Return the model as every worker built it: same names, same layout, same frozen parameters."""
     name, options = choice(experiment.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
-        model: nn.Module = registry("model").build(name, **options).build(data.example_shape, data.num_classes)
+        model = task.build(registry("model").build(name, **options))
     return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_step
 from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
-from sgp_core.training.step import TrainingDiverged, TrainingStep, placed
+from sgp_core.training.step import TrainingDiverged, TrainingStep
 from sgp_core.training.stopping import Preempted, Stop, stop_of
 
 __all__ = ["Preempted", "TrainingDiverged", "train"]
@@ -121,7 +122,7 @@ class _Loop:
         training = experiment.training
         self.peers = Peers(device)
         self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward)
-        self.steps_per_epoch = parts.shard.steps_per_epoch
+        self.steps_per_epoch = parts.share.steps_per_epoch
         self.total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
             self.total_steps = min(self.total_steps, training.max_steps)
@@ -130,12 +131,18 @@ class _Loop:
             path = directory / "timeline" / f"rank-{self.peers.rank}.json"
             self.timeline = Timeline(path, self.peers.rank, timeline_steps)
             parts.gossip.record(self.timeline)
-        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, training, self.timeline)
-        self.evaluate = Evaluator(
-            parts.model, parts.gossip, parts.data.validation, self.peers, device, evaluation, training
-        )
+        criterion = partial(parts.task.loss, smoothing=training.label_smoothing)
+        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
+        self.evaluate = Evaluator(parts.model, parts.gossip, parts.task, self.peers, device, evaluation, training)
         self.report = Reporter(
-            parts.gossip, parts.optimizer, self.peers, trackers, on_progress, self.steps_per_epoch, self.total_steps
+            parts.gossip,
+            parts.optimizer,
+            self.peers,
+            parts.task.ranking,
+            trackers,
+            on_progress,
+            self.steps_per_epoch,
+            self.total_steps,
         )
         self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
@@ -164,14 +171,13 @@ class _Loop:
             self.timeline.begin_step(self.step)
         start, began = time.perf_counter(), now()
         data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step, self.device)
-        inputs, targets = parts.data.train.batch(self.batch_indices(), data_generator)
-        inputs = placed(inputs, self.device, self.experiment.training)
-        targets = targets.to(self.device, non_blocking=True)
+        batch = parts.task.batch(self.batch_indices(), data_generator)
+        batch = batch.to(self.device, channels_last=self.experiment.training.channels_last)
         self.set_learning_rate()
         ready, communicated = time.perf_counter(), parts.gossip.communication_seconds
         if self.timeline is not None:
             self.timeline.span("data", began, now())
-        loss = self.take_step(inputs, targets)
+        loss = self.take_step(batch)
         self.step += 1
         self.concluded = False
         if self.device.type == "cuda" and self.logs_now():
@@ -180,7 +186,7 @@ class _Loop:
             self.timeline.end_step(began)
         end, communication = time.perf_counter(), parts.gossip.communication_seconds - communicated
         self.report.count(
-            examples=len(targets),
+            examples=len(batch),
             loss=loss,
             data=ready - start,
             compute=end - ready - communication,
@@ -207,7 +213,7 @@ class _Loop:
         """Return which examples the next step learns from."""
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         if self.batches[0] != epoch:
-            self.batches = (epoch, self.parts.shard.indices(epoch))
+            self.batches = (epoch, self.parts.share.indices(epoch))
         return self.batches[1][batch]
 
     def set_learning_rate(self) -> None:
@@ -266,6 +272,7 @@ class _Loop:
         return {
             "step": self.step,
             "concluded": self.concluded,
+            "task": self.parts.task.state(),
             "cursor": {"epoch": epoch, "batch": batch, "steps_per_epoch": self.steps_per_epoch},
             "gossip": self.parts.gossip.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
@@ -283,6 +290,10 @@ class _Loop:
                     f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
                     f"{self.steps_per_epoch}: the data set has changed"
                 )
+            if state.get("task", {}) != self.parts.task.state():
+                raise ConfigurationError(
+                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
+                )
             self.step, self.concluded = state["step"], state["concluded"]
             if not self.parts.gossip.asynchronous:  # there, others may have been at other steps
                 self.saver.saved_step = self.step
@@ -299,8 +310,9 @@ class _Loop:
         self.settle()
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
-                description = describe(self.experiment, self.parts.data, self.step, self.report.latest or {})
+                description = describe(self.experiment, self.parts.task, self.step, self.report.latest or {})
                 export_model(self.parts.model, self.directory / "model.safetensors", description)
+                self.parts.task.export(self.directory)
         return {
             "status": "completed",
             "steps": self.step,

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SCORES = ("accuracy", "accuracy_local_mean")
-"""Which score decides what is best: the first of these that was measured."""
-
 
 @dataclass
 class Meter:
@@ -86,8 +83,3 @@ def row(
         "push_sum_weight_max": max(push_sum_weights),
         "world_size": world_size,
     }
-
-
-def score_of(line: dict[str, Any] | None) -> float | None:
-    """Return the number by which evaluations are ranked, higher is better; None without one."""
-    return next((line[name] for name in SCORES if line and line.get(name) is not None), None)

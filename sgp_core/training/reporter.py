@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from sgp_core.gossip import Gossip
+from sgp_core.tasks.base import Ranking
 from sgp_core.tracking import Row, Tracker
-from sgp_core.training.metrics import Meter, row, score_of
+from sgp_core.training.metrics import Meter, row
 from sgp_core.training.peers import Peers
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -28,6 +29,7 @@ class Reporter:
         gossip: Gossip,
         optimizer: torch.optim.Optimizer,
         peers: Peers,
+        ranking: Ranking,
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
         steps_per_epoch: int,
@@ -36,6 +38,7 @@ class Reporter:
         self._gossip = gossip
         self._optimizer = optimizer
         self._peers = peers
+        self._ranking = ranking
         self._trackers = trackers
         self._on_progress = on_progress
         self._steps_per_epoch = steps_per_epoch
@@ -80,15 +83,15 @@ class Reporter:
         distance = self._gossip.consensus_distance()
         self.latest = self._log(step, "val", {**timings, **scores}, weights, distance)
         self._since_evaluation.reset()
-        score, best = score_of(self.latest), score_of(self.best)
+        score, best = self._ranking.of(self.latest), self._ranking.of(self.best)
         improved = score is not None and (best is None or score > best)
         if improved:
             self.best = self.latest
         return improved
 
     def score_at(self, step: int) -> float | None:
-        """Return the score at ``step`` if it was the step evaluated last."""
-        return score_of(self.latest) if self.latest and self.latest["step"] == step else None
+        """Return the rank of ``step``, higher is better, if it was the step evaluated last."""
+        return self._ranking.of(self.latest) if self.latest and self.latest["step"] == step else None
 
     def state(self) -> dict[str, Any]:
         """Return what makes rows after a resume those of an uninterrupted run."""

@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from sgp_core.gossip import Gossip
+from sgp_core.tasks.base import Batch
 from sgp_core.timeline import Timeline
 from sgp_core.training.config import Precision, TrainingConfig
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""From a model's outputs and targets to the mean loss over targets."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -26,16 +29,10 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def placed(inputs: Tensor, device: torch.device, config: TrainingConfig) -> Tensor:
-    """Return a batch of inputs on the device, in the memory order the model wants."""
-    order = torch.channels_last if config.channels_last and inputs.ndim == 4 else torch.contiguous_format
-    return inputs.to(device, non_blocking=True).contiguous(memory_format=order)
-
-
 class TrainingStep:
     """Callable that moves the model by one batch and returns its mean loss, a scalar tensor on the device.
 
-    A batch is computed in ``accumulation_steps`` parts, each weighted by its share of the examples, so the gradient is
+    A batch is computed in ``accumulation_steps`` parts, each weighted by its share of the targets, so the gradient is
     that of the whole batch; clipping acts on the global norm of that gradient.
 
     Raises:
@@ -47,31 +44,34 @@ class TrainingStep:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         gossip: Gossip,
+        criterion: Criterion,
         config: TrainingConfig,
         timeline: Timeline | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._gossip = gossip
+        self._criterion = criterion
         self._config = config
         self._spanning: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
         if timeline is not None:
             self._spanning = timeline.spanning
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         if not self._model.training:  # train() visits every module
             self._model.train()
         self._optimizer.zero_grad()
-        parts = min(self._config.accumulation_steps, len(targets))
-        batch_loss = torch.zeros((), dtype=torch.float64, device=targets.device)
-        split = zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True)
-        for part, (some_inputs, some_targets) in enumerate(split, start=1):
-            with self._spanning("forward"), autocast(targets.device, self._config.precision):
-                loss = self._loss(self._model(some_inputs), some_targets) * (len(some_targets) / len(targets))
+        parts = min(self._config.accumulation_steps, len(batch))
+        device = batch.targets.device
+        batch_loss = torch.zeros((), dtype=torch.float64, device=device)
+        for number, part in enumerate(batch.split(parts), start=1):
+            with self._spanning("forward"), autocast(device, self._config.precision):
+                outputs = self._model(*part.inputs)
+                loss = self._criterion(outputs, part.targets) * (part.count / batch.count)
             batch_loss += loss.detach()
-            if targets.device.type == "cpu":
+            if device.type == "cpu":
                 self.check(float(loss.detach()), self._gossip.step + 1)
-            with self._spanning("backward"), self._gossip.no_sync() if part < parts else nullcontext():
+            with self._spanning("backward"), self._gossip.no_sync() if number < parts else nullcontext():
                 loss.backward()
         if self._config.clip_norm is not None and not self._gossip.steps_in_backward:
             self._gossip.clip_grad_norm_(self._config.clip_norm)
@@ -86,8 +86,3 @@ class TrainingStep:
                 f"loss is {loss} at step {step} on rank {self._gossip.rank}: "
                 "try a smaller learning rate, a warm-up or training.clip_norm"
             )
-
-    @property
-    def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
-        smoothing = self._config.label_smoothing
-        return lambda logits, targets: cross_entropy(logits.float(), targets, label_smoothing=smoothing)

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets import DATASETS, Splits
+from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.images import decoded
+from sgp_core.tasks.images.classification import ImageClassification
 
 
 def image_bytes(seed: int, size: tuple[int, int] = (16, 16), kind: str = "png") -> bytes:
@@ -37,8 +38,8 @@ def names(*splits: str, count: int = 3) -> list[str]:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[..., Splits]:
-    def load(path: Path, **options: object) -> Splits:
+def load(tmp_path: Path) -> Callable[..., ImageClassification]:
+    def load(path: Path, **options: object) -> ImageClassification:
         return DATASETS.build(
             "image_folder", path=str(path), **{"image_size": 16, "cache": str(tmp_path / "cache"), **options}
         ).load()
@@ -46,14 +47,14 @@ def load(tmp_path: Path) -> Callable[..., Splits]:
     return load
 
 
-def everything(splits: Splits) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def everything(splits: ImageClassification) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [part.batch(torch.arange(len(part))) for part in (splits.train, splits.validation)]
 
 
 @pytest.mark.parametrize("top", ["", "data/", "data/v1/"])
 @pytest.mark.parametrize("validation", ["val", "test", "validation"])
 def test_splits_and_classes_are_read_off_the_folders(
-    tmp_path: Path, load: Callable[..., Splits], top: str, validation: str
+    tmp_path: Path, load: Callable[..., ImageClassification], top: str, validation: str
 ) -> None:
     write(tmp_path / "tree", names(f"{top}train/", f"{top}{validation}/"))
     splits = load(tmp_path / "tree", mean=[0.0] * 3, std=[1.0] * 3)
@@ -66,7 +67,9 @@ def test_splits_and_classes_are_read_off_the_folders(
     np.testing.assert_array_equal((others[2] * 255).round().permute(1, 2, 0).numpy(), expected)
 
 
-def test_validation_prefers_val_to_test_and_ignores_other_files(tmp_path: Path, load: Callable[..., Splits]) -> None:
+def test_validation_prefers_val_to_test_and_ignores_other_files(
+    tmp_path: Path, load: Callable[..., ImageClassification]
+) -> None:
     write(tmp_path / "tree", [*names("train/"), *names("test/", count=2), *names("val/", count=1)])
     (tmp_path / "tree" / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "tree" / "train" / "cat" / "._0.png").write_bytes(b"left by another system")
@@ -76,7 +79,7 @@ def test_validation_prefers_val_to_test_and_ignores_other_files(tmp_path: Path, 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
 def test_one_split_is_held_out_from_the_same_way_every_time(
-    tmp_path: Path, load: Callable[..., Splits], prefix: str
+    tmp_path: Path, load: Callable[..., ImageClassification], prefix: str
 ) -> None:
     write(tmp_path / "tree", names(prefix, count=10))
     first = load(tmp_path / "tree", holdout=0.2)
@@ -87,14 +90,16 @@ def test_one_split_is_held_out_from_the_same_way_every_time(
         assert torch.equal(inputs, others)
 
 
-def test_a_class_may_be_called_train(tmp_path: Path, load: Callable[..., Splits]) -> None:
+def test_a_class_may_be_called_train(tmp_path: Path, load: Callable[..., ImageClassification]) -> None:
     write(tmp_path / "tree", [f"{label}/{number}.png" for label in ("bus", "train") for number in range(10)])
     assert load(tmp_path / "tree").num_classes == 2
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 @pytest.mark.parametrize("dot", ["", "./"])
-def test_archive_gives_what_its_folder_gives(tmp_path: Path, load: Callable[..., Splits], mode: str, dot: str) -> None:
+def test_archive_gives_what_its_folder_gives(
+    tmp_path: Path, load: Callable[..., ImageClassification], mode: str, dot: str
+) -> None:
     write(tmp_path / "tree", names("set/train/", "set/test/"))
     archive = tmp_path / "tree.tar"
     with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
@@ -109,7 +114,9 @@ def test_archive_gives_what_its_folder_gives(tmp_path: Path, load: Callable[...,
     assert sorted(tmp_path.rglob("*.png")) == before
 
 
-def test_large_and_oblong_images_are_cut_to_the_middle_and_resized(tmp_path: Path, load: Callable[..., Splits]) -> None:
+def test_large_and_oblong_images_are_cut_to_the_middle_and_resized(
+    tmp_path: Path, load: Callable[..., ImageClassification]
+) -> None:
     folder = tmp_path / "tree"
     write(folder, names("train/", "test/"))
     pixels = np.zeros((64, 128, 3), np.uint8)
@@ -125,7 +132,9 @@ def test_large_and_oblong_images_are_cut_to_the_middle_and_resized(tmp_path: Pat
 
 
 @pytest.mark.parametrize("source", ["folder", "tar"])
-def test_decoding_per_batch_gives_the_same_batches(tmp_path: Path, load: Callable[..., Splits], source: str) -> None:
+def test_decoding_per_batch_gives_the_same_batches(
+    tmp_path: Path, load: Callable[..., ImageClassification], source: str
+) -> None:
     path = tmp_path / "tree"
     write(path, names("train/", "test/"))
     if source == "tar":
@@ -145,7 +154,7 @@ def test_decoding_per_batch_gives_the_same_batches(tmp_path: Path, load: Callabl
 
 
 def test_random_parts_depend_on_the_generator_alone_and_evaluation_sees_the_middle(
-    tmp_path: Path, load: Callable[..., Splits]
+    tmp_path: Path, load: Callable[..., ImageClassification]
 ) -> None:
     folder = tmp_path / "tree"
     write(folder, names("train/", "test/"))
@@ -195,7 +204,7 @@ def test_workers_that_start_together_decode_once(tmp_path: Path) -> None:
 
 
 def test_cache_is_used_until_the_content_changes(
-    tmp_path: Path, load: Callable[..., Splits], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, load: Callable[..., ImageClassification], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     work = decoded.decode_tree
@@ -218,7 +227,7 @@ def test_cache_is_used_until_the_content_changes(
     assert len(calls) == 4
 
 
-def test_unwritable_cache_falls_back_to_memory(tmp_path: Path, load: Callable[..., Splits]) -> None:
+def test_unwritable_cache_falls_back_to_memory(tmp_path: Path, load: Callable[..., ImageClassification]) -> None:
     write(tmp_path / "tree", names("train/", "test/"))
     (tmp_path / "file").write_text("not a folder")
     splits = load(tmp_path / "tree", cache=str(tmp_path / "file" / "below"))

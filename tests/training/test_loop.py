@@ -229,7 +229,7 @@ def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, expe
 def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
     run(tmp_path)
     monkeypatch.setattr(
-        tiny.Blobs, "load", lambda self: tiny.Splits(tiny.Images(50, 1), tiny.Images(9, 2), 6, (2, 5, 5))
+        tiny.Blobs, "load", lambda self: tiny.ImageClassification(tiny.Images(50, 1), tiny.Images(9, 2), 6, (2, 5, 5))
     )
     with pytest.raises(ConfigurationError, match="saved at 13 steps per epoch, now there are 7"):
         run(tmp_path)
@@ -247,7 +247,7 @@ def test_a_topology_scheduled_by_epochs_learns_how_long_an_epoch_is():
     phases = [{"start": 0, "name": "one_peer_exponential", "peers": 2}, {"start": 1, "name": "ring"}]
     experiment = tiny.experiment(choices={"topology": {"name": "schedule", "phases": phases}})
     parts = assemble(experiment, torch.device("cpu"), Peers(torch.device("cpu")))
-    first = parts.shard.steps_per_epoch
+    first = parts.share.steps_per_epoch
     named = [parts.gossip.topology.at(step)[0].name for step in (first - 1, first)]
     assert named == ["one_peer_exponential", "ring"]
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from sgp_core.training import stopping
 from sgp_core.training.assembly import assemble
@@ -33,7 +34,7 @@ def score(model: nn.Module) -> tuple[float, float]:
     model.eval()
     with torch.no_grad():
         logits = model(inputs)
-    return float((logits.argmax(1) == targets).double().mean()), float(nn.functional.cross_entropy(logits, targets))
+    return float((logits.argmax(1) == targets).double().mean()), float(cross_entropy(logits, targets))
 
 
 def evaluate_by_hand() -> dict[str, Any]:
@@ -41,14 +42,12 @@ def evaluate_by_hand() -> dict[str, Any]:
     with tiny.known():
         experiment, peers = tiny.experiment(WORLD), Peers(tiny.CPU)
         parts = assemble(experiment, tiny.CPU, peers)
-        take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, experiment.training)
-        for indices in parts.shard.indices(0)[:4]:
-            take_step(*parts.data.train.batch(indices))
+        take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, cross_entropy, experiment.training)
+        for indices in parts.share.indices(0)[:4]:
+            take_step(parts.task.batch(indices))
         before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
         evaluation = EvaluationConfig(model="both", batch_size=10)
-        scores = Evaluator(
-            parts.model, parts.gossip, parts.data.validation, peers, tiny.CPU, evaluation, experiment.training
-        )()
+        scores = Evaluator(parts.model, parts.gossip, parts.task, peers, tiny.CPU, evaluation, experiment.training)()
         tiny.assert_same_bits(dict(parts.model.state_dict()), before)
         own = score(parts.model)
         with parts.gossip.averaged():

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from sgp_core.tasks.datasets import DATASETS, Dataset, Splits
-from sgp_core.tasks.models import MODELS, Model
+from sgp_core.tasks.datasets import DATASETS, ImageDataset
+from sgp_core.tasks.images.classification import ImageClassification
+from sgp_core.tasks.models import MODELS, ImageModel
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 
@@ -40,16 +41,16 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Blobs(Dataset):
+class Blobs(ImageDataset):
     train_examples: int = 101
     where: str = field(default="", metadata={"identity": False})
 
-    def load(self) -> Splits:
-        return Splits(Images(self.train_examples, 1), Images(37, 2), CLASSES, (2, 5, 5))
+    def load(self) -> ImageClassification:
+        return ImageClassification(Images(self.train_examples, 1), Images(37, 2), CLASSES, (2, 5, 5))
 
 
 @dataclass(frozen=True)
-class NoisyNet(Model):
+class NoisyNet(ImageModel):
     dropout: float = 0.3
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:

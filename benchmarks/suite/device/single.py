@@ -92,6 +92,7 @@ def _apart(one: Path, other: Path) -> float:
 
 def unasked(place: Place) -> Found:
     """Take steps of training while torch refuses whatever makes the host wait for the GPU."""
+    from sgp_core.tasks.base import Batch
     from sgp_core.training.config import TrainingConfig
     from sgp_core.training.step import TrainingStep
 
@@ -99,16 +100,17 @@ def unasked(place: Place) -> Found:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     graph = sgp_core.build_topology("ring", world_size=1)
     gossip = sgp_core.Gossip(model, optimizer, algorithm=sgp_core.build_algorithm("sgp"), topology=graph)
-    step = TrainingStep(model, optimizer, gossip, TrainingConfig(clip_norm=1.0))
+    step = TrainingStep(model, optimizer, gossip, nn.functional.cross_entropy, TrainingConfig(clip_norm=1.0))
     inputs = torch.randn(16, problem.SIZES[0], device=place.device)
     targets = torch.zeros(16, dtype=torch.int64, device=place.device)
+    batch = Batch((inputs,), targets)
     for _ in range(3):
-        step(inputs, targets)
+        step(batch)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(5):
-            step(inputs, targets)
+            step(batch)
     except RuntimeError as error:
         return Found(str(error))
     finally:

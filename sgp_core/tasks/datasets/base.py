@@ -1,15 +1,19 @@
-"""What a data set is: named options that load into a training and a validation split."""
+"""What a data set is: named options that load into a task."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sgp_core.registry import Registry
+from sgp_core.tasks.base import Kind, Task
 
 if TYPE_CHECKING:
     import torch
+
+    from sgp_core.tasks.images.classification import ImageClassification
 
 DATASETS: Registry[Dataset] = Registry("dataset", "sgp_core.tasks.datasets")
 """Every data set by name. A new one is one file in this package."""
@@ -19,7 +23,7 @@ NOT_IDENTITY = {"identity": False}
 
 
 class Examples(Protocol):
-    """One split: examples that are addressed by index and come out as ready batches."""
+    """One split of images: examples that are addressed by index and come out as ready batches."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -39,19 +43,11 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Splits:
-    """A loaded data set."""
-
-    train: Examples
-    validation: Examples
-    num_classes: int
-    example_shape: tuple[int, int, int]
-    """Channels, height, width of one input."""
-
-
-@dataclass(frozen=True)
 class Dataset(ABC):
     """Options of a data set. Creating one is cheap; :meth:`load` does the work."""
+
+    kind: ClassVar[Kind]
+    """What it holds."""
 
     def check(self) -> None:
         """Refuse early, without torch, if the data are not there.
@@ -60,10 +56,28 @@ class Dataset(ABC):
             ConfigurationError: one sentence that names the command which gets them.
         """
 
+    def check_training(self, options: Mapping[str, Any]) -> None:
+        """Refuse training options that mean nothing for such data.
+
+        Raises:
+            ConfigurationError: one sentence that names what is to be used instead.
+        """
+
     @abstractmethod
-    def load(self) -> Splits:
+    def load(self) -> Task:
         """Read the data.
 
         Raises:
             ConfigurationError: the data are missing, damaged or not what was asked for.
         """
+
+
+@dataclass(frozen=True)
+class ImageDataset(Dataset):
+    """Options of a data set of images, each of one class."""
+
+    kind: ClassVar = Kind.images
+
+    @abstractmethod
+    def load(self) -> ImageClassification:
+        """Read the images."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgp_core.tasks.datasets.base import DATASETS, Dataset, Splits
+from sgp_core.tasks.datasets.base import DATASETS, ImageDataset
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from sgp_core.tasks.images.classification import ImageClassification
 
 _TRAIN_EXAMPLES = (142, 146, 142, 146, 145, 145, 145, 143, 139, 144)
 """Of each class; the other 360 examples validate."""
@@ -22,7 +24,7 @@ _MEAN, _STD = 0.305, 0.376
 
 @DATASETS.register("digits")
 @dataclass(frozen=True)
-class Digits(Dataset):
+class Digits(ImageDataset):
     """1,797 scans of handwritten digits, 8x8 grey, 10 classes; 1,437 train, 360 validate (fixed, stratified).
 
     UCI Optical Recognition of Handwritten Digits (test part), as scikit-learn's ``load_digits``.
@@ -31,10 +33,11 @@ class Digits(Dataset):
     augment: bool = False
     """Train on random crops of the padded image, one pixel either way."""
 
-    def load(self) -> Splits:
+    def load(self) -> ImageClassification:
         """Read the data from the installed scikit-learn."""
         import torch
 
+        from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.memory import ImagesInMemory
         from sgp_core.tasks.images.prepare import Preparation
 
@@ -44,7 +47,7 @@ class Digits(Dataset):
         preparation = Preparation([_MEAN], [_STD], white=_WHITE, shift=1 if self.augment else 0)
         parts = _split(table[:, -1])
         train, validation = (ImagesInMemory(images[rows], labels[rows], preparation) for rows in parts)
-        return Splits(train, validation, num_classes=10, example_shape=(1, 8, 8))
+        return ImageClassification(train, validation, num_classes=10, example_shape=(1, 8, 8))
 
 
 def _table() -> np.ndarray:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, Dataset, Splits
+from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, ImageDataset
 
 if TYPE_CHECKING:
+    from sgp_core.tasks.images.classification import ImageClassification
     from sgp_core.tasks.images.decoded import Decoded
     from sgp_core.tasks.images.prepare import Preparation
     from sgp_core.tasks.images.source import Source
@@ -32,7 +33,7 @@ class Crop(StrEnum):
 
 @DATASETS.register("image_folder")
 @dataclass(frozen=True)
-class ImageFolder(Dataset):
+class ImageFolder(ImageDataset):
     """RGB images in ``path/[train|val|test/]CLASS/*``; ``path`` may be a .tar or .tar.gz, which is not unpacked.
 
     Validation is on ``val`` if there is one, else on ``test``, else on ``holdout`` of every class. Images are
@@ -79,7 +80,7 @@ class ImageFolder(Dataset):
         ):
             raise ConfigurationError(f"dataset.path={source.path} holds no images: expected CLASS/*.jpg in it")
 
-    def load(self) -> Splits:
+    def load(self) -> ImageClassification:
         """Decode the images, or read them from the cache, or prepare to decode them per batch."""
         from sgp_core.tasks.images.cache import cache_root
         from sgp_core.tasks.images.decoded import kept_or_made
@@ -111,22 +112,24 @@ class ImageFolder(Dataset):
         size = (len(tree.train) + len(tree.validation)) * 3 * self.image_size**2
         return None if size > self.in_memory_limit_gb * 1e9 else decode_tree(source, tree, self.image_size)
 
-    def _in_memory(self, decoded: Decoded, preparation: Preparation) -> Splits:
+    def _in_memory(self, decoded: Decoded, preparation: Preparation) -> ImageClassification:
         import torch
 
+        from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.memory import ImagesInMemory
 
         images, targets = torch.from_numpy(decoded.images), torch.from_numpy(decoded.targets)
-        return Splits(
+        return ImageClassification(
             ImagesInMemory(images[: decoded.train], targets[: decoded.train], preparation),
             ImagesInMemory(images[decoded.train :], targets[decoded.train :], preparation),
             len(decoded.classes),
             (3, self.image_size, self.image_size),
         )
 
-    def _per_batch(self, source: Source, preparation: Preparation) -> Splits:
+    def _per_batch(self, source: Source, preparation: Preparation) -> ImageClassification:
         import torch
 
+        from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.files import ImagesInFiles
         from sgp_core.tasks.images.source import Archive
         from sgp_core.tasks.images.tree import arrange
@@ -148,4 +151,4 @@ class ImageFolder(Dataset):
             )
             for files in (tree.train, tree.validation)
         )
-        return Splits(train, validation, len(tree.classes), (3, self.image_size, self.image_size))
+        return ImageClassification(train, validation, len(tree.classes), (3, self.image_size, self.image_size))

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, Dataset, Splits
+from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, ImageDataset
 from sgp_core.tasks.images.cache import cache_root, exclusive
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from sgp_core.tasks.images.classification import ImageClassification
 
 Arrays = tuple["np.ndarray", "np.ndarray"]
 """uint8 images ``[N, C, H, W]`` and int64 targets ``[N]``."""
 
 
 @dataclass(frozen=True)
-class StandardDataset(Dataset):
+class StandardDataset(ImageDataset):
     """A data set in the files torchvision uses, found in ``path`` or, on request, downloaded to it."""
 
     mean: ClassVar[Sequence[float]]
@@ -64,10 +66,11 @@ class StandardDataset(Dataset):
                 f"{name} is not in {self.root}; to get it, run: sgp-train dataset={name} dataset.download=true{where}"
             )
 
-    def load(self) -> Splits:
+    def load(self) -> ImageClassification:
         """Read both splits into memory, after downloading them if that is needed and allowed."""
         import torch
 
+        from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.memory import ImagesInMemory
         from sgp_core.tasks.images.prepare import Preparation
 
@@ -83,7 +86,7 @@ class StandardDataset(Dataset):
                 raise ConfigurationError(f"{folder} is damaged: it holds no images or labels out of range")
             splits.append(ImagesInMemory(torch.from_numpy(images), torch.from_numpy(targets), preparation))
         channels, height, width = splits[0].images.shape[1:]
-        return Splits(splits[0], splits[1], self.num_classes, (channels, height, width))
+        return ImageClassification(splits[0], splits[1], self.num_classes, (channels, height, width))
 
     def _download(self) -> Path:
         """Return the folder after one process has filled it while the others waited."""

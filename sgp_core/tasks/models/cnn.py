@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models.base import MODELS, Model
+from sgp_core.tasks.models.base import MODELS, ImageModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ class Norm(StrEnum):
 
 @MODELS.register("cnn")
 @dataclass(frozen=True)
-class Cnn(Model):
+class Cnn(ImageModel):
     """Three convolutions and a linear layer: 115,000 parameters for 32x32 RGB images at width 32.
 
     The first convolution (5x5) has stride 2: halving the resolution at once makes a step several times cheaper.

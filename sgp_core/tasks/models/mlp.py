@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models.base import MODELS, Model
+from sgp_core.tasks.models.base import MODELS, ImageModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @MODELS.register("mlp")
 @dataclass(frozen=True)
-class Mlp(Model):
+class Mlp(ImageModel):
     """Fully connected layers with ReLU between them."""
 
     hidden: list[int] = field(default_factory=lambda: [256])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models.base import MODELS, Model
+from sgp_core.tasks.models.base import MODELS, ImageModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @MODELS.register("resnet18_cifar")
 @dataclass(frozen=True)
-class Resnet18Cifar(Model):
+class Resnet18Cifar(ImageModel):
     """ResNet-18 (He et al. 2016) with a 3x3 stem and no max-pooling; 11.2 million parameters at width 64."""
 
     width: int = 64

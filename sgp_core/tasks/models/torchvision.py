@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models.base import MODELS, Model
+from sgp_core.tasks.models.base import MODELS, ImageModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ _REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULT
 
 @MODELS.register("torchvision")
 @dataclass(frozen=True)
-class Torchvision(Model):
+class Torchvision(ImageModel):
     """A classifier from torchvision, untrained: ``model=torchvision model.name=resnet50``."""
 
     architecture: str = "resnet18"

@@ -1,0 +1,178 @@
+"""What training needs to know of what is learned: a task, loaded, says the rest. Imports without torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from sgp_core.tasks.datasets.base import Dataset
+    from sgp_core.tasks.models.base import Model
+
+
+class Kind(StrEnum):
+    """What a data set holds and a model is for."""
+
+    images = "images"
+    translation = "translation"
+
+
+_DOES = {Kind.images: "classifies images", Kind.translation: "translates text"}
+_HOLDS = {Kind.images: "images to classify", Kind.translation: "text to translate"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a worker learns from in one step, or scores in one forward pass: ``model(*inputs)`` against ``targets``."""
+
+    inputs: tuple[Tensor, ...]
+    """Arguments of the model, each ``[B, ...]``."""
+    targets: Tensor
+    """``[B, ...]``."""
+    counts: Tensor | None = None
+    """How many targets each example has, int64 ``[B]`` on the CPU; None: one."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.targets)
+
+    @property
+    def count(self) -> int:
+        """Number of targets: what the mean loss of this batch is a mean of."""
+        return len(self) if self.counts is None else int(self.counts.sum())
+
+    def split(self, parts: int) -> Iterator[Batch]:
+        """Yield ``parts`` (at most one per example) batches of consecutive examples."""
+        parts = min(parts, len(self))
+        inputs = zip(*(tensor.tensor_split(parts) for tensor in self.inputs), strict=True)
+        targets = self.targets.tensor_split(parts)
+        counts = [None] * parts if self.counts is None else self.counts.tensor_split(parts)
+        return (Batch(*part) for part in zip(inputs, targets, counts, strict=True))
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
+        """Return the batch on a device; images (four dimensions) in channels-last order if that is asked for."""
+        import torch
+
+        def placed(tensor: Tensor) -> Tensor:
+            order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
+            return tensor.to(device, non_blocking=True).contiguous(memory_format=order)
+
+        return Batch(tuple(map(placed, self.inputs)), self.targets.to(device, non_blocking=True), self.counts)
+
+
+class Share(Protocol):
+    """Which examples one worker trains on: known from the numbers alone, without asking other workers."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, the same on every rank."""
+
+    def indices(self, epoch: int) -> list[Tensor]:
+        """Return this rank's batches of ``epoch``: int64 index tensors, ``steps_per_epoch`` of them."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The score by which evaluations, and so checkpoints, are ranked."""
+
+    score: str
+    higher_is_better: bool = True
+
+    def of(self, line: Mapping[str, Any] | None) -> float | None:
+        """Return the rank of an evaluation, higher is better; None if that score was not measured.
+
+        It is the averaged model's, else that of the mean of the replicas.
+        """
+        for name in (self.score, f"{self.score}_local_mean"):
+            if line and line.get(name) is not None:
+                return float(line[name]) if self.higher_is_better else -float(line[name])
+        return None
+
+
+class Task(ABC):
+    """A loaded data set, and what it means to learn it: batches, loss, scores."""
+
+    kind: ClassVar[Kind]
+    ranking: ClassVar[Ranking]
+    told: ClassVar[tuple[str, ...]]
+    """Words in the names of scores that describe an exported model."""
+    statistics_size: ClassVar[int]
+    """How many numbers :meth:`statistics` returns."""
+
+    @abstractmethod
+    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
+        """Return what ``rank`` trains on.
+
+        Raises:
+            ConfigurationError: too few examples for so many workers.
+        """
+
+    @abstractmethod
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """Return training examples on the CPU.
+
+        Args:
+            indices: which, int64 ``[B]``, out of :meth:`share`.
+            generator: source of every random number of augmentation; None: no augmentation.
+        """
+
+    @abstractmethod
+    def build(self, model: Model) -> nn.Module:
+        """Return a new model for these data from its options, initialised from torch's global random state."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Return the mean training loss over targets, a scalar.
+
+        Args:
+            smoothing: share of the target probability spread evenly.
+        """
+
+    @abstractmethod
+    def validation_batches(self, rank: int, world_size: int, batch_size: int) -> Iterator[Batch]:
+        """Yield ``rank``'s part of the validation examples in batches of at most ``batch_size``, on the CPU."""
+
+    @abstractmethod
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return numbers that add up over batches and workers, float64 ``[statistics_size]``."""
+
+    @abstractmethod
+    def scores(self, sums: Sequence[float]) -> dict[str, float]:
+        """Return the scores, ``loss`` among them, from sums of :meth:`statistics`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return what :meth:`build` knows of the data: with the model's options, a model can be rebuilt from it."""
+
+    def state(self) -> dict[str, str]:
+        """Return what a checkpoint must agree with to be of use, such as a vocabulary's hash."""
+        return {}
+
+    def export(self, folder: Path) -> None:
+        """Write the files, if any, without which an exported model in ``folder`` is of no use."""
+
+
+def check_kinds(model: Model, dataset: Dataset) -> None:
+    """Refuse a model that is not for such data.
+
+    Raises:
+        ConfigurationError: with the models that are.
+    """
+    from sgp_core.tasks.datasets.base import DATASETS
+    from sgp_core.tasks.models.base import MODELS
+
+    if model.kind is not dataset.kind:
+        fitting = [name for name in MODELS.names() if MODELS.get(name).kind is dataset.kind]
+        raise ConfigurationError(
+            f"model '{MODELS.name_of(type(model))}' {_DOES[model.kind]}, but dataset "
+            f"'{DATASETS.name_of(type(dataset))}' is {_HOLDS[dataset.kind]}; use model={' or '.join(fitting)}"
+        )
