@@ -21,9 +21,9 @@ class Size(StrEnum):
     small = "small"
     """256, 1024, 4, 3, 0.1."""
     base = "base"
-    """512, 2048, 8, 6, 0.1: the base model of the paper, 65 million parameters with 37,000 words."""
+    """512, 2048, 8, 6, 0.1: the base model of the paper; 63 million parameters with 37,000 words."""
     big = "big"
-    """1024, 4096, 16, 6, 0.3: the big model of the paper, 213 million."""
+    """1024, 4096, 16, 6, 0.3: the big model of the paper; 214 million."""
 
 
 _SIZES = {
