@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models.base import MODELS, Model
+from sgp_core.tasks.models.base import MODELS, TranslationModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,7 @@ class Norm(StrEnum):
 
 @MODELS.register("transformer")
 @dataclass(frozen=True)
-class Transformer(Model):
+class Transformer(TranslationModel):
     """Encoder-decoder transformer (Vaswani et al. 2017); all embeddings are shared, positions are sinusoids."""
 
     size: Size = Size.small
