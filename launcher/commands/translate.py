@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -88,8 +89,8 @@ def _chunks(size: int) -> Iterator[list[str]]:
 
 def _references(path: Path) -> list[str]:
     try:
-        content = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigurationError(f"--reference {path}: {getattr(error, 'strerror', None) or error}") from error
     return [_text(line, f"line {number} of {path}") for number, line in enumerate(content.split(b"\n"), start=1)]
 

@@ -143,7 +143,9 @@ def test_several_checkpoints_are_averaged(run: Path, capsys: pytest.CaptureFixtu
     description = json.loads((run / f"model-step-{steps[-1]}-average-3.json").read_text())
     assert (description["averaged_steps"], description["scores"]) == (steps[:-4:-1], {})
     export(RUN, step=str(steps[1]), average=2, out=Path("mean.safetensors"))
-    torch.testing.assert_close(load_file(Path("mean.safetensors"))["5.weight"], (each[0]["5.weight"] + each[1]["5.weight"]) / 2)
+    torch.testing.assert_close(
+        load_file(Path("mean.safetensors"))["5.weight"], (each[0]["5.weight"] + each[1]["5.weight"]) / 2
+    )
     with pytest.raises(ConfigurationError, match=r"--average 3: runs/0123456789 has checkpoints of step 5, 7; checkp"):
         export(RUN, step=str(steps[1]), average=3)
 

@@ -130,9 +130,7 @@ class _Search:
         self._model = model
         self._state = model.begin(source)
         lengths = (source != PAD).sum(dim=1).tolist()
-        self._sentences = [
-            _Sentence(int(options.max_length_factor * n) + options.max_length_extra) for n in lengths
-        ]
+        self._sentences = [_Sentence(int(options.max_length_factor * n) + options.max_length_extra) for n in lengths]
         self._open = list(self._sentences)
         """The sentences that rows of the tensors below are about."""
         self._prefixes = torch.full((len(lengths), options.beam, 1), BOS, device=source.device)

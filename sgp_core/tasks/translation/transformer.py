@@ -32,7 +32,7 @@ class Shape:
     encoder_layers: int
     decoder_layers: int
     norm_first: bool
-    """Normalise what goes into a sublayer (pre-norm, Xiong et al. 2020), not the sum after it (post-norm, the paper)."""
+    """Normalise what goes into a sublayer (pre-norm, Xiong et al. 2020), not the sum after it (post-norm)."""
     dropout: float
     """After embeddings and sublayers."""
     attention_dropout: float

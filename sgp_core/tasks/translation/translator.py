@@ -73,7 +73,9 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"cannot read {beside}: {error.strerror or error}; it says what model it is") from error
+        raise ConfigurationError(
+            f"cannot read {beside}: {error.strerror or error}; it says what model it is"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"{beside} is damaged: it does not say what model it is") from error
     if not isinstance(description, dict):

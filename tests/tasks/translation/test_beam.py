@@ -69,9 +69,7 @@ def test_a_wide_beam_finds_the_best_of_all(seed: int, alpha: float) -> None:
 def test_the_length_penalty_matters() -> None:
     """Else the test above would show less than it seems to."""
     model, given = build(4), sources(4, seed=4)
-    lengths = {
-        alpha: sum(map(len, translate(model, given, beam=200, length_penalty=alpha))) for alpha in (0.0, 2.0)
-    }
+    lengths = {alpha: sum(map(len, translate(model, given, beam=200, length_penalty=alpha))) for alpha in (0.0, 2.0)}
     assert lengths[0.0] < lengths[2.0]
 
 
