@@ -60,7 +60,11 @@ def _copied(finished: Path, out: Path | None) -> Path:
     target = _target(out, finished.name)
     if target.exists() and target.samefile(finished):
         return finished
-    for source, copy in ((finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))):
+    files = [(finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))]
+    tokenizer = (read_json(finished.with_suffix(".json")) or {}).get("tokenizer")
+    if tokenizer:
+        files.append((finished.parent / tokenizer, target.parent / tokenizer))
+    for source, copy in files:
         temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)

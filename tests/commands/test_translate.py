@@ -172,6 +172,13 @@ def test_another_model_may_be_named(ask: Callable[..., Said], spoilt: Path) -> N
     assert ask(LINES, RUN, "--model", spoilt / "model.safetensors") == ask(LINES, RUN)
 
 
+def test_a_copy_of_the_finished_model_translates(
+    ask: Callable[..., Said], sgp: Callable[..., Said], tmp_path: Path
+) -> None:
+    assert sgp("export", RUN, "--out", tmp_path / "there/copy.safetensors").code == 0
+    assert ask(LINES, RUN, "--model", tmp_path / "there/copy.safetensors") == ask(LINES, RUN)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
