@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from safetensors.torch import load_file
 
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.beam import EOS, translate
@@ -24,54 +21,25 @@ from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.scoring import bleu
 from tests.commands.conftest import Said
 from tests.support.run_folders import make_run
+from tests.support.translations import MODEL, make_model
 
 RUN = "7a00000001"
 IMAGES = "7a00000002"
 UNFINISHED = "7a00000003"
 LINES = ["Two dogs run.", "", "A man sleeps on a green sofa.", "   ", "A café", "dogs"]
 WORDS = ["Two dogs run.", "A man sleeps on a green sofa.", "Zwei Hunde rennen.", "Ein Mann schläft auf einem Sofa."]
-MODEL = {"name": "transformer", "width": 16, "feedforward": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of a run that translates, of one that classifies images, and of one that has not finished."""
     runs = tmp_path_factory.mktemp("translations") / "runs"
-    make_model(make_run(runs, RUN, model=MODEL, dataset={"name": "parallel_text"}))
+    make_model(make_run(runs, RUN, model=MODEL, dataset={"name": "parallel_text"}), WORDS)
     images = make_run(runs, IMAGES)
     (images / "model.safetensors").write_bytes(b"")
     (images / "model.json").write_text(json.dumps({"model": {"name": "mlp"}, "dataset": "digits"}))
     make_run(runs, UNFINISHED, status="failed", model=MODEL, dataset={"name": "parallel_text"})
     return runs
-
-
-def make_model(run: Path) -> None:
-    """Write an untrained model, made to be sure of what it writes, as training leaves it at its end."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<bos>", "<eos>", "<unk>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(WORDS, trainer)
-    tokenizer.save(str(run / "tokenizer.json"))
-    torch.manual_seed(4)
-    vocabulary = tokenizer.get_vocab_size()
-    options = {name: value for name, value in MODEL.items() if name != "name"}
-    model = MODELS.build("transformer", **options).build(vocabulary)
-    torch.nn.init.normal_(model.get_parameter("decoder.0.after_feedforward.norm.weight"), std=2.0)
-    save_file(model.state_dict(), run / "model.safetensors")
-    description = {
-        "kind": "translation",
-        "model": MODEL,
-        "dataset": "parallel_text",
-        "vocabulary": vocabulary,
-        "tokenizer": "tokenizer.json",
-        "tokenizer_sha256": hashlib.sha256((run / "tokenizer.json").read_bytes()).hexdigest(),
-    }
-    (run / "model.json").write_text(json.dumps(description))
 
 
 @pytest.fixture
@@ -90,8 +58,6 @@ def ask(sgp: Callable[..., Said], runs: Path, tmp_path: Path, monkeypatch: pytes
 
 def expected(runs: Path, lines: list[str], **options: Any) -> list[str]:
     """Return what the parts of the library say."""
-    from safetensors.torch import load_file
-
     folder = runs / RUN
     bpe = Bpe.load(folder / "tokenizer.json")
     options_ = {name: value for name, value in MODEL.items() if name != "name"}
@@ -159,13 +125,13 @@ def test_json_is_one_object(ask: Callable[..., Said]) -> None:
 
 
 @pytest.fixture
-def spoilt(runs: Path, tmp_path: Path) -> Iterator[Path]:
+def spoilt(runs: Path, tmp_path: Path) -> Path:
     """A copy of the exported model, to be spoilt."""
     folder = tmp_path / "spoilt"
     folder.mkdir()
     for name in ("model.safetensors", "model.json", "tokenizer.json"):
         (folder / name).write_bytes((runs / RUN / name).read_bytes())
-    yield folder
+    return folder
 
 
 def test_another_model_may_be_named(ask: Callable[..., Said], spoilt: Path) -> None:

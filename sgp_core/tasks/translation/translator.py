@@ -45,7 +45,7 @@ class Translator:
         found = self.search(self.model, sources)
         translated = [Translation("", None) for _ in lines]
         for index, best, text in zip(given, found, self.bpe.decode([best.tokens for best in found]), strict=True):
-            translated[index] = Translation(" ".join(text.splitlines()), best.score)
+            translated[index] = Translation(text.replace("\r", " ").replace("\n", " "), best.score)
         return translated
 
 
