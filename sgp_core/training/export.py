@@ -43,7 +43,9 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     write_json(path.with_suffix(".json"), description)
 
 
-def describe(experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any], tests: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what one needs to know to rebuild an exported model, and how good it is."""
     chosen = experiment.to_dict()
     return {
@@ -53,6 +55,7 @@ def describe(experiment: Experiment, task: Task, step: int, scores: Mapping[str,
         **task.describe(),
         "step": step,
         "scores": {name: value for name, value in scores.items() if any(word in name for word in task.told)},
+        **({"test": dict(tests)} if tests else {}),
     }
 
 
