@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from sgp_core.tasks.translation.batches import TokenShare
 from sgp_core.tasks.translation.encoded import Encoded, Pairs
 from sgp_core.tasks.translation.text import TRAIN
 from sgp_core.tasks.translation.tokens import PAD
+
+if TYPE_CHECKING:
+    from sgp_core.tasks.translation.transformer import Transformer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ class Translation(Task):
 
         sources = self.text.splits[split].sources
         mine = sources.lengths.argsort(kind="stable")[rank::world_size].tolist()
-        hypotheses = self.text.bpe.decode(translate(model, [sources.row(index) for index in mine]))
+        hypotheses = self.text.bpe.decode(translate(cast("Transformer", model), [sources.row(index) for index in mine]))
         references = self.text.references[split]
         return [float(number) for number in statistics(hypotheses, [references[index] for index in mine]).to_list()]
 
