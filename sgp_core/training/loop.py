@@ -285,15 +285,15 @@ class _Loop:
     def resume(self, state: State | None) -> None:
         """Continue from a saved state, or begin."""
         if state is not None:
+            if state.get("task", {}) != self.parts.task.state():
+                raise ConfigurationError(
+                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
+                )
             saved = state["cursor"]["steps_per_epoch"]
             if saved != self.steps_per_epoch:
                 raise ConfigurationError(
                     f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
                     f"{self.steps_per_epoch}: the data set has changed"
-                )
-            if state.get("task", {}) != self.parts.task.state():
-                raise ConfigurationError(
-                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
                 )
             self.step, self.concluded = state["step"], state["concluded"]
             if not self.parts.gossip.asynchronous:  # there, others may have been at other steps

@@ -90,9 +90,10 @@ class ParallelFiles:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return _bytes(path).decode("utf-8-sig").removesuffix("\n").split("\n")
+        text = _bytes(path).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8 text: {error}") from error
+    return text.split("\n") if text else []
 
 
 def _bytes(path: Path) -> bytes:
