@@ -16,9 +16,10 @@ import pytest
 from safetensors.torch import load_file
 
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.translation.beam import EOS, translate
+from sgp_core.tasks.translation.beam import translate
 from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.scoring import bleu
+from sgp_core.tasks.translation.tokens import EOS
 from tests.commands.conftest import Said
 from tests.support.run_folders import make_run
 from tests.support.translations import MODEL, make_model

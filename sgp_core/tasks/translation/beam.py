@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.translation.tokens import BOS, EOS, PAD, UNK
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.transformer import Transformer
 
-PAD, BOS, EOS, UNK = range(4)
-NEVER = [PAD, BOS, UNK]
+_NEVER = [PAD, BOS, UNK]
 """What no translation may contain."""
 
 
@@ -167,7 +167,7 @@ class _Search:
         """Return the best 2 K continuations of each sentence: log-probability, prefix and word, each ``[B, 2 K]``."""
         logits = self._model.step(self._prefixes[..., -1], self._state).float()
         total = logits.logsumexp(dim=-1)
-        logits[..., NEVER] = -torch.inf
+        logits[..., _NEVER] = -torch.inf
         full = [index for index, sentence in enumerate(self._open) if length > sentence.limit]
         if full:
             end = logits[full, :, EOS]

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear, relu
 
 from sgp_core.tasks.translation.attention import CrossAttention, KeysAndValues, SelfAttention
-
-PAD = 0
-"""Id of what fills a shorter sentence up; nothing looks at it."""
+from sgp_core.tasks.translation.tokens import PAD
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,7 @@ class Decoding:
 class Transformer(nn.Module):
     """Translates ids into logits. Source, target and output share one embedding matrix: the vocabulary is joint.
 
-    Ids are those of the tokenizer; :data:`PAD` may follow the end of a sentence, on either side. Sentences may be of
-    any length.
+    Padding may follow the end of a sentence, on either side; nothing looks at it. Sentences may be of any length.
     """
 
     def __init__(self, vocabulary: int, shape: Shape) -> None:

@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import Kind
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.translation.beam import EOS, BeamSearch
+from sgp_core.tasks.translation.beam import BeamSearch
 from sgp_core.tasks.translation.bpe import Bpe
+from sgp_core.tasks.translation.tokens import EOS
 from sgp_core.tasks.translation.transformer import Transformer
 
 
 @dataclass(frozen=True)
-class Translation:
+class Line:
     """A line of text in the other language."""
 
     text: str
@@ -38,14 +39,14 @@ class Translator:
     bpe: Bpe
     search: BeamSearch
 
-    def __call__(self, lines: Sequence[str]) -> list[Translation]:
+    def __call__(self, lines: Sequence[str]) -> list[Line]:
         """Return the translation of each line, in their order; it is one line too."""
         given = [index for index, line in enumerate(lines) if line.strip()]
         sources = [[*ids, EOS] for ids in self.bpe.encode([lines[index] for index in given])]
         found = self.search(self.model, sources)
-        translated = [Translation("", None) for _ in lines]
+        translated = [Line("", None) for _ in lines]
         for index, best, text in zip(given, found, self.bpe.decode([best.tokens for best in found]), strict=True):
-            translated[index] = Translation(text.replace("\r", " ").replace("\n", " "), best.score)
+            translated[index] = Line(text.replace("\r", " ").replace("\n", " "), best.score)
         return translated
 
 

@@ -12,7 +12,8 @@ from torch.nn.functional import log_softmax
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.translation.beam import BOS, EOS, BeamSearch, Hypothesis, translate
+from sgp_core.tasks.translation.beam import BeamSearch, Hypothesis, translate
+from sgp_core.tasks.translation.tokens import BOS, EOS
 from sgp_core.tasks.translation.transformer import Transformer
 
 WORDS = [4, 5, 6]
