@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from sgp_core.errors import ConfigurationError
@@ -70,11 +70,12 @@ class BeamSearch:
                 raise ConfigurationError(f"{option} must be zero or more, not {getattr(self, option)}")
 
     @torch.no_grad()
-    def __call__(self, model: Transformer, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
+    def __call__(self, model: nn.Module, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
         """Return the best translation of each source, in the order of the sources.
 
         Args:
-            model: on any device; it is in evaluation mode meanwhile.
+            model: one that writes token by token, by ``begin`` and ``step`` as ``translation.transformer.Transformer``
+                does; on any device. It is in evaluation mode meanwhile.
             sources: ids with the end of the sentence, of any length; of nothing the translation is nothing.
         """
         found = {index: Hypothesis([], 0.0) for index, source in enumerate(sources) if not source}
@@ -86,7 +87,7 @@ class BeamSearch:
             for begin in range(0, len(order), self.batch):
                 chosen = order[begin : begin + self.batch]
                 ids = pad_sequence([torch.tensor(sources[i]) for i in chosen], batch_first=True, padding_value=PAD)
-                found |= zip(chosen, _Search(self, model, ids.to(device)).run(), strict=True)
+                found |= zip(chosen, _Search(self, cast("Transformer", model), ids.to(device)).run(), strict=True)
         finally:
             model.train(was_training)
         return [found[index] for index in range(len(sources))]
@@ -97,7 +98,7 @@ class BeamSearch:
 
 
 def translate(
-    model: Transformer,
+    model: nn.Module,
     sources: Sequence[Sequence[int]],
     *,
     beam: int = BeamSearch.beam,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,10 @@ class Transformer(nn.Module):
         """The layers: what may be compiled one by one."""
         return [*self.encoder, *self.decoder]
 
+    @property
+    def _writers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.decoder))
+
     def forward(self, source: Tensor, target_in: Tensor) -> Tensor:
         """Return logits ``[B, T, V]`` of what follows each target position.
 
@@ -108,7 +113,7 @@ class Transformer(nn.Module):
     def begin(self, source: Tensor) -> Decoding:
         """Return the state before the first token of the translations of ``source`` ``[B, S]``."""
         encoded, visible = self.encode(source)
-        return Decoding(visible, [layer.cross.memory(encoded) for layer in self.decoder], [None] * len(self.decoder))
+        return Decoding(visible, [layer.cross.memory(encoded) for layer in self._writers], [None] * len(self.decoder))
 
     def step(self, tokens: Tensor, state: Decoding) -> Tensor:
         """Append a token to each translation, in ``state``, and return the logits of the next, ``[B, K, V]``.
@@ -117,7 +122,7 @@ class Transformer(nn.Module):
             tokens: int64 ``[B, K]``, the newest token of K translations of each sentence.
         """
         x = self._embedded(tokens[..., None], first=state.position).squeeze(2)
-        for index, layer in enumerate(self.decoder):
+        for index, layer in enumerate(self._writers):
             x, state.targets[index] = layer.step(x, state.targets[index], state.sources[index], state.visible)
         state.position += 1
         return self._logits(x)

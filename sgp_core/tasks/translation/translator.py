@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import Kind
-from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.models import MODELS, TranslationModel
 from sgp_core.tasks.translation.beam import BeamSearch
 from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.tokens import EOS
-from sgp_core.tasks.translation.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
 class Translator:
     """Translates lines with a model, its tokenizer and a search."""
 
-    model: Transformer
+    model: nn.Module
     bpe: Bpe
     search: BeamSearch
 
@@ -95,16 +95,17 @@ def _tokenizer(path: Path, description: dict[str, Any]) -> Bpe:
     return Bpe.load(beside)
 
 
-def _model(path: Path, description: dict[str, Any]) -> Transformer:
+def _model(path: Path, description: dict[str, Any]) -> nn.Module:
     damaged = f"{path} is damaged, or not what {path.with_suffix('.json').name} says it is"
     try:
         options = dict(description["model"])
-        model = MODELS.build(options.pop("name"), **options).build(int(description["vocabulary"]))
+        chosen = MODELS.build(options.pop("name"), **options)
+        if not isinstance(chosen, TranslationModel):
+            raise ConfigurationError(damaged)
+        model = chosen.build(int(description["vocabulary"]))
         model.load_state_dict(load_file(path))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(damaged) from error
-    if not isinstance(model, Transformer):
-        raise ConfigurationError(damaged)
     return model
