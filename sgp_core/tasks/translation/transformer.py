@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -49,13 +49,14 @@ class Decoding:
     """Of each layer, of the source: ``[B, H, S, D]``, shared by the K translations of a sentence."""
     targets: list[KeysAndValues | None]
     """Of each layer, of the tokens so far: ``[B K, H, position, D]``."""
-    position: int = field(default=0)
+    position: int = 0
+    """Number of tokens so far, the same of all."""
 
     def keep(self, sentences: Tensor, translations: Tensor) -> None:
         """Go on with some sentences, and for each of them with some translations.
 
         Args:
-            sentences: int64 ``[B']``, indices into the B sentences.
+            sentences: int64 ``[B']``, indices into the B sentences, rising.
             translations: int64 ``[B' K']``, indices into the B K translations, sentence by sentence.
         """
         if len(sentences) < len(self.visible):
