@@ -26,6 +26,7 @@ from launcher.plan import make_plans
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 
 AS_A_TEST = ["cluster=inline", "tracker=none", "training.max_steps=2", "evaluation.every_epochs=0", "log_every=2"]
+AS_A_TEST.append("evaluation.translate=never")  # untrained, a model writes long sentences
 
 RUN_BY_A_FIXTURE = {"sgp-train experiment=smoke"}
 """Run as it is, with two worker processes: see ``finished``."""
