@@ -53,18 +53,19 @@ def translate(
     from sgp_core.tasks.translation.translator import load_translator
 
     translator = load_translator(path, BeamSearch(beam=beam, length_penalty=length_penalty, batch=batch))
-    translations: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
     for lines in _chunks(1 if batch == 1 or sys.stdin.isatty() else _BATCHES_READ * batch):
         for line, translation in zip(lines, translator(lines), strict=True):
-            translations.append({"source": line, "translation": translation.text, "score": translation.score})
+            if as_json or references is not None:
+                kept.append({"source": line, "translation": translation.text, "score": translation.score})
             if not as_json:
                 print(translation.text)
         sys.stdout.flush()
-    score = None if references is None else _score(translations, references, reference)
+    score = None if references is None else _score(kept, references, reference)
     if as_json:
         scored = {} if score is None else {"bleu": score.bleu, "signature": score.signature}
         settings = {"run_id": found.run_id, "model": path, "beam": beam, "length_penalty": length_penalty}
-        print_json({**settings, **scored, "translations": translations})
+        print_json({**settings, **scored, "translations": kept})
     elif score is not None:
         print(f"BLEU {score.bleu:.2f} ({score.signature})", file=sys.stderr)
 
