@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any
 
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import Batch
 from sgp_core.training.loader_process import FREE, Failure, Slots, Written, serve, tensors_of
 
@@ -40,6 +41,7 @@ class Loader(Iterator[Batch]):
 
     Raises:
         LoaderDied: by ``next()``, when a process was killed. What ``make`` raises in a process, ``next()`` raises.
+        ConfigurationError: by the first ``next()``, where a process cannot start others.
     """
 
     def __init__(self, make: Callable[[Any], Batch], items: Sequence[Any], processes: int, ahead: int = 2) -> None:
@@ -88,7 +90,7 @@ class _Helper:
     """One loader process, seen from the worker."""
 
     def __init__(self, make: Callable[[Any], Batch], items: Sequence[Any], size: int, ahead: int) -> None:
-        context = multiprocessing.get_context("fork")  # shares all that is loaded and imported, and begins at once
+        context = _context()
         self._slots = Slots(ahead + 1, size)
         self._pipe, theirs = context.Pipe()
         self._holds = False
@@ -134,3 +136,15 @@ class _Helper:
         self._process.join()
         with contextlib.suppress(OSError):
             self._pipe.close()
+
+
+def _context() -> multiprocessing.context.ForkContext:
+    """Return what starts processes: forks share all that is loaded and imported, and begin at once."""
+    if multiprocessing.current_process().daemon:
+        raise ConfigurationError(
+            "loader.processes must be 0 here: Python lets no daemonic process, which this worker is, start others"
+        )
+    try:
+        return multiprocessing.get_context("fork")
+    except ValueError:
+        raise ConfigurationError("loader.processes must be 0 on a system that cannot fork processes") from None
