@@ -251,7 +251,9 @@ def refused(path: Path | None, **options: object) -> str:
 
 def test_wrong_paths_are_refused_in_one_sentence(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
-    assert "needs dataset.path=FOLDER" in refused(None)
+    assert "dataset=image_folder needs dataset.path=FOLDER" in refused(None)
+    with pytest.raises(ConfigurationError, match=r"^dataset=imagenet needs dataset.path=FOLDER"):
+        DATASETS.build("imagenet").check()
     assert "does not exist" in refused(tmp_path / "nowhere")
     (tmp_path / "text.tar").write_text("text")
     assert "neither a folder nor a tar archive" in refused(tmp_path / "text.tar")

@@ -100,7 +100,8 @@ class ImageFolder(ImageDataset):
 
     def _path(self) -> Path:
         if not self.path:
-            raise ConfigurationError("dataset=image_folder needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
+            name = DATASETS.name_of(type(self))
+            raise ConfigurationError(f"dataset={name} needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
         return Path(self.path).expanduser().absolute()
 
     def _decode(self, source: Source) -> Decoded | None:
