@@ -64,7 +64,7 @@ class Loader(Iterator[Batch]):
         return self._helpers[(position - 1) % len(self._helpers)].receive()
 
     def _first(self) -> Batch:
-        """Make the first batch here, which shows how large they are, while the processes begin with those after it."""
+        """Make the first batch here, which shows how large they are, and let processes begin with those after it."""
         batch = self._make(self._items[0])
         # Twice as large: the first may be the short end of an epoch. A batch that does not fit goes through the pipe.
         size = 2 * sum(tensor.nbytes for tensor in tensors_of(batch))
