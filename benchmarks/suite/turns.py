@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,8 @@ from sgp_core.errors import ConfigurationError
 from suite.contender import Contender, Loss
 from suite.contenders import Entry
 from suite.rivals import BareExchange
+
+T = TypeVar("T")
 
 WARM_UP = 3
 """Steps before anything is measured: all peers of eight workers have been met, DDP has cut its buckets anew."""
@@ -66,7 +68,7 @@ def take_turns(
     return found
 
 
-def rotated(names: list[str], number: int) -> list[str]:
+def rotated(names: list[T], number: int) -> list[T]:
     """Return the order of round ``number``."""
     turn = number % len(names)
     return names[turn:] + names[:turn]

@@ -100,7 +100,8 @@ class ImageFolder(ImageDataset):
 
     def _path(self) -> Path:
         if not self.path:
-            raise ConfigurationError("dataset=image_folder needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
+            name = DATASETS.name_of(type(self))
+            raise ConfigurationError(f"dataset={name} needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
         return Path(self.path).expanduser().absolute()
 
     def _decode(self, source: Source) -> Decoded | None:
@@ -151,4 +152,6 @@ class ImageFolder(ImageDataset):
             )
             for files in (tree.train, tree.validation)
         )
-        return ImageClassification(train, validation, len(tree.classes), (3, self.image_size, self.image_size))
+        return ImageClassification(
+            train, validation, len(tree.classes), (3, self.image_size, self.image_size), slow=True
+        )
