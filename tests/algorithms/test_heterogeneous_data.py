@@ -138,6 +138,42 @@ def test_gossip_pga_averages_every_period_and_gossips_in_between(directed):
     assert_replayed(simulated(sgp_core.build_algorithm("gossip_pga", period=4), topology, problem), expected)
 
 
+@pytest.mark.parametrize("topology", [Irregular(4), graph("ring", 5)])
+def test_gossip_pga_takes_in_what_is_under_way_when_it_averages(topology):
+    n = topology.world_size
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("gossip_pga", period=4, overlap_steps=2),
+        topology,
+        torch.arange(n, dtype=torch.float64).unsqueeze(1),
+        lambda z, step: torch.zeros_like(z),
+        steps=11,
+    )
+    torch.testing.assert_close(run.x.sum(1) + run.x_in_flight, torch.full((12, 1), n * (n - 1) / 2).double())
+    torch.testing.assert_close(run.w.sum(1) + run.w_in_flight, torch.full((12,), float(n)).double())
+    assert run.consensus_distance[[4, 8]].max() < 1e-12
+    assert (run.w[[4, 8]] == 1).all()
+    assert run.w_in_flight[[1, 2, 3, 5, 6, 7]].min() > 0.1
+
+
+@pytest.mark.parametrize("name", ["qg_dsgdm", "decentlam", "gossip_pga"])
+def test_coded_messages_settle_where_whole_ones_do(name):
+    problem, ring = Quadratics(8), graph("ring", 8)
+
+    def run(compression):
+        return sgp_core.simulate(
+            sgp_core.build_algorithm(name),
+            ring,
+            problem.start,
+            lambda z, step: 0.5 * (z - torch.from_numpy(problem.b)),
+            steps=200,
+            compression=compression,
+            record_every=200,
+        ).z[-1]
+
+    whole, coded = run(None), run(sgp_core.build_compression("int8"))
+    torch.testing.assert_close(coded, whole, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", ["star", "binary", "chain", "random"])
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_relaysgd_is_the_papers_with_messages_and_counts(shape, n):

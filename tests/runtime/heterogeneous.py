@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 
@@ -67,6 +68,24 @@ def accumulated(parts: int) -> Any:
     return flatten(model)
 
 
+def rarely_used() -> Any:
+    """Track gradients of a parameter that only rank 0 uses; return it after each step."""
+    model = nn.ParameterDict({"all": nn.Parameter(torch.ones(2)), "one": nn.Parameter(torch.zeros(3))}).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, weight_decay=0.1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=make_algorithm("gradient_tracking"), topology=Irregular(4))
+    found = []
+    for _ in range(8):
+        loss = model["all"].square().sum()
+        if gossip.rank == 0:
+            loss = loss + (model["one"] - 1.0).square().sum() / 2
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(model["one"].detach().clone())
+    gossip.close()
+    return torch.stack(found)
+
+
 def work() -> dict[str, Any]:
     ways: dict[str, dict[str, Any]] = {}
     for name, case in cases().items():
@@ -82,4 +101,9 @@ def work() -> dict[str, Any]:
     for name, (algorithm, topology, kind) in of_nodes().items():
         nodes[name] = train_here(algorithm, topology, kind, STEPS, node_size=2, shard_optimizer=True)
         dist.barrier()
-    return {"ways": ways, "nodes": nodes, "accumulated": [accumulated(parts) for parts in (1, 2)]}
+    return {
+        "ways": ways,
+        "nodes": nodes,
+        "accumulated": [accumulated(parts) for parts in (1, 2)],
+        "rarely used": rarely_used(),
+    }

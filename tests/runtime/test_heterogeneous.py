@@ -8,7 +8,7 @@ import torch
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from tests.runtime import heterogeneous
-from tests.runtime.agreement import simulate_case
+from tests.runtime.agreement import Irregular, simulate_case
 from tests.runtime.heterogeneous import STEPS, cases, of_nodes, work
 from tests.support.workers import run_workers
 
@@ -56,6 +56,21 @@ def test_parts_of_a_batch_and_given_up_steps_leave_the_tracker_right(workers):
     for rank in workers:
         whole, in_parts = rank["accumulated"]
         torch.testing.assert_close(whole, in_parts, rtol=0, atol=1e-13)
+
+
+def test_a_parameter_that_one_worker_uses_is_stepped_on_by_those_who_hear_of_it(workers):
+    real = torch.stack([rank["rarely used"] for rank in workers], dim=1)
+    used = torch.tensor([[1.0], [0.0], [0.0], [0.0]], dtype=torch.float64)
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("gradient_tracking"),
+        Irregular(4),
+        torch.zeros(4, 3, dtype=torch.float64),
+        lambda z, step: used * (z - 1.0),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.1),
+        steps=8,
+    )
+    torch.testing.assert_close(real[:, 0], run.z[1:, 0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(real, run.z[1:], rtol=0, atol=1e-12)
 
 
 def test_gradient_tracking_cannot_step_inside_backward():
