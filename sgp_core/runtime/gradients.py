@@ -16,7 +16,7 @@ class GradientCollector:
 
     A parameter without a gradient on this worker counts as zero; one without a gradient on any worker keeps none
     (as DistributedDataParallel does with ``find_unused_parameters``). To know which, one flag per parameter travels
-    along.
+    along where gradients are averaged; where a rule makes gradients otherwise, those count that are not zero.
 
     Args:
         storage: the parameters.
@@ -59,7 +59,10 @@ class GradientCollector:
             _fill(view, parameter.grad)
         self._on_gradients()
         # Who has all gradients knows the flags; reading them would make the host wait for a GPU.
+        # A rule may also have made a gradient of what others had before.
         anywhere = present if complete else [bool(flag) for flag in self._present.tolist()]
+        if not complete:
+            anywhere = [has or bool(view.any()) for has, view in zip(anywhere, self._views, strict=True)]
         for parameter, view, has_gradient in zip(self._parameters, self._views, anywhere, strict=True):
             if self._take is not None:
                 parameter.grad = None
