@@ -59,7 +59,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("algorithm=allreduce compression=int8", "and this algorithm has none; use algorithm=sgp, osgp or dpsgd"),
     ("algorithm=asgp compression=int8", "and this algorithm has none; use algorithm=sgp, osgp or dpsgd"),
     ("algorithm.unit=node cluster.nodes=2 algorithm=asgp", "use single workers"),
-    ("algorithm=allreduce cluster.step_in_backward=true", "averages gradients before any step"),
+    ("algorithm=allreduce cluster.step_in_backward=true", "changes gradients before any step"),
     ("algorithm=local_sgd pace=target", "pace 'target': this algorithm has a rhythm of its own"),
     ("algorithm=asgp pace.steps=2", "pace 'every': this algorithm has a rhythm of its own"),
     ("algorithm=osgp pace.steps=2", "use overlap_steps=0"),

@@ -10,18 +10,32 @@ from tests.runtime.agreement import Irregular, make_algorithm, simulate_case, tr
 from tests.support.workers import run_workers
 
 TOLERANCE = 1e-12
+ON_TREES = {"d2", "relaysgd"}
+ONE_OUTER = {"d2", "decentlam", "gossip_pga", "gradient_tracking", "qg_dsgdm"}
+"""What an outer does around them it does around the others; one shows that it can."""
+
+
+def _outers(name: str) -> list:
+    if not ALGORITHMS.get(name).conserves_sum:
+        return [None]
+    return [None, "slowmo"] if name in ONE_OUTER else [None, *OUTERS.names()]
 
 
 def _cases() -> list:
     regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    tree = sgp_core.build_topology("spanning_tree", world_size=4)
     cases = [
-        (make_algorithm(name, outer), regular, "sgd")
+        (
+            make_algorithm(name, outer),
+            tree if name in ON_TREES else regular,
+            "plain" if ALGORITHMS.get(name).own_momentum else "sgd",
+        )
         for name in ALGORITHMS.names()
         if not ALGORITHMS.get(name).one_sided  # those agree by replay, see test_asynchronous.py
-        for outer in [None, *OUTERS.names()]
+        for outer in _outers(name)
     ]
     irregular = Irregular(4)
-    biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco")]
+    biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco"), ("gradient_tracking", None), ("gossip_pga", None)]
     cases += [(make_algorithm(name, outer), irregular, kind) for name, outer in biased for kind in ("sgd", "adamw")]
     cases += [
         (sgp_core.build_algorithm("sgp", overlap_steps=steps), graph, "sgd")
@@ -32,6 +46,7 @@ def _cases() -> list:
         (make_algorithm("sgp", "slowmo", buffers="average"), regular, "adamw"),
         (make_algorithm("sgp", "slowmo", buffers="maintain", exact_average=False), regular, "sgd"),
         (make_algorithm("local_sgd", "bmuf", nesterov=True), regular, "sgd"),
+        (make_algorithm("local_sgd", "noloco"), regular, "adamw"),
         (make_algorithm("dpsgd"), sgp_core.build_topology("one_peer_exponential", world_size=4, peers=3), "adamw"),
     ]
     return cases
