@@ -6,13 +6,16 @@ Tang, Lian, Yan, Zhang, Liu, "D2: Decentralized Training over Decentralized Data
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
+
+if TYPE_CHECKING:
+    from sgp_core.flat import Flat
 
 _LEAST = -1.0 / 3.0
 _ROUND_OFF = 1e-9
@@ -29,26 +32,37 @@ class D2(Algorithm):
 
         x^{t+1} = W (x^t + U_t + c_t),        c_{t+1} = x^{t+1} - (x^t + U_t),        c_0 = 0
 
-    For ``torch.optim.SGD`` without momentum these are the paper's iterates, whatever the schedule. With momentum, Adam or
-    clipping ``U`` stands in place of ``-lr g``. The sum of ``c`` over the workers is 0, so an outer may move the models.
+    For ``torch.optim.SGD`` without momentum these are the paper's iterates, whatever the schedule. With momentum, Adam
+    or clipping ``U`` stands in place of ``-lr g``. The sum of ``c`` over the workers is 0, so an outer may move the
+    models.
 
     W must be symmetric, the same at every step, and its eigenvalues above -1/3, or the iterates grow without bound.
-    ``lazy`` takes ``(W + I) / 2`` in its place, whose eigenvalues are not negative, at a third vector of memory.
 
     Args:
-        lazy: whether workers keep half of their own.
+        lazy: whether workers keep half of their own: ``(W + I) / 2``, whose eigenvalues are not negative, takes the
+            place of W, at a third vector of memory.
+        recentre_every: steps after which the mean of ``c`` over all workers is taken off it. It is 0 but for rounding,
+            which ``c`` never forgets: in float32 it would push all models one way, a little harder at every step.
+            0: never.
     """
 
     one_exact_round: ClassVar[bool] = True
 
     lazy: bool = False
+    recentre_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.recentre_every < 0:
+            raise ConfigurationError(
+                f"algorithm 'd2': recentre_every must be 0 (never) or more steps, not {self.recentre_every}"
+            )
 
     def check(self, topology: Topology) -> None:
         matrix = topology.mixing_matrix(0)
         if topology.period != 1 or not np.allclose(matrix, matrix.T, rtol=0, atol=1e-12):
             raise ConfigurationError(
-                "algorithm 'd2' needs symmetric mixing weights that never change, and this topology's are not; use ring,"
-                " torus, hypercube, complete, star or spanning_tree, with metropolis weights where there is a choice"
+                "algorithm 'd2' needs symmetric mixing weights that never change, and this topology's are not; use"
+                " ring, torus, hypercube, complete, star or spanning_tree, with metropolis weights if irregular"
             )
         least = float(np.linalg.eigvalsh(matrix)[0])
         if not self.lazy and least <= _LEAST + _ROUND_OFF:
@@ -66,8 +80,18 @@ class D2(Algorithm):
         worker.network.post(x, worker.step)
 
     def receive(self, worker: Worker) -> None:
-        x = worker.params
+        x, c = worker.params, worker.memory("correction")
         worker.network.mix(x, worker.step)
         if self.lazy:
             x.add_(worker.memory("sent")).mul_(0.5)
-        worker.memory("correction").add_(x)
+        c.add_(x)
+        if self.recentre_every and (worker.step + 1) % self.recentre_every == 0:
+            _recentre(worker, c)
+
+
+def _recentre(worker: Worker, c: Flat) -> None:
+    if worker.network.topology.world_size > 1:
+        mean = worker.network.scratch()
+        mean.copy_(c)
+        worker.network.mean(mean)
+        c.add_(mean, -1.0)

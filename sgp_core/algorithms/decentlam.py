@@ -23,9 +23,9 @@ class DecentLaM(DPSGD):
         m_i <- beta m_i + g~_i
         x_i <- x_i - lr m_i                               that is, sum_j W_ij (x_j - lr g_j) - lr beta m_i
 
-    ``-lr g`` is the step of the user's optimizer. It is the published algorithm for ``torch.optim.SGD`` without momentum,
-    weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``, the latest
-    move, is kept, and rescaled when the rate changes; at rate 0 the rule is gossip alone, and ``v`` decays.
+    ``-lr g`` is the step of the user's optimizer. It is the published algorithm for ``torch.optim.SGD`` without
+    momentum, weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``,
+    the latest move, is kept, and rescaled when the rate changes; at rate 0 the rule is gossip alone, and ``v`` decays.
 
     Args:
         beta: momentum.

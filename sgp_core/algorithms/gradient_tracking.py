@@ -23,12 +23,13 @@ class GradientTracking(Algorithm):
         y_i <- sum_j P_ij y_j + (g_i - g_i before)        y_i = g_i at first
         x_i <- sum_j P_ij (x_j - lr y_j)        w_i <- sum_j P_ij w_j        z_i = x_i / w_i
 
-    with ``g_i`` the gradient at ``z_i``. The sum of ``y`` is at all times that of the gradients. Where the graph is doubly
-    stochastic ``w`` stays 1, and this is the adapt-then-combine form of DIGing.
+    with ``g_i`` the gradient at ``z_i``. The sum of ``y`` is at all times that of the gradients. Where the graph is
+    doubly stochastic ``w`` stays 1, and this is the adapt-then-combine form of DIGing.
 
     ``y`` takes the place of the gradient when backward is complete, before anything clips or uses it. The published
-    algorithm is that for ``torch.optim.SGD`` without momentum and weight decay; any optimizer may use ``y`` its own way,
-    at any schedule. Twice the bytes of SGP are sent. Put all ``backward()`` of a step but the last inside ``no_sync``.
+    algorithm is that for ``torch.optim.SGD`` without momentum and weight decay; any optimizer may use ``y`` its own
+    way, at any schedule. Twice the bytes of SGP are sent. Put all ``backward()`` of a step but the last inside
+    ``no_sync``.
     """
 
     reads_gradients: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Momentum that a rule has in place of the optimizer's: kept as a displacement, so that nothing is divided by a rate."""
+"""Momentum that a rule has in place of the optimizer's: kept as a displacement, so that no rate divides anything."""
 
 from __future__ import annotations
 

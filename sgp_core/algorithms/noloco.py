@@ -23,8 +23,8 @@ class NoLoCo(Outer):
         m_i <- momentum m_i + lr mean_pair(theta - phi) + gamma (mean_pair(phi) - phi_i)        phi_i <- phi_i + m_i
 
     ``phi_i`` is where worker i's block started, ``theta_i`` where it ended; each has a ``phi`` of its own, and the next
-    block starts there. The pairs are a permutation that all draw alike from ``seed`` and the number of the block; with an
-    odd number of workers one is its own pair. One vector travels: ``lr (theta - phi) + gamma phi``.
+    block starts there. The pairs are a permutation that all draw alike from ``seed`` and the number of the block; with
+    an odd number of workers one is its own pair. One vector travels: ``lr (theta - phi) + gamma phi``.
 
     The mean of all workers moves as that of SGD with heavy-ball momentum would, fed with the mean displacement. Their
     spread does not vanish while their data differ, so take the averaged model in the end. ``gamma`` must be below
@@ -47,8 +47,8 @@ class NoLoCo(Outer):
         most = 2.0 * (1.0 - self.momentum**2)
         if not 0.0 < self.gamma < most:
             raise ConfigurationError(
-                f"outer 'noloco': gamma must lie in (0, {most:g}), or workers drift apart at momentum={self.momentum}, not"
-                f" be {self.gamma}"
+                f"outer 'noloco': gamma must lie in (0, {most:g}), or workers drift apart at momentum={self.momentum},"
+                f" not be {self.gamma}"
             )
 
     def check(self, topology: Topology) -> None:

@@ -23,10 +23,10 @@ class QuasiGlobalMomentum(DPSGD):
         x_i^+ = sum_j W_ij x_j'
         m_i <- mu m_i + (1 - mu) (x_i - x_i^+) / lr
 
-    ``-lr g`` is the step of the user's optimizer. It is the published algorithm for ``torch.optim.SGD`` without momentum,
-    weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m`` is kept, and
-    rescaled when the rate changes. At rate 0 it only decays, since nothing is known of ``m`` then. No byte more is sent
-    than by ``dpsgd``.
+    ``-lr g`` is the step of the user's optimizer. It is the published algorithm for ``torch.optim.SGD`` without
+    momentum, weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``
+    is kept, and rescaled when the rate changes. At rate 0 it only decays, since nothing is known of ``m`` then. No byte
+    more is sent than by ``dpsgd``.
 
     Args:
         beta: momentum of the step.

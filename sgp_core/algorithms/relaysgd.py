@@ -28,8 +28,9 @@ class RelaySGD(Algorithm):
         x_i <- (x'_i + sum_j m_{j->i}) / n
 
     where k and j go over the neighbours of i. So x'_j counts 1/n for worker i when it is as many steps old as there are
-    workers between the two. What has not come yet counts as the first model, which is the same on all workers: the first
-    messages are that model times the number of workers that would have been heard of. The paper keeps counts for this.
+    workers between the two. What has not come yet counts as the first model, which is the same on all workers: the
+    first messages are that model times the number of workers that would have been heard of. The paper keeps counts for
+    this.
 
     Any optimizer: ``x'`` is what its step makes of x. A worker keeps two vectors per neighbour, and sends one to each.
     """
@@ -40,8 +41,8 @@ class RelaySGD(Algorithm):
     def check(self, topology: Topology) -> None:
         if topology.period != 1 or behind(topology) is None:
             raise ConfigurationError(
-                "algorithm 'relaysgd' needs a tree that never changes, which this topology is not; use spanning_tree, of"
-                " shape binary, chain or random, or star"
+                "algorithm 'relaysgd' needs a tree that never changes, which this topology is not; use spanning_tree,"
+                " of shape binary, chain or random, or star"
             )
 
     def before_step(self, worker: Worker) -> None:

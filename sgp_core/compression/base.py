@@ -162,8 +162,8 @@ class Codec(ABC):
             )
         if algorithm.one_exact_round:
             raise ConfigurationError(
-                f"compression '{name}' mixes approximately, and what this algorithm remembers presumes exact rounds; use"
-                " algorithm=sgp, qg_dsgdm or gossip_pga, or compression=none"
+                f"compression '{name}' mixes approximately, and what this algorithm remembers presumes exact rounds;"
+                " use algorithm=sgp, qg_dsgdm or gossip_pga, or compression=none"
             )
 
     # -- sizes -------------------------------------------------------------------------------------------------------

@@ -183,8 +183,8 @@ class Steps:
         if self._share.storage is None:
             if self._algorithm.reads_gradients:
                 raise ConfigurationError(
-                    "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard a"
-                    " mesh of two axes"
+                    "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard"
+                    " a mesh of two axes"
                 )
             return None
         if not self._algorithm.reads_gradients and self._node.size == 1:

@@ -48,7 +48,7 @@ def simulated(algorithm, topology, problem, *, rates=RATES, decay=DECAY, start=N
     return run.z.numpy()
 
 
-def settled(name, topology, problem, lr=0.05, steps=1500, momentum=0.0, **options):
+def settled(name, topology, problem, lr=0.1, steps=500, momentum=0.0, **options):
     """Return where all workers are after many steps at one rate."""
     algorithm, rates = sgp_core.build_algorithm(name, **options), [lr] * steps
     return simulated(algorithm, topology, problem, rates=rates, decay=0.0, momentum=momentum)[-1]
@@ -184,16 +184,16 @@ def test_noloco_is_the_papers(n):
 # -- what follows from them --------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 1000), n=st.integers(3, 9))
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 1000), n=st.integers(4, 9))
 def test_some_reach_the_exact_optimum_at_a_constant_rate_and_plain_gossip_does_not(seed, n):
     problem, ring = Quadratics(n, seed=seed), graph("ring", n)
     tree = graph("spanning_tree", n, shape="random", seed=seed)
-    assert problem.error(settled("dpsgd", ring, problem)) > 1e-2 or n == 3  # a ring of 3 is complete
-    assert problem.error(settled("d2", ring, problem, lazy=True)) < 1e-9
-    assert problem.error(settled("d2", tree, problem)) < 1e-9
-    assert problem.error(settled("gradient_tracking", ring, problem)) < 1e-9
-    assert problem.error(settled("relaysgd", tree, problem)) < 1e-9
+    assert problem.error(settled("dpsgd", ring, problem)) > 1e-2
+    assert problem.error(settled("d2", ring, problem, lazy=True)) < 1e-6
+    assert problem.error(settled("d2", tree, problem)) < 1e-6
+    assert problem.error(settled("gradient_tracking", ring, problem)) < 1e-6
+    assert problem.error(settled("relaysgd", tree, problem, steps=1000)) < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -201,22 +201,22 @@ def test_some_reach_the_exact_optimum_at_a_constant_rate_and_plain_gossip_does_n
 )
 def test_gradient_tracking_reaches_the_optimum_on_directed_and_changing_graphs(topology):
     problem = Quadratics(topology.world_size)
-    assert problem.error(settled("gradient_tracking", topology, problem, lr=0.03, steps=3000)) < 1e-9
+    assert problem.error(settled("gradient_tracking", topology, problem, lr=0.03, steps=1500)) < 1e-6
 
 
 def test_gradient_tracking_and_d2_reach_it_with_a_momentum_of_the_optimizer():
     problem, ring = Quadratics(5), graph("ring", 5)
     for name in ("gradient_tracking", "d2"):
-        assert problem.error(settled(name, ring, problem, lr=0.02, momentum=0.5)) < 1e-9
+        assert problem.error(settled(name, ring, problem, lr=0.05, momentum=0.5)) < 1e-6
 
 
 def test_momentum_moves_plain_gossip_away_but_not_quasi_global_momentum_or_decentlam():
-    """Where workers settle: D-PSGD's limit, whatever their momentum; with momentum of each worker's own, farther off."""
+    """Where workers settle: D-PSGD's limit, whatever their momentum; with each worker's own momentum, farther off."""
     problem, ring = Quadratics(8), graph("ring", 8)
-    plain = settled("dpsgd", ring, problem, lr=0.01)
+    plain = settled("dpsgd", ring, problem)
     for name in ("decentlam", "qg_dsgdm"):
-        np.testing.assert_allclose(settled(name, ring, problem, lr=0.01), plain, rtol=0, atol=1e-6)
-    assert problem.error(settled("dpsgd", ring, problem, lr=0.01, momentum=0.9)) > 3 * problem.error(plain)
+        np.testing.assert_allclose(settled(name, ring, problem), plain, rtol=0, atol=1e-6)
+    assert problem.error(settled("dpsgd", ring, problem, momentum=0.9)) > 2 * problem.error(plain)
 
 
 def test_decentlam_among_all_is_heavy_ball_with_the_mean_gradient():
@@ -304,7 +304,7 @@ def test_beyond_gammas_bound_noloco_drifts_apart():
         growth = []
         for gamma in (0.8 * bound, 1.2 * bound):
             dice, phi, m = np.random.default_rng(0), np.random.default_rng(1).normal(size=2048), np.zeros(2048)
-            for _ in range(40):
+            for _ in range(80):
                 order = dice.permutation(2048)
                 mean = np.empty(2048)
                 mean[order[::2]] = mean[order[1::2]] = (phi[order[::2]] + phi[order[1::2]]) / 2
@@ -315,6 +315,24 @@ def test_beyond_gammas_bound_noloco_drifts_apart():
 
 
 # -- rates, and what is refused ----------------------------------------------------------------------------------------
+
+
+def test_d2_stays_at_the_optimum_in_float32_because_it_takes_rounding_out_of_its_memory():
+    problem, ring = Quadratics(8, seed=3), graph("ring", 8)
+
+    def error(recentre_every):
+        run = sgp_core.simulate(
+            sgp_core.build_algorithm("d2", lazy=True, recentre_every=recentre_every),
+            ring,
+            torch.from_numpy(problem.start).float(),
+            lambda z, step: torch.from_numpy(problem.gradient(z.numpy())).float(),
+            steps=2000,
+            record_every=2000,
+        )
+        return problem.error(run.z[-1].numpy())
+
+    assert error(recentre_every=100) < 3e-4
+    assert error(recentre_every=0) > 5 * error(recentre_every=100)
 
 
 @pytest.mark.parametrize("name", ["qg_dsgdm", "decentlam"])
@@ -363,7 +381,7 @@ def test_a_momentum_beside_ones_own_is_refused(name, outer, make):
         ("decentlam", {}, graph("star", 4, weights="uniform"), "algorithm 'decentlam' needs mixing weights"),
         ("relaysgd", {}, graph("ring", 4), "needs a tree"),
         ("relaysgd", {}, graph("alternating_ring", 4), "needs a tree"),
-        ("relaysgd", {}, sgp_core.build_topology(nx.Graph([(0, 1), (1, 2), (2, 0), (3, 4)])), "needs a tree"),
+        ("relaysgd", {}, sgp_core.build_topology(nx.Graph([(0, 1), (1, 2), (2, 0), (2, 3)])), "needs a tree"),
     ],
 )
 def test_graphs_that_a_rule_is_not_defined_on_are_refused(name, options, topology, said):
@@ -376,15 +394,15 @@ def test_lazy_d2_takes_every_symmetric_graph(topology):
     sgp_core.build_algorithm("d2", lazy=True).check(topology)
 
 
-def test_d2_at_the_forbidden_eigenvalue_does_not_settle():
-    """The check is there for a reason: on an even ring with thirds the mode of the eigenvalue -1/3 is not damped."""
+def test_d2_beyond_the_forbidden_eigenvalue_does_not_settle():
+    """The check is there for a reason: on a hypercube of 8 the least eigenvalue is -1/2, and its mode grows."""
 
     class Unchecked(type(sgp_core.build_algorithm("d2"))):  # type: ignore[misc]
         def check(self, topology):
             pass
 
-    problem, ring = Quadratics(8), graph("hypercube", 8)
-    z = simulated(Unchecked(), ring, problem, rates=[0.05] * 200, decay=0.0)
+    problem, cube = Quadratics(8), graph("hypercube", 8)
+    z = simulated(Unchecked(), cube, problem, rates=[0.05] * 200, decay=0.0)
     assert problem.error(z[-1]) > 1e3
 
 
@@ -394,6 +412,7 @@ def test_d2_at_the_forbidden_eigenvalue_does_not_settle():
         (lambda: sgp_core.build_algorithm("qg_dsgdm", beta=1.0), r"'qg_dsgdm': beta must lie in \[0, 1\), not 1.0"),
         (lambda: sgp_core.build_algorithm("qg_dsgdm", mu=-0.1), r"'qg_dsgdm': mu must lie in \[0, 1\)"),
         (lambda: sgp_core.build_algorithm("decentlam", beta=2.0), r"'decentlam': beta must lie in \[0, 1\)"),
+        (lambda: sgp_core.build_algorithm("d2", recentre_every=-1), "recentre_every must be 0"),
         (lambda: sgp_core.build_algorithm("gossip_pga", period=0), "period must be at least 1 step, not 0"),
         (lambda: sgp_core.build_outer("slowmo", sgp_core.build_algorithm("relaysgd")), "use outer 'none'"),
     ],

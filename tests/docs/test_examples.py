@@ -77,7 +77,9 @@ def test_own_algorithm_runs_in_real_workers_as_in_the_simulator() -> None:
     names = runpy.run_path(str(EXAMPLES / "own_algorithm.py"), run_name="example")
     b = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64)
     ring = sgp_core.build_topology("ring", world_size=2)
-    run = sgp_core.simulate(names["AverageThenStep"](gamma=0.5), ring, torch.zeros_like(b), lambda z, step: z - b, steps=6)
+    run = sgp_core.simulate(
+        names["AverageThenStep"](gamma=0.5), ring, torch.zeros_like(b), lambda z, step: z - b, steps=6
+    )
     real = torch.tensor(run_workers(2, own_algorithm_trains), dtype=torch.float64).transpose(0, 1)
     torch.testing.assert_close(real, run.z[1:], rtol=0, atol=1e-14)
 

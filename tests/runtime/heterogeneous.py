@@ -13,7 +13,7 @@ from sgp_core.topology import Topology
 from tests.runtime.agreement import Irregular, batch, flatten, make_algorithm, make_model, make_optimizer, train_here
 from tests.runtime.stepping import Case, train
 
-STEPS = 24
+STEPS = 12
 
 
 def cases() -> dict[str, Case]:
@@ -23,11 +23,11 @@ def cases() -> dict[str, Case]:
     return {
         "qg_dsgdm": (build("qg_dsgdm", nesterov=True), regular, "plain", {}),
         "decentlam": (build("decentlam"), regular, "plain", {}),
-        "d2": (build("d2", lazy=True), tree, "sgd", {}),
+        "d2": (build("d2", lazy=True, recentre_every=5), tree, "sgd", {}),
         "gossip_pga": (build("gossip_pga", period=5, overlap_steps=1), Irregular(4), "sgd", {}),
         "relaysgd": (build("relaysgd"), tree, "adamw", {}),
         "gradient_tracking": (build("gradient_tracking"), Irregular(4), "sgd", {}),
-        "noloco": (make_algorithm("local_sgd", "noloco", tau=4), regular, "adamw", {}),
+        "noloco": (sgp_core.build_outer("noloco", build("local_sgd", period=0), tau=4), regular, "adamw", {}),
     }
 
 
