@@ -11,14 +11,12 @@ from tests.support.workers import run_workers
 
 TOLERANCE = 1e-12
 ON_TREES = {"d2", "relaysgd"}
-ONE_OUTER = {"d2", "decentlam", "gossip_pga", "gradient_tracking", "qg_dsgdm"}
-"""What an outer does around them it does around the others; one shows that it can."""
-
-
-def _outers(name: str) -> list:
-    if not ALGORITHMS.get(name).conserves_sum:
-        return [None]
-    return [None, "slowmo"] if name in ONE_OUTER else [None, *OUTERS.names()]
+OUTERS_OF = {
+    **dict.fromkeys(("d2", "decentlam", "gossip_pga", "relaysgd"), ()),
+    **dict.fromkeys(("gradient_tracking", "qg_dsgdm"), ("slowmo",)),
+    **dict.fromkeys(("allreduce", "dpsgd", "osgp"), ("slowmo", "bmuf", "diloco")),
+}
+"""What an outer does around one algorithm it does around another; those not named here run with each."""
 
 
 def _cases() -> list:
@@ -32,10 +30,10 @@ def _cases() -> list:
         )
         for name in ALGORITHMS.names()
         if not ALGORITHMS.get(name).one_sided  # those agree by replay, see test_asynchronous.py
-        for outer in _outers(name)
+        for outer in (None, *OUTERS_OF.get(name, OUTERS.names()))
     ]
     irregular = Irregular(4)
-    biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco"), ("gradient_tracking", None), ("gossip_pga", None)]
+    biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco")]
     cases += [(make_algorithm(name, outer), irregular, kind) for name, outer in biased for kind in ("sgd", "adamw")]
     cases += [
         (sgp_core.build_algorithm("sgp", overlap_steps=steps), graph, "sgd")
@@ -47,6 +45,8 @@ def _cases() -> list:
         (make_algorithm("sgp", "slowmo", buffers="maintain", exact_average=False), regular, "sgd"),
         (make_algorithm("local_sgd", "bmuf", nesterov=True), regular, "sgd"),
         (make_algorithm("local_sgd", "noloco"), regular, "adamw"),
+        (make_algorithm("gradient_tracking"), irregular, "sgd"),
+        (make_algorithm("gossip_pga"), irregular, "sgd"),
         (make_algorithm("dpsgd"), sgp_core.build_topology("one_peer_exponential", world_size=4, peers=3), "adamw"),
     ]
     return cases
