@@ -28,8 +28,8 @@ class NoLoCo(Outer):
 
     The mean of all workers moves as that of SGD with heavy-ball momentum would, fed with the mean displacement. Their
     spread does not vanish while their data differ, so take the averaged model in the end. ``gamma`` must be below
-    ``2 (1 - momentum^2)``: from there on the mean square of differences grows by itself, however many workers there are.
-    The inner optimizer's state is each worker's own and is kept.
+    ``2 (1 - momentum^2)``: from there on differences grow by themselves in the mean square, among many workers. The
+    inner optimizer's state is each worker's own and is kept.
     """
 
     tau: int = 50

@@ -84,7 +84,7 @@ def test_sums_are_conserved(algorithm, outer, tau, topology, other, n, switch, u
 
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
-    outer=st.sampled_from(["none", *OUTERS.names()]),
+    outer=st.sampled_from(["none", *sorted({*OUTERS.names()} - {"noloco"})]),  # which has no weights, and refuses
     tau=st.integers(2, 5),
     topology=st.sampled_from(["schedule", *IRREGULAR]),
     other=st.sampled_from(IRREGULAR),
