@@ -108,6 +108,11 @@ class Task(ABC):
     statistics_size: ClassVar[int]
     """How many numbers :meth:`statistics` returns."""
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Return the class of every training example, int64 ``[N]``; None where examples have none."""
+        return None
+
     @abstractmethod
     def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
         """Return what ``rank`` trains on.

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from sgp_core.tasks.base import Share, Task
+    from sgp_core.tasks.partitions import Partition
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -65,3 +68,18 @@ class Shard:
         steps = self.steps_per_epoch
         full = max(steps - 2, 0) * self.batch_size
         return [*share[:full].split(self.batch_size), *share[full:].tensor_split(min(steps, 2))][-steps:]
+
+
+def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
+    """Return what ``rank`` trains on: the task's own share, or the examples that the partition assigns to it.
+
+    Raises:
+        ConfigurationError: too few examples for so many workers.
+    """
+    from sgp_core.tasks.partitions import Assigned
+
+    if not isinstance(partition, Assigned):
+        return task.share(world_size, rank, batch_size, seed)
+    assert task.labels is not None, "refused by check_labels"
+    own = partition.assign(task.labels.numpy(), world_size, seed)[rank]
+    return Shard(len(task.labels), world_size, rank, batch_size, seed, own)

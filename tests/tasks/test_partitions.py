@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.partitions import PARTITIONS, Assigned
-from sgp_core.tasks.sharding import Shard
+from sgp_core.tasks.base import Kind, Task
+from sgp_core.tasks.datasets import DATASETS, Dataset
+from sgp_core.tasks.partitions import PARTITIONS, Assigned, check_labels
+from sgp_core.tasks.sharding import Shard, share_of
 
 BALANCED = np.repeat(np.arange(10), 400)
 
@@ -137,6 +139,48 @@ def test_label_shards_are_the_papers() -> None:
 def test_numbers_out_of_range_are_named(name: str, option: str, value: float) -> None:
     with pytest.raises(ConfigurationError, match=f"^partition.{option} must be"):
         PARTITIONS.build(name, **{option: value})
+
+
+def test_data_without_classes_are_refused_in_one_sentence() -> None:
+    DATASETS.names()
+
+    class Verses(Dataset):
+        kind = Kind.translation
+
+        def load(self) -> Task:
+            raise NotImplementedError
+
+    DATASETS.register("verses")(Verses)
+    try:
+        check_labels(PARTITIONS.build("iid"), Verses())
+        with pytest.raises(
+            ConfigurationError, match=r"^partition 'dirichlet' goes by .* 'verses' have none; use partition=iid$"
+        ):
+            check_labels(PARTITIONS.build("dirichlet"), Verses())
+    finally:
+        del DATASETS._entries["verses"]
+
+
+def test_workers_of_a_task_get_what_the_partition_assigns() -> None:
+    task, partition = DATASETS.build("digits").load(), PARTITIONS.build("label_shards")
+    shares = [share_of(task, partition, 4, rank, 32, seed=1) for rank in range(4)]
+    anew = [share_of(task, PARTITIONS.build("iid"), 4, rank, 32, seed=1) for rank in range(4)]
+    assert task.labels is not None
+    for share, usual in zip(shares, anew, strict=True):
+        assert share.steps_per_epoch == usual.steps_per_epoch
+        first, later = (torch.cat(share.indices(epoch)) for epoch in (0, 5))
+        assert sorted(first.tolist()) == sorted(later.tolist())
+        assert len(task.labels[first].unique()) <= 4
+        assert len(task.labels[torch.cat(usual.indices(0))].unique()) == 10
+    assert sorted(torch.cat([torch.cat(share.indices(0)) for share in shares]).tolist()) == list(
+        range(len(task.labels))
+    )
+
+
+def test_more_workers_than_examples_are_refused() -> None:
+    task = DATASETS.build("digits").load()
+    with pytest.raises(ConfigurationError, match=r"^1437 training examples cannot be shared by 1500 workers"):
+        share_of(task, PARTITIONS.build("dirichlet"), 1500, 0, 1, seed=0)
 
 
 def test_partitions_are_read_without_torch() -> None:

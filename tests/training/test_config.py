@@ -82,6 +82,13 @@ def test_no_compression_is_no_part_of_the_identity():
     assert chosen.identity()["compression"] == {"name": "int8", "gamma": 1.0, "block_size": 256}
 
 
+def test_dealing_out_anew_is_no_part_of_the_identity():
+    plain, chosen = tiny.experiment(), tiny.experiment(choices={"partition": {"name": "dirichlet"}})
+    assert plain.partition == {"name": "iid"}
+    assert "partition" not in plain.identity()
+    assert chosen.identity()["partition"] == {"name": "dirichlet", "alpha": 0.1}
+
+
 def test_an_unknown_option_of_a_choice_is_named():
     with pytest.raises(ConfigurationError, match="model 'noisy' has no option 'droput'; did you mean 'dropout'"):
         tiny.experiment(choices={"model": {"name": "noisy", "droput": 0.1}}).identity()

@@ -58,7 +58,7 @@ class Contestant:
     @property
     def momentum_is(self) -> str:
         """Return whose momentum there is: the optimizer's, the rule's own or none."""
-        own = getattr(ALGORITHMS.get(self.algorithm), "own_momentum", False)
+        own = ALGORITHMS.get(self.algorithm).own_momentum
         return "its own" if own else f"{self.momentum:g}" if self.momentum else "-"
 
     def rule(self) -> Algorithm:
@@ -104,10 +104,8 @@ def _outers(workers: int) -> Iterator[Contestant]:
 
 def _legal(contestant: Contestant, workers: int) -> bool:
     try:
-        rule = contestant.rule()
-        check_together(rule, contestant.graph_of(workers))
-        if hasattr(rule, "check_optimizer"):
-            rule.check_optimizer({"momentum": contestant.momentum})
+        momentum = {"momentum": contestant.momentum}
+        check_together(contestant.rule(), contestant.graph_of(workers), optimizer=[momentum])
     except ConfigurationError:
         return False
     return True

@@ -68,6 +68,7 @@ class Workers:
         rng = np.random.default_rng([_DRAWS, seed])
         rows = [_shuffled(share, batch_size * steps, rng) for share in shares]
         self._batches = torch.from_numpy(np.stack(rows)).view(n, steps, batch_size)
+        _model()  # drawn before vmap, which lets nothing be drawn
         self._step = vmap(grad_and_value(_loss))
         self.n, self.seed = n, seed
         self.loss = float("nan")

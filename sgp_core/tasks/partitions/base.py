@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from sgp_core.tasks.datasets import Dataset
 
 PARTITIONS: Registry[Partition] = Registry("partition", "sgp_core.tasks.partitions")
 """Every partition by name. A new one is one file in this package."""
@@ -22,15 +25,10 @@ _STREAM = 0x5A4A2D
 class Partition(ABC):  # noqa: B024 - one that assigns nothing is complete
     """How examples are dealt out to workers. By itself: to anybody, anew in every epoch."""
 
-    by_label: ClassVar[bool] = False
-    """Whether :class:`Assigned`: examples stay with one worker for the whole run, chosen by their classes."""
-
 
 @dataclass(frozen=True)
 class Assigned(Partition):
-    """A partition that depends on classes. Every example belongs to one worker; shares are equal to within one."""
-
-    by_label: ClassVar[bool] = True
+    """A partition that goes by classes. Every example belongs to one worker for the whole run, and shares are equal."""
 
     def assign(self, labels: np.ndarray, world_size: int, seed: int) -> list[np.ndarray]:
         """Return the examples of every worker: disjoint int64 index arrays, ``world_size`` of them.
@@ -65,3 +63,18 @@ class Assigned(Partition):
             sizes: examples that each worker is to have, ``[n]``; they sum to N.
             rng: source of all randomness.
         """
+
+
+def check_labels(partition: Partition, dataset: Dataset) -> None:
+    """Refuse a partition by classes of data that have none.
+
+    Raises:
+        ConfigurationError: with the partition that can be chosen.
+    """
+    if isinstance(partition, Assigned) and not dataset.labelled:
+        from sgp_core.tasks.datasets import DATASETS
+
+        raise ConfigurationError(
+            f"partition '{PARTITIONS.name_of(type(partition))}' goes by the classes of examples, and those of dataset "
+            f"'{DATASETS.name_of(type(dataset))}' have none; use partition=iid"
+        )
