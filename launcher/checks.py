@@ -97,6 +97,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
     from sgp_core.tasks.base import check_kinds
+    from sgp_core.tasks.partitions import check_labels
     from sgp_core.together import check_together
 
     def build(group: str, **given: Any) -> Any:
@@ -108,6 +109,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     check_kinds(build("model"), dataset)
     dataset.check_training(TrainingConfig.from_dict(experiment["training"]).changed())
     dataset.check()
+    check_labels(build("partition"), dataset)
     nodes = experiment["world_size"] // experiment.get("node_size", 1)
     topology = build("topology", world_size=nodes)
     algorithm = build("algorithm")

@@ -9,7 +9,8 @@ from typing import Any
 from sgp_core.training.config import NOTHING, OPTIONAL, registry
 
 LIBRARY_GROUPS = (
-    *("model", "dataset", "topology", "algorithm", "outer", "pace", "compression", "optimizer", "schedule"),
+    *("model", "dataset", "partition", "topology", "algorithm", "outer", "pace", "compression", "optimizer"),
+    "schedule",
 )
 """Groups whose choices are registered in the library; together they are most of an experiment."""
 

@@ -17,6 +17,7 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 SHARED = (
     ("model", "Model"),
     ("dataset", "Data"),
+    ("partition", "Partition"),
     ("algorithm", "Algorithm"),
     ("topology", "Topology"),
     ("outer", "Outer"),
@@ -33,7 +34,7 @@ SHARED = (
 """What a reader wants to know about all runs, if it is the same for all."""
 
 
-_USUAL = {("Outer", "none"), ("Pace", "every"), ("Compression", "none"), ("Schedule", "constant")}
+_USUAL = {("Partition", "iid"), ("Outer", "none"), ("Pace", "every"), ("Compression", "none"), ("Schedule", "constant")}
 """What need not be said."""
 
 

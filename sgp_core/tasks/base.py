@@ -119,6 +119,11 @@ class Task(ABC):
         """Whether batches take long to make, as where files are decoded: other processes had better make them."""
         return False
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Return the class of every training example, int64 ``[N]``; None where examples have none."""
+        return None
+
     @abstractmethod
     def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
         """Return what ``rank`` trains on.

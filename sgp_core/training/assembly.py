@@ -19,6 +19,8 @@ from sgp_core.registry import Registry
 from sgp_core.tasks.base import Share, Task, check_kinds
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.partitions import PARTITIONS, check_labels
+from sgp_core.tasks.sharding import share_of
 from sgp_core.topology import build_topology
 from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment, choice
@@ -66,9 +68,11 @@ def assemble(
     model_options = _chosen(MODELS, experiment.model)
     dataset = _chosen(DATASETS, experiment.dataset)
     check_kinds(model_options, dataset)
+    partition = _chosen(PARTITIONS, experiment.partition)
+    check_labels(partition, dataset)
     dataset.check_training(training.changed())
     task = dataset.load()
-    share = task.share(peers.world_size, peers.rank, training.batch_size, experiment.seed)
+    share = share_of(task, partition, peers.world_size, peers.rank, training.batch_size, experiment.seed)
     name, options = choice(experiment.topology)
     topology = build_topology(name, experiment.nodes, steps_per_epoch=share.steps_per_epoch, **options)
 

@@ -176,6 +176,7 @@ class Experiment(Settings):
 
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
+    partition: dict[str, Any] = field(default_factory=lambda: {"name": "iid"})
     topology: dict[str, Any] = field(default_factory=dict)
     algorithm: dict[str, Any] = field(default_factory=dict)
     outer: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
@@ -251,6 +252,7 @@ def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 _REGISTRIES = {
     "model": "sgp_core.tasks.models:MODELS",
     "dataset": "sgp_core.tasks.datasets:DATASETS",
+    "partition": "sgp_core.tasks.partitions:PARTITIONS",
     "topology": "sgp_core.topology.base:TOPOLOGIES",
     "algorithm": "sgp_core.algorithms.base:ALGORITHMS",
     "outer": "sgp_core.algorithms.base:OUTERS",
@@ -260,7 +262,7 @@ _REGISTRIES = {
     "schedule": "sgp_core.training.schedules:SCHEDULES",
 }
 
-_LATER = {"pace": "every", "compression": NOTHING}
+_LATER = {"pace": "every", "compression": NOTHING, "partition": "iid"}
 """Choices that came later, and what every run before them had."""
 
 

@@ -15,6 +15,7 @@ from sgp_core.compression import COMPRESSIONS
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.partitions import PARTITIONS
 from sgp_core.training.optimizers import OPTIMIZERS
 from sgp_core.training.schedules import SCHEDULES
 
@@ -24,6 +25,7 @@ GROUPS: dict[str, Registry[Any]] = {
     "dataset": DATASETS,
     "model": MODELS,
     "optimizer": OPTIMIZERS,
+    "partition": PARTITIONS,
     "schedule": SCHEDULES,
 }
 FILES = [(group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml")]

@@ -92,6 +92,13 @@ def test_an_option_that_came_later_is_part_of_the_identity_where_it_is_set() -> 
     assert model(classifier_std=0.01) == {**model(), "classifier_std": 0.01}
 
 
+def test_dealing_out_anew_is_no_part_of_the_identity():
+    plain, chosen = tiny.experiment(), tiny.experiment(choices={"partition": {"name": "dirichlet"}})
+    assert plain.partition == {"name": "iid"}
+    assert "partition" not in plain.identity()
+    assert chosen.identity()["partition"] == {"name": "dirichlet", "alpha": 0.1}
+
+
 def test_an_unknown_option_of_a_choice_is_named():
     with pytest.raises(ConfigurationError, match="model 'noisy' has no option 'droput'; did you mean 'dropout'"):
         tiny.experiment(choices={"model": {"name": "noisy", "droput": 0.1}}).identity()

@@ -25,6 +25,10 @@ NOT_IDENTITY = {"identity": False}
 class Examples(Protocol):
     """One split of images: examples that are addressed by index and come out as ready batches."""
 
+    @property
+    def targets(self) -> torch.Tensor:
+        """The class of every example, int64 ``[N]``."""
+
     def __len__(self) -> int:
         """Return the number of examples."""
 
@@ -48,6 +52,8 @@ class Dataset(ABC):
 
     kind: ClassVar[Kind]
     """What it holds."""
+    labelled: ClassVar[bool] = False
+    """Whether every training example is of one class, so that partitions can go by it."""
 
     def check(self) -> None:
         """Refuse early, without torch, if the data are not there.
@@ -77,6 +83,7 @@ class ImageDataset(Dataset):
     """Options of a data set of images, each of one class."""
 
     kind: ClassVar = Kind.images
+    labelled: ClassVar = True
 
     @abstractmethod
     def load(self) -> ImageClassification:

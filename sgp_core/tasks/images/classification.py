@@ -33,6 +33,11 @@ class ImageClassification(Task):
     slow: bool = False
     """Whether images are decoded for each batch."""
 
+    @property
+    def labels(self) -> Tensor:
+        """Return the class of every training image."""
+        return self.train.targets
+
     def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Shard:
         """Return every ``world_size``-th example of an order that is new in each epoch."""
         return Shard(len(self.train), world_size, rank, batch_size, seed)
