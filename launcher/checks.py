@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.schema import Device, Transport
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import NOTHING, registry
+from sgp_core.training.config import NOTHING, TrainingConfig, registry
 
 if TYPE_CHECKING:
     from launcher.plan import RunPlan
@@ -106,7 +106,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
         build(group)
     dataset = build("dataset")
     check_kinds(build("model"), dataset)
-    dataset.check_training(experiment["training"])
+    dataset.check_training(TrainingConfig.from_dict(experiment["training"]).changed())
     dataset.check()
     nodes = experiment["world_size"] // experiment.get("node_size", 1)
     topology = build("topology", world_size=nodes)

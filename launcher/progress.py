@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from launcher.inspection.measured import SCORES, score
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -98,8 +100,7 @@ class BarDisplay:
         self.latest[row["split"]] = row
         train, val = self.latest.get("train", {}), self.latest.get("val", {})
         parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
-        if (score := score_of(val)) is not None:
-            parts.append(f"accuracy {score:.4f}")
+        parts += scores_of(val)
         self._bars.update(
             self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
         )
@@ -154,8 +155,7 @@ def described(row: Row) -> str:
     parts = []
     if row.get("loss") is not None:
         parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {row['loss']:.4f}")
-    if (score := score_of(row)) is not None:
-        parts.append(f"accuracy {score:.4f}")
+    parts += scores_of(row)
     if row.get("consensus_distance") is not None:
         parts.append(f"consensus distance {row['consensus_distance']:.2e}")
     if row["split"] == "train" and row.get("step_time_ms") is not None:
@@ -163,9 +163,16 @@ def described(row: Row) -> str:
     return "  ".join(parts)
 
 
-def score_of(row: Row) -> float | None:
-    """Return the validation accuracy of the averaged model, else of the replicas' mean."""
-    for name in ("accuracy", "accuracy_local_mean"):
-        if row.get(name) is not None:
-            return float(row[name])
-    return None
+def scores_of(row: Row) -> list[str]:
+    """Return the scores of the averaged model, else of the replicas' mean, in words."""
+    return [f"{called(name)} {shown(name, value)}" for name in SCORES if (value := score(row, name)) is not None]
+
+
+def called(name: str) -> str:
+    """Return what people call a score."""
+    return name.upper() if name == "bleu" else name
+
+
+def shown(name: str, value: float) -> str:
+    """Return a score with as many digits as mean something."""
+    return f"{value:.4f}" if name == "accuracy" else f"{value:.2f}"

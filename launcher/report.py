@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launcher.progress import score_of
+from launcher.inspection.measured import SCORES, score
+from launcher.progress import called, shown
 
 Summary = dict[str, Any]
 
@@ -50,10 +51,14 @@ def relative(path: Path) -> str:
 def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
     final, best = summary.get("final") or {}, summary.get("best") or {}
     facts = []
-    if (score := score_of(final)) is not None:
-        whose = "averaged model" if final.get("accuracy") is not None else "mean of the replicas"
-        at_best = f"; best {score_of(best):.4f} at step {best['step']}" if score_of(best) is not None else ""
-        facts.append(("validation accuracy", f"{score:.4f} ({whose}{at_best})"))
+    for name in SCORES:
+        if (value := score(final, name)) is not None:
+            whose = "averaged model" if final.get(name) is not None else "mean of the replicas"
+            at_best = score(best, name)
+            when = f"; best {shown(name, at_best)} at step {best['step']}" if at_best is not None else ""
+            facts.append((f"validation {called(name)}", f"{shown(name, value)} ({whose}{when})"))
+    for split, scores in (summary.get("test") or {}).items():
+        facts.append((f"{split} BLEU", f"{scores['bleu']:.2f} ({scores['bleu_signature']})"))
     if final.get("consensus_distance") is not None:
         facts.append(("consensus distance", f"{final['consensus_distance']:.3e}"))
     if final.get("step_time_ms") is not None:

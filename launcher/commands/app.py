@@ -23,6 +23,7 @@ from launcher.commands.status import status
 from launcher.commands.sync import sync
 from launcher.commands.table import table
 from launcher.commands.topology import topology
+from launcher.commands.translate import translate
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -59,7 +60,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, status, logs, cancel, resume, table, report, export, sync, clean, topology):
+for verb in (runs, status, logs, cancel, resume, table, report, export, translate, sync, clean, topology):
     app.command()(verb)
 
 

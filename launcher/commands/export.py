@@ -27,22 +27,25 @@ def export(
     step: Annotated[
         str | None, typer.Option(help="Checkpoint to take: a step, best or last. By default the finished model.")
     ] = None,
+    average: Annotated[
+        int, typer.Option(help="Mean over so many checkpoints: that one and those before it.", min=1)
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
     """Write the average of a run's models as plain safetensors.
 
-    Averaged over the network, from the run's end or from a checkpoint.
+    Averaged over the network, from the run's end, from a checkpoint, or over several of them.
     """
     found = find(run, runs_dir)
     if isinstance(found, Sweep):
         raise ConfigurationError(f"{run} is a sweep; name one of its runs: {', '.join(found.run_ids[:5]) or 'none'}")
     finished = found.folder.path / MODEL
-    if step is None and found.state == "completed" and finished.exists():
+    if step is None and average == 1 and found.state == "completed" and finished.exists():
         written = _copied(finished, out)
     else:
-        written = _averaged(found, step or "last", out)
+        written = _averaged(found, step or "last", average, out)
     facts = read_json(written.with_suffix(".json")) or {}
     if as_json:
         print_json({"file": written, "description": written.with_suffix(".json"), **facts})
@@ -57,7 +60,11 @@ def _copied(finished: Path, out: Path | None) -> Path:
     target = _target(out, finished.name)
     if target.exists() and target.samefile(finished):
         return finished
-    for source, copy in ((finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))):
+    files = [(finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))]
+    tokenizer = (read_json(finished.with_suffix(".json")) or {}).get("tokenizer")
+    if tokenizer:
+        files.append((finished.parent / tokenizer, target.parent / tokenizer))
+    for source, copy in files:
         temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +75,8 @@ def _copied(finished: Path, out: Path | None) -> Path:
     return target
 
 
-def _averaged(run: Run, step: str, out: Path | None) -> Path:
-    """Average the workers of a checkpoint."""
+def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
+    """Average the workers of a checkpoint, or of several."""
     folder = run.folder
     from sgp_core.training.checkpoint import CheckpointStore
     from sgp_core.training.config import Experiment
@@ -83,10 +90,14 @@ def _averaged(run: Run, step: str, out: Path | None) -> Path:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{relative(folder.spec)} is damaged: it does not say what the model is") from error
     store = CheckpointStore(folder.path, experiment.world_size, fingerprint)
-    manifest = _chosen(store.manifests(), step, folder.path)
-    target = _target(out or folder.path, f"model-step-{manifest.step}.safetensors")
+    there = store.manifests()
+    newest = _chosen(there, step, folder.path)
+    chosen = _latest(there, newest, average, folder.path)
+    name = f"model-step-{newest.step}" + (f"-average-{average}" if average > 1 else "")
+    scores = _scores(folder, newest.step) if average == 1 else {}  # nobody has validated a mean of checkpoints
+    target = _target(out or folder.path, f"{name}.safetensors")
     try:
-        export_checkpoint(folder.path, experiment, manifest, target, _scores(folder, manifest.step))
+        export_checkpoint(folder.path, experiment, chosen, target, scores)
     except OSError as error:
         raise ConfigurationError(f"cannot write {target}: {error.strerror or error}") from error
     return target
@@ -108,6 +119,18 @@ def _chosen(manifests: list[Manifest], step: str, run: Path) -> Manifest:
     if not found:
         raise ConfigurationError(f"--step {step}: {relative(run)} has checkpoints of step {there}; or use best or last")
     return found[0]
+
+
+def _latest(manifests: list[Manifest], newest: Manifest, number: int, run: Path) -> list[Manifest]:
+    """Return ``number`` checkpoints up to ``newest``; ``manifests`` are newest first."""
+    until = [manifest for manifest in manifests if manifest.step <= newest.step]
+    if number > len(until):
+        there = ", ".join(str(manifest.step) for manifest in reversed(until))
+        raise ConfigurationError(
+            f"--average {number}: {relative(run)} has checkpoints of step {there}; checkpoint.keep_last says how many"
+            " are kept"
+        )
+    return until[:number]
 
 
 def _target(out: Path, name: str) -> Path:
@@ -132,6 +155,8 @@ def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
 
 def _described(facts: dict[str, Any]) -> str:
     model, scores = facts.get("model") or {}, facts.get("scores") or {}
-    parts = [f"averaged {model.get('name', 'model')} at step {facts.get('step', '?')}"]
+    steps = facts.get("averaged_steps")
+    at = f"steps {', '.join(map(str, steps))}" if steps else f"step {facts.get('step', '?')}"
+    parts = [f"averaged {model.get('name', 'model')} at {at}"]
     parts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if isinstance(value, float)]
     return ", ".join(parts)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from sgp_core.tasks.models.base import Model
 
 
+VALIDATION = "val"
+"""The split that is looked at while training."""
+
+
 class Kind(StrEnum):
     """What a data set holds and a model is for."""
 
@@ -152,6 +156,19 @@ class Task(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what :meth:`build` knows of the data: with the model's options, a model can be rebuilt from it."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Splits that a model is scored on by what it writes, which takes long: ``val`` and tests; none by default."""
+        return ()
+
+    def write(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
+        """Let the model write for ``rank``'s part of a split; return numbers that add up over workers."""
+        raise NotImplementedError
+
+    def written_scores(self, sums: Sequence[float]) -> dict[str, Any]:
+        """Return the scores from sums of :meth:`write`."""
+        raise NotImplementedError
 
     def state(self) -> dict[str, str]:
         """Return what a checkpoint must agree with to be of use, such as a vocabulary's hash."""

@@ -65,7 +65,7 @@ def assemble(
     model_options = _chosen(MODELS, experiment.model)
     dataset = _chosen(DATASETS, experiment.dataset)
     check_kinds(model_options, dataset)
-    dataset.check_training(training.to_dict())
+    dataset.check_training(training.changed())
     task = dataset.load()
     share = task.share(peers.world_size, peers.rank, training.batch_size, experiment.seed)
     name, options = choice(experiment.topology)

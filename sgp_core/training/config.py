@@ -42,6 +42,14 @@ class EvaluatedModel(StrEnum):
     both = "both"
 
 
+class When(StrEnum):
+    """How often something dear is done."""
+
+    end = "end"
+    always = "always"
+    never = "never"
+
+
 @dataclass
 class TrainingConfig(Settings):
     """How long, how much at once, and in which arithmetic a worker trains."""
@@ -51,13 +59,13 @@ class TrainingConfig(Settings):
     max_steps: int | None = None
     """Stop after this many optimizer steps even if epochs are left; None: never."""
     batch_size: int = 32
-    """Examples per worker and optimizer step."""
+    """Examples per worker and optimizer step; text is measured in tokens instead, by ``dataset.max_tokens``."""
     accumulation_steps: int = 1
     """Parts a batch is computed in, to save memory; the gradient is that of the whole batch."""
     clip_norm: float | None = None
     """Largest global gradient norm; longer gradients are scaled down to it. None: never."""
     label_smoothing: float = 0.0
-    """Share of the target probability spread evenly over all classes in the training loss, 0 to below 1."""
+    """Share of the target probability spread evenly over all classes or tokens in the training loss, 0 to below 1."""
     precision: Precision = Precision.fp32
     """Arithmetic of forward and backward: fp32, or bf16 by autocast."""
     channels_last: bool = False
@@ -82,6 +90,11 @@ class TrainingConfig(Settings):
         if not 0 <= smoothing < 1:
             raise ConfigurationError(f"training.label_smoothing must be in [0, 1), not {smoothing}")
 
+    def changed(self) -> dict[str, Any]:
+        """Return the options that do not have their defaults."""
+        usual = TrainingConfig().to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
 
 @dataclass
 class EvaluationConfig(Settings):
@@ -92,12 +105,16 @@ class EvaluationConfig(Settings):
     model: EvaluatedModel = EvaluatedModel.averaged
     """averaged: the network-wide average; local: each worker's replica (mean, min, max); or both."""
     batch_size: int = 256
-    """Examples per forward pass."""
+    """Most examples per forward pass."""
+    translate: When = When.end
+    """When BLEU is measured, by translating the validation text with the averaged model, which takes a while: at the
+    end of training (test text, too), at each evaluation, or never. Text only."""
     consensus_every: int = 0
     """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
+        self.translate = one_of(When, "evaluation.translate", self.translate)
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
         at_least(0, "evaluation.consensus_every", self.consensus_every)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from sgp_core.gossip import Gossip
-from sgp_core.tasks.base import Task
-from sgp_core.training.config import EvaluatedModel, EvaluationConfig, TrainingConfig
+from sgp_core.tasks.base import VALIDATION, Task
+from sgp_core.training.config import EvaluatedModel, EvaluationConfig, TrainingConfig, When
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import autocast
 
@@ -33,18 +35,36 @@ class Evaluator:
         self._evaluation = evaluation
         self._training = training
 
-    def __call__(self) -> dict[str, float]:
-        """Return the scores, the same on every worker.
+    def __call__(self, *, last: bool = True) -> dict[str, Any]:
+        """Return the scores, the same on every worker; ``last``: training is over.
 
         Those of the averaged model have the task's names, such as ``loss`` and ``accuracy``. Of the replicas, it is
         ``loss_local_mean`` and, of the score that ranks, ``_local_mean``, ``_local_min`` and ``_local_max``.
         """
-        scores: dict[str, float] = {}
+        scores: dict[str, Any] = {}
         if self._evaluation.model is not EvaluatedModel.local:
             scores |= self._averaged()
+            if VALIDATION in self._task.written and (last or self._evaluation.translate is When.always):
+                scores |= self.written(VALIDATION)
         if self._evaluation.model is not EvaluatedModel.averaged:
             scores |= self._local()
         return scores
+
+    def tests(self) -> dict[str, dict[str, Any]]:
+        """Return the scores of what the averaged model writes for each test split, the same on every worker."""
+        return {split: self.written(split) for split in self._task.written if split != VALIDATION}
+
+    @torch.no_grad()
+    def written(self, split: str) -> dict[str, Any]:
+        """Return the scores of what the averaged model writes for a split, each worker a part of it."""
+        if self._evaluation.translate is When.never:
+            return {}
+        was_training = self._model.training
+        self._model.eval()
+        with self._gossip.averaged(), autocast(self._device, self._training.precision):
+            sums = self._task.write(self._model, split, self._peers.rank, self._peers.world_size)
+        self._model.train(was_training)
+        return self._task.written_scores(self._peers.sum(sums))
 
     def _averaged(self) -> dict[str, float]:
         """Each worker scores its share of the examples: the model is the same everywhere."""

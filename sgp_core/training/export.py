@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,9 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     write_json(path.with_suffix(".json"), description)
 
 
-def describe(experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any], tests: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what one needs to know to rebuild an exported model, and how good it is."""
     chosen = experiment.to_dict()
     return {
@@ -53,32 +55,68 @@ def describe(experiment: Experiment, task: Task, step: int, scores: Mapping[str,
         **task.describe(),
         "step": step,
         "scores": {name: value for name, value in scores.items() if any(word in name for word in task.told)},
+        **({"test": dict(tests)} if tests else {}),
     }
 
 
 def export_checkpoint(
-    directory: Path, experiment: Experiment, manifest: Manifest, path: Path, scores: Mapping[str, Any]
+    directory: Path, experiment: Experiment, manifests: Sequence[Manifest], path: Path, scores: Mapping[str, Any]
 ) -> None:
-    """Write the averaged model of one checkpoint in ``directory``, as training itself does at its end.
+    """Write the averaged model of a checkpoint in ``directory``, as training itself does at its end.
 
     No worker is started. The data set is opened, since a model's shape follows from it.
+
+    Args:
+        manifests: of the checkpoint; of several, the newest first, the mean of their averaged models is written.
+        scores: what validation said of that model.
 
     Raises:
         ConfigurationError: the checkpoint is damaged or another experiment's, or the data set is not there.
     """
     store = CheckpointStore(directory, experiment.world_size, experiment.fingerprint())
-    store.check(manifest)
+    for manifest in manifests:
+        store.check(manifest)
     name, options = choice(experiment.dataset)
     task: Task = registry("dataset").build(name, **options).load()
     model = _untrained(experiment, task)
     try:
-        state = averaged_state(store, manifest, model, experiment.node_size)
+        state = mean_of_checkpoints(store, manifests, model, experiment.node_size)
     except CheckpointError as error:
-        others = [str(other.step) for other in store.manifests() if other.step != manifest.step]
+        others = [str(other.step) for other in store.manifests() if other not in manifests]
         instead = f"; other checkpoints: step {', '.join(others)}" if others else ""
         raise ConfigurationError(f"{error}{instead}") from error
-    export_state(state, path, describe(experiment, task, manifest.step, scores))
+    description = describe(experiment, task, manifests[0].step, scores)
+    if len(manifests) > 1:
+        description["averaged_steps"] = [manifest.step for manifest in manifests]
+    export_state(state, path, description)
     task.export(path.parent)
+
+
+@torch.no_grad()
+def mean_of_checkpoints(
+    store: CheckpointStore, manifests: Sequence[Manifest], model: nn.Module, node_size: int = 1
+) -> dict[str, Tensor]:
+    """Return the mean over checkpoints of the averages that :func:`averaged_state` forms, as a state dict.
+
+    Every checkpoint counts the same (Vaswani et al. 2017, section 6.1, who take the last 5 or 20). What is not floating
+    point, such as a count of batches, is that of the newest. Besides ``model`` one sum of its size and one worker's
+    file are in memory, however many checkpoints there are.
+
+    Args:
+        manifests: one or more, the newest first.
+        model: as for :func:`averaged_state`, whose errors are raised.
+    """
+    mean: dict[str, Tensor] = {}
+    for manifest in manifests:
+        state = averaged_state(store, manifest, model, node_size)
+        if len(manifests) == 1:
+            return state
+        for name, tensor in state.items():
+            if name not in mean:
+                mean[name] = tensor.clone()
+            elif tensor.is_floating_point():
+                mean[name] += tensor
+    return {name: sum_ / len(manifests) if sum_.is_floating_point() else sum_ for name, sum_ in mean.items()}
 
 
 @torch.no_grad()

@@ -60,7 +60,8 @@ def train(
         step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
 
     Returns:
-        ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``.
+        ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``, and
+        ``"test": {split: scores}`` if there are test splits.
 
     Raises:
         ConfigurationError: the experiment cannot be, or ``directory`` belongs to another one.
@@ -203,7 +204,7 @@ class _Loop:
         if self.step == self.total_steps:
             self.parts.gossip.finish()
         if self.evaluates_now():
-            improved = self.report.evaluation(self.step, self.evaluate())
+            improved = self.report.evaluation(self.step, self.evaluate(last=self.step == self.total_steps))
         self.concluded = True
         if self.saves_now() or (improved and self.checkpoint.keep_best):
             self.save()
@@ -284,15 +285,15 @@ class _Loop:
     def resume(self, state: State | None) -> None:
         """Continue from a saved state, or begin."""
         if state is not None:
+            if state.get("task", {}) != self.parts.task.state():
+                raise ConfigurationError(
+                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
+                )
             saved = state["cursor"]["steps_per_epoch"]
             if saved != self.steps_per_epoch:
                 raise ConfigurationError(
                     f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
                     f"{self.steps_per_epoch}: the data set has changed"
-                )
-            if state.get("task", {}) != self.parts.task.state():
-                raise ConfigurationError(
-                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
                 )
             self.step, self.concluded = state["step"], state["concluded"]
             if not self.parts.gossip.asynchronous:  # there, others may have been at other steps
@@ -306,11 +307,12 @@ class _Loop:
 
     # -- the end ------------------------------------------------------------------------------------------------
     def finish(self) -> dict[str, Any]:
-        """Wait for the last checkpoint, export the averaged model, and return the summary."""
+        """Wait for the last checkpoint, test and export the averaged model, and return the summary."""
         self.settle()
+        tests = {split: scores for split, scores in self.evaluate.tests().items() if scores}
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
-                description = describe(self.experiment, self.parts.task, self.step, self.report.latest or {})
+                description = describe(self.experiment, self.parts.task, self.step, self.report.latest or {}, tests)
                 export_model(self.parts.model, self.directory / "model.safetensors", description)
                 self.parts.task.export(self.directory)
         return {
@@ -318,6 +320,7 @@ class _Loop:
             "steps": self.step,
             "final": self.report.latest,
             "best": self.report.best,
+            **({"test": tests} if tests else {}),
             "wall_time_s": self.report.seconds(),
             "model": "model.safetensors",
         }

@@ -124,6 +124,32 @@ def test_a_checkpoint_is_the_mean_of_its_workers(run: Path, capsys: pytest.Captu
     assert made["1.num_batches_tracked"].item() == first
 
 
+def test_several_checkpoints_are_averaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = _steps(run)
+    for step in steps:
+        export(RUN, step=str(step))
+    capsys.readouterr()
+    export(RUN, average=3)
+    assert f"averaged noisy at steps {steps[-1]}, {steps[-2]}, {steps[-3]}\n" in capsys.readouterr().out
+    made = load_file(run / f"model-step-{steps[-1]}-average-3.safetensors")
+    each = [load_file(run / f"model-step-{step}.safetensors") for step in steps]
+    for name, tensor in made.items():
+        values = [state[name] for state in each]
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.stack(values[-3:]).mean(dim=0))
+        else:
+            assert torch.equal(tensor, values[-1])
+    assert not torch.allclose(made["5.weight"], each[-1]["5.weight"])
+    description = json.loads((run / f"model-step-{steps[-1]}-average-3.json").read_text())
+    assert (description["averaged_steps"], description["scores"]) == (steps[:-4:-1], {})
+    export(RUN, step=str(steps[1]), average=2, out=Path("mean.safetensors"))
+    torch.testing.assert_close(
+        load_file(Path("mean.safetensors"))["5.weight"], (each[0]["5.weight"] + each[1]["5.weight"]) / 2
+    )
+    with pytest.raises(ConfigurationError, match=r"--average 3: runs/0123456789 has checkpoints of step 5, 7; checkp"):
+        export(RUN, step=str(steps[1]), average=3)
+
+
 def test_the_finished_model_is_copied(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(RUN)
     assert capsys.readouterr().out.startswith("runs/0123456789/model.safetensors: averaged noisy at step 14, accuracy ")

@@ -13,17 +13,20 @@ from PIL import Image
 from launcher.cli import main
 from sgp_core.algorithms import ALGORITHMS
 from tests.docs.pages import PAGES, settings_files
+from tests.support.parallel import write_text
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ``photos/`` and every YAML file that a page tells its reader to write."""
+    """A directory with ``photos/``, ``text/`` and every YAML file that a page tells its reader to write."""
     place = tmp_path_factory.mktemp("reader")
     for label, colour in (("cats", (200, 100, 50)), ("dogs", (50, 100, 200))):
         folder = place / "photos" / label
         folder.mkdir(parents=True)
         for number in range(10):
             Image.new("RGB", (40, 40), tuple(value + number for value in colour)).save(folder / f"{number}.png")
+    (place / "text").mkdir()
+    write_text(place / "text", train=40, val=4)
     for page in PAGES:
         for name, content in settings_files(page).items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ for registry in (DATASETS, MODELS, OPTIMIZERS, SCHEDULES):
                 pass
 assert resolve_model({"name": "resnet50"})["architecture"] == "resnet50"
 assert Shard(10, 2, 0, 2).steps_per_epoch == 3
-print(sorted({"torch", "torchvision", "sklearn", "PIL", "hydra", "omegaconf"} & sys.modules.keys()))
+print(sorted({"torch", "torchvision", "sklearn", "PIL", "hydra", "omegaconf", "tokenizers"} & sys.modules.keys()))
 """
 
 

@@ -65,6 +65,14 @@ def test_inverse_square_root_of_the_transformer() -> None:
     assert rates == pytest.approx([1e-7, 1e-7 + (5e-4 - 1e-7) / 2, 5e-4, 2.5e-4, 1e-4])
 
 
+@given(st.integers(1, 10**6), st.integers(1, 10**5))
+def test_inverse_square_root_is_the_papers_formula(step: int, warmup: int) -> None:
+    """Vaswani et al. 2017, equation 3, with the highest rate as the base: its width only scales."""
+    schedule = SCHEDULES.build("inverse_square_root", warmup_steps=warmup, warmup_start=0.0)
+    paper = 512**-0.5 * min(step**-0.5, step * warmup**-1.5)
+    assert 512**-0.5 * warmup**-0.5 * schedule.factor(step, 100, 10**7, 8) == pytest.approx(paper)
+
+
 def test_constant() -> None:
     assert {SCHEDULES.build("constant").factor(step, 10, 100, 4) for step in (0, 50, 99)} == {1.0}
 

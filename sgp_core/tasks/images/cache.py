@@ -1,12 +1,18 @@
-"""Work that many processes need and one should do: decoded images, downloads. Imports without torch."""
+"""Work that many processes need and one should do: decoding, encoding, downloads. Imports without torch."""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
@@ -25,3 +31,43 @@ def exclusive(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def kept_or_made(
+    entry: Path,
+    read: Callable[[Path], T | None],
+    make: Callable[[], T | None],
+    write: Callable[[Path, T], None],
+    what: str,
+) -> T | None:
+    """Return what the folder ``entry`` keeps; the first process makes it while the others wait.
+
+    Where nothing can be written, every process makes its own.
+
+    Args:
+        read: returns None if what is kept is not whole.
+        make: may return None: there is nothing to keep.
+        write: makes the folder, whole or not at all.
+        what: in messages.
+    """
+    kept = read(entry)
+    if kept is not None:
+        return kept
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(entry.with_name(entry.name + ".lock")))
+        except OSError as error:
+            _LOGGER.warning("%s stay in memory, because %s cannot be written: %s", what, entry.parent, error)
+            return make()
+        kept = read(entry)
+        if kept is not None:
+            return kept
+        made = make()
+        if made is None:
+            return None
+        try:
+            write(entry, made)
+        except OSError as error:
+            _LOGGER.warning("%s stay in memory, because %s cannot be written: %s", what, entry, error)
+            return made
+        return read(entry) or made

@@ -9,13 +9,12 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sgp_core.tasks.images.cache import exclusive
+from sgp_core.tasks.images import cache
 from sgp_core.tasks.images.decode import decode
 from sgp_core.tasks.images.source import Source
 from sgp_core.tasks.images.tree import Tree
@@ -78,27 +77,7 @@ def kept_or_made(entry: Path, make: Callable[[], Decoded | None]) -> Decoded | N
 
     Where nothing can be written, every process makes its own. ``make`` may return None: there is nothing to keep.
     """
-    kept = _read(entry)
-    if kept is not None:
-        return kept
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive(entry.with_name(entry.name + ".lock")))
-        except OSError as error:
-            _LOGGER.warning("decoded images stay in memory, because %s cannot be written: %s", entry.parent, error)
-            return make()
-        kept = _read(entry)
-        if kept is not None:
-            return kept
-        made = make()
-        if made is None:
-            return None
-        try:
-            _write(entry, made)
-        except OSError as error:
-            _LOGGER.warning("decoded images stay in memory, because %s cannot be written: %s", entry, error)
-            return made
-        return _read(entry) or made
+    return cache.kept_or_made(entry, _read, make, _write, what="decoded images")
 
 
 def _write(entry: Path, decoded: Decoded) -> None:

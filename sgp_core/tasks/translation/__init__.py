@@ -1,0 +1,1 @@
+"""Machine translation: parallel text, the transformer, beam search and scores."""

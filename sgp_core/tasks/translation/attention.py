@@ -1,0 +1,123 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2) on torch's fused kernels, whole or token by token.
+
+Shapes: B sentences, T target and S source positions, K beams, H heads of D features, W = H D features in all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+@dataclass
+class KeysAndValues:
+    """What attention looks at: ``keys`` and ``values`` ``[B, H, positions, D]``."""
+
+    keys: Tensor
+    values: Tensor
+
+    def then(self, later: KeysAndValues) -> KeysAndValues:
+        """Return these positions followed by ``later`` ones."""
+        keys, values = (self.keys, later.keys), (self.values, later.values)
+        return KeysAndValues(torch.cat(keys, dim=2), torch.cat(values, dim=2))
+
+    def of(self, rows: Tensor) -> KeysAndValues:
+        """Return those of some rows of the batch, in that order; a row may be asked for several times."""
+        return KeysAndValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+
+
+class SelfAttention(nn.Module):
+    """Positions look at one another; one matrix holds the projections to queries, keys and values.
+
+    Args:
+        width: features of a position, W.
+        heads: number of heads, a divisor of ``width``.
+        dropout: probability that an attention weight is dropped in training.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self._heads = heads
+        self._dropout = dropout
+        self.project = _projection(width, 3)
+        self.out = _projection(width, 1)
+
+    def forward(self, x: Tensor, visible: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Return what each position of ``x`` ``[B, T, W]`` gathered.
+
+        Args:
+            visible: bool ``[B, 1, 1, T]``: positions that may be looked at; None: all.
+            causal: positions look at themselves and earlier ones only.
+        """
+        queries, here = self._parts(x)
+        return self._gathered(queries, here, visible, causal)
+
+    def step(self, x: Tensor, earlier: KeysAndValues | None) -> tuple[Tensor, KeysAndValues]:
+        """Return what the newest position ``[B, 1, W]`` gathered, and the keys and values up to and with it."""
+        queries, here = self._parts(x)
+        seen = here if earlier is None else earlier.then(here)
+        return self._gathered(queries, seen, None, False), seen
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, KeysAndValues]:
+        queries, keys, values = (_apart(part, self._heads) for part in self.project(x).chunk(3, dim=-1))
+        return queries, KeysAndValues(keys, values)
+
+    def _gathered(self, queries: Tensor, seen: KeysAndValues, visible: Tensor | None, causal: bool) -> Tensor:
+        return self.out(_together(_attend(queries, seen, visible, causal, self._dropout if self.training else 0.0)))
+
+
+class CrossAttention(nn.Module):
+    """Target positions look at the encoded source, whose keys and values are computed once for many queries.
+
+    Args: as for :class:`SelfAttention`.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self._heads = heads
+        self._dropout = dropout
+        self.ask = _projection(width, 1)
+        self.project = _projection(width, 2)
+        self.out = _projection(width, 1)
+
+    def memory(self, encoded: Tensor) -> KeysAndValues:
+        """Return the keys and values of the encoded source ``[B, S, W]``."""
+        keys, values = (_apart(part, self._heads) for part in self.project(encoded).chunk(2, dim=-1))
+        return KeysAndValues(keys, values)
+
+    def forward(self, x: Tensor, memory: KeysAndValues, visible: Tensor) -> Tensor:
+        """Return what each query of ``x`` ``[B, T, W]`` gathered; ``visible`` is bool ``[B, 1, 1, S]``."""
+        queries = _apart(self.ask(x), self._heads)
+        return self.out(_together(_attend(queries, memory, visible, False, self._dropout if self.training else 0.0)))
+
+
+def _attend(queries: Tensor, seen: KeysAndValues, visible: Tensor | None, causal: bool, dropout: float) -> Tensor:
+    return scaled_dot_product_attention(
+        queries, seen.keys, seen.values, attn_mask=visible, dropout_p=dropout, is_causal=causal
+    )
+
+
+def _apart(x: Tensor, heads: int) -> Tensor:
+    """``[B, T, H D] -> [B, H, T, D]``."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _together(x: Tensor) -> Tensor:
+    """``[B, H, T, D] -> [B, T, H D]``."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def _projection(width: int, parts: int) -> nn.Linear:
+    """Return ``parts`` projections in one matrix.
+
+    Of several, each is initialised by Xavier's rule with gain 1/sqrt(2); a single one with gain 1.
+    """
+    linear = nn.Linear(width, parts * width)
+    bound = math.sqrt(3 / width) * (1 if parts == 1 else math.sqrt(0.5))
+    nn.init.uniform_(linear.weight, -bound, bound)
+    nn.init.zeros_(linear.bias)
+    return linear

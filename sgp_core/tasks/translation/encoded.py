@@ -1,0 +1,152 @@
+"""Parallel text as tokens, encoded once, kept in the user's cache, and shared by every process that maps the files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.base import VALIDATION
+from sgp_core.tasks.images.cache import kept_or_made
+from sgp_core.tasks.translation.bpe import Bpe
+from sgp_core.tasks.translation.text import TRAIN, ParallelText
+from sgp_core.tasks.translation.tokens import BOS, EOS, PAD
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Rows of tokens of unequal length: row i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+
+    tokens: np.ndarray
+    """int32 ``[total]``; possibly a memory-mapped file."""
+    offsets: np.ndarray
+    """int64 ``[N + 1]``."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 ``[N]``."""
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> list[int]:
+        """Return one row."""
+        found: list[int] = self.tokens[self.offsets[index] : self.offsets[index + 1]].tolist()
+        return found
+
+    def padded(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as int64 ``[len(rows), longest]``, with padding at their ends."""
+        begin, end = self.offsets[rows], self.offsets[rows + 1]
+        at = begin[:, None] + np.arange((end - begin).max())
+        inside = at < end[:, None]
+        return np.where(inside, self.tokens[np.where(inside, at, 0)], PAD).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A split: sources end with EOS, targets begin with BOS and end with EOS."""
+
+    sources: Sentences
+    targets: Sentences
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.sources)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All splits as tokens, and what is needed to make text of them again."""
+
+    bpe: Bpe
+    splits: dict[str, Pairs]
+    references: dict[str, list[str]]
+    """The target side of every split but the one that trains, as it was written."""
+
+
+def kept_or_encoded(
+    folder: Path, read: Callable[[], Mapping[str, ParallelText]], vocabulary: int, name: str
+) -> Encoded:
+    """Return what ``folder`` keeps; the first process learns the vocabulary and encodes while the others wait.
+
+    Raises:
+        ConfigurationError: ``read`` did, or there is no text.
+    """
+    made = kept_or_made(folder, _load, lambda: encode(read(), vocabulary, name), _save, what="encoded text")
+    assert made is not None
+    return made
+
+
+def encode(text: Mapping[str, ParallelText], vocabulary: int, name: str) -> Encoded:
+    """Learn a joint vocabulary from the training split, and encode every split with it.
+
+    Pairs of which one side is empty do not train.
+    """
+    full = [(source, target) for source, target in _pairs(text[TRAIN]) if source.strip() and target.strip()]
+    if not full or not len(text[VALIDATION]):
+        raise ConfigurationError(f"{name} has no sentences to {'validate' if full else 'train'} on")
+    bpe = Bpe.train(itertools.chain.from_iterable(full), vocabulary)
+    trained = ParallelText(*map(list, zip(*full, strict=True)))
+    splits = {
+        split: Pairs(_rows(bpe, lines.sources, []), _rows(bpe, lines.targets, [BOS]))
+        for split, lines in {**text, TRAIN: trained}.items()
+    }
+    return Encoded(bpe, splits, {split: lines.targets for split, lines in text.items() if split != TRAIN})
+
+
+def _pairs(text: ParallelText) -> zip[tuple[str, str]]:
+    return zip(text.sources, text.targets, strict=True)
+
+
+def _rows(bpe: Bpe, lines: list[str], begin: list[int]) -> Sentences:
+    rows = [[*begin, *tokens, EOS] for tokens in bpe.encode(lines)]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Sentences(np.fromiter(itertools.chain.from_iterable(rows), np.int32, offsets[-1]), offsets)
+
+
+def _save(folder: Path, encoded: Encoded) -> None:
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        scratch.mkdir()
+        for split, pairs in encoded.splits.items():
+            for side, sentences in (("source", pairs.sources), ("target", pairs.targets)):
+                np.save(scratch / f"{split}.{side}.npy", sentences.tokens)
+                np.save(scratch / f"{split}.{side}.offsets.npy", sentences.offsets)
+        (scratch / "tokenizer.json").write_text(encoded.bpe.content, encoding="utf-8")
+        (scratch / "references.json").write_text(json.dumps(encoded.references), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # nobody could read it, or we would not be here
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _load(folder: Path) -> Encoded | None:
+    """Return what :func:`_save` wrote, tokens as memory-mapped files; None if it is not all there."""
+    try:
+        references = json.loads((folder / "references.json").read_text(encoding="utf-8"))
+        splits = {}
+        for split in (TRAIN, *references):
+            source, target = (
+                Sentences(
+                    np.load(folder / f"{split}.{side}.npy", mmap_mode="r"),
+                    np.load(folder / f"{split}.{side}.offsets.npy"),
+                )
+                for side in ("source", "target")
+            )
+            splits[split] = Pairs(source, target)
+        encoded = Encoded(Bpe.load(folder / "tokenizer.json"), splits, references)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = all(
+        len(side.tokens) == side.offsets[-1] for pairs in splits.values() for side in (pairs.sources, pairs.targets)
+    )
+    return encoded if whole else None

@@ -1,0 +1,141 @@
+"""Translating: cross entropy per token, perplexity, BLEU."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sgp_core.tasks.base import VALIDATION, Batch, Kind, Ranking, Task
+from sgp_core.tasks.models.base import Model, TranslationModel
+from sgp_core.tasks.translation.batches import TokenShare
+from sgp_core.tasks.translation.encoded import Encoded, Pairs
+from sgp_core.tasks.translation.text import TRAIN
+from sgp_core.tasks.translation.tokens import PAD
+
+if TYPE_CHECKING:
+    from sgp_core.tasks.translation.transformer import Transformer
+
+_LOGGER = logging.getLogger(__name__)
+
+TOKENIZER = "tokenizer.json"
+"""File beside an exported model."""
+
+
+@dataclass(frozen=True)
+class Translation(Task):
+    """Loaded parallel text. Models take source and target so far and return logits ``[B, T, vocabulary]``."""
+
+    kind: ClassVar = Kind.translation
+    ranking: ClassVar = Ranking("loss", higher_is_better=False)
+    told: ClassVar = ("loss", "perplexity", "bleu")
+    statistics_size: ClassVar = 2
+
+    text: Encoded
+    languages: tuple[str, str]
+    """Source and target."""
+    max_tokens: int
+    """Of a batch, padding counted."""
+    max_length: int
+    """Of a sentence that trains, in tokens."""
+
+    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> TokenShare:
+        """Return batches by tokens; ``batch_size`` is not used."""
+        pairs = self.text.splits[TRAIN]
+        lengths = pairs.sources.lengths, pairs.targets.lengths - 1
+        share = TokenShare(*lengths, world_size, rank, self.max_tokens, self.max_length, seed)
+        if rank == 0:
+            _LOGGER.info("%d of %d pairs are left out of every epoch", share.left_out, len(pairs))
+        return share
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """Return sources ``[B, S]``, targets but for their ends ``[B, T]``, and what follows each token ``[B, T]``."""
+        return _batch(self.text.splits[TRAIN], indices.numpy())
+
+    def build(self, model: Model) -> nn.Module:
+        """Return a new model for this vocabulary."""
+        assert isinstance(model, TranslationModel), "refused by check_kinds"
+        return model.build(self.text.bpe.size)
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Return the mean cross entropy of tokens, with label smoothing as in Szegedy et al. (2016)."""
+        logits = outputs.float().flatten(0, 1)
+        return cross_entropy(logits, targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
+
+    def validation_batches(self, rank: int, world_size: int, batch_size: int) -> Iterator[Batch]:
+        """Yield every ``world_size``-th pair, by length: at most ``batch_size`` and ``max_tokens`` of them."""
+        pairs = self.text.splits[VALIDATION]
+        lengths = np.maximum(pairs.sources.lengths, pairs.targets.lengths)
+        mine = lengths.argsort(kind="stable")[rank::world_size]
+        while len(mine):
+            fitting = int((np.arange(1, len(mine) + 1) * lengths[mine] <= self.max_tokens).sum())
+            some, mine = np.split(mine, [min(batch_size, max(1, fitting))])
+            yield _batch(pairs, some)
+
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed negative log-likelihood of tokens, and their number."""
+        logits = outputs.float().flatten(0, 1)
+        loss = cross_entropy(logits, targets.flatten(), ignore_index=PAD, reduction="sum")
+        return torch.stack([loss.double(), (targets != PAD).sum().double()])
+
+    def scores(self, sums: Sequence[float]) -> dict[str, float]:
+        """Return the loss per token, in nats, and the perplexity, its exponential."""
+        loss = sums[0] / sums[1]
+        return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The splits that are translated to be scored."""
+        return tuple(self.text.references)
+
+    def write(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
+        """Translate every ``world_size``-th sentence by beam search; return what BLEU is computed from."""
+        from sgp_core.tasks.translation.beam import translate
+        from sgp_core.tasks.translation.scoring import statistics
+
+        sources = self.text.splits[split].sources
+        mine = sources.lengths.argsort(kind="stable")[rank::world_size].tolist()
+        hypotheses = self.text.bpe.decode(translate(cast("Transformer", model), [sources.row(index) for index in mine]))
+        references = self.text.references[split]
+        return [float(number) for number in statistics(hypotheses, [references[index] for index in mine]).to_list()]
+
+    def written_scores(self, sums: Sequence[float]) -> dict[str, Any]:
+        """Return corpus BLEU and sacrebleu's signature."""
+        from sgp_core.tasks.translation.scoring import Statistics
+
+        score = Statistics.from_list(sums).score()
+        return {"bleu": score.bleu, "bleu_signature": score.signature}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the languages, the size of the vocabulary, and the tokenizer's file and its hash."""
+        source, target = self.languages
+        return {
+            "source": source,
+            "target": target,
+            "vocabulary": self.text.bpe.size,
+            "tokenizer": TOKENIZER,
+            "tokenizer_sha256": self.text.bpe.digest,
+        }
+
+    def state(self) -> dict[str, str]:
+        """Return the tokenizer's hash: with another vocabulary, a model's embeddings mean nothing."""
+        return {"tokenizer": self.text.bpe.digest}
+
+    def export(self, folder: Path) -> None:
+        """Write the tokenizer."""
+        self.text.bpe.save(folder / TOKENIZER)
+
+
+def _batch(pairs: Pairs, rows: np.ndarray) -> Batch:
+    source, target = (torch.from_numpy(side.padded(rows)) for side in (pairs.sources, pairs.targets))
+    so_far, following = target[:, :-1], target[:, 1:]
+    so_far = so_far.where(following != PAD, PAD)  # the end of a shorter sentence asks for nothing
+    return Batch((source, so_far), following.contiguous(), (following != PAD).sum(dim=1))
