@@ -12,6 +12,7 @@ import typer
 from launcher.charts.axis import Axis
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.commands.output import print_json
+from launcher.inspection.measured import usual_metric
 from launcher.report import relative
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -22,7 +23,10 @@ def report(
     targets: TargetArguments,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; by default beside the runs.")] = None,
     formats: Annotated[str, typer.Option("--format", help="What to write: html, png, svg.")] = ",".join(FORMATS),
-    metric: Annotated[str, typer.Option(help="Validation score that decides what is best.")] = "accuracy",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Validation score that decides what is best; by default accuracy, BLEU or perplexity."),
+    ] = None,
     x: Annotated[Axis, typer.Option(help="What curves are drawn over (the page can change it).")] = Axis.step,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
@@ -40,6 +44,7 @@ def report(
     from launcher.charts.selection import origin, select
 
     selection = select(targets, runs_dir)
+    metric = metric or usual_metric(run.last_rows.get("val", {}) for run in selection.runs)
     wanted = curves_of(panels(metric))
     records = [read_record(run, wanted) for run in selection.runs]
     made = make_report(selection.kind, records, metric, x, origin(selection, records))

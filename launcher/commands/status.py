@@ -17,7 +17,7 @@ from launcher.commands.output import print_json
 from launcher.commands.runs import COLUMNS, RIGHT, cells, print_notes
 from launcher.commands.tables import clean, print_table
 from launcher.inspection.liveness import LIVE, STATES, Observer
-from launcher.inspection.measured import lower_is_better, score
+from launcher.inspection.measured import lower_is_better, score, usual_metric
 from launcher.inspection.runs import Run, Sweep, again, all_runs, find, members
 from launcher.inspection.untrusted import mapping, text
 from sgp_core.errors import ConfigurationError
@@ -111,7 +111,7 @@ def counted(runs: Sequence[Run]) -> str:
 def winner(sweep: Sweep, runs: Sequence[Run]) -> tuple[Run, str, float] | None:
     """Return the run of a sweep that is best so far, by what, and how good it is."""
     search = mapping(sweep.record.get("search"))
-    metric = text(search.get("metric")) or "accuracy"
+    metric = text(search.get("metric")) or usual_metric(run.last_rows.get("val", {}) for run in runs)
     direction = text(search.get("direction"))
     smallest = direction == "minimize" if direction else lower_is_better(metric)
     scored = []

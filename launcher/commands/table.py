@@ -16,12 +16,11 @@ from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, Targe
 from launcher.commands.output import print_json
 from launcher.commands.tables import clean, print_table
 from launcher.inspection.comparison import NUMBERS, Comparison, Line, compare
+from launcher.inspection.measured import usual_metric
 from launcher.inspection.runs import STATES, Run, Sweep, find, find_runs
 from launcher.inspection.settings import nearest, written
 from launcher.inspection.untrusted import mapping, text
 from sgp_core.errors import ConfigurationError
-
-DEFAULT_METRIC = "accuracy"
 
 _ABOUT = ("run", "name", "state", "seeds")
 _TITLES = {"consensus_distance": "distance", "wall_time_s": "time"}
@@ -52,7 +51,7 @@ def table(
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Validation score that decides; by default {DEFAULT_METRIC}, or a search's."
+            metavar="NAME", help="Validation score that decides; by default a search's, accuracy, BLEU or perplexity."
         ),
     ] = None,
     mean: Annotated[
@@ -112,11 +111,12 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _compared(runs: Sequence[Run], metric: str | None, search: Mapping[str, Any], *, mean: bool) -> Comparison:
     searched, direction = text(search.get("metric")), text(search.get("direction"))
-    metric = metric or searched or DEFAULT_METRIC
+    usual = usual_metric(run.last_rows.get("val", {}) for run in runs)
+    metric = metric or searched or usual
     smallest = direction == "minimize" if direction and metric == searched else None
     compared = compare(runs, metric, smallest=smallest, merge_seeds=mean)
     measured = {key for run in runs for key in run.last_rows.get("val", {})}
-    if measured and not any("best" in line.numbers for line in compared.lines) and metric != DEFAULT_METRIC:
+    if measured and not any("best" in line.numbers for line in compared.lines) and metric != usual:
         raise ConfigurationError(f"--metric {metric}: validation has measured no such thing{nearest(metric, measured)}")
     return compared
 

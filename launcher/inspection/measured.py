@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ def best_of(rows: Sequence[Row], metric: str, *, smallest: bool) -> tuple[Row, f
     if not scored:
         return None
     return (min if smallest else max)(scored, key=lambda pair: pair[1])
+
+
+def usual_metric(rows: Iterable[Row]) -> str:
+    """Return the score by which runs are compared unless another is named: the first of all that was measured."""
+    rows = list(rows)
+    return next((name for name in SCORES if any(score(row, name) is not None for row in rows)), SCORES[0])
 
 
 def score(row: Row, metric: str) -> float | None:
