@@ -142,6 +142,24 @@ class CheckpointConfig(Settings):
 
 
 @dataclass
+class LoaderConfig(Settings):
+    """How batches are made while others are used; they are the same whatever is chosen here."""
+
+    processes: int | None = None
+    """Per worker, that make batches; 0: the worker does. None: 1 where images are decoded per batch, else 0."""
+    ahead: int = 2
+    """Batches that each process has ready."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "loader.processes", self.processes)
+        at_least(1, "loader.ahead", self.ahead)
+
+    def number(self, slow: bool) -> int:
+        """Return how many processes there are for data whose batches are ``slow`` to make, or not."""
+        return int(slow) if self.processes is None else self.processes
+
+
+@dataclass
 class Experiment(Settings):
     """Everything that decides the numbers of a run. Choices are ``{"name": ..., options...}``."""
 

@@ -15,12 +15,13 @@ from sgp_core.training.config import (
     EvaluatedModel,
     EvaluationConfig,
     Experiment,
+    LoaderConfig,
     Precision,
     TrainingConfig,
 )
 from tests.training import tiny
 
-KINDS = [TrainingConfig, EvaluationConfig, CheckpointConfig, Experiment]
+KINDS = [TrainingConfig, EvaluationConfig, CheckpointConfig, LoaderConfig, Experiment]
 
 
 def test_settings_are_read_without_torch():
