@@ -169,11 +169,7 @@ DECODING: list[Column] = [
 ]
 
 
-def input_waits(rows: list[Row]) -> str:
-    """Return the waits of training for its images."""
-    return markdown(rows, INPUT_WAITS, labels=2)
-
-
-def decoding(rows: list[Row]) -> str:
-    """Return how fast photographs become batches."""
-    return markdown(rows, DECODING, labels=0)
+def input_pipeline(rows: list[Row]) -> str:
+    """Return a table of how long training waits, and one of how fast photographs become batches."""
+    waits, decoding = ([row for row in rows if ("model" in row) is with_model] for with_model in (True, False))
+    return f"{markdown(waits, INPUT_WAITS, labels=2)}\n\n{markdown(decoding, DECODING, labels=0)}"
