@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgp_core.tracking import Tracker, WandbTracker
 
-_SHOWN = ("experiment", "evaluation", "checkpoint", "cluster", "provenance")
+_SHOWN = ("experiment", "evaluation", "checkpoint", "loader", "cluster", "provenance")
 _PRIVATE = {"cluster": ("setup", "srun_args", "additional_parameters", "mail_user"), "provenance": ("command",)}
 """Where people put keys and addresses."""
 

@@ -14,7 +14,15 @@ from launcher.compose import Point
 from launcher.schema import CHOICES, LIBRARY_GROUPS, AnyAlgorithm, Debug, Unit, choices, options_class
 from launcher.typed import checked, option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.training.config import NOTHING, OPTIONAL, CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
+from sgp_core.training.config import (
+    NOTHING,
+    OPTIONAL,
+    CheckpointConfig,
+    EvaluationConfig,
+    Experiment,
+    LoaderConfig,
+    TrainingConfig,
+)
 
 SCHEMA_VERSION = 1
 RUN_ID_DIGITS = 10
@@ -22,6 +30,7 @@ SECTIONS = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "checkpoint": CheckpointConfig,
+    "loader": LoaderConfig,
     "debug": Debug,
 }
 
@@ -67,6 +76,7 @@ class RunPlan:
     cluster: dict[str, Any]
     debug: dict[str, Any]
     run_dir: Path
+    loader: dict[str, Any] = dataclasses.field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     """What the user wrote for this run."""
     sweep: str | None = None
@@ -172,6 +182,7 @@ def make_plan(point: Point) -> RunPlan:
         experiment=experiment.to_dict(),
         evaluation=EvaluationConfig.from_dict(sections["evaluation"]).to_dict(),
         checkpoint=CheckpointConfig.from_dict(sections["checkpoint"]).to_dict(),
+        loader=LoaderConfig.from_dict(sections["loader"]).to_dict(),
         log_every=top["log_every"],
         tracker=groups["tracker"],
         cluster=cluster,

@@ -135,7 +135,7 @@ class _Share:
         """Train and return the summary."""
         device = machine.prepare(self.spec, self.place, self.folder.attempt(self.attempt), separate=self.separate)
         from launcher import faults
-        from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
+        from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
         from sgp_core.training.loop import train
 
         if self.separate:
@@ -150,6 +150,7 @@ class _Share:
                 device=device,
                 evaluation=EvaluationConfig.from_dict(self.spec["evaluation"]),
                 checkpoint=CheckpointConfig.from_dict(self.spec["checkpoint"]),
+                loader=LoaderConfig.from_dict(self.spec.get("loader", {})),
                 log_every=self.spec["log_every"],
                 trackers=self.trackers,
                 on_progress=self.on_row if self.place.rank == 0 else None,

@@ -19,6 +19,9 @@ T = TypeVar("T")
 NOT_AN_OPTION = {"option": False}
 """Field metadata for dataclass fields that code, not the user, fills in (such as ``world_size``)."""
 
+LATER = {"identity": "where set"}
+"""Field metadata for options that runs have been made without: where it has its default, a run's identity lacks it."""
+
 
 class Registry(Generic[T]):
     """Maps names to dataclasses; finds them by importing every module of ``package`` on first use.

@@ -153,3 +153,23 @@ def tracing(rows: list[Row]) -> str:
         mine = [row for row in rows if row["workers"] == workers]
         parts.append(f"**{workers} workers**\n\n{markdown(mine, TRACING, labels=1)}")
     return "\n\n".join(parts)
+
+
+INPUT_WAITS: list[Column] = [
+    ("model", lambda row: row["model"]),
+    ("images in", lambda row: row["place"]),
+    ("loader processes", number("processes", 0)),
+    ("step ms", number("step_ms")),
+    ("data ms", number("data_ms", 2)),
+    ("of the step", lambda row: f"{row['share']:.1%}"),
+]
+DECODING: list[Column] = [
+    ("loader processes", number("processes", 0)),
+    ("photographs a second", number("images_per_s", 0)),
+]
+
+
+def input_pipeline(rows: list[Row]) -> str:
+    """Return a table of how long training waits, and one of how fast photographs become batches."""
+    waits, decoding = ([row for row in rows if ("model" in row) is with_model] for with_model in (True, False))
+    return f"{markdown(waits, INPUT_WAITS, labels=2)}\n\n{markdown(decoding, DECODING, labels=0)}"

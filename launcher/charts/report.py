@@ -104,7 +104,8 @@ def make_report(
 
 
 _NO_SCORE = {"step", "epoch", "wall_time_s", "lr", "bytes_sent", "world_size", "samples_per_s", "consensus_distance"}
-_NO_SCORE |= {"push_sum_weight_min", "push_sum_weight_max", "step_time_ms", "compute_time_ms", "comm_time_ms"}
+_NO_SCORE |= {"push_sum_weight_min", "push_sum_weight_max"}
+_NO_SCORE |= {"step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms"}
 """What validation rows hold beside scores, and a mistyped score is not likely to mean."""
 
 _LONG_TITLE = 70

@@ -31,6 +31,7 @@ _SHOW: Mapping[str, Callable[[float], str]] = {
     "wall_time_s": duration,
     "bytes_sent": size,
     "step_time_ms": milliseconds,
+    "data_time_ms": milliseconds,
     "compute_time_ms": milliseconds,
     "comm_time_ms": milliseconds,
     "samples_per_s": lambda value: f"{value:,.0f}",

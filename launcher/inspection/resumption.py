@@ -13,7 +13,7 @@ from launcher.plan import RUN_ID_DIGITS, RunPlan, plan_of_spec
 from launcher.schema import Debug, options_class
 from launcher.typed import checked
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, choice
+from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig, choice
 
 _STAYS = ("anomaly", "timeline_steps")
 """What of ``debug`` holds for the rest of a run, too."""
@@ -50,6 +50,7 @@ def _here(plan: RunPlan, run: Run) -> RunPlan:
         experiment=Experiment.from_dict(plan.experiment).to_dict(),
         evaluation=EvaluationConfig.from_dict(plan.evaluation).to_dict(),
         checkpoint=CheckpointConfig.from_dict(plan.checkpoint).to_dict(),
+        loader=LoaderConfig.from_dict(plan.loader).to_dict(),
         tracker=_chosen("tracker", plan.tracker),
         cluster=_chosen("cluster", plan.cluster),
         debug=checked("debug", {key: plan.debug[key] for key in _STAYS if key in plan.debug}, Debug),

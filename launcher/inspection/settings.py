@@ -18,7 +18,7 @@ UNIT = "algorithm.unit"
 Settings = Mapping[str, Any]
 
 _CONDITION = re.compile(r"([\w.]+)(!?=)(.*)", re.DOTALL)
-_SECTIONS = ("evaluation", "checkpoint", "cluster", "tracker", "debug")
+_SECTIONS = ("evaluation", "checkpoint", "loader", "cluster", "tracker", "debug")
 """What ``spec.json`` has beside the experiment."""
 
 

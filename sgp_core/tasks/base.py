@@ -67,6 +67,8 @@ class Batch:
         import torch
 
         def placed(tensor: Tensor) -> Tensor:
+            if device.type == "cuda":
+                tensor = tensor.pin_memory()  # else the host would wait for the copy
             order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
             return tensor.to(device, non_blocking=True).contiguous(memory_format=order)
 
@@ -112,6 +114,11 @@ class Task(ABC):
     statistics_size: ClassVar[int]
     """How many numbers :meth:`statistics` returns."""
 
+    @property
+    def slow(self) -> bool:
+        """Whether batches take long to make, as where files are decoded: other processes had better make them."""
+        return False
+
     @abstractmethod
     def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
         """Return what ``rank`` trains on.
@@ -142,8 +149,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def validation_batches(self, rank: int, world_size: int, batch_size: int) -> Iterator[Batch]:
-        """Yield ``rank``'s part of the validation examples in batches of at most ``batch_size``, on the CPU."""
+    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+        """Return which validation examples ``rank`` scores: int64 index tensors of at most ``batch_size`` each."""
+
+    @abstractmethod
+    def validation_batch(self, indices: Tensor) -> Batch:
+        """Return validation examples out of :meth:`validation_share`, on the CPU."""
 
     @abstractmethod
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ _TRAINING = {
     "lr": "train/lr",
     "samples_per_s": "time/samples_per_s",
     "step_time_ms": "time/step_ms",
+    "data_time_ms": "time/data_ms",
     "compute_time_ms": "time/compute_ms",
     "comm_time_ms": "time/comm_ms",
 }
@@ -49,7 +50,7 @@ def named(row: Row) -> dict[str, float]:
         else:
             numbers[f"{'train' if training else 'val'}/{name}"] = value
     parts = [numbers.get(f"time/{part}_ms") for part in ("step", "compute", "comm")]
-    if None not in parts:
+    if "time/data_ms" not in numbers and None not in parts:  # rows from before it was written down
         step, compute, communication = (float(part or 0.0) for part in parts)
         numbers["time/data_ms"] = max(0.0, step - compute - communication)
     return numbers

@@ -9,19 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig
+    from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig, TrainingConfig
     from sgp_core.training.loop import Preempted, train
 
 _HOME = {
     "CheckpointConfig": "sgp_core.training.config",
     "EvaluationConfig": "sgp_core.training.config",
     "Experiment": "sgp_core.training.config",
+    "LoaderConfig": "sgp_core.training.config",
     "Preempted": "sgp_core.training.loop",
     "TrainingConfig": "sgp_core.training.config",
     "train": "sgp_core.training.loop",
 }
 
-__all__ = ["CheckpointConfig", "EvaluationConfig", "Experiment", "Preempted", "TrainingConfig", "train"]
+__all__ = ["CheckpointConfig", "EvaluationConfig", "Experiment", "LoaderConfig", "Preempted", "TrainingConfig", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from sgp_core.tasks.base import Share, Task, check_kinds
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
 from sgp_core.topology import build_topology
+from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment, choice
 from sgp_core.training.optimizers import OPTIMIZERS
 from sgp_core.training.peers import Peers
@@ -75,6 +76,8 @@ def assemble(
     model = task.build(model_options).to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if training.compile is not None:
+        compile_blocks(model)
     optimizer = optimizer_options.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.registry import Registry
+from sgp_core.registry import LATER, Registry
 from sgp_core.training.settings import Settings, at_least, one_of, plain
 
 NOTHING = "none"
@@ -30,6 +30,13 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+class Compile(StrEnum):
+    """What torch compiles."""
+
+    blocks = "blocks"
+    """Each residual block or transformer layer by itself."""
 
 
 class EvaluatedModel(StrEnum):
@@ -72,9 +79,13 @@ class TrainingConfig(Settings):
     """Keep images and convolution weights in channels-last memory order."""
     deterministic: bool = True
     """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
+    compile: Compile | None = field(default=None, metadata=LATER)
+    """blocks: let torch.compile make faster code of each block of the model; None: of nothing."""
 
     def __post_init__(self) -> None:
         self.precision = one_of(Precision, "training.precision", self.precision)
+        if self.compile is not None:
+            self.compile = one_of(Compile, "training.compile", self.compile)
         at_least(1, "training.epochs", self.epochs)
         at_least(1, "training.max_steps", self.max_steps)
         at_least(1, "training.batch_size", self.batch_size)
@@ -142,6 +153,24 @@ class CheckpointConfig(Settings):
 
 
 @dataclass
+class LoaderConfig(Settings):
+    """How batches are made while others are used; they are the same whatever is chosen here."""
+
+    processes: int | None = None
+    """Per worker, that make batches; 0: the worker does. None: 1 where images are decoded per batch, else 0."""
+    ahead: int = 2
+    """Batches that each process has ready."""
+
+    def __post_init__(self) -> None:
+        at_least(0, "loader.processes", self.processes)
+        at_least(1, "loader.ahead", self.ahead)
+
+    def number(self, slow: bool) -> int:
+        """Return how many processes there are for data whose batches are ``slow`` to make, or not."""
+        return int(slow) if self.processes is None else self.processes
+
+
+@dataclass
 class Experiment(Settings):
     """Everything that decides the numbers of a run. Choices are ``{"name": ..., options...}``."""
 
@@ -194,6 +223,9 @@ class Experiment(Settings):
         identity = self.to_dict()
         for group in _REGISTRIES:
             identity[group] = _identifying(group, identity[group])
+        for entry in dataclasses.fields(TrainingConfig):
+            if entry.metadata == LATER and identity["training"][entry.name] == entry.default:
+                del identity["training"][entry.name]
         for group, default in _LATER.items():  # runs from before there was a choice keep their identity
             if identity[group] == _identifying(group, {"name": default}):
                 del identity[group]
@@ -252,5 +284,7 @@ def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if entry.metadata.get("identity", True):
             default = entry.default_factory() if callable(entry.default_factory) else entry.default
             value = given.get(option, default)
+            if entry.metadata == LATER and value == default:
+                continue
             identity[option] = None if value is dataclasses.MISSING else plain(value)
     return identity

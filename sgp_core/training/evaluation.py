@@ -9,7 +9,8 @@ from torch import nn
 
 from sgp_core.gossip import Gossip
 from sgp_core.tasks.base import VALIDATION, Task
-from sgp_core.training.config import EvaluatedModel, EvaluationConfig, TrainingConfig, When
+from sgp_core.training.config import EvaluatedModel, EvaluationConfig, LoaderConfig, TrainingConfig, When
+from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import autocast
 
@@ -26,6 +27,7 @@ class Evaluator:
         device: torch.device,
         evaluation: EvaluationConfig,
         training: TrainingConfig,
+        loader: LoaderConfig | None = None,
     ) -> None:
         self._model = model
         self._gossip = gossip
@@ -34,6 +36,7 @@ class Evaluator:
         self._device = device
         self._evaluation = evaluation
         self._training = training
+        self._loader = loader or LoaderConfig()
 
     def __call__(self, *, last: bool = True) -> dict[str, Any]:
         """Return the scores, the same on every worker; ``last``: training is over.
@@ -90,10 +93,13 @@ class Evaluator:
         sums = torch.zeros(self._task.statistics_size, dtype=torch.float64, device=self._device)
         was_training = self._model.training
         self._model.eval()
-        for batch in self._task.validation_batches(rank, world_size, self._evaluation.batch_size):
-            placed = batch.to(self._device, channels_last=self._training.channels_last)
-            with autocast(self._device, self._training.precision):
-                outputs = self._model(*placed.inputs)
-            sums += self._task.statistics(outputs, placed.targets)
+        share = self._task.validation_share(rank, world_size, self._evaluation.batch_size)
+        processes = self._loader.number(self._task.slow)
+        with Loader(self._task.validation_batch, share, processes, self._loader.ahead) as batches:
+            for batch in batches:
+                placed = batch.to(self._device, channels_last=self._training.channels_last)
+                with autocast(self._device, self._training.precision):
+                    outputs = self._model(*placed.inputs)
+                sums += self._task.statistics(outputs, placed.targets)
         self._model.train(was_training)
         return [float(value) for value in sums.tolist()]

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
+from sgp_core.training.batches import TrainingBatches
 from sgp_core.training.checkpoint import CheckpointStore, State
-from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
+from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import describe, export_model
+from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
-from sgp_core.training.randomness import deterministic, seed_step
+from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep
@@ -36,6 +37,7 @@ def train(
     device: torch.device,
     evaluation: EvaluationConfig,
     checkpoint: CheckpointConfig,
+    loader: LoaderConfig | None = None,
     log_every: int = 10,
     trackers: Sequence[Tracker] = (),
     on_progress: OnProgress | None = None,
@@ -50,6 +52,7 @@ def train(
     by all workers) gets ``checkpoints/`` and, at the end, ``model.safetensors`` and ``model.json``.
 
     Args:
+        loader: how batches are made ahead of need; no part of the experiment.
         log_every: steps between two rows of training metrics.
         trackers: where this worker's rows go; whoever passes them closes them afterwards (``finish``).
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
@@ -68,6 +71,7 @@ def train(
         Preempted: stopped by ``should_stop``; every worker's state is saved.
         TrainingDiverged: the loss is no longer a number.
         CheckpointError: a checkpoint could not be written, or none of those there could be read.
+        LoaderDied: a process that makes batches was killed.
     """
     with deterministic(experiment.training.deterministic):
         loop = _Loop(
@@ -76,6 +80,7 @@ def train(
             device,
             evaluation,
             checkpoint,
+            loader or LoaderConfig(),
             log_every,
             trackers,
             on_progress,
@@ -90,6 +95,7 @@ def train(
             loop.saver.leave()
             raise
         finally:
+            loop.batches.close()
             if loop.timeline is not None:
                 loop.timeline.write()
 
@@ -104,6 +110,7 @@ class _Loop:
         device: torch.device,
         evaluation: EvaluationConfig,
         checkpoint: CheckpointConfig,
+        loader: LoaderConfig,
         log_every: int,
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
@@ -134,7 +141,9 @@ class _Loop:
             parts.gossip.record(self.timeline)
         criterion = partial(parts.task.loss, smoothing=training.label_smoothing)
         self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
-        self.evaluate = Evaluator(parts.model, parts.gossip, parts.task, self.peers, device, evaluation, training)
+        self.evaluate = Evaluator(
+            parts.model, parts.gossip, parts.task, self.peers, device, evaluation, training, loader
+        )
         self.report = Reporter(
             parts.gossip,
             parts.optimizer,
@@ -151,10 +160,12 @@ class _Loop:
         self.concluded = True
         """Whether all that was due after the latest step is done."""
         self.step_seconds = 0.0
-        self.batches: tuple[int, list[Tensor]] = (-1, [])
+        self.loader = loader
+        self.batches = self.batches_from(self.total_steps)
 
     def run(self, stop: Stop) -> None:
         self.resume(restore(self.store, self.peers))
+        self.batches = self.batches_from(self.step)
         while self.step < self.total_steps or not self.concluded:
             if stop.reached(self.step, self.step_seconds):
                 raise self.stopped()
@@ -171,9 +182,8 @@ class _Loop:
         if self.timeline is not None:
             self.timeline.begin_step(self.step)
         start, began = time.perf_counter(), now()
-        data_generator = seed_step(self.experiment.seed, self.peers.rank, self.step, self.device)
-        batch = parts.task.batch(self.batch_indices(), data_generator)
-        batch = batch.to(self.device, channels_last=self.experiment.training.channels_last)
+        seed_model(self.experiment.seed, self.peers.rank, self.step, self.device)
+        batch = next(self.batches).to(self.device, channels_last=self.experiment.training.channels_last)
         self.set_learning_rate()
         ready, communicated = time.perf_counter(), parts.gossip.communication_seconds
         if self.timeline is not None:
@@ -210,12 +220,10 @@ class _Loop:
             self.save()
         self.saver.check()
 
-    def batch_indices(self) -> Tensor:
-        """Return which examples the next step learns from."""
-        epoch, batch = divmod(self.step, self.steps_per_epoch)
-        if self.batches[0] != epoch:
-            self.batches = (epoch, self.parts.share.indices(epoch))
-        return self.batches[1][batch]
+    def batches_from(self, step: int) -> Loader:
+        """Return the batches of ``step`` and those after it."""
+        make = TrainingBatches(self.parts.task, self.parts.share, self.experiment.seed, self.peers.rank)
+        return Loader(make, range(step, self.total_steps), self.loader.number(self.parts.task.slow), self.loader.ahead)
 
     def set_learning_rate(self) -> None:
         """Give the next step its learning rate: a pure function of the step."""

@@ -38,6 +38,7 @@ class Meter:
             "loss": float(self.loss) / steps if steps else None,
             "samples_per_s": self.examples * world_size / seconds if seconds else None,
             "step_time_ms": 1e3 * seconds / steps if steps else None,
+            "data_time_ms": 1e3 * self.data / steps if steps else None,
             "compute_time_ms": 1e3 * self.compute / steps if steps else None,
             "comm_time_ms": 1e3 * self.communication / steps if steps else None,
         }

@@ -16,8 +16,13 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def seed_step(seed: int, rank: int, step: int, device: torch.device) -> torch.Generator:
-    """Seed what draws from torch's own generators (dropout), and return a generator for the data (augmentation).
+def data_generator(seed: int, rank: int, step: int) -> torch.Generator:
+    """Return the generator of every random number in the batch of ``step`` (augmentation)."""
+    return torch.Generator().manual_seed(derived_seed(seed, "data", rank, step))
+
+
+def seed_model(seed: int, rank: int, step: int, device: torch.device) -> None:
+    """Seed what draws from torch's own generators in ``step`` (dropout).
 
     Only the generators in use are seeded: ``torch.manual_seed`` visits every kind of device, which takes longer than
     a small step and, for devices that are never started, remembers every call.
@@ -27,7 +32,6 @@ def seed_step(seed: int, rank: int, step: int, device: torch.device) -> torch.Ge
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(model_seed)
-    return torch.Generator().manual_seed(derived_seed(seed, "data", rank, step))
 
 
 @contextmanager

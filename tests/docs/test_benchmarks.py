@@ -51,6 +51,9 @@ def measured(tmp_path: Path) -> Path:
     traced = {name: {"off": turns, "on": turns, "bytes": 2000} for name in tracing.CONTENDERS}
     row = {"model": "mlp_2.5M", "name": "eager", "first_leaves": 0.2, "last_leaves": 1.1}
     tables.save(tmp_path / "e.json", {"benchmark": "in_backward", **ABOUT}, [row])
+    rows = [{"model": "cnn", "place": "files", "processes": 1, "step_ms": 9.0, "data_ms": 0.09, "share": 0.01}]
+    rows.append({"processes": 1, "images_per_s": 1000.0})
+    tables.save(tmp_path / "f.json", {"benchmark": "input_pipeline", **ABOUT}, rows)
     tables.save(tmp_path / "d.json", {"benchmark": "tracing", **ABOUT}, tracing.rows_of(traced, workers=4, steps=2))
     return tmp_path
 
@@ -63,6 +66,7 @@ def test_tables_and_pictures_are_made_from_files(maker: dict[str, Any], measured
         "stragglers": 1,
         "tracing": 1,
         "in_backward": 1,
+        "input_pipeline": 1,
     }
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     made = maker["with_tables"](page, found)
@@ -74,6 +78,7 @@ def test_tables_and_pictures_are_made_from_files(maker: dict[str, Any], measured
     assert made.count("| allreduce | 100 |") == 3
     assert "| sgp, p2p | 100.0 | 100.0 | +0.0% | 20.0 | 0.00 | +0.0% | 1.0 |" in made
     assert "| mlp_2.5M | eager | - | 20% | 110% | - | - | - |" in made
+    assert "| cnn | files | 1 | 9.0 | 0.09 | 1.0% |" in made
     assert made.split("<!--")[0] == page.split("<!--")[0]
     maker["draw"](found, tmp_path / "pictures")
     for name in maker["PAINTERS"]:

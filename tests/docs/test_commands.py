@@ -35,6 +35,9 @@ ONLY_CHECKED = {
     "sgp-train dataset=cifar10 dataset.download=true model=resnet18_cifar": "it would download 170 MB",
     "sgp-train dataset=image_folder dataset.path=photos dataset.image_size=64 model=torchvision model.name=resnet50"
     " optimizer.lr=0.02": "minutes on a CPU; torchvision's models are tested with the tasks",
+    "sgp-train experiment=imagenet dataset.path=photos cluster.workers_per_node=8": "minutes on a CPU",
+    "sgp-train dataset=synthetic_images dataset.classes=1000 model=torchvision model.name=resnet50"
+    " training.precision=bf16 training.channels_last=true training.compile=blocks": "minutes: see tests/launcher",
     "sgp-train debug=ranks": "two more worker processes, which experiment=smoke has been run with",
 }
 """Composed and checked exactly as written, not run: why."""

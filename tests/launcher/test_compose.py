@@ -24,6 +24,8 @@ FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 
 NEEDED = {
     ("dataset", "image_folder"): ["dataset.path=."],
+    ("dataset", "imagenet"): ["dataset.path=."],
+    ("experiment", "imagenet"): ["dataset.path=."],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
 }

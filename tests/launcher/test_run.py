@@ -14,8 +14,11 @@ import pytest
 from tests.support.launched import Launched, read
 
 Launch = Callable[..., Launched]
-LONG = ("training.epochs=10000", "checkpoint.every_steps=10", "checkpoint.every_epochs=0", "tracker=none")
-"""A run that does not end by itself, with checkpoints to return to."""
+LONG = (
+    *("training.epochs=10000", "checkpoint.every_steps=10", "checkpoint.every_epochs=0"),
+    *("tracker=none", "loader.processes=1"),
+)
+"""A run that does not end by itself, with checkpoints to return to, and a process more for each worker."""
 
 
 def only_run(launched: Launched) -> Path:

@@ -12,7 +12,7 @@ from launcher.cli import main
 from launcher.run_folder import RunFolder, read_json
 from tests.slurm.lab import Lab
 
-MEASURED = ("wall_time_s", "samples_per_s", "step_time_ms", "compute_time_ms", "comm_time_ms")
+MEASURED = ("wall_time_s", "samples_per_s", "step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms")
 """Of a row: what depends on the machine and not on the experiment."""
 
 

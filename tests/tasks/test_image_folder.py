@@ -161,15 +161,15 @@ def test_random_parts_depend_on_the_generator_alone_and_evaluation_sees_the_midd
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3))
     for name in names("train/", "test/"):
         Image.fromarray(ramp).save(folder / name)
-    splits = load(folder, crop="resized", image_size=8, mean=[0.0] * 3, std=[1.0 / 255] * 3)
+    splits = load(folder, crop="resized", image_size=14, mean=[0.0] * 3, std=[1.0 / 255] * 3)
     order = torch.arange(6)
     one, two, other = (splits.train.batch(order, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert len({tuple(image[0, 0].tolist()) for image in one}) == 6
     middle = splits.validation.batch(order)[0][0, 0, 0]
-    # 7/8 of 256 pixels from 16 on, in 8 steps of 28: centres at 30, 58, ...
-    torch.testing.assert_close(middle, torch.arange(8.0) * 28 + 29.5, atol=1.5, rtol=0)
+    # resized to 16 by 16, each of 16 pixels, and the outer ones cut off: centres at 23.5, 39.5, ...
+    torch.testing.assert_close(middle, torch.arange(14.0) * 16 + 23.5, atol=1.0, rtol=0)
 
 
 WORKER = """

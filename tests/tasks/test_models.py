@@ -73,6 +73,16 @@ def test_zero_init_residual_reaches_torchvisions_resnets() -> None:
     assert torch_resnet.get_submodule("layer1.0.bn2").weight.abs().max() == 0
 
 
+def test_first_weights_of_the_last_layer_may_be_chosen() -> None:
+    def build(**options: object) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        return MODELS.build("torchvision", architecture="resnet18", **options).build((3, 32, 32), 1000).state_dict()
+
+    plain, chosen = build(), build(classifier_std=0.01)
+    assert [name for name in plain if not torch.equal(plain[name], chosen[name])] == ["fc.weight"]
+    assert chosen["fc.weight"].std().item() == pytest.approx(0.01, rel=0.01)
+
+
 def test_torchvision_names_read_off_its_source_are_those_it_registers() -> None:
     assert architectures() == set(torchvision.models.list_models(module=torchvision.models))
 
@@ -100,6 +110,11 @@ def test_a_torchvision_name_may_stand_for_the_model(given: dict[str, object], re
         (lambda: resolve_model({"name": "resnet5"}), "unknown model 'resnet5'; did you mean 'resnet50'"),
         (lambda: MODELS.build("torchvision", architecture="restnet18"), "did you mean 'resnet18'"),
         (lambda: MODELS.build("torchvision", architecture="vgg11", zero_init_residual=True), "not 'vgg11'"),
+        (lambda: MODELS.build("torchvision", classifier_std=0.0), "classifier_std must be positive or null, not 0.0"),
+        (
+            lambda: MODELS.build("torchvision", architecture="squeezenet1_1", classifier_std=1.0).build((3, 32, 32), 2),
+            "models that end in a linear layer, not 'squeezenet1_1'",
+        ),
         (lambda: MODELS.build("torchvision", architecture="alexnet").build((3, 32, 32), 2), "3x32x32"),
         (lambda: MODELS.build("mlp", hidden=[8, 0]), "model.hidden"),
         (lambda: MODELS.build("cnn", width=0), "model.width"),

@@ -29,7 +29,7 @@ class Workers:
         world_size = experiment["world_size"]
         self.processes: list[BaseProcess] = [
             _CONTEXT.Process(
-                target=_work, args=(rank, self._meeting.name, directory, experiment, settings), daemon=True
+                target=_work, args=(rank, self._meeting.name, directory, experiment, settings), daemon=False
             )
             for rank in range(world_size)
         ]

@@ -15,12 +15,13 @@ from sgp_core.training.config import (
     EvaluatedModel,
     EvaluationConfig,
     Experiment,
+    LoaderConfig,
     Precision,
     TrainingConfig,
 )
 from tests.training import tiny
 
-KINDS = [TrainingConfig, EvaluationConfig, CheckpointConfig, Experiment]
+KINDS = [TrainingConfig, EvaluationConfig, CheckpointConfig, LoaderConfig, Experiment]
 
 
 def test_settings_are_read_without_torch():
@@ -80,6 +81,15 @@ def test_no_compression_is_no_part_of_the_identity():
     assert plain.compression == {"name": "none"}
     assert "compression" not in plain.identity()
     assert chosen.identity()["compression"] == {"name": "int8", "gamma": 1.0, "block_size": 256}
+
+
+def test_an_option_that_came_later_is_part_of_the_identity_where_it_is_set() -> None:
+    def model(**options):
+        return tiny.experiment(choices={"model": {"name": "torchvision", **options}}).identity()["model"]
+
+    assert model() == {"name": "torchvision", "architecture": "resnet18", "zero_init_residual": False}
+    assert model(classifier_std=None) == model()
+    assert model(classifier_std=0.01) == {**model(), "classifier_std": 0.01}
 
 
 def test_an_unknown_option_of_a_choice_is_named():

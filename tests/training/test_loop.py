@@ -25,8 +25,9 @@ from sgp_core.training.schedules import SCHEDULES, Schedule
 from tests.training import tiny
 
 ALWAYS = {
-    *("step", "epoch", "split", "wall_time_s", "loss", "lr", "samples_per_s", "step_time_ms", "compute_time_ms"),
-    *("comm_time_ms", "bytes_sent", "consensus_distance", "push_sum_weight_min", "push_sum_weight_max", "world_size"),
+    *("step", "epoch", "split", "wall_time_s", "loss", "lr", "samples_per_s", "step_time_ms", "data_time_ms"),
+    *("compute_time_ms", "comm_time_ms", "bytes_sent", "consensus_distance", "world_size"),
+    *("push_sum_weight_min", "push_sum_weight_max"),
 }
 PLAIN = {"dataset": {"name": "blobs"}, "model": {"name": "mlp"}}
 
@@ -70,7 +71,9 @@ def test_rows_hold_the_promised_names_and_times_that_add_up(tmp_path):
     run(tmp_path, evaluation=EvaluationConfig(model="both", consensus_every=5), log_every=2)
     for row in rows(tmp_path, "train"):
         assert row.keys() == ALWAYS
-        assert row["step_time_ms"] >= row["compute_time_ms"] + row["comm_time_ms"] > 0
+        parts = (row["data_time_ms"], row["compute_time_ms"], row["comm_time_ms"])
+        assert min(parts[:2]) > 0
+        assert row["step_time_ms"] == pytest.approx(sum(parts))
         assert (row["consensus_distance"] is not None) == (row["step"] % 5 == 0)
     local = {"accuracy_local_mean", "accuracy_local_min", "accuracy_local_max", "loss_local_mean"}
     for row in rows(tmp_path, "val"):

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from sgp_core.tracking import read_rows
-from sgp_core.training.config import CheckpointConfig, EvaluationConfig
+from sgp_core.training.config import CheckpointConfig, EvaluationConfig, LoaderConfig
 from tests.training import tiny
 from tests.training.processes import Workers
 
@@ -28,7 +28,7 @@ SETTINGS = {
     "checkpoint": CheckpointConfig(every_steps=7, keep_last=2),
     "evaluation": EvaluationConfig(consensus_every=5),
 }
-FROM_THE_CLOCK = {"wall_time_s", "samples_per_s", "step_time_ms", "compute_time_ms", "comm_time_ms"}
+FROM_THE_CLOCK = {"wall_time_s", "samples_per_s", "step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms"}
 
 
 def make(case: dict) -> dict:
@@ -64,7 +64,7 @@ def test_sigkill_of_all_workers_at_a_random_step_changes_no_bit(tmp_path, uninte
     workers = Workers(tmp_path, make(CASES[case]), SETTINGS)
     workers.wait_for_step(dice.randint(1, 28))
     workers.kill()
-    Workers(tmp_path, make(CASES[case]), SETTINGS).finish()
+    Workers(tmp_path, make(CASES[case]), {**SETTINGS, "loader": LoaderConfig(processes=1)}).finish()
 
     states, expected = (tiny.newest_states(folder, WORLD) for folder in (tmp_path, reference))
     tiny.assert_same_bits(states, expected)

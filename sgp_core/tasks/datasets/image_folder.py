@@ -151,4 +151,6 @@ class ImageFolder(ImageDataset):
             )
             for files in (tree.train, tree.validation)
         )
-        return ImageClassification(train, validation, len(tree.classes), (3, self.image_size, self.image_size))
+        return ImageClassification(
+            train, validation, len(tree.classes), (3, self.image_size, self.image_size), slow=True
+        )

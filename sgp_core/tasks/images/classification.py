@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,6 +30,8 @@ class ImageClassification(Task):
     num_classes: int
     example_shape: tuple[int, int, int]
     """Channels, height, width of one input."""
+    slow: bool = False
+    """Whether images are decoded for each batch."""
 
     def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Shard:
         """Return every ``world_size``-th example of an order that is new in each epoch."""
@@ -49,12 +51,15 @@ class ImageClassification(Task):
         """Return the mean cross entropy, with label smoothing as in Szegedy et al. (2016)."""
         return cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
 
-    def validation_batches(self, rank: int, world_size: int, batch_size: int) -> Iterator[Batch]:
-        """Yield every ``world_size``-th validation image."""
+    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+        """Return every ``world_size``-th image."""
         indices = torch.arange(rank, len(self.validation), world_size)
-        for some in indices.split(batch_size) if len(indices) else ():
-            images, targets = self.validation.batch(some)
-            yield Batch((images,), targets)
+        return indices.split(batch_size) if len(indices) else ()
+
+    def validation_batch(self, indices: Tensor) -> Batch:
+        """Return normalised float32 images ``[B, C, H, W]`` and int64 targets ``[B]``."""
+        images, targets = self.validation.batch(indices)
+        return Batch((images,), targets)
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return summed loss, number of correct and of top-5 correct predictions, and number of images."""

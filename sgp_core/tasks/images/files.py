@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sgp_core.tasks.images.decode import decode, decode_part
+from sgp_core.tasks.images.decode import decode, decode_middle, decode_part, middle_box
 from sgp_core.tasks.images.prepare import Preparation
 from sgp_core.tasks.images.source import Source
 
@@ -18,13 +18,10 @@ _TRIES = 10
 """Random parts drawn per image before the middle of it is taken, as torchvision's RandomResizedCrop does."""
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
-_MIDDLE = 0.875
-"""Part of the shorter side that evaluation sees where training sees random parts (224 of 256)."""
-_THREADS = 8
 
 
 class ImagesInFiles:
-    """Images of any size, decoded and resized per batch by a few threads.
+    """Images of any size, decoded and resized per batch, by as many threads as torch may use in the process.
 
     Args:
         source: where the files are.
@@ -46,12 +43,12 @@ class ImagesInFiles:
         random_parts: bool,
     ) -> None:
         self.source = source
-        self.names = names
+        # One block of memory: a million strings would be copied into every loader process, count by count.
+        self._names = np.array([name.encode() for name in names])
         self.targets = targets
         self.preparation = preparation
         self.size = size
         self.random_parts = random_parts
-        self._pool = ThreadPoolExecutor(min(_THREADS, len(os.sched_getaffinity(0))))
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -59,25 +56,39 @@ class ImagesInFiles:
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return normalised inputs ``[B, 3, size, size]`` and targets ``[B]``; see ``Examples.batch``."""
-        names = [self.names[index] for index in indices.tolist()]
-        if self.random_parts and generator is not None:
+        names = [name.decode() for name in self._names[indices.numpy()]]
+        images = torch.empty(len(names), 3, self.size, self.size, dtype=torch.uint8)
+        if not self.random_parts:
+            _each(self._whole, names, images)
+        elif generator is None:
+            _each(self._middle, names, images)
+        else:
             # drawn for the whole batch at once: the numbers used do not depend on threads or on image sizes
             draws = torch.rand(len(names), _TRIES, 4, generator=generator, dtype=torch.float64).numpy()
-            images = list(self._pool.map(self._random_part, names, draws))
-        else:
-            images = list(self._pool.map(self._whole, names))
-        batch = torch.from_numpy(np.stack(images))
-        return self.preparation(batch, generator), self.targets.index_select(0, indices)
+            _each(self._random_part, names, images, draws)
+        return self.preparation(images, generator), self.targets.index_select(0, indices)
 
-    def _whole(self, name: str) -> np.ndarray:
-        part = _MIDDLE if self.random_parts else 1.0
-        return decode(self.source.read(name), self.size, self.source.where(name), part)
+    def _whole(self, name: str, image: Tensor) -> None:
+        image.numpy()[:] = decode(self.source.read(name), self.size, self.source.where(name))
 
-    def _random_part(self, name: str, draws: np.ndarray) -> np.ndarray:
+    def _middle(self, name: str, image: Tensor) -> None:
+        image.copy_(decode_middle(self.source.read(name), self.size, self.source.where(name)))
+
+    def _random_part(self, name: str, image: Tensor, draws: np.ndarray) -> None:
         def box(width: int, height: int) -> tuple[float, float, float, float]:
             return random_box(width, height, draws)
 
-        return decode_part(self.source.read(name), self.size, self.source.where(name), box)
+        image.copy_(decode_part(self.source.read(name), self.size, self.source.where(name), box))
+
+
+def _each(work: Callable[..., None], *arguments: Iterable[Any]) -> None:
+    """Call ``work`` with the first of each of ``arguments``, the second of each, and so on."""
+    threads = torch.get_num_threads()  # one in a loader process, where those of its worker are not
+    if threads == 1:
+        list(map(work, *arguments))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, *arguments))
 
 
 def random_box(width: int, height: int, draws: np.ndarray) -> tuple[float, float, float, float]:
@@ -95,6 +106,4 @@ def random_box(width: int, height: int, draws: np.ndarray) -> tuple[float, float
         if part_width <= width and part_height <= height:
             left, top = x * (width - part_width), y * (height - part_height)
             return left, top, left + part_width, top + part_height
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
+    return middle_box(width, height)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.registry import LATER
 from sgp_core.tasks.models.base import MODELS, ImageModel
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Torchvision(ImageModel):
     """Torchvision's name of the model; ``model.name=...`` may be used instead."""
     zero_init_residual: bool = False
     """Start with every residual block as the identity (Goyal et al. 2017); ResNet and its kin only."""
+    classifier_std: float | None = field(default=None, metadata=LATER)
+    """Standard deviation of the last layer's first weights (0.01 in Goyal et al. 2017); null: torchvision's own."""
 
     def __post_init__(self) -> None:
         if self.architecture not in architectures():
@@ -36,6 +39,8 @@ class Torchvision(ImageModel):
             raise ConfigurationError(f"torchvision has no classifier '{self.architecture}'{hint}")
         if self.zero_init_residual and not self.architecture.startswith(_RESIDUAL):
             raise ConfigurationError(f"model.zero_init_residual is for residual networks, not '{self.architecture}'")
+        if self.classifier_std is not None and not self.classifier_std > 0:
+            raise ConfigurationError(f"model.classifier_std must be positive or null, not {self.classifier_std}")
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``; its first convolution gets as many channels as they have.
@@ -63,6 +68,8 @@ class Torchvision(ImageModel):
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0].removesuffix(".")
             raise ConfigurationError(f"{self.architecture} cannot take {shape} inputs: {reason}") from error
+        if self.classifier_std is not None:
+            _init_classifier(model, self.classifier_std, self.architecture)
         return model.train()
 
 
@@ -122,3 +129,13 @@ def _with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
         padding=convolution.padding,  # type: ignore[arg-type]
         bias=convolution.bias is not None,
     )
+
+
+def _init_classifier(model: nn.Module, std: float, architecture: str) -> None:
+    """Draw the weights of the last layer from a normal distribution."""
+    from torch import nn
+
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ConfigurationError(f"model.classifier_std is for models that end in a linear layer, not '{architecture}'")
+    nn.init.normal_(layers[-1].weight, 0.0, std)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -70,15 +70,21 @@ class Translation(Task):
         logits = outputs.float().flatten(0, 1)
         return cross_entropy(logits, targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
 
-    def validation_batches(self, rank: int, world_size: int, batch_size: int) -> Iterator[Batch]:
-        """Yield every ``world_size``-th pair, by length: at most ``batch_size`` and ``max_tokens`` of them."""
+    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+        """Return every ``world_size``-th pair, by length: at most ``batch_size`` and ``max_tokens`` of them a batch."""
         pairs = self.text.splits[VALIDATION]
         lengths = np.maximum(pairs.sources.lengths, pairs.targets.lengths)
         mine = lengths.argsort(kind="stable")[rank::world_size]
+        batches = []
         while len(mine):
             fitting = int((np.arange(1, len(mine) + 1) * lengths[mine] <= self.max_tokens).sum())
             some, mine = np.split(mine, [min(batch_size, max(1, fitting))])
-            yield _batch(pairs, some)
+            batches.append(torch.from_numpy(some))
+        return batches
+
+    def validation_batch(self, indices: Tensor) -> Batch:
+        """Return pairs of the validation split, as :meth:`batch` does."""
+        return _batch(self.text.splits[VALIDATION], indices.numpy())
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the summed negative log-likelihood of tokens, and their number."""
