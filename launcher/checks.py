@@ -122,6 +122,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
         compression=build("compression") if compressed else None,
         node_size=experiment.get("node_size", 1),
         step_in_backward=step_in_backward,
+        optimizer=[experiment["optimizer"]],
     )
 
 

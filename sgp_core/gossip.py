@@ -110,6 +110,7 @@ class Gossip:
             compression=compression,
             node_size=node_size,
             step_in_backward=step_in_backward,
+            optimizer=optimizer.param_groups,
         )
         if step_in_backward:
             warn_if_compiled(model)

@@ -65,9 +65,9 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def name_of(self, cls: type[Any]) -> str:
-        """Return the name a class was registered under."""
+        """Return the name a class was registered under; a user's own class goes by its class name."""
         self._discover()
-        return next(name for name, known in self._entries.items() if known is cls)
+        return next((name for name, known in self._entries.items() if known is cls), cls.__name__)
 
     def options(self, name: str) -> dict[str, dataclasses.Field[Any]]:
         """Return the fields of ``name`` that a user may set."""

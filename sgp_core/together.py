@@ -5,7 +5,8 @@ Imports without torch: the launcher asks before any worker exists.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing.graphs import graphs_of
@@ -25,6 +26,7 @@ def check_together(
     compression: Codec | None = None,
     node_size: int = 1,
     step_in_backward: bool = False,
+    optimizer: Iterable[Mapping[str, Any]] = (),
 ) -> None:
     """Refuse choices that do not go together.
 
@@ -33,11 +35,14 @@ def check_together(
         compression: None for none.
         node_size: workers of a node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
+        optimizer: the options of its parameter groups.
 
     Raises:
         ConfigurationError: with the reason and what would be right.
     """
     algorithm.check(topology)
+    for options in optimizer:
+        algorithm.check_optimizer(options)
     if pace is not None:
         algorithm.check_pace(pace)
         algorithm.check(graphs_of(topology, pace))
@@ -54,7 +59,7 @@ def check_together(
 def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:
     why = ""
     if algorithm.reads_gradients:
-        why = "this algorithm averages gradients before any step"
+        why = "this algorithm changes gradients before any step"
     elif algorithm.asynchronous:
         why = "this algorithm's workers exchange whole models"
     elif node_size > 1:

@@ -15,7 +15,7 @@ from launcher.inspection.untrusted import items, mapping, number, whole
 _SLOW_LINK, _SLOW_WORKER = 2.0, 1.5
 """Times the median of the others at which a link or a worker is named."""
 _NOTICEABLE_MS = 1.0
-_EXCHANGES = ("mix", "push", "pull", "mean", "share")
+_EXCHANGES = ("mix", "push", "pull", "mean", "share", "swap")
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,17 @@ This module and the rules import without torch: the launcher checks rules agains
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import NOT_AN_OPTION, Registry
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sgp_core.flat import Flat, Scalar
     from sgp_core.pacing import Pace
     from sgp_core.topology import Topology
@@ -51,6 +54,21 @@ class Network(Protocol):
 
     def mean(self, x: Flat) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Mix as :meth:`mix` does, but along the graph of another topology over the same workers."""
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Give ``outgoing[s]`` to the in-peer number s of ``step``, and set ``incoming[s]`` to what that one gives.
+
+        For undirected graphs: whoever receives from a worker also sends to it.
+        """
+
+    def in_degree(self, step: int) -> int:
+        """Return how many in-peers there are at ``step`` (in the simulator: the most of any; what lacks stays 0)."""
+
+    def own(self, values: np.ndarray) -> Scalar:
+        """Return this worker's of ``values``, ``[n]``, one per worker."""
 
 
 class OneSidedNetwork(Protocol):
@@ -136,6 +154,12 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     """Whether the rule mixes along the topology's edges."""
     one_sided: ClassVar[OneSided | None] = None
     """How workers communicate that never wait for each other; None for a rule whose workers march together."""
+    own_momentum: ClassVar[bool] = False
+    """Whether the rule has a momentum in place of the optimizer's, which must be plain SGD then."""
+    one_exact_round: ClassVar[bool] = False
+    """Whether what the rule remembers presumes one exact round of gossip after every step: no pace, no compression."""
+    conserves_sum: ClassVar[bool] = True
+    """Whether communication never changes the sum of the numerators; if not, no outer may move the models besides."""
 
     @property
     def asynchronous(self) -> bool:
@@ -166,6 +190,23 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
             raise pace.refuse("this algorithm has a rhythm of its own; choose one that gossips, such as sgp")
         if self.steps_in_flight and not (isinstance(pace, Every) and pace.steps == 1):
             raise pace.refuse("messages that overlap with computation leave after every step; use overlap_steps=0")
+        if self.one_exact_round and pace != Every():
+            raise pace.refuse("this algorithm is defined with one round of gossip after every step; use pace=every")
+
+    def check_optimizer(self, options: Mapping[str, Any]) -> None:
+        """Refuse an optimizer whose step is not what the rule takes it for.
+
+        Args:
+            options: of the optimizer, or of one of its parameter groups.
+
+        Raises:
+            ConfigurationError: it has a momentum, and the rule has one of its own.
+        """
+        if self.own_momentum and (options.get("momentum") or "betas" in options or "beta1" in options):
+            raise ConfigurationError(
+                "this algorithm has a momentum of its own, beta, so the optimizer must have none; use"
+                " optimizer=sgd optimizer.momentum=0 optimizer.nesterov=false"
+            )
 
     def leaves_one(self, topology: Topology) -> bool:
         """Whether PushSum weights may leave 1: the graph is not doubly stochastic, or messages are in flight."""
@@ -202,6 +243,11 @@ class Outer(Algorithm):
                 f"outer '{OUTERS.name_of(type(self))}' averages all workers every tau steps, but those of algorithm"
                 f" '{ALGORITHMS.name_of(type(self.base))}' wait for nobody; use outer 'none', or algorithm 'osgp'"
             )
+        if not self.base.conserves_sum:
+            raise ConfigurationError(
+                f"outer '{OUTERS.name_of(type(self))}' moves models, but what algorithm"
+                f" '{ALGORITHMS.name_of(type(self.base))}' has under way is of models before that; use outer 'none'"
+            )
         if self.tau < 1:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}"
@@ -221,6 +267,16 @@ class Outer(Algorithm):
     def gossips(self) -> bool:  # type: ignore[override]
         """As the base does."""
         return self.base.gossips
+
+    @property
+    def own_momentum(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.own_momentum
+
+    @property
+    def one_exact_round(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.one_exact_round
 
     @property
     def steps_in_flight(self) -> int:
@@ -267,6 +323,12 @@ def average_exactly(worker: Worker) -> None:
         return
     if worker.biased:
         worker.params.mul_(worker.weight)
+    average_numerators(worker)
+
+
+def average_numerators(worker: Worker) -> None:
+    """Do so where ``worker.params`` holds the numerator already."""
+    if worker.biased:
         worker.weight = worker.network.drain(worker.params, worker.weight) * 0.0 + 1.0
     worker.network.mean(worker.params)
     worker.averaged = True

@@ -24,8 +24,8 @@ class DPSGD(Algorithm):
     def check(self, topology: Topology) -> None:
         if not topology.is_doubly_stochastic:
             raise ConfigurationError(
-                "algorithm 'dpsgd' needs mixing weights whose rows and columns both sum to 1, and this topology's rows"
-                " do not; use algorithm 'sgp', a regular graph, or metropolis weights"
+                f"algorithm '{ALGORITHMS.name_of(type(self))}' needs mixing weights whose rows and columns both sum to"
+                " 1, and this topology's rows do not; use algorithm 'sgp', a regular graph, or metropolis weights"
             )
 
     def after_step(self, worker: Worker) -> None:

@@ -59,7 +59,7 @@ class SGP(Algorithm):
         if not worker.biased:
             worker.network.post(x, k)
             return
-        x.add_(worker.network.scratch(), worker.weight - 1.0)
+        form_numerator(worker)
         if self.overlap_steps == 0:
             worker.network.post(x, k, worker.weight)
         else:
@@ -75,6 +75,11 @@ class SGP(Algorithm):
         else:
             worker.weight = worker.network.pull(x, k - self.overlap_steps, worker.weight)
         x.div_(worker.weight)
+
+
+def form_numerator(worker: Worker) -> None:
+    """Turn ``z'``, what the optimizer has made of ``z``, into ``x = z' + (w - 1) z``; ``z`` is in ``scratch``."""
+    worker.params.add_(worker.network.scratch(), worker.weight - 1.0)
 
 
 @ALGORITHMS.register("osgp")

@@ -160,6 +160,11 @@ class Codec(ABC):
                 f"compression '{name}' acts on messages that all workers exchange after a step, and this algorithm has"
                 " none; use algorithm=sgp, osgp or dpsgd, or compression=none"
             )
+        if algorithm.one_exact_round:
+            raise ConfigurationError(
+                f"compression '{name}' mixes approximately, and what this algorithm remembers presumes exact rounds;"
+                " use algorithm=sgp, qg_dsgdm or gossip_pga, or compression=none"
+            )
 
     # -- sizes -------------------------------------------------------------------------------------------------------
     @abstractmethod

@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
@@ -142,6 +143,46 @@ class DistributedNetwork(Traffic):
             for tensor in x.wire:
                 tensor.div_(as_operand(self.world_size, tensor))
             self.bytes_sent += x.nbytes * 2 * (self.world_size - 1) // self.world_size
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` of another topology, in place."""
+        if self.transport is None:
+            return
+        exchange = Exchange.of(topology, self.rank, step)
+        with self._timed("mix", step, x) as self.transport.marks:
+            self._count(exchange, x, weighed=False)
+            self.transport.mix(x, exchange, None)
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Exchange a vector with each in-peer of ``step``, by messages of the process group whatever the transport.
+
+        Raises:
+            RuntimeError: a peer is gone; the message names the step and the peers.
+        """
+        exchange = self._exchange(step)
+        if not exchange.in_peers:
+            return
+        with self._timed("swap", step, None):
+            operations = [
+                dist.P2POp(verb, tensor, self._global(peer), self.group)
+                for verb, vectors in ((dist.irecv, incoming), (dist.isend, outgoing))
+                for peer, vector in zip(exchange.in_peers, vectors, strict=True)
+                for tensor in vector.tensors
+            ]
+            try:
+                for work in dist.batch_isend_irecv(operations):
+                    work.wait()
+            except RuntimeError as error:
+                raise exchange.lost(error) from error
+            self.bytes_sent += sum(vector.nbytes for vector in outgoing)
+
+    def in_degree(self, step: int) -> int:
+        """Return how many in-peers there are at ``step``."""
+        return len(self.topology.edges(step).in_peers[self.rank])
+
+    def own(self, values: np.ndarray) -> Scalar:
+        """Return this worker's of ``values``, ``[n]``."""
+        return float(values[self.rank])
 
     # -- messages in flight, for checkpoints ---------------------------------------------------------------------------
     @property

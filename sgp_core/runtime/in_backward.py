@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from sgp_core.algorithms.base import Algorithm, Network
 from sgp_core.flat import Flat, Scalar
 from sgp_core.runtime.storage import FlatStorage
 from sgp_core.runtime.worker import RuleWorker
+from sgp_core.topology import Topology
 
 _FIRST_SHARE = 4
 """The first part is so many times smaller than the others, that messages begin to leave early in backward."""
@@ -200,6 +201,7 @@ class PartNetwork:
     def __init__(self, network: Network, part: Flat) -> None:
         self.topology = network.topology
         self.post, self.push = network.post, network.push
+        self.in_degree, self.own = network.in_degree, network.own
         self._network = network
         self._part = part
 
@@ -220,6 +222,14 @@ class PartNetwork:
         raise _too_early()
 
     def mean(self, x: Flat) -> None:
+        """Refuse."""
+        raise _too_early()
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Refuse."""
+        raise _too_early()
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
         """Refuse."""
         raise _too_early()
 

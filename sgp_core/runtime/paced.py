@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
+
+import numpy as np
 
 from sgp_core.algorithms.base import Network
 from sgp_core.flat import Flat, Scalar
@@ -120,6 +123,22 @@ class PacedNetwork:
     def mean(self, x: Flat) -> None:
         """Average exactly, as often as it is asked for."""
         self._network.mean(x)
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Mix along another topology, as often as it is asked for."""
+        self._network.mix_along(x, topology, step)
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Exchange vectors with neighbours: a rule that does so is not paced."""
+        self._network.swap(outgoing, incoming, step)
+
+    def in_degree(self, step: int) -> int:
+        """Return how many in-peers there are at ``step``."""
+        return self._network.in_degree(step)
+
+    def own(self, values: np.ndarray) -> Scalar:
+        """Return this worker's of ``values``, ``[n]``."""
+        return self._network.own(values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the pace remembers and what is under way for it."""

@@ -118,6 +118,33 @@ class SimulatedNetwork:
         for tensor in x.wire:
             tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Replace row i by ``sum_j P_ij(step) x_j`` of another topology."""
+        plan = _Plan.of(topology, step)
+        for tensor in x.tensors:
+            plan.apply_(tensor)
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Set row i of ``incoming[s]`` to what the in-peer number s of i gives to i; to 0 where there is none."""
+        in_peers = self.topology.edges(step).in_peers
+        for slot, vector in enumerate(incoming):
+            vector.zero_()
+            for receiver, peers in enumerate(in_peers):
+                if slot >= len(peers):
+                    continue
+                sender = peers[slot]
+                given = outgoing[in_peers[sender].index(receiver)]
+                for mine, theirs in zip(vector.tensors, given.tensors, strict=True):
+                    mine[receiver] = theirs[sender]
+
+    def in_degree(self, step: int) -> int:
+        """Return the largest number of in-peers."""
+        return self.topology.edges(step).max_in_degree
+
+    def own(self, values: np.ndarray) -> Scalar:
+        """Return ``values`` as ``[n, 1]``."""
+        return torch.from_numpy(np.array(values, dtype=np.float64)).unsqueeze(1)
+
     def _plan(self, step: int) -> _Plan:
         period = self.topology.period
         if period is None:
@@ -215,6 +242,8 @@ def simulate(
         return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
     graphs = graphs_of(topology, pace)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
+    for group in stepper.param_groups:
+        algorithm.check_optimizer(group)
     references = None
     if compression is not None:
         memory = Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))

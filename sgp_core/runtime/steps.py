@@ -33,7 +33,7 @@ class Steps:
         forbidden: why no step may be taken just now; None if it may.
 
     Raises:
-        ConfigurationError: the rule averages gradients, but FSDP2 holds them.
+        ConfigurationError: the rule changes gradients, but FSDP2 holds them.
     """
 
     def __init__(
@@ -183,8 +183,8 @@ class Steps:
         if self._share.storage is None:
             if self._algorithm.reads_gradients:
                 raise ConfigurationError(
-                    "an algorithm that averages gradients has nothing to do over FSDP2: fully_shard with a mesh of two"
-                    " axes averages them itself"
+                    "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard"
+                    " a mesh of two axes"
                 )
             return None
         if not self._algorithm.reads_gradients and self._node.size == 1:

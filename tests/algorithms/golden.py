@@ -25,15 +25,19 @@ def names() -> list[str]:
 
 
 def trajectory(name: str) -> dict[str, Any]:
-    """Five workers, three coordinates, shifted quadratics of unlike curvature, Nesterov momentum, a changing rate."""
+    """Five workers, three coordinates, shifted quadratics of unlike curvature, Nesterov momentum, a changing rate.
+
+    Algorithms with a momentum of their own have plain SGD.
+    """
     if name in OUTERS.names():
         algorithm = sgp_core.build_outer(name, sgp_core.build_algorithm("local_sgd", period=0), tau=4)
     else:
-        algorithm = sgp_core.build_algorithm(name, **({"period": 4} if name == "local_sgd" else {}))
+        algorithm = sgp_core.build_algorithm(name, **({"period": 4} if "period" in ALGORITHMS.options(name) else {}))
     directed = {"weights": "uniform"} if algorithm.sends_weight else {}  # irregular: weights leave 1
     topology = sgp_core.build_topology("star", world_size=5, **directed)
     if algorithm.one_sided is OneSided.pairs:
         topology = sgp_core.build_topology("alternating_ring", world_size=5)
+    momentum = {} if algorithm.own_momentum else {"momentum": 0.9, "nesterov": True}
     curvature = torch.linspace(0.2, 1.0, 15, dtype=torch.float64).view(5, 3)
     target = torch.arange(15, dtype=torch.float64).view(5, 3).sin()
     run = sgp_core.simulate(
@@ -41,7 +45,7 @@ def trajectory(name: str) -> dict[str, Any]:
         topology,
         torch.ones(5, 3, dtype=torch.float64),
         lambda z, step: curvature * (z - target),
-        optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01, **momentum),
         lr=lambda step: 0.1 if step < 8 else 0.05,
         steps=STEPS,
     )

@@ -28,8 +28,12 @@ NEEDED = {
     ("experiment", "imagenet"): ["dataset.path=."],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
+    ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
+    ("algorithm", "decentlam"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
+    ("algorithm", "d2"): ["topology=spanning_tree"],
+    ("algorithm", "relaysgd"): ["topology=spanning_tree"],
 }
-"""What choices need beside themselves: options without a default, a topology of pairs."""
+"""What choices need beside themselves: options without a default, a topology of pairs, plain SGD, a tree."""
 
 
 def load(path: Path) -> Any:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import sgp_core
-from sgp_core.algorithms import Algorithm
+from sgp_core.algorithms import ALGORITHMS, Algorithm
 from sgp_core.topology import Topology
 
 STEPS = 120
@@ -36,13 +36,15 @@ BATCH = 8
 
 
 def make_algorithm(name: str, outer: str | None = None, **outer_options: Any) -> Algorithm:
-    base = sgp_core.build_algorithm(name, **({"period": 5} if name == "local_sgd" else {}))
+    base = sgp_core.build_algorithm(name, **({"period": 5} if "period" in ALGORITHMS.options(name) else {}))
     return base if outer is None else sgp_core.build_outer(outer, base, **{"tau": 7, **outer_options})
 
 
 def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
+    if kind == "plain":
+        return torch.optim.SGD(parameters, lr=0.02, weight_decay=1e-4)
     return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 

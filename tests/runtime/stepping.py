@@ -31,8 +31,10 @@ def make_gossip(
     return sgp_core.Gossip(model, optimizer, **options)
 
 
-def train(case: Case, transport: str, in_backward: bool, steps: int, stop: int = 0) -> dict[str, Any]:
-    """Train; with ``stop``, begin anew from the state after so many steps, the other way of stepping."""
+def train(
+    case: Case, transport: str, in_backward: bool, steps: int, stop: int = 0, turn: bool = True
+) -> dict[str, Any]:
+    """Train; with ``stop``, begin anew from the state after so many steps, with ``turn`` the other way of stepping."""
     algorithm, topology, kind, options = case
 
     def make(in_backward: bool) -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
@@ -47,7 +49,7 @@ def train(case: Case, transport: str, in_backward: bool, steps: int, stop: int =
         if stop and step == stop:
             state, of_optimizer = gossip.state_dict(), optimizer.state_dict()
             gossip.close()
-            model, optimizer, gossip = make(not in_backward)
+            model, optimizer, gossip = make(in_backward != turn)
             optimizer.load_state_dict(of_optimizer)
             gossip.load_state_dict(state)
         inputs, targets = batch(gossip.rank, step)

@@ -10,15 +10,27 @@ from tests.runtime.agreement import Irregular, make_algorithm, simulate_case, tr
 from tests.support.workers import run_workers
 
 TOLERANCE = 1e-12
+ON_TREES = {"d2", "relaysgd"}
+OUTERS_OF = {
+    **dict.fromkeys(("d2", "decentlam", "gossip_pga", "relaysgd"), ()),
+    **dict.fromkeys(("gradient_tracking", "qg_dsgdm"), ("slowmo",)),
+    **dict.fromkeys(("allreduce", "dpsgd", "osgp"), ("slowmo", "bmuf", "diloco")),
+}
+"""What an outer does around one algorithm it does around another; those not named here run with each."""
 
 
 def _cases() -> list:
     regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    tree = sgp_core.build_topology("spanning_tree", world_size=4)
     cases = [
-        (make_algorithm(name, outer), regular, "sgd")
+        (
+            make_algorithm(name, outer),
+            tree if name in ON_TREES else regular,
+            "plain" if ALGORITHMS.get(name).own_momentum else "sgd",
+        )
         for name in ALGORITHMS.names()
         if not ALGORITHMS.get(name).one_sided  # those agree by replay, see test_asynchronous.py
-        for outer in [None, *OUTERS.names()]
+        for outer in (None, *OUTERS_OF.get(name, OUTERS.names()))
     ]
     irregular = Irregular(4)
     biased = [("sgp", None), ("sgp", "slowmo"), ("sgp", "diloco")]
@@ -32,6 +44,9 @@ def _cases() -> list:
         (make_algorithm("sgp", "slowmo", buffers="average"), regular, "adamw"),
         (make_algorithm("sgp", "slowmo", buffers="maintain", exact_average=False), regular, "sgd"),
         (make_algorithm("local_sgd", "bmuf", nesterov=True), regular, "sgd"),
+        (make_algorithm("local_sgd", "noloco"), regular, "adamw"),
+        (make_algorithm("gradient_tracking"), irregular, "sgd"),
+        (make_algorithm("gossip_pga"), irregular, "sgd"),
         (make_algorithm("dpsgd"), sgp_core.build_topology("one_peer_exponential", world_size=4, peers=3), "adamw"),
     ]
     return cases

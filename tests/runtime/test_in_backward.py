@@ -142,7 +142,7 @@ def test_clipping_after_backward_is_too_late():
         gossip.clip_grad_norm_(1.0)
 
 
-@pytest.mark.parametrize(("name", "said"), [("allreduce", "averages gradients"), ("asgp", "exchange whole models")])
+@pytest.mark.parametrize(("name", "said"), [("allreduce", "changes gradients"), ("asgp", "exchange whole models")])
 def test_algorithms_that_cannot(name, said):
     with pytest.raises(ConfigurationError, match=said):
         _alone(algorithm=sgp_core.build_algorithm(name))

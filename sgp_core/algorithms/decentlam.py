@@ -1,0 +1,52 @@
+"""DecentLaM: decentralised momentum SGD whose momentum does not amplify the differences between workers' data.
+
+Yuan, Chen, Huang, Zhang, Pan, Xu, Yin, "DecentLaM: Decentralized Momentum SGD for Large-Batch Deep Training",
+ICCV 2021, Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sgp_core.algorithms.base import ALGORITHMS, Worker
+from sgp_core.algorithms.dpsgd import DPSGD
+from sgp_core.algorithms.momentum import RATE, check_share, rescaling
+
+
+@ALGORITHMS.register("decentlam")
+@dataclass(frozen=True)
+class DecentLaM(DPSGD):
+    """Heavy-ball momentum of D-PSGD's whole move, gossip included::
+
+        g~_i = (x_i - sum_j W_ij (x_j - lr g_j)) / lr
+        m_i <- beta m_i + g~_i
+        x_i <- x_i - lr m_i                               that is, sum_j W_ij (x_j - lr g_j) - lr beta m_i
+
+    ``-lr g`` is the step of the user's optimizer. It is the published algorithm for ``torch.optim.SGD`` without
+    momentum, weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``,
+    the latest move, is kept, and rescaled when the rate changes; at rate 0 the rule is gossip alone, and ``v`` decays.
+
+    Args:
+        beta: momentum.
+    """
+
+    own_momentum: ClassVar[bool] = True
+
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_share("decentlam", "beta", self.beta)
+
+    def before_step(self, worker: Worker) -> None:
+        worker.memory("before").copy_(worker.params)
+
+    def receive(self, worker: Worker) -> None:
+        super().receive(worker)
+        x, v = worker.params, worker.memory("momentum")
+        if worker.lr > 0.0:
+            x.add_(v, -self.beta * rescaling(worker))
+            v.copy_(worker.memory("before")).add_(x, -1.0)
+            worker.set_number(RATE, worker.lr)
+        else:
+            v.mul_(self.beta)

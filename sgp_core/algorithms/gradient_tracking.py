@@ -1,0 +1,54 @@
+"""Gradient tracking: workers gossip about their gradients, too, and step along an estimate of the network's mean.
+
+Nedic, Olshevsky, Shi, "Achieving Geometric Convergence for Distributed Optimization over Time-Varying Graphs", SIAM
+Journal on Optimization, 2017, Algorithm 2 (Push-DIGing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.sgp import SGP
+
+_SGP = SGP()
+
+
+@ALGORITHMS.register("gradient_tracking")
+@dataclass(frozen=True)
+class GradientTracking(Algorithm):
+    """Push-DIGing: SGP along a tracker ``y`` of the mean gradient, on any graph::
+
+        y_i <- sum_j P_ij y_j + (g_i - g_i before)        y_i = g_i at first
+        x_i <- sum_j P_ij (x_j - lr y_j)        w_i <- sum_j P_ij w_j        z_i = x_i / w_i
+
+    with ``g_i`` the gradient at ``z_i``. The sum of ``y`` is at all times that of the gradients. Where the graph is
+    doubly stochastic ``w`` stays 1, and this is the adapt-then-combine form of DIGing.
+
+    ``y`` takes the place of the gradient when backward is complete, before anything clips or uses it. The published
+    algorithm is that for ``torch.optim.SGD`` without momentum and weight decay; any optimizer may use ``y`` its own
+    way, at any schedule. Twice the bytes of SGP are sent. Put all ``backward()`` of a step but the last inside
+    ``no_sync``.
+    """
+
+    reads_gradients: ClassVar[bool] = True
+    sends_weight: ClassVar[bool] = True
+    one_exact_round: ClassVar[bool] = True
+
+    def on_gradients(self, worker: Worker) -> None:
+        worker.memory("gradient").copy_(worker.grads)
+        worker.grads.add_(worker.memory("tracker"))
+
+    def before_step(self, worker: Worker) -> None:
+        _SGP.before_step(worker)
+
+    def after_step(self, worker: Worker) -> None:
+        _SGP.after_step(worker)
+
+    def receive(self, worker: Worker) -> None:
+        _SGP.receive(worker)
+        g, y = worker.memory("gradient"), worker.memory("tracker")
+        y.add_(g)
+        worker.network.mix(y, worker.step)
+        y.add_(g, -1.0)  # so that what is kept lacks the next gradient only
