@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 class Shard:
     """The part of ``num_examples`` that ``rank`` of ``world_size`` workers trains on, anew in every epoch.
 
-    In every epoch all workers together see every example exactly once, all make the same number of steps,
-    and no batch is empty. Batches hold ``batch_size`` examples, except that what is left for the last two
-    steps is halved: a last batch of one or two examples would make a whole optimizer step out of noise.
+    Without ``own`` every epoch is dealt out anew; with it, it is these examples in a new order. In every epoch all
+    workers together see every example exactly once, all make the same number of steps, and no batch is empty.
+    Batches hold ``batch_size`` examples, except that what is left for the last two steps is halved: a last batch of
+    one or two examples would make a whole optimizer step out of noise.
     (With ``batch_size`` 1 and examples that do not divide evenly, those last batches hold up to two.)
 
     Raises:
@@ -29,6 +31,8 @@ class Shard:
     rank: int
     batch_size: int
     seed: int = 0
+    own: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The worker's share of :meth:`sgp_core.tasks.partitions.Assigned.assign`."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -56,7 +60,8 @@ class Shard:
         import torch
 
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_examples)
-        share = torch.from_numpy(order[self.rank :: self.world_size].astype(np.int64))
+        dealt = order[self.rank :: self.world_size] if self.own is None else order[np.isin(order, self.own)]
+        share = torch.from_numpy(dealt.astype(np.int64))
         steps = self.steps_per_epoch
         full = max(steps - 2, 0) * self.batch_size
         return [*share[:full].split(self.batch_size), *share[full:].tensor_split(min(steps, 2))][-steps:]

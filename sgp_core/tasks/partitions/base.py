@@ -1,0 +1,67 @@
+"""What a partition is: named options that say which training examples belong to which worker."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from sgp_core.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PARTITIONS: Registry[Partition] = Registry("partition", "sgp_core.tasks.partitions")
+"""Every partition by name. A new one is one file in this package."""
+
+_STREAM = 0x5A4A2D
+"""Keeps the numbers that deal examples out apart from those that order them."""
+
+
+@dataclass(frozen=True)
+class Partition(ABC):  # noqa: B024 - one that assigns nothing is complete
+    """How examples are dealt out to workers. By itself: to anybody, anew in every epoch."""
+
+    by_label: ClassVar[bool] = False
+    """Whether :class:`Assigned`: examples stay with one worker for the whole run, chosen by their classes."""
+
+
+@dataclass(frozen=True)
+class Assigned(Partition):
+    """A partition that depends on classes. Every example belongs to one worker; shares are equal to within one."""
+
+    by_label: ClassVar[bool] = True
+
+    def assign(self, labels: np.ndarray, world_size: int, seed: int) -> list[np.ndarray]:
+        """Return the examples of every worker: disjoint int64 index arrays, ``world_size`` of them.
+
+        A function of its arguments alone, so all workers know it without asking. Worker ``i`` gets as many examples as
+        ``range(i, len(labels), world_size)`` has, so that all make the same number of steps.
+
+        Args:
+            labels: class of every training example, ``[N]`` integers.
+            world_size: number of workers, at most N.
+            seed: of the run.
+        """
+        import numpy as np
+
+        rng = np.random.default_rng([_STREAM, seed])
+        classes, found = np.unique(labels, return_inverse=True)
+        stock = np.bincount(found, minlength=len(classes))
+        sizes = np.array([len(range(rank, len(labels), world_size)) for rank in range(world_size)])
+        order = rng.permutation(len(labels))
+        order = order[np.argsort(found[order], kind="stable")]  # by class, in no order within one
+        return self._deal(order, stock, sizes, rng)
+
+    @abstractmethod
+    def _deal(
+        self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Cut ``order``, all examples sorted by class, into shares.
+
+        Args:
+            order: int64 ``[N]``.
+            stock: examples of each class, ``[C]``.
+            sizes: examples that each worker is to have, ``[n]``; they sum to N.
+            rng: source of all randomness.
+        """
