@@ -15,7 +15,7 @@ TOGETHER = ("slurm", "docs", "commands")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what may run beside what (``pytest -n 2 --dist loadgroup``), and begin with SLURM's tests, which wait most."""
+    """Say what may run beside what (``pytest -n 2 --dist loadgroup``); SLURM comes first, whose tests wait most."""
 
     def group(item: pytest.Item) -> str:
         folder, *_ = item.path.relative_to(Path(__file__).parent).parts
