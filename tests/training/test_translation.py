@@ -21,7 +21,7 @@ from sgp_core.tracking import JsonlTracker, read_rows
 from sgp_core.training import stopping
 from sgp_core.training.assembly import assemble
 from sgp_core.training.checkpoint import CheckpointStore
-from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
+from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
 from sgp_core.training.export import export_checkpoint
 from sgp_core.training.loop import Preempted, train
 from sgp_core.training.peers import Peers
@@ -153,7 +153,7 @@ def test_stopping_in_the_middle_of_an_epoch_changes_no_bit(
         with pytest.raises(Preempted):
             run(tmp_path / "parts", experiment, should_stop=lambda q=questions, left=stop - before: next(q) >= left)
         before = stop
-    run(tmp_path / "parts", experiment)
+    run(tmp_path / "parts", experiment, loader=LoaderConfig(processes=1))
     states = [tiny.newest_states(tmp_path / name, 1)[0] for name in ("parts", "whole")]
     assert states[0]["cursor"]["steps_per_epoch"] > max(stops)
     tiny.assert_same_bits(*states)

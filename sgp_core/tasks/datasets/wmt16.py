@@ -54,10 +54,13 @@ class Wmt16(TextDataset):
         """Read every split."""
         from sgp_core.tasks.translation.text import ParallelText
 
+        splits = self._splits()
         found = {}
         for split, name in _SPLITS.items():
-            pairs = self._splits()[name]["translation"]
-            found[split] = ParallelText([pair[self.source] for pair in pairs], [pair[self.target] for pair in pairs])
+            text = found[split] = ParallelText([], [])
+            for row in splits[name]:
+                text.sources.append(row["translation"][self.source])
+                text.targets.append(row["translation"][self.target])
         return found
 
     def _splits(self) -> Any:

@@ -19,6 +19,9 @@ from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.text import TRAIN, ParallelText
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD
 
+_AT_ONCE = 1 << 16
+"""Lines encoded at a time: as lists, tokens take ten times the memory."""
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -108,9 +111,12 @@ def _pairs(text: ParallelText) -> zip[tuple[str, str]]:
 
 
 def _rows(bpe: Bpe, lines: list[str], begin: list[int]) -> Sentences:
-    rows = [[*begin, *tokens, EOS] for tokens in bpe.encode(lines)]
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    return Sentences(np.fromiter(itertools.chain.from_iterable(rows), np.int32, offsets[-1]), offsets)
+    tokens, lengths = [np.empty(0, np.int32)], [0]
+    for start in range(0, len(lines), _AT_ONCE):
+        rows = [[*begin, *found, EOS] for found in bpe.encode(lines[start : start + _AT_ONCE])]
+        lengths.extend(map(len, rows))
+        tokens.append(np.fromiter(itertools.chain.from_iterable(rows), np.int32))
+    return Sentences(np.concatenate(tokens), np.cumsum(lengths, dtype=np.int64))
 
 
 def _save(folder: Path, encoded: Encoded) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_sentences_without_words_do_not_train(tmp_path: Path) -> None:
 def test_text_is_encoded_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     work = encoded.encode
+    monkeypatch.setattr(encoded, "_AT_ONCE", 7)
     monkeypatch.setattr(encoded, "encode", lambda *given: calls.append(given) or work(*given))
     write_text(tmp_path, train=20, val=5)
     first = text_files(tmp_path).load()
@@ -196,9 +198,8 @@ def test_wmt16_is_read_with_the_library(monkeypatch: pytest.MonkeyPatch) -> None
         def __len__(self) -> int:
             return len(self.rows)
 
-        def __getitem__(self, column: str) -> tuple[dict[str, str], ...]:
-            assert column == "translation"
-            return self.rows
+        def __iter__(self) -> Iterator[dict[str, dict[str, str]]]:
+            return ({"translation": row} for row in self.rows)
 
     def load_dataset(*given: Any, download_config: Any, cache_dir: Any) -> dict[str, Split]:
         asked.append((*given, download_config["local_files_only"], cache_dir))
