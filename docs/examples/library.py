@@ -37,5 +37,3 @@ with gossip.averaged(), torch.no_grad():  # the network-wide average; each worke
     accuracy = (model(inputs).argmax(1) == targets).float().mean().item()
 if rank == 0:
     print(f"{world_size} workers, {gossip.step} steps: accuracy {accuracy:.3f}, consensus distance {distance:.1e}")
-if dist.is_initialized():
-    dist.destroy_process_group()

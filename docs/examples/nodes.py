@@ -41,4 +41,3 @@ with gossip.averaged(), torch.no_grad():
     loss = nn.functional.mse_loss(model(inputs), inputs[:, :2].sum(1, keepdim=True).tanh())
 if dist.get_rank() == 0:
     print(f"{nodes} nodes of {node_size} workers: loss {loss:.3f}, {gossip.bytes_sent} bytes to other nodes")
-dist.destroy_process_group()
