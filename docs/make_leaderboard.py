@@ -61,8 +61,8 @@ def said(claim: dict[str, Any] | None) -> list[str]:
         )
 
     return [
-        f"`qg_dsgdm` against `dpsgd` with momentum 0.9, both on the ring at alpha {claim['alpha']:g}, seed by seed (mean ±"
-        f" standard error): averaged model {gain('averaged')}; worst worker {gain('worst')}."
+        f"`qg_dsgdm` against `dpsgd` with momentum 0.9, both on the ring at alpha {claim['alpha']:g}, seed by seed "
+        f"(mean ± standard error): averaged model {gain('averaged')}; worst worker {gain('worst')}."
     ]
 
 
