@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sgp_core.training.peers import Peers
 from sgp_core.training.step import TrainingStep
 from tests.launcher.conftest import composed
 from tests.launcher.test_compose import NEEDED
-from tests.launcher.test_presets import SMALL
+from tests.launcher.test_presets import SMALL, plan
 from tests.support.workers import run_workers
 from tests.training import tiny
 
@@ -63,8 +63,8 @@ def two_steps(experiments: list[dict[str, Any]]) -> list[tuple[float, float, flo
 def _two_steps(experiment: Experiment) -> tuple[float, float, float]:
     parts = assemble(experiment, tiny.CPU, Peers(tiny.CPU))
     before = torch.cat([parameter.detach().flatten().clone() for parameter in parts.model.parameters()])
-    loss_of = lambda outputs, targets: parts.task.loss(outputs, targets, experiment.training.label_smoothing)  # noqa: E731
-    step = TrainingStep(parts.model, parts.optimizer, parts.gossip, loss_of, experiment.training)
+    criterion = partial(parts.task.loss, smoothing=experiment.training.label_smoothing)
+    step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, experiment.training)
     total = parts.share.steps_per_epoch * experiment.training.epochs
     for number, indices in enumerate(parts.share.indices(0)[:2]):
         factor = parts.schedule.factor(number, parts.share.steps_per_epoch, total, WORLD)
@@ -79,13 +79,10 @@ def _two_steps(experiment: Experiment) -> tuple[float, float, float]:
 
 def quick(experiment: dict[str, Any], **choices: Any) -> dict[str, Any]:
     """Return it for two workers, with periods so short that two steps see their end."""
-    short = {"tau": 2, "period": 2}
     changed = {**experiment, **choices, "world_size": WORLD}
     for group in ("algorithm", "outer"):
-        options = changed[group]
-        changed[group] = {
-            name: min(value, short.get(name, value)) if name in short else value for name, value in options.items()
-        }
+        short = {name: min(value, 2) for name, value in changed[group].items() if name in ("tau", "period")}
+        changed[group] = {**changed[group], **short}
     return changed
 
 
@@ -113,12 +110,15 @@ def test_every_small_experiment_takes_two_steps(monkeypatch: pytest.MonkeyPatch,
     names = [*SMALL, "smoke", "translation_small"]
     experiments = []
     for name in names:
-        experiment = quick(make_plan(composed(f"experiment={name}")).experiment)
-        if experiment["dataset"]["name"] == "cifar10":  # images of its size; the data themselves are not at hand
-            experiment["dataset"] = {"name": "synthetic_images", "image_size": 32}
-        elif "cache" in experiment["dataset"]:
-            experiment["dataset"]["cache"] = str(tmp_path)
-        experiments.append(experiment)
+        experiment = plan(name).experiment
+        dataset, training = dict(experiment["dataset"]), dict(experiment["training"])
+        if dataset["name"] == "verses":
+            dataset["cache"] = str(tmp_path)
+        else:
+            training["batch_size"] = 8
+        if dataset["name"] == "cifar10":  # images of its size; the data themselves are not at hand
+            dataset = {"name": "synthetic_images", "image_size": 32}
+        experiments.append(quick(experiment, dataset=dataset, training=training))
     found = run_workers(WORLD, two_steps, experiments)
     for name, *ranks in zip(names, *found, strict=True):
         for loss, moved, apart in ranks:
