@@ -36,6 +36,7 @@ ONLY_CHECKED = {
     "sgp-train dataset=cifar10 dataset.download=true model=resnet18_cifar": "it would download 170 MB",
     "sgp-train dataset=image_folder dataset.path=photos dataset.image_size=64 model=torchvision model.name=resnet50"
     " optimizer.lr=0.02": "minutes on a CPU; torchvision's models are tested with the tasks",
+    "sgp-train experiment=imagenet_sgp_small": "a ResNet-18 takes its time; two steps are taken in tests/launcher",
     "sgp-train experiment=cifar10_sgp_slowmo_small dataset.download=true": "it would download 170 MB",
     "sgp-train experiment=imagenet dataset.path=photos cluster.workers_per_node=8": "minutes on a CPU",
     "sgp-train dataset=synthetic_images dataset.classes=1000 model=torchvision model.name=resnet50"

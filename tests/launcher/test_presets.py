@@ -53,7 +53,9 @@ def rates(preset: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_composes(preset: str) -> None:
-    assert plan(preset).cluster["name"] == "local"
+    assert plan(preset).cluster["name"] == (
+        "slurm" if preset in LARGE else "local"
+    )  # hundreds of workers never by mistake
 
 
 def test_every_experiment_has_a_small_twin() -> None:
@@ -100,17 +102,18 @@ def test_small_twin_keeps_what_makes_the_experiment(preset: str) -> None:
         assert shapes[0] == pytest.approx(shapes[1])
 
 
-def test_runs_on_a_cluster_by_one_more_word(sgp_train, here: Path) -> None:
+def test_runs_on_a_cluster(sgp_train, here: Path) -> None:
     for split in ("train", "val"):
         (here / "photos" / split / "tench").mkdir(parents=True)
         (here / "photos" / split / "tench" / "1.JPEG").touch()
-    said = sgp_train("experiment=imagenet_sgp", "dataset.path=photos", "cluster=slurm", "dry_run=true")
+    said = sgp_train("experiment=imagenet_sgp", "dataset.path=photos", "dry_run=true")
     assert said.code == 0, said.err
     assert "--nodes=32" in said.out
     assert "--ntasks-per-node=8" in said.out
 
 
 def test_the_users_word_is_the_last() -> None:
-    point = composed("experiment=imagenet_sgp_small", "algorithm=dpsgd", "model=cnn", "cluster.workers_per_node=8")
-    assert point.choices["algorithm"] == "dpsgd"
+    point = composed("experiment=imagenet_sgp_small", "algorithm=dpsgd", "cluster=slurm", "cluster.workers_per_node=8")
+    assert (point.choices["algorithm"], point.choices["cluster"]) == ("dpsgd", "slurm")
     assert point.settings["cluster"]["workers_per_node"] == 8
+    assert point.settings["schedule"]["decay_epochs"] == [3.0, 6.0, 8.0]
