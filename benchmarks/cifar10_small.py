@@ -90,7 +90,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
             continue
         experiment = json.loads((folder / "spec.json").read_text(encoding="utf-8"))["experiment"]
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        distances = [row["consensus_distance"] for row in map(json.loads, lines) if "consensus_distance" in row]
+        distances = [row.get("consensus_distance") for row in map(json.loads, lines)]
         found.append(
             {
                 "run": folder.name,
@@ -98,7 +98,7 @@ def collect(runs: Path) -> list[dict[str, Any]]:
                 "outer": experiment["outer"]["name"],
                 "seed": experiment["seed"],
                 "steps": summary["steps"],
-                "distance_on_the_way": statistics.mean(distances),
+                "distance_on_the_way": statistics.mean(distance for distance in distances if distance is not None),
                 **{key: summary["final"][key] for key in ("accuracy", "consensus_distance", "bytes_sent")},
             }
         )
