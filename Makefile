@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench slurm-up slurm-down clean
+.PHONY: help train test lint bench leaderboard slurm-up slurm-down clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ bench: .venv/installed  ## measure what a step of each algorithm costs beside to
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/stragglers.py
 	$(BIN)/python benchmarks/launch.py
+
+leaderboard: .venv/installed  ## every algorithm on data that differ from worker to worker: docs/leaderboard.md, in minutes
+	$(BIN)/python benchmarks/leaderboard.py --json docs/results/leaderboard.json
+	$(BIN)/python docs/make_leaderboard.py
 
 slurm-up: .venv/installed-dev  ## start a SLURM of four nodes on this machine (Debian packages; root installs them)
 	$(BIN)/python -m tests.slurm.lab up

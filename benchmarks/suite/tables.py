@@ -173,3 +173,32 @@ def input_pipeline(rows: list[Row]) -> str:
     """Return a table of how long training waits, and one of how fast photographs become batches."""
     waits, decoding = ([row for row in rows if ("model" in row) is with_model] for with_model in (True, False))
     return f"{markdown(waits, INPUT_WAITS, labels=2)}\n\n{markdown(decoding, DECODING, labels=0)}"
+
+
+def leaderboard(rows: list[Row]) -> str:
+    """Return one line per algorithm, the best first where data differ most."""
+    alphas = sorted({row["alpha"] for row in rows}, reverse=True)
+    lines: dict[tuple[str, str, str], dict[float, Row]] = {}
+    for row in rows:
+        lines.setdefault((row["name"], row["graph"], row["momentum"]), {})[row["alpha"]] = row
+    hardest = alphas[-1]
+    ranked = sorted(lines.values(), key=lambda of: -of[hardest]["averaged"])
+    columns: list[Column] = [
+        ("algorithm", lambda row: f"`{row['name']}`".replace(" + ", "` + `")),
+        ("graph", lambda row: row["graph"]),
+        ("momentum", lambda row: row["momentum"]),
+        *((f"α = {alpha:g}", _accuracy_at(alpha)) for alpha in alphas),
+        ("worst worker", number("worst", 1, 100)),
+        ("distance", number("consensus_distance", 3)),
+        ("kB a step", number("bytes_per_step", 1, 1e-3)),
+        ("rate", lambda row: f"{row['lr']:g}"),
+    ]
+    return markdown([{**of[hardest], "by_alpha": of} for of in ranked], columns, labels=3)
+
+
+def _accuracy_at(alpha: float) -> Callable[[Row], str]:
+    def written(row: Row) -> str:
+        found = row["by_alpha"][alpha]
+        return f"{100 * found['averaged']:.1f} ± {100 * found['spread']:.1f}"
+
+    return written

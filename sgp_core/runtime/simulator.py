@@ -29,7 +29,11 @@ from sgp_core.topology import Topology
 
 
 class SimulatedNetwork:
-    """Exchanges between virtual workers: rows of stacked tensors."""
+    """Exchanges between virtual workers: rows of stacked tensors.
+
+    Attributes:
+        bytes_sent: by the mean worker, counted as real workers do; codes are counted as what they stand for.
+    """
 
     def __init__(self, topology: Topology, like: Flat, references: SimulatedReferences | None = None) -> None:
         self.topology = topology
@@ -37,12 +41,14 @@ class SimulatedNetwork:
         self._plans: dict[int, _Plan] = {}
         self._in_flight: dict[int, tuple[Flat, Tensor]] = {}
         self._scratch = like.zeros_like()
+        self.bytes_sent = 0.0
 
     def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
         """Do nothing: what is mixed is there."""
 
     def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
+        self._count(x, self.topology, step, weighed=weight is not None)
         if self._references is not None:
             return self._references.mix(x, step, weight)
         plan = self._plan(step)
@@ -58,6 +64,7 @@ class SimulatedNetwork:
     def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
         """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
         assert isinstance(weight, Tensor)
+        self._count(x, self.topology, step, weighed=True)
         if self._references is not None:
             return self._references.push(x, step, weight)
         self._in_flight[step] = x.clone(), weight.clone()
@@ -115,11 +122,14 @@ class SimulatedNetwork:
 
     def mean(self, x: Flat) -> None:
         """Replace every row by the average row."""
+        n = self.topology.world_size
+        self.bytes_sent += 2 * (n - 1) / n * x.nbytes / n
         for tensor in x.wire:
             tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
     def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
         """Replace row i by ``sum_j P_ij(step) x_j`` of another topology."""
+        self._count(x, topology, step)
         plan = _Plan.of(topology, step)
         for tensor in x.tensors:
             plan.apply_(tensor)
@@ -127,6 +137,8 @@ class SimulatedNetwork:
     def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
         """Set row i of ``incoming[s]`` to what the in-peer number s of i gives to i; to 0 where there is none."""
         in_peers = self.topology.edges(step).in_peers
+        for vector in outgoing[:1]:
+            self._count(vector, self.topology, step)
         for slot, vector in enumerate(incoming):
             vector.zero_()
             for receiver, peers in enumerate(in_peers):
@@ -144,6 +156,11 @@ class SimulatedNetwork:
     def own(self, values: np.ndarray) -> Scalar:
         """Return ``values`` as ``[n, 1]``."""
         return torch.from_numpy(np.array(values, dtype=np.float64)).unsqueeze(1)
+
+    def _count(self, x: Flat, topology: Topology, step: int, weighed: bool = False) -> None:
+        n = topology.world_size
+        messages = sum(map(len, topology.edges(step).in_peers)) / n
+        self.bytes_sent += messages * (x.nbytes / n + 8 * weighed)
 
     def _plan(self, step: int) -> _Plan:
         period = self.topology.period
@@ -291,4 +308,4 @@ def simulate(
                 record()
     at, *recorded = zip(*records, strict=True)
     z_, w, x_in_flight, w_in_flight = map(torch.stack, recorded)
-    return Trajectory(torch.tensor(at), z_, w, x_in_flight, w_in_flight, tuple(estimates))
+    return Trajectory(torch.tensor(at), z_, w, x_in_flight, w_in_flight, tuple(estimates), network.bytes_sent)

@@ -22,6 +22,7 @@ class Trajectory:
         w: PushSum weights, ``[r, n]``, float64.
         x_in_flight: the sum of the numerators that have been sent and not yet added, ``[r, d]``.
         w_in_flight: the sum of their weights, ``[r]``, float64.
+        bytes_sent: by the mean worker until the end, codes counted as what they stand for; None of an asynchronous run.
         estimates: with a pace that measures, the steps it did and the consensus distance it found.
     """
 
@@ -31,6 +32,7 @@ class Trajectory:
     x_in_flight: Tensor
     w_in_flight: Tensor
     estimates: tuple[tuple[int, float], ...] = ()
+    bytes_sent: float | None = None
 
     @property
     def x(self) -> Tensor:

@@ -86,7 +86,7 @@ def test_every_codec_has_a_row_with_its_options(name: str) -> None:
 
 def test_front_page_names_what_there_is() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    for group in ("algorithm", "outer", "compression", "dataset", "model"):
+    for group in ("algorithm", "outer", "compression", "dataset", "partition", "model"):
         for name in set(choices(group)) - {"none", "torchvision"}:
             assert f"`{name}`" in page
     assert f"{len(TOPOLOGIES.names())} graphs" in page

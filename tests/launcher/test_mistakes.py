@@ -83,6 +83,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("pace=threshold pace.action=peers pace.denser={peers:2}", "denser must name a topology"),
     ("pace=threshold pace.action=peers pace.steps=0", "steps must be at least 1, not 0"),
     ("compression=top_k compression.fraction=0", "fraction must be above 0"),
+    ("dataset=verses model=transformer partition=dirichlet", "those of dataset 'verses' have none; use partition=iid"),
     ("partition=dirichlet partition.alpha=0", "partition.alpha must be positive, not 0.0"),
     ("partition=label_shards partition.shards=0", "partition.shards must be at least 1, not 0"),
     ("partition=dirichlet partition.shards=2", "'shards'"),

@@ -170,7 +170,7 @@ def test_workers_of_a_task_get_what_the_partition_assigns() -> None:
         assert share.steps_per_epoch == usual.steps_per_epoch
         first, later = (torch.cat(share.indices(epoch)) for epoch in (0, 5))
         assert sorted(first.tolist()) == sorted(later.tolist())
-        assert len(task.labels[first].unique()) <= 4
+        assert len(task.labels[first].unique()) <= 6  # two shards, each an eighth of ten classes
         assert len(task.labels[torch.cat(usual.indices(0))].unique()) == 10
     assert sorted(torch.cat([torch.cat(share.indices(0)) for share in shares]).tolist()) == list(
         range(len(task.labels))

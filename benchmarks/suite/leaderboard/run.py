@@ -71,6 +71,7 @@ def run(
         "mean": float(of_workers.mean()),
         "worst": float(of_workers.min()),
         "consensus_distance": distances[0],
+        "bytes_per_step": (trajectory.bytes_sent or 0.0) / setting.steps,
     }
 
 
