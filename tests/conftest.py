@@ -14,6 +14,7 @@ TOGETHER = ("slurm", "docs", "commands")
 """Folders whose tests share what takes long to make. Of the others, each file is by itself."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what may run beside what (``pytest -n 2 --dist loadgroup``); SLURM comes first, whose tests wait most."""
 
