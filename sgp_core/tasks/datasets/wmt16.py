@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,12 +67,13 @@ class Wmt16(TextDataset):
     def _splits(self) -> Any:
         """Return the library's splits by its names; one process downloads while the others wait."""
         self.check()
+        if not self.download:
+            os.environ["HF_HUB_OFFLINE"] = "1"  # the library reads it when it is imported, and listens to nothing else
         import datasets
 
         other = self.target if self.source == "en" else self.source
-        offline = datasets.DownloadConfig(local_files_only=not self.download)
         try:
-            return datasets.load_dataset(_HUB, f"{other}-en", cache_dir=self.path, download_config=offline)
+            return datasets.load_dataset(_HUB, f"{other}-en", cache_dir=self.path)
         except Exception as error:  # whatever the library, the network or the disk had to say
             if self.download:
                 raise ConfigurationError(f"wmt16 could not be downloaded: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -201,28 +202,30 @@ def test_wmt16_is_read_with_the_library(monkeypatch: pytest.MonkeyPatch) -> None
         def __iter__(self) -> Iterator[dict[str, dict[str, str]]]:
             return ({"translation": row} for row in self.rows)
 
-    def load_dataset(*given: Any, download_config: Any, cache_dir: Any) -> dict[str, Split]:
-        asked.append((*given, download_config["local_files_only"], cache_dir))
+    def load_dataset(*given: Any, cache_dir: Any) -> dict[str, Split]:
+        asked.append((*given, os.environ.get("HF_HUB_OFFLINE"), cache_dir))
         if cache_dir == "empty":
             raise FileNotFoundError("not in the cache")
         return {"train": Split(), "validation": Split(), "test": Split()}
 
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # restored afterwards
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'stochastic-gradient-push\[wmt\]'"):
         DATASETS.build("wmt16").check()
     library: Any = types.ModuleType("datasets")
-    library.load_dataset, library.DownloadConfig = load_dataset, dict
+    library.load_dataset = load_dataset
     monkeypatch.setitem(sys.modules, "datasets", library)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     text = DATASETS.build("wmt16", source="de", target="en").read()
     assert text["val"].sources == ["eins", "zwei"]
     assert text["train"].targets == ["one", "two"]
-    assert asked[-1] == ("wmt/wmt16", "de-en", True, None)
+    assert asked[-1] == ("wmt/wmt16", "de-en", "1", None)
     assert DATASETS.build("wmt16").fingerprint().endswith("wmt/wmt16 1.0.0 2")
     with pytest.raises(
         ConfigurationError, match=r"run: sgp-train dataset=wmt16 dataset.download=true dataset.path=empty"
     ):
         DATASETS.build("wmt16", path="empty").read()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     with pytest.raises(ConfigurationError, match="could not be downloaded: not in the cache"):
         DATASETS.build("wmt16", path="empty", download=True).read()
-    assert asked[-1] == ("wmt/wmt16", "de-en", False, "empty")
+    assert asked[-1] == ("wmt/wmt16", "de-en", None, "empty")
