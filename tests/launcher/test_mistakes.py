@@ -86,7 +86,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("dataset=verses model=transformer partition=dirichlet", "those of dataset 'verses' have none; use partition=iid"),
     ("partition=dirichlet partition.alpha=0", "partition.alpha must be positive, not 0.0"),
     ("partition=label_shards partition.shards=0", "partition.shards must be at least 1, not 0"),
-    ("partition=dirichlet partition.shards=2", "'shards'"),
+    ("partition=dirichlet partition.shards=2", "unknown option 'partition.shards'; did you mean 'partition.alpha'?"),
     ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
     ("debug.fail_rank=4", "ranks are 0 to 3"),

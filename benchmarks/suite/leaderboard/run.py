@@ -22,7 +22,7 @@ class Setting:
     """What all runs of a table share."""
 
     workers: int = 16
-    steps: int = 100
+    steps: int = 60
     batch_size: int = 32
 
 
