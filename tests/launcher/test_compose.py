@@ -22,9 +22,12 @@ GROUPS = [*LIBRARY_GROUPS, *CHOICES]
 PRESETS = ["experiment", "debug"]
 FILES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 
+TEXTS = ["libreoffice", "multi30k", "parallel_text", "verses", "wmt16"]
 NEEDED = {
     ("dataset", "image_folder"): ["dataset.path=."],
     ("dataset", "imagenet"): ["dataset.path=."],
+    **{("dataset", text): ["model=transformer"] for text in TEXTS},
+    ("model", "transformer"): ["dataset=verses"],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
     ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
@@ -32,7 +35,7 @@ NEEDED = {
     ("algorithm", "d2"): ["topology=spanning_tree"],
     ("algorithm", "relaysgd"): ["topology=spanning_tree"],
 }
-"""What choices need beside themselves: options without a default, a topology of pairs, plain SGD, a tree."""
+"""What choices need beside themselves: options without a default, a model for text, a topology of pairs, plain SGD, a tree."""
 
 
 def load(path: Path) -> Any:
