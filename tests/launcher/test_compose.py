@@ -35,7 +35,7 @@ NEEDED = {
     ("algorithm", "d2"): ["topology=spanning_tree"],
     ("algorithm", "relaysgd"): ["topology=spanning_tree"],
 }
-"""What choices need beside themselves: options without a default, a model for text, a topology of pairs, plain SGD, a tree."""
+"""What choices need beside themselves: an option, a model that fits, a topology of pairs, plain SGD, a tree."""
 
 
 def load(path: Path) -> Any:
