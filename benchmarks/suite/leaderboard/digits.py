@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from sgp_core.tasks.datasets import DATASETS
-from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.datasets.digits import Digits
+from sgp_core.tasks.models.mlp import Mlp
 from sgp_core.tasks.partitions import PARTITIONS, Assigned
 
 HIDDEN = [64]
@@ -33,7 +33,7 @@ class Split:
 @lru_cache(maxsize=1)
 def splits() -> dict[str, Split]:
     """Return ``train`` (1,149 examples), ``validation`` (288) and ``test`` (360): always the same."""
-    data = DATASETS.build("digits").load()
+    data = Digits().load()
     inputs, targets = data.train.batch(torch.arange(len(data.train)))
     held = round(HELD_OUT * len(targets))  # the data set is in random order
     test = data.validation.batch(torch.arange(len(data.validation)))
@@ -46,7 +46,7 @@ def splits() -> dict[str, Split]:
 
 @lru_cache(maxsize=1)
 def _model() -> nn.Module:
-    return MODELS.build("mlp", hidden=HIDDEN).build((1, 8, 8), 10)
+    return Mlp(hidden=HIDDEN).build((1, 8, 8), 10)
 
 
 class Workers:
@@ -78,7 +78,7 @@ class Workers:
         """Return the same fresh model for every worker, ``[n, d]``."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + _START)
-            model = MODELS.build("mlp", hidden=HIDDEN).build((1, 8, 8), 10)
+            model = Mlp(hidden=HIDDEN).build((1, 8, 8), 10)
         return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).repeat(self.n, 1)
 
     def gradient(self, z: Tensor, step: int) -> Tensor:
