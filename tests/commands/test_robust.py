@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +36,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
     "cancel": (["RUN"], ["SWEEP"]),
     "clean": ([], ["--state", "failed,lost,damaged"]),
     "export": (["RUN", "--out", "OUT"],),
+    "translate": (["RUN"],),
 }
 """Verbs and how they are called here, once for each RUN or SWEEP there is."""
 
@@ -51,7 +54,9 @@ def test_an_answer_or_a_sentence(
     tmp_path: Path,
     sgp: Callable[..., Said],
     slurm: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a line\n")))  # for who asks for lines
     folders: Path = request.getfixturevalue("folders" if verb in ONLY_LOOK else "fresh_folders")
     slurm("answers")
     out = tmp_path / "out"
