@@ -22,6 +22,8 @@ BEGIN, END = "<!-- table, written by make_leaderboard.py -->", "<!-- end of tabl
 TABLE = runpy.run_path(str(HERE.parent / "benchmarks" / "suite" / "tables.py"))["leaderboard"]
 COLOURS = {0: "#9ca3af", 1: "#2563eb", 2: "#d97706"}
 WORKERS, CLASSES = 16, 10
+LEAST = 80.0
+"""Percent at which the picture of accuracies begins."""
 
 Row = dict[str, Any]
 
@@ -86,12 +88,12 @@ def draw(rows: list[Row], path: Path) -> None:
     for panel, key, title in zip(panels, ("averaged", "worst"), ("averaged model", "worst worker"), strict=True):
         for number, alpha in enumerate(alphas):
             mine = [row for row in rows if row["alpha"] == alpha]
-            at = [100 * row[key] for row in mine]
-            panel.plot(
-                at, [places[_line(row)] for row in mine], "o", color=COLOURS[number % 3], label=f"alpha = {alpha:g}"
-            )
-        lowest = min(100 * row["averaged"] for row in rows)
-        panel.set(xlabel=f"test accuracy in percent, {title}", xlim=(max(50.0, lowest - 10.0), 100.0))
+            for shown, marker in ((True, "o"), (False, "<")):  # what is below the axis is at its edge
+                some = [row for row in mine if (100 * row[key] >= LEAST) is shown]
+                at = [max(LEAST, 100 * row[key]) for row in some]
+                label = f"alpha = {alpha:g}" if shown else None
+                panel.plot(at, [places[_line(row)] for row in some], marker, color=COLOURS[number % 3], label=label)
+        panel.set(xlabel=f"test accuracy in percent, {title}", xlim=(LEAST - 0.5, 98.5))
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(list(places.values()), [", ".join(part for part in line if part != "-") for line in places])
