@@ -97,7 +97,7 @@ def draw(rows: list[Row], path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(list(places.values()), [", ".join(part for part in line if part != "-") for line in places])
-    panels[0].legend(frameon=False, loc="lower left")
+    panels[0].legend(frameon=False, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None}, facecolor="white")
     plt.close(figure)
@@ -109,7 +109,7 @@ def _line(row: Row) -> tuple[str, str, str]:
 
 
 def draw_shares(path: Path) -> None:
-    """Draw how many examples of each class each worker has, a panel a partition: the digits on 16 workers, seed 0."""
+    """Draw how many of the digits' classes each of 16 workers has, a colour a class, a panel a partition."""
     import numpy as np
 
     from sgp_core.tasks.datasets import DATASETS
@@ -125,11 +125,12 @@ def draw_shares(path: Path) -> None:
     for panel, (title, name, options) in zip(panels, chosen, strict=True):
         shares = PARTITIONS.build(name, **options).assign(labels, WORKERS, 0)
         counts = np.array([np.bincount(labels[share], minlength=CLASSES) for share in shares])
-        worker, label = np.indices(counts.shape)
-        panel.scatter(worker, label, s=1.6 * counts, color=COLOURS[1], linewidths=0)
-        panel.set(title=title, xlabel="worker", xticks=range(0, WORKERS, 5), yticks=range(CLASSES))
+        below = counts.cumsum(1) - counts
+        for label in range(CLASSES):
+            panel.bar(range(WORKERS), counts[:, label], 0.9, below[:, label], color=plt.cm.tab10(label))
+        panel.set(title=title, xlabel="worker", xticks=range(0, WORKERS, 5))
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("class")
+    panels[0].set_ylabel("training examples")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None}, facecolor="white")
     plt.close(figure)
