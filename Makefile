@@ -12,7 +12,7 @@ train: .venv/installed  ## install, then train: four gossiping workers on handwr
 	$(BIN)/sgp-train
 
 test: .venv/installed-dev  ## install, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff check .
