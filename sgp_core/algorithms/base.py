@@ -158,6 +158,8 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     """Whether the rule has a momentum in place of the optimizer's, which must be plain SGD then."""
     one_exact_round: ClassVar[bool] = False
     """Whether what the rule remembers presumes one exact round of gossip after every step: no pace, no compression."""
+    one_symmetric_graph: ClassVar[bool] = False
+    """Whether the rule is defined, and stable, only where mixing weights are symmetric and the same at every step."""
     conserves_sum: ClassVar[bool] = True
     """Whether communication never changes the sum of the numerators; if not, no outer may move the models besides."""
 
@@ -177,6 +179,12 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         Raises:
             ConfigurationError: with the reason and what would be right.
         """
+        if self.one_symmetric_graph and not topology.is_symmetric_and_fixed:
+            raise ConfigurationError(
+                f"algorithm '{ALGORITHMS.name_of(type(self))}' needs symmetric mixing weights that never change, and"
+                " this topology's are not; use ring, torus, hypercube, complete, star or spanning_tree, with metropolis"
+                " weights if irregular"
+            )
 
     def check_pace(self, pace: Pace) -> None:
         """Refuse a pace the rule is not defined for.
@@ -277,6 +285,11 @@ class Outer(Algorithm):
     def one_exact_round(self) -> bool:  # type: ignore[override]
         """As the base does."""
         return self.base.one_exact_round
+
+    @property
+    def one_symmetric_graph(self) -> bool:  # type: ignore[override]
+        """As the base does."""
+        return self.base.one_symmetric_graph
 
     @property
     def steps_in_flight(self) -> int:

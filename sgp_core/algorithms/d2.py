@@ -47,6 +47,7 @@ class D2(Algorithm):
     """
 
     one_exact_round: ClassVar[bool] = True
+    one_symmetric_graph: ClassVar[bool] = True
 
     lazy: bool = False
     recentre_every: int = 100
@@ -58,13 +59,8 @@ class D2(Algorithm):
             )
 
     def check(self, topology: Topology) -> None:
-        matrix = topology.mixing_matrix(0)
-        if topology.period != 1 or not np.allclose(matrix, matrix.T, rtol=0, atol=1e-12):
-            raise ConfigurationError(
-                "algorithm 'd2' needs symmetric mixing weights that never change, and this topology's are not; use"
-                " ring, torus, hypercube, complete, star or spanning_tree, with metropolis weights if irregular"
-            )
-        least = float(np.linalg.eigvalsh(matrix)[0])
+        super().check(topology)
+        least = float(np.linalg.eigvalsh(topology.mixing_matrix(0))[0])
         if not self.lazy and least <= _LEAST + _ROUND_OFF:
             raise ConfigurationError(
                 f"algorithm 'd2' needs mixing weights whose eigenvalues are above -1/3, and this topology's least is"

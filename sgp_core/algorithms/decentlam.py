@@ -27,11 +27,18 @@ class DecentLaM(DPSGD):
     momentum, weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``,
     the latest move, is kept, and rescaled when the rate changes; at rate 0 the rule is gossip alone, and ``v`` decays.
 
+    W must be symmetric and the same at every step. Around the optimum, a part of the models that W multiplies by ``w``
+    moves by ``x^{t+1} = w x^t + beta (x^t - x^{t-1})``, and both roots of ``s^2 - (w + beta) s + beta`` lie within the
+    unit circle for every real ``w`` of such a W. For the complex ones of directed graphs they do not, nor for
+    products of different steps, and the workers drift apart without bound: already on ``exponential`` of 4.
+
     Args:
         beta: momentum.
     """
 
     own_momentum: ClassVar[bool] = True
+    one_exact_round: ClassVar[bool] = True
+    one_symmetric_graph: ClassVar[bool] = True
 
     beta: float = 0.9
 

@@ -22,6 +22,7 @@ class DPSGD(Algorithm):
     """
 
     def check(self, topology: Topology) -> None:
+        super().check(topology)
         if not topology.is_doubly_stochastic:
             raise ConfigurationError(
                 f"algorithm '{ALGORITHMS.name_of(type(self))}' needs mixing weights whose rows and columns both sum to"

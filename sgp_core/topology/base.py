@@ -126,6 +126,12 @@ class Topology(ABC):
             self.__dict__["_doubly_stochastic"] = all(np.allclose(row, 1.0, rtol=0, atol=1e-12) for row in rows)
         return bool(self.__dict__["_doubly_stochastic"])
 
+    @property
+    def is_symmetric_and_fixed(self) -> bool:
+        """Whether mixing weights are the same at every step, and (to 1e-12) in both directions of an edge."""
+        matrix = self.mixing_matrix(0)
+        return self.period == 1 and np.allclose(matrix, matrix.T, rtol=0, atol=1e-12)
+
     # -- for subclasses that check their options ------------------------------------------------------------------
     def _refuse(self, reason: str) -> ConfigurationError:
         """Return (to be raised) the error that says ``reason`` and names this topology."""

@@ -94,6 +94,7 @@ def tensors_of(batch: Batch) -> list[Tensor]:
 def serve(make: Callable[[Any], Batch], items: Sequence[Any], slots: Slots, pipe: Connection, worker: int) -> None:
     """Make a batch of each item, as far ahead of the worker (its pid) as there are slots."""
     _belong_to(worker)
+    _stand_back()
     torch.set_num_threads(1)  # the threads of the worker's pools did not come along
     free = slots.count
     for item in items:
@@ -122,6 +123,13 @@ def _belong_to(worker: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != worker:
         os._exit(1)
+
+
+def _stand_back() -> None:
+    """Never interrupt another process to begin a batch (Linux): the worker, on the same core, needs none so soon."""
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _sendable(error: BaseException) -> BaseException:

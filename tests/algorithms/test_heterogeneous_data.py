@@ -155,7 +155,7 @@ def test_gossip_pga_takes_in_what_is_under_way_when_it_averages(topology):
     assert run.w_in_flight[[1, 2, 3, 5, 6, 7]].min() > 0.1
 
 
-@pytest.mark.parametrize("name", ["qg_dsgdm", "decentlam", "gossip_pga"])
+@pytest.mark.parametrize("name", ["qg_dsgdm", "gossip_pga"])
 def test_coded_messages_settle_where_whole_ones_do(name):
     problem, ring = Quadratics(8), graph("ring", 8)
 
@@ -414,7 +414,9 @@ def test_a_momentum_beside_ones_own_is_refused(name, outer, make):
         ("d2", {}, graph("ring", 8), r"least is -0\.333; use algorithm.lazy=true"),
         ("d2", {}, graph("hypercube", 8), r"least is -0\.500"),
         ("qg_dsgdm", {}, graph("star", 4, weights="uniform"), "rows and columns both sum to 1"),
-        ("decentlam", {}, graph("star", 4, weights="uniform"), "algorithm 'decentlam' needs mixing weights"),
+        ("decentlam", {}, graph("star", 4, weights="uniform"), "symmetric mixing weights that never change"),
+        ("decentlam", {}, graph("exponential", 4), "symmetric mixing weights that never change"),
+        ("decentlam", {}, graph("one_peer_exponential", 4), "symmetric mixing weights that never change"),
         ("relaysgd", {}, graph("ring", 4), "needs a tree"),
         ("relaysgd", {}, graph("alternating_ring", 4), "needs a tree"),
         ("relaysgd", {}, sgp_core.build_topology(nx.Graph([(0, 1), (1, 2), (2, 0), (2, 3)])), "needs a tree"),
@@ -442,6 +444,31 @@ def test_d2_beyond_the_forbidden_eigenvalue_does_not_settle():
     assert problem.error(z[-1]) > 1e3
 
 
+@pytest.mark.parametrize("name", ["exponential", "one_peer_exponential"])
+def test_decentlam_on_directed_or_changing_graphs_does_not_settle(name):
+    """The check is there for a reason: the momentum of what gossip moved grows by a sixth a step or more."""
+
+    class Unchecked(type(sgp_core.build_algorithm("decentlam"))):  # type: ignore[misc]
+        def check(self, topology):
+            pass
+
+    problem = Quadratics(4)
+    z = simulated(Unchecked(), graph(name, 4), problem, rates=[0.05] * 200, decay=0.0)
+    assert problem.error(z[-1]) > 1e3
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 12), p=st.floats(0.0, 1.0), beta=st.floats(0.0, 0.99), seed=st.integers(0, 99))
+def test_decentlam_is_stable_on_every_symmetric_graph(n, p, beta, seed):
+    edges = nx.Graph(nx.gnp_random_graph(n, p, seed))
+    edges.add_edges_from(zip(range(n - 1), range(1, n), strict=True))
+    topology = sgp_core.build_topology(edges, weights="metropolis")
+    sgp_core.build_algorithm("decentlam", beta=beta).check(topology)
+    w, one = topology.mixing_matrix(0), np.eye(n)
+    roots = np.abs(np.linalg.eigvals(np.block([[w + beta * one, -beta * one], [one, 0 * one]])))
+    assert np.sort(roots)[:-1].max() < 1 < np.sort(roots)[-1] + 1e-9
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [
@@ -466,7 +493,7 @@ def test_noloco_is_refused_where_weights_leave_one(base):
         rule.check(graph(topology, 4, **options))
 
 
-@pytest.mark.parametrize("name", ["d2", "gradient_tracking", "relaysgd"])
+@pytest.mark.parametrize("name", ["d2", "decentlam", "gradient_tracking", "relaysgd"])
 def test_rules_with_one_exact_round_a_step_are_neither_paced_nor_compressed(name):
     rule, tree = sgp_core.build_algorithm(name), graph("spanning_tree", 4)
 

@@ -31,7 +31,7 @@ NEEDED = {
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
     ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
-    ("algorithm", "decentlam"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
+    ("algorithm", "decentlam"): ["topology=ring", "optimizer.momentum=0", "optimizer.nesterov=false"],
     ("algorithm", "d2"): ["topology=spanning_tree"],
     ("algorithm", "relaysgd"): ["topology=spanning_tree"],
 }

@@ -19,11 +19,12 @@ STEPS = 12
 
 def cases() -> dict[str, Case]:
     regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
+    ring = sgp_core.build_topology("ring", world_size=4)
     tree = sgp_core.build_topology("spanning_tree", world_size=4)
     build = sgp_core.build_algorithm
     return {
         "qg_dsgdm": (build("qg_dsgdm", nesterov=True), regular, "plain", {}),
-        "decentlam": (build("decentlam"), regular, "plain", {}),
+        "decentlam": (build("decentlam"), ring, "plain", {}),
         "d2": (build("d2", lazy=True, recentre_every=5), tree, "sgd", {}),
         "gossip_pga": (build("gossip_pga", period=5, overlap_steps=1), Irregular(4), "sgd", {}),
         "relaysgd": (build("relaysgd"), tree, "adamw", {}),

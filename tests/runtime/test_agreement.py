@@ -10,7 +10,7 @@ from tests.runtime.agreement import Irregular, make_algorithm, simulate_case, tr
 from tests.support.workers import run_workers
 
 TOLERANCE = 1e-12
-ON_TREES = {"d2", "relaysgd"}
+ON_TREES = {"d2", "decentlam", "relaysgd"}
 OUTERS_OF = {
     **dict.fromkeys(("d2", "decentlam", "gossip_pga", "relaysgd"), ()),
     **dict.fromkeys(("gradient_tracking", "qg_dsgdm"), ("slowmo",)),

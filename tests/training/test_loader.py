@@ -89,6 +89,15 @@ def test_signals_are_left_to_the_worker() -> None:
         assert len(list(batches)) == 38
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux")
+def test_processes_do_not_interrupt_the_worker() -> None:
+    with Loader(make, range(40), 1) as batches:
+        next(batches)
+        next(batches)  # it is at work
+        assert os.sched_getscheduler(pids(batches)[0]) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def test_closing_leaves_no_process() -> None:
     with Loader(make, range(1000), 3) as batches:
         next(batches)
