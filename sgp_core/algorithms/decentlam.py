@@ -27,10 +27,10 @@ class DecentLaM(DPSGD):
     momentum, weight decay being part of ``g``; optimizers that are known to have a momentum are refused. ``v = lr m``,
     the latest move, is kept, and rescaled when the rate changes; at rate 0 the rule is gossip alone, and ``v`` decays.
 
-    W must be symmetric and the same at every step. Around the optimum, a part of the models that W multiplies by ``w``
+    W must be symmetric and the same at every step. Without gradients, the part of the models that W multiplies by ``w``
     moves by ``x^{t+1} = w x^t + beta (x^t - x^{t-1})``, and both roots of ``s^2 - (w + beta) s + beta`` lie within the
-    unit circle for every real ``w`` of such a W. For the complex ones of directed graphs they do not, nor for
-    products of different steps, and the workers drift apart without bound: already on ``exponential`` of 4.
+    unit circle for every ``w`` below 1 of such a W. For the complex ones of directed graphs, and for products of
+    different W, they need not, and the workers part without bound: already on ``exponential`` of 4.
 
     Args:
         beta: momentum.

@@ -446,7 +446,7 @@ def test_d2_beyond_the_forbidden_eigenvalue_does_not_settle():
 
 @pytest.mark.parametrize("name", ["exponential", "one_peer_exponential"])
 def test_decentlam_on_directed_or_changing_graphs_does_not_settle(name):
-    """The check is there for a reason: the momentum of what gossip moved grows by a sixth a step or more."""
+    """The check is there for a reason: the momentum of what gossip moved grows by 8 % a step or more."""
 
     class Unchecked(type(sgp_core.build_algorithm("decentlam"))):  # type: ignore[misc]
         def check(self, topology):
