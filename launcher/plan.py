@@ -195,13 +195,18 @@ def make_plan(point: Point) -> RunPlan:
 
 
 def run_name(experiment: dict[str, Any]) -> str:
-    """Return a name people can read, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique."""
+    """Return a name people can read, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique.
+
+    The topology is left out where it plays no part, under AllReduce and local SGD.
+    """
     parts = [experiment["algorithm"]["name"]]
     parts += [experiment[group]["name"] for group in OPTIONAL if experiment[group]["name"] != NOTHING]
     parts += [name for name in [experiment["partition"]["name"]] if name != "iid"]
     workers, node_size = experiment["world_size"], experiment.get("node_size", 1)
     size = f"{workers}w" if node_size == 1 else f"{workers // node_size}x{node_size}w"
-    parts += [experiment["topology"]["name"], size, f"seed{experiment['seed']}"]
+    rule = options_class("algorithm", experiment["algorithm"]["name"])
+    parts += [experiment["topology"]["name"]] if rule.gossips or rule.one_sided else []
+    parts += [size, f"seed{experiment['seed']}"]
     return "-".join(parts)
 
 

@@ -101,6 +101,8 @@ def test_options_marked_so_are_not_identity(tmp_path: Path) -> None:
         ((), "sgp-one_peer_exponential-4w-seed0"),
         (("outer=slowmo", "topology=ring", "seed=3", "cluster=inline"), "sgp-slowmo-ring-1w-seed3"),
         (("compression=int8", "outer=slowmo"), "sgp-slowmo-int8-one_peer_exponential-4w-seed0"),
+        (("algorithm=local_sgd", "outer=noloco"), "local_sgd-noloco-4w-seed0"),
+        (("algorithm=adpsgd", "topology=bipartite_exponential"), "adpsgd-bipartite_exponential-4w-seed0"),
         (("partition=dirichlet",), "sgp-dirichlet-one_peer_exponential-4w-seed0"),
     ],
 )
