@@ -4,8 +4,13 @@ from __future__ import annotations
 
 
 def plain(value: float) -> str:
-    """Four decimals for what is near 1, else as few signs as it takes."""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else small(value)
+    """Four decimals for what is near 1, two for what is near 100, else as few signs as it takes."""
+    return f"{value:.{decimals(value)}f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else small(value)
+
+
+def decimals(value: float) -> int:
+    """Return how many :func:`plain` writes: scores between 0 and 1 need four, of 100 points two."""
+    return 4 if abs(value) < 10 else 2
 
 
 def small(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from launcher.charts.formats import duration, milliseconds, plain, size, small
+from launcher.charts.formats import decimals, duration, milliseconds, plain, size, small
 from launcher.commands.facts import progress, stands
 from launcher.commands.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.commands.output import print_json
@@ -60,7 +60,10 @@ def table(
     ] = False,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN,...", help="Only these: settings, best, last, or anything that was measured."),
+        typer.Option(
+            metavar="COLUMN,...",
+            help="Only these: names of settings, best, last, or of anything measured, as in algorithm,best,bytes_sent.",
+        ),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
     as_json: JsonOption = False,
@@ -171,8 +174,9 @@ def _cell(line: Line, column: str) -> str:
     show, spread = _SHOW.get(column, plain), line.spread.get(column)
     if not spread:
         return show(value)
-    same_digits = column not in _SHOW and spread >= 1e-4
-    return f"{show(value)} ± {f'{spread:.4f}' if same_digits else _SHOW.get(column, small)(spread)}"
+    digits = decimals(value)
+    same_digits = column not in _SHOW and spread >= 10**-digits
+    return f"{show(value)} ± {f'{spread:.{digits}f}' if same_digits else _SHOW.get(column, small)(spread)}"
 
 
 def _counted(lines: Sequence[Line]) -> str:

@@ -65,13 +65,18 @@ def compare(runs: Sequence[Run], metric: str, *, smallest: bool | None = None, m
 
 
 def numbers(run: Run, metric: str, *, smallest: bool) -> dict[str, float]:
-    """Return what a run has measured: the latest of everything, and the best value of the metric."""
+    """Return what a run has measured: the latest of everything, and the best value of the metric.
+
+    Scores of a test split are called ``SPLIT.SCORE``, such as ``test.bleu``.
+    """
     train, val = run.last_rows.get("train", {}), run.last_rows.get("val", {})
     older, newer = sorted((train, val), key=lambda row: whole(row.get("step")) or 0)
     found: dict[str, Any] = {**older, **{key: value for key, value in newer.items() if value is not None}}
     rows: list[Row] = validations(run.folder.metrics)
     rows = rows or [row for row in (mapping(run.summary.get(key)) for key in ("best", "final")) if row]
     best = best_of(rows, metric, smallest=smallest)
+    tests = mapping(run.summary.get("test")).items()
+    found |= {f"{split}.{name}": value for split, scores in tests for name, value in mapping(scores).items()}
     found |= {
         "step": run.step,
         "loss": train.get("loss"),

@@ -147,6 +147,18 @@ def test_columns_can_be_chosen(home: Path, sgp: Callable[..., Said]) -> None:
     assert rows[0]["bytes_sent"] == 40000
 
 
+def test_scores_of_test_splits_are_columns_too(home: Path, sgp: Callable[..., Said]) -> None:
+    for number, bleu in enumerate((24.9, 25.1, 26.0, 27.0)):
+        file = home / f"{number}000000000" / "summary.json"
+        test = {"test_2016": {"bleu": bleu, "bleu_signature": "nrefs:1"}}
+        file.write_text(json.dumps({**json.loads(file.read_text()), "test": test}))
+    said = sgp("table", SWEEP, "--mean", "--columns", "algorithm,test_2016.bleu")
+    _, columns, first, second = said.out.splitlines()
+    assert columns.split() == ["algorithm", "test_2016.bleu"]
+    assert first.split() == ["sgp", "26.50", "±", "0.71", "*"]
+    assert second.split() == ["dpsgd", "25.00", "±", "0.14"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
