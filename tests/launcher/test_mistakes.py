@@ -62,7 +62,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("algorithm=allreduce cluster.step_in_backward=true", "changes gradients before any step"),
     ("algorithm=gradient_tracking cluster.step_in_backward=true", "changes gradients before any step"),
     ("algorithm=qg_dsgdm", "a momentum of its own, beta, so the optimizer must have none; use optimizer=sgd"),
-    ("algorithm=decentlam topology=ring optimizer=adamw", "optimizer=sgd optimizer.momentum=0 optimizer.nesterov=false"),
+    ("algorithm=decentlam topology=ring optimizer=adamw", "optimizer.momentum=0 optimizer.nesterov=false"),
     ("algorithm=d2", "algorithm 'd2' needs symmetric mixing weights that never change"),
     ("algorithm=decentlam", "algorithm 'decentlam' needs symmetric mixing weights that never change"),
     ("algorithm=d2 topology=ring", "use algorithm.lazy=true"),
