@@ -287,11 +287,6 @@ class Outer(Algorithm):
         return self.base.one_exact_round
 
     @property
-    def one_symmetric_graph(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.one_symmetric_graph
-
-    @property
     def steps_in_flight(self) -> int:
         """As the base does."""
         return self.base.steps_in_flight

@@ -8,12 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from sgp_core.tasks.models import MODELS
@@ -42,15 +41,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (images / "model.json").write_text(json.dumps({"model": {"name": "mlp"}, "dataset": "digits"}))
     make_run(runs, UNFINISHED, status="failed", model=MODEL, dataset={"name": "parallel_text"})
     return runs
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """With tiny tensors a second thread would only spin."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
