@@ -42,7 +42,8 @@ def test_the_same_bits_on_four_nodes_on_two_and_on_this_machine(lab: Lab, work: 
 
 
 def test_a_sweep_is_one_array_and_is_submitted_once(lab: Lab, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    on_slurm = (*SWEEP, "cluster=slurm", "cluster.workers_per_node=2", "cluster.array_parallelism=2")
+    held = "cluster.additional_parameters={hold: true}"  # or some would be complete before the second submission
+    on_slurm = (*SWEEP, "cluster=slurm", "cluster.workers_per_node=2", "cluster.array_parallelism=2", held)
     assert train(*on_slurm) == 0
     assert "6 runs, 6 to start" in capsys.readouterr().out
     [sweep] = (work / "runs" / "sweeps").iterdir()
@@ -54,6 +55,7 @@ def test_a_sweep_is_one_array_and_is_submitted_once(lab: Lab, work: Path, capsys
 
     assert train(*on_slurm) == 0
     assert "6 with SLURM already, 0 to start" in capsys.readouterr().out
+    lab.run("scontrol", "release", array)
     for folder in folders:
         until_status(folder, "completed")
     assert train(*on_slurm) == 0
