@@ -182,6 +182,8 @@ class WandbTracker:
     def _open(self) -> None:
         import wandb
 
+        # The service of a process that started this one would say, once this one is killed, that the run is in use.
+        os.environ.pop("WANDB_SERVICE", None)
         settings = _settings(wandb, stop_fn=self._stop, x_disable_stats=self._rank > 0)
         self._fragments.folder.mkdir(parents=True, exist_ok=True)
         try:

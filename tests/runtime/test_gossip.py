@@ -77,7 +77,7 @@ COPIES_OVERLAPPED = {"p2p": 3, "shared_memory": 3, "mixed": 4}
 @pytest.mark.parametrize(("kind", "weight"), [("footprint", 0), ("footprint, overlapped", 8)])
 def test_a_step_allocates_nothing_and_uses_one_group(transported, kind, weight):
     for result in (rank[kind] for rank in transported):
-        copies = COPIES_OVERLAPPED[result["transport"]] + 0.05 if weight else 2
+        copies = COPIES_OVERLAPPED[result["transport"]] + 0.1 if weight else 2  # shared memory is counted in pages
         assert result["allocations"] == []
         assert result["groups"] == 1
         assert result["added"] <= copies * result["parameters"]

@@ -123,7 +123,9 @@ def test_a_run_requeued_twice_has_every_step_once(tmp_path):
     assert {one["path"] for one in artifact["manifest"]["contents"]} == {"model.safetensors", "model.json"}
 
 
-def train_for_ever(directory: str, after: int) -> None:
+def train_for_ever(directory: str, after: int, service: str | None = None) -> None:
+    if service is not None:
+        os.environ["WANDB_SERVICE"] = service
     trackers = [JsonlTracker(Path(directory) / "metrics.jsonl"), WandbTracker("run7", Path(directory), mode="offline")]
     for tracker in trackers:
         tracker.resume(after)
@@ -151,6 +153,22 @@ def test_killed_at_any_moment_and_resumed_it_has_every_step_once(tmp_path):
     lines = stored(tmp_path)["lines"]
     assert [line["_step"] for line in lines] == list(range(1, checkpoint + 6))
     assert [own(line) for line in lines] == expected(record)
+
+
+def test_a_killed_run_can_go_on_though_its_process_was_started_by_one_that_uses_wandb(tmp_path):
+    import wandb
+
+    wandb.teardown()
+    with wandb.init(mode="offline", dir=str(tmp_path), id="other", settings={"silent": True}):
+        inherited = os.environ["WANDB_SERVICE"]
+        process = _CONTEXT.Process(target=train_for_ever, args=(str(tmp_path), 0, inherited))
+        process.start()
+        while not Fragments(tmp_path, "run7").current():
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    attempt(tmp_path, 0, 5, "completed")
+    assert [line["_step"] for line in stored(tmp_path)["lines"]] == [1, 2, 3, 4, 5]
 
 
 def test_the_record_of_a_run_that_is_over_can_be_mirrored_whole(tmp_path):
