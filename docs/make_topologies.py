@@ -137,25 +137,30 @@ def draw(name: str) -> None:
 
 def _row(name: str, options: dict[str, Any], found: Analysis) -> str:
     label = f"[`{name}`](#{name})" + "".join(f" {option}={value}" for option, value in options.items())
-    resistance = "-" if found.mean_resistance is None else f"{found.mean_resistance:.3f}"
+    resistance = "-" if found.mean_resistance is None else _rounded(found.mean_resistance, 3)
     cells = [
         label,
-        f"{found.messages_per_step:.2f}".rstrip("0").rstrip("."),
+        _rounded(found.messages_per_step, 2).rstrip("0").rstrip("."),
         "-" if found.period is None else str(found.period),
-        f"{found.spectral_gap:.3f}",
-        f"{found.sigma_2:.3f}",
+        _rounded(found.spectral_gap, 3),
+        _rounded(found.sigma_2, 3),
         "-"
         if found.period is None
         else "0"
         if found.contraction_per_period < 1e-12
-        else f"{found.contraction_per_period:.3f}",
+        else _rounded(found.contraction_per_period, 3),
         *("never" if steps is None else str(steps) for steps in found.steps_to.values()),
         "-" if found.exact_in is None else f"**{found.exact_in}**",
-        f"{found.effective_neighbors[0.9]:.2f}",
-        f"{found.effective_neighbors[0.99]:.2f}",
+        _rounded(found.effective_neighbors[0.9], 2),
+        _rounded(found.effective_neighbors[0.99], 2),
         resistance,
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _rounded(value: float, places: int) -> str:
+    """Return ``value`` with so many decimals, the same ones whatever the last bits that a machine computes."""
+    return f"{round(value, 9):.{places}f}"
 
 
 def _draw_step(panel: Axes, topology: Topology, step: int) -> None:
