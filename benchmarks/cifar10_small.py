@@ -62,7 +62,7 @@ def main() -> None:
         f"runs_dir={chosen.runs}",
         *overrides,
     ]
-    subprocess.run([sys.executable, "-m", "launcher.cli", *words], check=True)
+    subprocess.run([sys.executable, "-m", "launcher.cli.train", *words], check=True)
     rows = rows_of(collect(chosen.runs))
     about = {
         "benchmark": "cifar10_small",

@@ -50,7 +50,7 @@ def main() -> None:
         f"runs_dir={chosen.runs}",
         *overrides,
     ]
-    subprocess.run([sys.executable, "-m", "launcher.cli", *words], check=True)
+    subprocess.run([sys.executable, "-m", "launcher.cli.train", *words], check=True)
     print(table(collect(chosen.runs, chosen.data), chosen.codecs))
 
 

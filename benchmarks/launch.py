@@ -25,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher import processes
-from launcher.run_folder import RunFolder, read_json
+from launcher.execution import processes
+from launcher.runs.run_folder import RunFolder, read_json
 
 BARE = """
 import os
@@ -56,14 +56,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 # What one process does, in order. Each line is run in a fresh interpreter and its CPU time is taken.
 LAUNCHER = {
     "import hydra": "import hydra, omegaconf",
-    "compose": "from launcher.compose import compose; points = compose(ARGUMENTS)",
-    "plan and check": "from launcher.plan import make_plans; plan = make_plans(points)[0]",
+    "compose": "from launcher.config.compose import compose; points = compose(ARGUMENTS)",
+    "plan and check": "from launcher.config.make_plan import make_plans; plan = make_plans(points)[0]",
     "record provenance": "from launcher import provenance; provenance.record(FOLDER, ARGUMENTS)",
     "import submitit": "import submitit",
 }
 WORKER = {
     "import submitit": "import submitit.core.submission",
-    "import launcher": "import launcher.worker",
+    "import launcher": "import launcher.worker.worker",
     "import torch": "import torch, torch.distributed",
     "import the training loop": "import sgp_core.training.loop as loop",
     "read data": "from sgp_core.tasks.datasets import DATASETS; DATASETS.build('digits').load()",
@@ -231,8 +231,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def where_cpu_goes(rounds: int) -> dict[str, dict[str, float]]:
     """Return the CPU seconds of what the launcher does and of what one worker does."""
-    from launcher.compose import compose
-    from launcher.plan import make_plans
+    from launcher.config.compose import compose
+    from launcher.config.make_plan import make_plans
 
     plan = make_plans(compose(["cluster=inline", "topology=complete"]))[0]
     given = {"arguments": ["cluster=local"], "experiment": plan.experiment}

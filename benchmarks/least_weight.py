@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 import sgp_core
-from sgp_core.runtime.one_by_one import run_in_order
-from sgp_core.runtime.trajectory import Trajectory
+from sgp_core.simulator.asynchronous import run_in_order
+from sgp_core.simulator.trajectory import Trajectory
 from suite import tables
 from suite.paced import Problem
 

@@ -46,14 +46,14 @@ def main() -> None:
         runs, sweep = given.runs_dir, given.sweep
         if sweep is None:
             runs = Path(folder, "runs")
-            subprocess.run([sys.executable, "-m", "launcher.cli", *SWEEP, f"runs_dir={runs}"], check=True)
+            subprocess.run([sys.executable, "-m", "launcher.cli.train", *SWEEP, f"runs_dir={runs}"], check=True)
             sweep = next(runs.glob("sweeps/*")).name
         photograph(report(sweep, runs, Path(folder)), given.out)
 
 
 def report(sweep: str, runs: Path, folder: Path) -> Path:
     """Return the page of a sweep."""
-    command = [sys.executable, "-m", "launcher.commands.app", "report", sweep]
+    command = [sys.executable, "-m", "launcher.cli.sgp", "report", sweep]
     options = ["--runs-dir", str(runs), "--out", str(folder / "report"), "--format", "html", "--json"]
     said = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
     return Path(json.loads(said.stdout)["files"][0])

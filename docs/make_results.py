@@ -54,7 +54,9 @@ def main() -> None:
     """Run what is missing, then draw the picture and write the table."""
     runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/results")
     for overrides in CURVES.values():
-        subprocess.run([sys.executable, "-m", "launcher.cli", *COMMON, *overrides, f"runs_dir={runs}"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "launcher.cli.train", *COMMON, *overrides, f"runs_dir={runs}"], check=True
+        )
     found = collect(runs)
     draw(found, PICTURE)
     README.write_text(with_table(README.read_text(encoding="utf-8"), table(found)), encoding="utf-8")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
     from sgp_core.pacing import build_pace
-    from sgp_core.runtime.one_by_one import replay
-    from sgp_core.runtime.simulator import simulate
+    from sgp_core.simulator.asynchronous import replay
+    from sgp_core.simulator.simulate import simulate
     from sgp_core.topology import Topology, build_topology
 
 _HOME = {
@@ -30,8 +30,8 @@ _HOME = {
     "build_outer": "sgp_core.algorithms",
     "build_pace": "sgp_core.pacing",
     "build_topology": "sgp_core.topology",
-    "replay": "sgp_core.runtime.one_by_one",
-    "simulate": "sgp_core.runtime.simulator",
+    "replay": "sgp_core.simulator.asynchronous",
+    "simulate": "sgp_core.simulator.simulate",
 }
 
 __all__ = [

@@ -11,26 +11,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
+from sgp_core.asynchronous import WaitlessNetwork, connect
+from sgp_core.asynchronous.events import Event, Staleness
+from sgp_core.compatibility import check_together
 from sgp_core.compression import Codec
+from sgp_core.distributed.model_shard import Shard
+from sgp_core.distributed.node_group import Node
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
-from sgp_core.runtime.compressed import CompressedNetwork
-from sgp_core.runtime.distributed import DistributedNetwork
-from sgp_core.runtime.events import Event, Staleness
-from sgp_core.runtime.everyone import Everyone
-from sgp_core.runtime.in_backward import warn_if_compiled
-from sgp_core.runtime.node import Node
-from sgp_core.runtime.one_sided import WaitlessNetwork, connect
-from sgp_core.runtime.paced import PacedNetwork
-from sgp_core.runtime.share import Shard
-from sgp_core.runtime.steps import Steps
-from sgp_core.runtime.storage import FlatStorage
-from sgp_core.runtime.transports.choice import lay_out
-from sgp_core.runtime.worker import RuleWorker
+from sgp_core.runtime.backward_steps import warn_if_compiled
+from sgp_core.runtime.compressed.network import CompressedNetwork
+from sgp_core.runtime.global_collectives import Everyone
+from sgp_core.runtime.network import DistributedNetwork
+from sgp_core.runtime.optimizer_hooks import Steps
+from sgp_core.runtime.scheduled_network import PacedNetwork
+from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.timeline import Timeline
-from sgp_core.together import check_together
 from sgp_core.topology import Topology, build_topology
+from sgp_core.transports.select import lay_out
 
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 

@@ -10,6 +10,8 @@ import pytest
 # Tests compute with tiny tensors beside many worker processes: a second thread would only spin.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests.support.sgp_command")
+
 SLURM = Path(__file__).parent / "slurm"
 
 

@@ -21,8 +21,8 @@ from sgp_core.registry import NOT_AN_OPTION, Registry
 if TYPE_CHECKING:
     import numpy as np
 
-    from sgp_core.flat import Flat, Scalar
     from sgp_core.pacing import Pace
+    from sgp_core.tensors.flat_vector import Flat, Scalar
     from sgp_core.topology import Topology
 
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "sgp_core.algorithms")

@@ -15,7 +15,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
 if TYPE_CHECKING:
-    from sgp_core.flat import Flat
+    from sgp_core.tensors.flat_vector import Flat
 
 _LEAST = -1.0 / 3.0
 _ROUND_OFF = 1e-9

@@ -16,7 +16,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
 if TYPE_CHECKING:
-    from sgp_core.flat import Flat
+    from sgp_core.tensors.flat_vector import Flat
 
 
 @ALGORITHMS.register("relaysgd")

@@ -29,7 +29,7 @@ def largest(magnitudes: Tensor, size: int, out: Tensor) -> None:
 
 def scale_(scales: Tensor, by: float) -> Tensor:
     """Multiply scales by a number, without allocating one."""
-    from sgp_core.flat import as_operand
+    from sgp_core.tensors.flat_vector import as_operand
 
     return scales.mul_(as_operand(by, scales))
 

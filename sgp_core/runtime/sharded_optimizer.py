@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sgp_core.distributed.node_group import Node
 from sgp_core.errors import ConfigurationError
-from sgp_core.flat import Flat
-from sgp_core.runtime.node import Node
-from sgp_core.runtime.storage import FlatStorage
+from sgp_core.tensors.flat_storage import FlatStorage
+from sgp_core.tensors.flat_vector import Flat
 
 _NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon")
 

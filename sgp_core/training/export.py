@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.storage import CUDA_ALIGNMENT_BYTES, FlatStorage
+from sgp_core.tensors.flat_storage import CUDA_ALIGNMENT_BYTES, FlatStorage
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
 from sgp_core.training.config import Experiment, choice, registry
 from sgp_core.training.files import write_json

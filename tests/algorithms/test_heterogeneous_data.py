@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import sgp_core
 from sgp_core.errors import ConfigurationError
-from tests.runtime.agreement import Irregular
+from tests.workers.agreement import Irregular
 
 RATES = [0.1, 0.1, 0.05, 0.05, 0.2, 0.1, 0.02, 0.02, 0.1, 0.1, 0.07, 0.03]
 DECAY = 0.01

@@ -9,7 +9,7 @@ import torch
 
 import least_weight
 import sgp_core
-from sgp_core.runtime.one_by_one import run_in_order
+from sgp_core.simulator.asynchronous import run_in_order
 from tests.benchmarks.running import table_rows
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import sgp_core
 from sgp_core.compression import COMPRESSIONS, Coding, Memory
 from sgp_core.errors import ConfigurationError
-from sgp_core.flat import Flat
-from sgp_core.runtime.references import Part, References
+from sgp_core.runtime.compressed.edge_replicas import Part, References
+from sgp_core.tensors.flat_vector import Flat
 from tests.compression.golden import FOLDER, trajectory
 
 NAMES = COMPRESSIONS.names()

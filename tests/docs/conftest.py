@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from launcher.cli import main
+from launcher.cli.train import main
 from sgp_core.algorithms import ALGORITHMS
 from tests.docs.pages import PAGES, settings_files
 from tests.support.parallel import write_text

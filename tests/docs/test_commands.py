@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import main
-from launcher.commands.app import main as sgp
-from launcher.compose import compose
-from launcher.plan import make_plans
+from launcher.cli.sgp import main as sgp
+from launcher.cli.train import main
+from launcher.config.compose import compose
+from launcher.config.make_plan import make_plans
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 
 AS_A_TEST = ["cluster=inline", "cluster.nodes=1", "cluster.workers_per_node=1", "tracker=none"]

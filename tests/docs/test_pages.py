@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.schema import choices
+from launcher.config.schema import choices
 from sgp_core.algorithms import ALGORITHMS, OUTERS
 from sgp_core.compression import COMPRESSIONS
 from sgp_core.topology import TOPOLOGIES

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands.app import main
-from launcher.compose import compose
-from launcher.plan import make_plans
+from launcher.cli.sgp import main
+from launcher.config.compose import compose
+from launcher.config.make_plan import make_plans
 from tests.docs.pages import PAGES, commands
 from tests.support.run_folders import make_run
 from tests.support.translations import MODEL, make_model

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.commands.app import main as sgp
-from launcher.compose import compose
-from launcher.plan import make_plans
+from launcher.cli.sgp import main as sgp
+from launcher.config.compose import compose
+from launcher.config.make_plan import make_plans
 from tests.support.launched import Launched
 
 HERE = Path(__file__).parent

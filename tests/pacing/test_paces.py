@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import sgp_core
 from sgp_core.errors import ConfigurationError
-from sgp_core.flat import Flat
 from sgp_core.pacing import Pace
-from sgp_core.runtime.sketch import WIDTH, Sketch, distance
+from sgp_core.runtime.random_projection import WIDTH, Sketch, distance
+from sgp_core.tensors.flat_vector import Flat
 
 N, D = 8, 500
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import sgp_core
-from sgp_core.runtime.mixing import mix_all_
-from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
+from sgp_core.tensors.mixing import mix_all_
+from tests.workers.agreement import batch, flatten, make_model, make_optimizer
 
 
 @pytest.mark.parametrize("weights", [(0.5, [0.5]), (1 / 3, [1 / 3, 1 / 3]), (1.0, [0.25]), (0.75, [])])

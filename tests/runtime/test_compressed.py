@@ -8,9 +8,9 @@ from torch import nn
 
 import sgp_core
 from sgp_core.compression import COMPRESSIONS, Memory
-from tests.runtime import compressed
-from tests.runtime.agreement import batch, flatten, make_model, make_optimizer
 from tests.support.workers import run_workers
+from tests.workers import compressed
+from tests.workers.agreement import batch, flatten, make_model, make_optimizer
 
 CASES = compressed.cases()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.runtime import features
 from tests.support.workers import run_workers
+from tests.workers import features
 
 
 @pytest.fixture(scope="module")

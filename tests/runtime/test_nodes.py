@@ -9,9 +9,9 @@ import torch
 
 import sgp_core
 from sgp_core.compression import Memory
-from tests.runtime import nodes
-from tests.runtime.agreement import Irregular, make_algorithm, make_model, simulate_case
 from tests.support.workers import run_workers
+from tests.workers import nodes
+from tests.workers.agreement import Irregular, make_algorithm, make_model, simulate_case
 
 STEPS = 40
 PARAMETERS = 64 * 16 + 16 + 16 * 10 + 10

@@ -11,7 +11,8 @@ from torch import nn
 import sgp_core
 from sgp_core.pacing import Numbers, Pace
 from sgp_core.pacing.threshold import Action, Threshold
-from tests.runtime.agreement import (
+from tests.support.workers import run_workers
+from tests.workers.agreement import (
     Irregular,
     batch,
     flatten,
@@ -21,7 +22,6 @@ from tests.runtime.agreement import (
     simulate_case,
     train_here,
 )
-from tests.support.workers import run_workers
 
 STEPS = 60
 

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 import sgp_core
-from launcher.commands.app import main
-from launcher.inspection.timeline import read_timeline
+from launcher.cli.sgp import main
+from launcher.runs.timeline import read_timeline
 from sgp_core.timeline import SETTLING, Timeline, now
 from tests.support.run_folders import make_rows, make_run
 from tests.support.workers import run_workers

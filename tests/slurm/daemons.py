@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from launcher import processes
-from launcher.processes import Process
+from launcher.execution import processes
+from launcher.execution.processes import Process
 
 
 class Daemons:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from launcher.commands.app import main
-from launcher.run_folder import RunFolder
+from launcher.cli.sgp import main
+from launcher.runs.run_folder import RunFolder
 from tests.slurm.lab import Lab
 from tests.slurm.training import job_of, train, until, until_gone, until_status, until_step
 
@@ -75,7 +75,7 @@ def test_a_log_is_followed_through_a_requeue(lab: Lab, work: Path, ask: Callable
     folder = RunFolder(work / "runs" / run["run_id"])
     until_step(folder, 1, 20)
     follower = subprocess.Popen(
-        [sys.executable, "-m", "launcher.commands.app", "logs", run["run_id"], "--follow"],
+        [sys.executable, "-m", "launcher.cli.sgp", "logs", run["run_id"], "--follow"],
         cwd=work,
         stdout=subprocess.PIPE,
         text=True,

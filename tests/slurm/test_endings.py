@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder, read_json
 from tests.slurm.lab import Lab
 from tests.slurm.training import job_of, rows, run_of, train, until_gone, until_status, until_step
 

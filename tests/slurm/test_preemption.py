@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run_folder import RunFolder
+from launcher.runs.run_folder import RunFolder
 from tests.slurm.lab import Lab
 from tests.slurm.training import (
     job_of,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.cli import main
-from launcher.run_folder import RunFolder, read_json
+from launcher.cli.train import main
+from launcher.runs.run_folder import RunFolder, read_json
 from tests.slurm.lab import Lab
 
 MEASURED = ("wall_time_s", "samples_per_s", "step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms")

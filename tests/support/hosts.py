@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import torch.distributed as dist
 
-from sgp_core.runtime.transports import segments
+from sgp_core.distributed import host_memory
 
 
 @contextmanager
 def on_hosts(hosts: str) -> Iterator[None]:
     """Let each worker be on the host whose letter stands at its rank."""
-    kept, segments.host = segments.host, lambda: hosts[dist.get_rank()]
+    kept, host_memory.host = host_memory.host, lambda: hosts[dist.get_rank()]
     yield
-    segments.host = kept
+    host_memory.host = kept

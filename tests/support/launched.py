@@ -39,7 +39,7 @@ class Launched:
         environment = {**os.environ, "SGP_TEST_MARK": self.mark, "WANDB_MODE": "offline"}
         with open(self.directory / "out", "w") as out, open(self.directory / "err", "w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "launcher.cli", *self.arguments],
+                [sys.executable, "-m", "launcher.cli.train", *self.arguments],
                 cwd=self.directory,
                 env=environment,
                 stdout=out,

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.runtime.transports.segments import TOKEN_BYTES, Segment, share
+from sgp_core.distributed.host_memory import TOKEN_BYTES, Segment, share
 
 CHANNELS = 2
 _DEADLINE_S = 30.0

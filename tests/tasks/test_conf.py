@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.typed import checked
+from launcher.config.coerce import checked
 from sgp_core.compression import COMPRESSIONS
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.typed import checked
+from launcher.config.coerce import checked
 from sgp_core.topology import TOPOLOGIES
 
 FOLDER = Path(__file__).parents[2] / "conf" / "topology"

@@ -14,7 +14,7 @@ from sgp_core.tracking import read_rows
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from tests.training import tiny
-from tests.training.processes import Workers
+from tests.workers.training import Workers
 
 WORLD = 4
 EPOCH = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 SCRIPT = """
 import sys
 from pathlib import Path
-import launcher.worker
+import launcher.worker.worker
 assert "torch" not in sys.modules
 import torch
 from sgp_core.training import CheckpointConfig, EvaluationConfig, Experiment, TrainingConfig, train

@@ -10,7 +10,7 @@ import pytest
 from sgp_core.tracking import read_rows
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, LoaderConfig
 from tests.training import tiny
-from tests.training.processes import Workers
+from tests.workers.training import Workers
 
 WORLD = 4
 SEEDS = int(os.environ.get("SGP_RESUME_SEEDS", "3"))

@@ -27,7 +27,7 @@ from sgp_core.training.loop import Preempted, train
 from sgp_core.training.peers import Peers
 from tests.support.parallel import write_text
 from tests.training import tiny
-from tests.training.processes import Workers
+from tests.workers.training import Workers
 
 MODEL = {
     **{"name": "transformer", "norm": "pre", "width": 16, "feedforward": 32, "heads": 2},

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 import sgp_core
-from sgp_core.flat import Flat
-from sgp_core.runtime.distributed import DistributedNetwork
-from sgp_core.runtime.transports.base import Exchange
-from sgp_core.runtime.transports.symmetric_memory import SymmetricMemoryTransport
-from sgp_core.runtime.worker import RuleWorker
+from sgp_core.runtime.network import DistributedNetwork
+from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.tensors.flat_vector import Flat
+from sgp_core.transports.base import Exchange
+from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
 from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most
 

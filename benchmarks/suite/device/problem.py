@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
-from sgp_core.runtime.trajectory import Trajectory
+from sgp_core.simulator.trajectory import Trajectory
 from sgp_core.topology import Topology
 
 SIZES = (24, 40, 5)

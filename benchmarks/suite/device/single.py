@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sgp_core
-from sgp_core.runtime.mixing import mix_, mix_all_
+from sgp_core.tensors.mixing import mix_, mix_all_
 from sgp_core.training import CheckpointConfig, EvaluationConfig, Experiment, train
 from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sgp_core.algorithms import ALGORITHMS, OUTERS, Algorithm, build_algorithm, build_outer
+from sgp_core.compatibility import check_together
 from sgp_core.errors import ConfigurationError
-from sgp_core.together import check_together
 from sgp_core.topology import Topology, build_topology
 
 MOMENTUM = 0.9

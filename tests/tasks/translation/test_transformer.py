@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.storage import FlatStorage
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.transformer import Transformer, sinusoids
+from sgp_core.tensors.flat_storage import FlatStorage
 
 VOCABULARY = 40
 NORMS = ["post", "pre"]

@@ -1,5 +1,0 @@
-"""Where workers run: one module a place, one interface."""
-
-from launcher.backends.base import Attempt, Backend, Outcome, SubmissionFailed, backend
-
-__all__ = ["Attempt", "Backend", "Outcome", "SubmissionFailed", "backend"]

@@ -1,0 +1,162 @@
+"""``sgp export``: the averaged model of a run, finished or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launcher.cli.json_output import print_json
+from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
+from launcher.console.summary import relative
+from launcher.runs.find import Run, Sweep, find
+from launcher.runs.run_folder import RunFolder, read_json
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sgp_core.training.checkpoint import Manifest
+
+MODEL = "model.safetensors"
+
+
+def export(
+    run: RunArgument,
+    step: Annotated[
+        str | None, typer.Option(help="Checkpoint to take: a step, best or last. By default the finished model.")
+    ] = None,
+    average: Annotated[
+        int, typer.Option(help="Mean over so many checkpoints: that one and those before it.", min=1)
+    ] = 1,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
+    as_json: JsonOption = False,
+    runs_dir: RunsDirOption = Path(RUNS_DIR),
+) -> None:
+    """Write the average of a run's models as plain safetensors.
+
+    Averaged over the network, from the run's end, from a checkpoint, or over several of them.
+    """
+    found = find(run, runs_dir)
+    if isinstance(found, Sweep):
+        raise ConfigurationError(f"{run} is a sweep; name one of its runs: {', '.join(found.run_ids[:5]) or 'none'}")
+    finished = found.folder.path / MODEL
+    if step is None and average == 1 and found.state == "completed" and finished.exists():
+        written = _copied(finished, out)
+    else:
+        written = _averaged(found, step or "last", average, out)
+    facts = read_json(written.with_suffix(".json")) or {}
+    if as_json:
+        print_json({"file": written, "description": written.with_suffix(".json"), **facts})
+        return
+    print(f"{relative(written)}: {_described(facts)}")
+
+
+def _copied(finished: Path, out: Path | None) -> Path:
+    """Return the exported model, copied if it is wanted elsewhere."""
+    if out is None:
+        return finished
+    target = _target(out, finished.name)
+    if target.exists() and target.samefile(finished):
+        return finished
+    files = [(finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))]
+    tokenizer = (read_json(finished.with_suffix(".json")) or {}).get("tokenizer")
+    if tokenizer:
+        files.append((finished.parent / tokenizer, target.parent / tokenizer))
+    for source, copy in files:
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, copy)
+        except OSError as error:
+            raise ConfigurationError(f"cannot copy {source} to {copy}: {error.strerror or error}") from error
+    return target
+
+
+def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
+    """Average the workers of a checkpoint, or of several."""
+    folder = run.folder
+    from sgp_core.training.checkpoint import CheckpointStore
+    from sgp_core.training.config import Experiment
+    from sgp_core.training.export import export_checkpoint
+
+    if not run.experiment:
+        raise ConfigurationError(f"{relative(folder.spec)} cannot be read: it says what the model is")
+    try:
+        experiment = Experiment.from_dict(dict(run.experiment))
+        fingerprint = experiment.fingerprint()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{relative(folder.spec)} is damaged: it does not say what the model is") from error
+    store = CheckpointStore(folder.path, experiment.world_size, fingerprint)
+    there = store.manifests()
+    newest = _chosen(there, step, folder.path)
+    chosen = _latest(there, newest, average, folder.path)
+    name = f"model-step-{newest.step}" + (f"-average-{average}" if average > 1 else "")
+    scores = _scores(folder, newest.step) if average == 1 else {}  # nobody has validated a mean of checkpoints
+    target = _target(out or folder.path, f"{name}.safetensors")
+    try:
+        export_checkpoint(folder.path, experiment, chosen, target, scores)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def _chosen(manifests: list[Manifest], step: str, run: Path) -> Manifest:
+    """Return the checkpoint that is meant; ``manifests`` are newest first."""
+    if not manifests:
+        raise ConfigurationError(f"{relative(run)} has no complete checkpoint yet")
+    if step == "last":
+        return manifests[0]
+    if step == "best":
+        scored = [manifest for manifest in manifests if manifest.score is not None]
+        if not scored:
+            raise ConfigurationError(f"no checkpoint of {relative(run)} has been evaluated; use --step last")
+        return max(scored, key=lambda one: (one.score, -one.step))
+    there = ", ".join(str(manifest.step) for manifest in reversed(manifests))
+    found = [manifest for manifest in manifests if str(manifest.step) == step]
+    if not found:
+        raise ConfigurationError(f"--step {step}: {relative(run)} has checkpoints of step {there}; or use best or last")
+    return found[0]
+
+
+def _latest(manifests: list[Manifest], newest: Manifest, number: int, run: Path) -> list[Manifest]:
+    """Return ``number`` checkpoints up to ``newest``; ``manifests`` are newest first."""
+    until = [manifest for manifest in manifests if manifest.step <= newest.step]
+    if number > len(until):
+        there = ", ".join(str(manifest.step) for manifest in reversed(until))
+        raise ConfigurationError(
+            f"--average {number}: {relative(run)} has checkpoints of step {there}; checkpoint.keep_last says how many"
+            " are kept"
+        )
+    return until[:number]
+
+
+def _target(out: Path, name: str) -> Path:
+    """Return the file to write: in a folder, under its own name."""
+    if out.is_dir():
+        return out / name
+    if out.suffix != ".safetensors":
+        raise ConfigurationError(f"--out {out}: must be a folder or end in .safetensors")
+    return out
+
+
+def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
+    """Return what validation said of that step."""
+    from sgp_core.tracking import read_rows
+
+    try:
+        rows = read_rows(folder.metrics)
+    except OSError:
+        return {}
+    return next((row for row in rows if row.get("split") == "val" and row.get("step") == step), {})
+
+
+def _described(facts: dict[str, Any]) -> str:
+    model, scores = facts.get("model") or {}, facts.get("scores") or {}
+    steps = facts.get("averaged_steps")
+    at = f"steps {', '.join(map(str, steps))}" if steps else f"step {facts.get('step', '?')}"
+    parts = [f"averaged {model.get('name', 'model')} at {at}"]
+    parts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if isinstance(value, float)]
+    return ", ".join(parts)

@@ -1,0 +1,97 @@
+"""``sgp resume``: go on with runs as they were asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from launcher.cli.json_output import print_json
+from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, TargetArguments, states
+from launcher.cli.status import counted
+from launcher.cli.table_printing import clean
+from launcher.cli.watch import goes_on
+from launcher.runs.find import Run, again, find_runs
+from launcher.runs.liveness import Observer
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from launcher.config.make_plan import RunPlan
+
+
+def resume(
+    ctx: typer.Context,
+    targets: TargetArguments,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    runs_dir: RunsDirOption = RUNS_DIR,
+) -> None:
+    """Go on with runs that ended early, as they were asked for.
+
+    Complete and live ones are left alone. Exit codes are those of sgp-train.
+    """
+    from launcher.execution.run_lifecycle import FAILED, OK
+
+    wanted = states(state)
+    meant = [run for run in find_runs(targets, runs_dir, Observer()) if wanted is None or run.state in wanted]
+    due = [run for run in meant if run.state != "completed" and not (goes_on(run) and run.verified)]
+    plans, refused = _plans(due)
+    if refused and not plans:
+        others = f" (nor can {len(refused) - 1} more)" if len(refused) > 1 else ""
+        run_id, why = next(iter(refused.items()))
+        raise ConfigurationError(f"{run_id} cannot be resumed{others}: {why}")
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        _say(meant, plans, refused)
+        code = _run(plans, ["sgp", *ctx.obj]) if plans else OK
+    code = code or (FAILED if refused else OK)
+    if as_json:
+        print_json({"exit_code": code, "runs": _told(meant, plans, refused)})
+    raise typer.Exit(code)
+
+
+def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
+    """Return what can be resumed, and why the rest cannot."""
+    from launcher.runs.resumption import plan_to_resume
+
+    plans, refused = {}, {}
+    for run in due:
+        if not run.verified:
+            refused[run.run_id] = run.note or "it may be running"
+            continue
+        try:
+            plans[run.run_id] = plan_to_resume(run)
+        except ConfigurationError as error:
+            refused[run.run_id] = str(error)
+    return plans, refused
+
+
+def _say(meant: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> None:
+    for run_id, why in refused.items():
+        print(clean(f"sgp: {run_id} cannot be resumed: {why}"), file=sys.stderr)
+    if not plans:
+        print(f"nothing to resume: {counted(meant)}")
+    elif len(meant) > 1:
+        print(f"{counted(meant)}; {len(plans)} to resume", flush=True)
+
+
+def _run(plans: Mapping[str, RunPlan], command: Sequence[str]) -> int:
+    from launcher.execution.launch import exit_code, start
+    from launcher.execution.run_lifecycle import OK
+
+    codes = start(list(plans.values()), command)
+    if len(plans) > 1 and not any(plan.cluster["name"] == "slurm" for plan in plans.values()):
+        print(f"\n{codes.count(OK)} of {len(plans)} runs ok")
+    return exit_code(codes)
+
+
+def _told(meant: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> list[dict[str, Any]]:
+    observer = Observer()
+    told = []
+    for run in meant:
+        result = "resumed" if run.run_id in plans else refused.get(run.run_id, f"nothing to resume: {run.state}")
+        state = again(run, observer).state
+        told.append({"run_id": run.run_id, "name": run.name, "state": state, "result": result})
+    return told

@@ -1,0 +1,139 @@
+"""All there is to tell of one run: as plain data, and in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.cli.run_fields import facts, moment, progress, score_of, seen, where
+from launcher.cli.table_printing import aligned, clean
+from launcher.console.summary import relative
+from launcher.report.number_format import duration, milliseconds, plain, small
+from launcher.runs.find import Run
+from launcher.runs.json_fields import mapping, number, text, whole
+from launcher.runs.metric_rows import Row, score
+
+
+def details(run: Run) -> dict[str, Any]:
+    """Return everything that is known of a run."""
+    return {
+        **facts(run),
+        "attempt": run.attempt,
+        "eta_s": eta(run),
+        "wall_time_s": _wall_time(run),
+        "world_size": run.world_size,
+        "workers": [_worker(rank, dict(said)) for rank, said in run.workers.items()],
+        "train": run.last_rows.get("train"),
+        "val": run.last_rows.get("val"),
+        "best": run.summary.get("best"),
+        "time_per_step_ms": time_split(run),
+        "checkpoints": checkpoints(run),
+        "error": run.error,
+    }
+
+
+def lines(run: Run) -> Iterator[str]:
+    """Return the same in words, the workers and what went wrong last."""
+    yield clean(f"{run.name} ({run.run_id}): {run.state}{', ' + run.note if run.note else ''}")
+    for title, value in _told(run):
+        yield f"  {title:<20} {clean(value)}"
+    if run.workers:
+        yield ""
+        said = [_worker(rank, dict(report)) for rank, report in run.workers.items()]
+        rows = [[str(one[key]) if one[key] is not None else "-" for key in _COLUMNS] for one in said]
+        yield from (f"  {line}" for line in aligned(_COLUMNS, rows, right=("rank", "pid")))
+    if run.error is not None:
+        yield ""
+        yield from _blame(run.error)
+
+
+def eta(run: Run) -> float | None:
+    """Return how many seconds are left at the pace so far, evaluations included; None if that cannot be said."""
+    newest = max(run.last_rows.values(), key=lambda row: whole(row.get("step")) or 0, default={})
+    step, spent, total = whole(newest.get("step")), number(newest.get("wall_time_s")), run.total_steps
+    if run.state != "running" or not step or spent is None or not total:
+        return None
+    return max(0.0, (total - step) * spent / step)
+
+
+def time_split(run: Run) -> dict[str, float] | None:
+    """Return what a step takes at rank 0, in milliseconds, and its parts."""
+    row = run.last_rows.get("train", {})
+    total, compute, communication = (number(row.get(f"{part}_time_ms")) for part in ("step", "compute", "comm"))
+    if total is None or compute is None or communication is None:
+        return None
+    data = max(0.0, total - compute - communication)
+    return {"total": total, "data": data, "compute": compute, "communication": communication}
+
+
+def checkpoints(run: Run) -> list[int]:
+    """Return the steps of complete checkpoints."""
+    names = [path.parent.name for path in run.folder.path.glob("checkpoints/step-*/manifest.json")]
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{1,15}", name))
+
+
+_COLUMNS = ("rank", "status", "host", "pid", "said")
+
+
+def _worker(rank: int, said: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "status": said.get("status"),
+        "host": text(said.get("node")) or text(said.get("host")),
+        "pid": whole(said.get("pid")),
+        "said": moment(number(said.get("time"))),
+    }
+
+
+def _told(run: Run) -> Iterator[tuple[str, str]]:
+    left = eta(run)
+    yield "step", progress(run) + (f", about {duration(left)} left" if left is not None else "")
+    workers = f"{run.world_size} worker{'s' if run.world_size != 1 else ''}" if run.world_size else "? workers"
+    yield "where", f"{where(run)}, {workers}, attempt {run.attempt}"
+    yield "last sign of life", f"{seen(run)} ago"
+    if (spent := _wall_time(run)) is not None:
+        yield "training time", duration(spent)
+    for title, row in (("loss", run.last_rows.get("train", {})), ("validation loss", run.last_rows.get("val", {}))):
+        if (loss := number(row.get("loss"))) is not None:
+            yield title, f"{plain(loss)} at step {whole(row.get('step')) or '?'}"
+    yield from _score(run)
+    if (distance := number(_latest(run, "consensus_distance"))) is not None:
+        yield "consensus distance", small(distance)
+    if parts := time_split(run):
+        shares = " + ".join(f"{name} {milliseconds(parts[name])}" for name in ("data", "compute", "communication"))
+        yield "time per step", f"{milliseconds(parts['total'])} ms = {shares}"
+    if saved := checkpoints(run):
+        yield "checkpoints", f"step {', '.join(map(str, saved))}"
+    if run.sweep:
+        yield "sweep", run.sweep
+    yield "run folder", relative(run.folder.path)
+
+
+def _score(run: Run) -> Iterator[tuple[str, str]]:
+    name, value = score_of(run)
+    if name is None or value is None:
+        return
+    best = mapping(run.summary.get("best"))
+    value_then, step = score(best, name), whole(best.get("step"))
+    at_best = f" (best {plain(value_then)} at step {step})" if value_then is not None and step is not None else ""
+    yield name, f"{plain(value)}{at_best}"
+
+
+def _blame(error: Any) -> Iterator[str]:
+    who = "it failed" if error.get("rank") is None else f"worker {error['rank']} failed"
+    yield f"{who}: {clean(str(error.get('type')))}: {clean(str(error.get('message')))}"
+    for line in str(error.get("traceback") or "").rstrip().splitlines():
+        yield f"  {clean(line)}"
+    if error.get("log"):
+        yield f"its log: {clean(relative(Path(str(error['log']))))}"
+
+
+def _latest(run: Run, key: str) -> Any:
+    rows: list[Row] = sorted(run.last_rows.values(), key=lambda row: whole(row.get("step")) or 0)
+    return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
+
+
+def _wall_time(run: Run) -> float | None:
+    return number(run.summary.get("wall_time_s")) if run.state == "completed" else number(_latest(run, "wall_time_s"))

@@ -1,0 +1,72 @@
+"""The command ``sgp-train``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from sgp_core.errors import ConfigurationError
+
+BAD_CONFIGURATION, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``sgp-train`` and return its exit code.
+
+    0 every run ok, 1 a run failed, 2 bad configuration, 3 submission failed, 130 interrupted (143: by SIGTERM).
+    """
+    try:
+        return _main(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has had enough: sgp-train --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _main(arguments: list[str]) -> int:
+    command = ["sgp-train", *arguments]
+    if arguments == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"sgp-train {version('stochastic-gradient-push')}")
+        return 0
+    from launcher.config.compose import compose
+
+    try:
+        if asks_for_search(arguments):
+            from launcher.execution.launch import launch_search
+            from launcher.search.search import prepare
+
+            return launch_search(prepare(arguments), command)
+        points = compose(arguments)
+        if not points:
+            return 0
+        from launcher.config.make_plan import launch_options, make_plans
+
+        options, plans = launch_options(points), make_plans(points)
+    except ConfigurationError as error:
+        return _say(str(error), BAD_CONFIGURATION)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    from launcher.config.sweep import as_sweep
+    from launcher.execution.launch import launch
+
+    return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
+
+
+def asks_for_search(arguments: Sequence[str]) -> bool:
+    """Whether a command line chooses a search, to be run and not only shown."""
+    chosen = [word.removeprefix("search=") for word in arguments if word.startswith("search=")]
+    return bool(chosen) and chosen[-1] != "none" and not {"--cfg", "-c", "--help", "--info"} & set(arguments)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"sgp-train: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

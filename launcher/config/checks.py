@@ -1,0 +1,152 @@
+"""Whether the settings of a run go together. Nothing is created and torch is not imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.config.schema import Device, Transport
+from sgp_core.errors import ConfigurationError
+from sgp_core.training.config import NOTHING, TrainingConfig, registry
+
+if TYPE_CHECKING:
+    from launcher.config.make_plan import RunPlan
+
+
+def world_size(cluster: Mapping[str, Any]) -> int:
+    """Return the number of workers: nodes x workers per node.
+
+    Raises:
+        ConfigurationError: not a positive number of them.
+    """
+    for option in ("nodes", "workers_per_node"):
+        _at_least(1, f"cluster.{option}", cluster[option])
+    return int(cluster["nodes"] * cluster["workers_per_node"])
+
+
+def check(plan: RunPlan) -> None:
+    """Refuse a plan whose parts are each fine but do not go together.
+
+    Raises:
+        ConfigurationError: one sentence that names the key, the value and what would be right.
+    """
+    _check_cluster(plan)
+    _check_debug(plan)
+    _at_least(1, "log_every", plan.log_every)
+    _check_experiment(plan.experiment, step_in_backward=plan.cluster.get("step_in_backward", False))
+    _check_folder(plan.run_dir)
+
+
+def _check_cluster(plan: RunPlan) -> None:
+    cluster = plan.cluster
+    if cluster["name"] == "inline" and plan.world_size != 1:
+        raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
+    for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
+        _at_least(1, f"cluster.{option}", cluster.get(option))
+    _check_transport(cluster)
+    if cluster["name"] == "slurm":
+        _check_slurm(cluster)
+    elif cluster["device"] == Device.cuda and not _sees_gpu():
+        raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
+
+
+def _check_transport(cluster: Mapping[str, Any]) -> None:
+    transport = cluster.get("transport")
+    if transport not in (Transport.shared_memory, Transport.symmetric_memory, Transport.mixed):
+        return
+    chosen = f"cluster.transport={transport}"
+    wrong, right = (Device.cpu, "cuda") if transport == Transport.symmetric_memory else (Device.cuda, "cpu")
+    if cluster["device"] == wrong:
+        raise ConfigurationError(f"{chosen} is for cluster.device={right}, not {wrong}; use p2p")
+    hosts = cluster["nodes"] if cluster["name"] == "slurm" else 1
+    if transport == Transport.mixed:
+        if hosts == 1:
+            raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
+        if cluster["workers_per_node"] == 1:
+            raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
+    elif hosts > 1:
+        others = "mixed or p2p" if transport == Transport.shared_memory else "p2p"
+        raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use {others}")
+
+
+def _check_slurm(cluster: Mapping[str, Any]) -> None:
+    for option in ("cpus_per_worker", "memory_gb", "array_parallelism", "signal_delay_s"):
+        _at_least(1, f"cluster.{option}", cluster[option])
+    limit_s, delay_s = 60 * cluster["timeout_min"], cluster["signal_delay_s"]
+    if delay_s >= limit_s:
+        raise ConfigurationError(
+            f"cluster.signal_delay_s={delay_s}: must be less than cluster.timeout_min={cluster['timeout_min']}"
+        )
+    gpus, workers = cluster["gpus_per_node"], cluster["workers_per_node"]
+    _at_least(0, "cluster.gpus_per_node", gpus)
+    if cluster["device"] == Device.cuda and gpus is not None and gpus < workers:
+        raise ConfigurationError(f"cluster.gpus_per_node={gpus}: device=cuda needs one for each of {workers} workers")
+
+
+def _check_debug(plan: RunPlan) -> None:
+    _at_least(1, "debug.fail_step", plan.debug["fail_step"])
+    _at_least(0, "debug.timeline_steps", plan.debug["timeline_steps"])
+    rank = plan.debug["fail_rank"]
+    if rank is not None and not 0 <= rank < plan.world_size:
+        raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
+
+
+def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) -> None:
+    """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
+    from sgp_core.algorithms import build_outer
+    from sgp_core.compatibility import check_together
+    from sgp_core.tasks.base import check_kinds
+    from sgp_core.tasks.partitions import check_labels
+
+    def build(group: str, **given: Any) -> Any:
+        return registry(group).build(experiment[group]["name"], **_options(experiment[group]), **given)
+
+    for group in ("optimizer", "schedule"):
+        build(group)
+    dataset = build("dataset")
+    check_kinds(build("model"), dataset)
+    dataset.check_training(TrainingConfig.from_dict(experiment["training"]).changed())
+    dataset.check()
+    check_labels(build("partition"), dataset)
+    nodes = experiment["world_size"] // experiment.get("node_size", 1)
+    topology = build("topology", world_size=nodes)
+    algorithm = build("algorithm")
+    outer = experiment["outer"]
+    if outer["name"] != NOTHING:
+        algorithm = build_outer(outer["name"], algorithm, **_options(outer))
+    compressed = experiment["compression"]["name"] != NOTHING
+    check_together(
+        algorithm,
+        topology,
+        pace=build("pace"),
+        compression=build("compression") if compressed else None,
+        node_size=experiment.get("node_size", 1),
+        step_in_backward=step_in_backward,
+        optimizer=[experiment["optimizer"]],
+    )
+
+
+def _check_folder(run_dir: Path) -> None:
+    for folder in (run_dir, *run_dir.parents):
+        if folder.exists():
+            if not folder.is_dir():
+                raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} is a file, not a folder")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} cannot be written to")
+            return
+
+
+def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in chosen.items() if key != "name"}
+
+
+def _at_least(least: int, name: str, value: float | None) -> None:
+    if value is not None and value < least:
+        raise ConfigurationError(f"{name}={value}: must be at least {least}")
+
+
+def _sees_gpu() -> bool:
+    places = [*Path("/dev").glob("nvidia[0-9]*"), Path("/proc/driver/nvidia/version"), Path("/dev/dxg")]
+    return any(place.exists() for place in places)

@@ -1,0 +1,133 @@
+"""From the command line to settings: Hydra composes, and does nothing else.
+
+Hydra's task function only collects, so a single run and every point of a sweep take one path, and nothing has
+happened yet when a mistake is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgp_core.errors import ConfigurationError
+
+CONFIG_MODULE = "launcher.conf"
+
+_TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was composed for one run: plain data, not yet checked."""
+
+    settings: dict[str, Any]
+    choices: dict[str, str]
+    """Which file was chosen in each group."""
+    overrides: list[str]
+    """What the user wrote, one point's share of it."""
+
+
+def compose(arguments: Sequence[str]) -> list[Point]:
+    """Return the points that ``arguments`` ask for; none if they only asked to be shown something.
+
+    Raises:
+        ConfigurationError: the arguments cannot be composed.
+        SystemExit: with code 0, after ``--help``.
+    """
+    points: list[Point] = []
+    unresolved: list[Exception] = []
+
+    def collect(settings: Any) -> None:
+        try:
+            points.append(_point(settings))
+        except Exception as error:  # in a sweep Hydra would keep it to itself
+            unresolved.append(error)
+
+    try:
+        _run_hydra(collect, arguments)
+        if unresolved:
+            raise unresolved[0]
+    except (ConfigurationError, BrokenPipeError):
+        raise
+    except Exception as error:  # whatever it is, it comes from what the user wrote
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        from launcher.config.hydra_errors import explain
+
+        raise ConfigurationError(explain(error, arguments)) from None
+    return points
+
+
+def _point(settings: Any) -> Point:
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    plain = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return Point(
+        settings={str(key): value for key, value in plain.items()},
+        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()},
+        overrides=list(hydra.overrides.task),
+    )
+
+
+def _run_hydra(task: Any, arguments: Sequence[str]) -> None:
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    main = hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="config")(task)
+    said = io.StringIO()
+    scratch = tempfile.mkdtemp(prefix="sgp-train-")  # a sweep's multirun.yaml has to go somewhere
+    OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
+    try:
+        with _as_process(["sgp-train", *_flags_first(arguments)]):
+            try:
+                with contextlib.redirect_stderr(said):
+                    main()
+            except SystemExit as stop:
+                if stop.code not in (0, None):
+                    lines = [line for line in said.getvalue().splitlines() if line.strip()]
+                    message = lines[-1].removeprefix("sgp-train: error: ") if lines else "bad command line"
+                    raise ConfigurationError(message) from None
+                raise
+        sys.stderr.write(said.getvalue())
+    finally:
+        GlobalHydra.instance().clear()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's parser refuses ``a=1 -m b=2``: settings on both sides of a flag."""
+    flags: list[str] = []
+    settings: list[str] = []
+    waiting = iter(arguments)
+    for word in waiting:
+        (flags if word.startswith("-") else settings).append(word)
+        if word in _TAKES_VALUE:
+            flags.extend(itertools.islice(waiting, 1))
+    return flags + settings
+
+
+@contextlib.contextmanager
+def _as_process(arguments: list[str]) -> Iterator[None]:
+    """Let Hydra see ``arguments``, and raise its errors instead of printing them and exiting."""
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = arguments, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before[0]
+        if before[1] is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]

@@ -1,0 +1,60 @@
+"""A sweep: what one command asked for, remembered as a group."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.config.make_plan import RunPlan
+from launcher.runs.run_folder import SWEEPS, read_json, write_json
+
+SWEEP_ID_DIGITS = 8
+
+
+def sweep_id(identity: Sequence[str]) -> str:
+    """Return the id of a sweep: the same runs, in whatever order, are the same sweep."""
+    return hashlib.sha256("\n".join(sorted(identity)).encode()).hexdigest()[:SWEEP_ID_DIGITS]
+
+
+def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) -> list[RunPlan]:
+    """Return the plans as members of their sweep, which is also their group in Weights & Biases.
+
+    Args:
+        identity: what defines the sweep; by default its runs.
+    """
+    name = sweep_id(identity or [plan.run_id for plan in plans])
+    return [dataclasses.replace(plan, sweep=name, tracker=_grouped(plan.tracker, name)) for plan in plans]
+
+
+def sweep_folder(runs_dir: Path, sweep: str) -> Path:
+    """Return where a sweep's record and its SLURM files are."""
+    return runs_dir / SWEEPS / sweep
+
+
+def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[str, Any] | None = None) -> None:
+    """Write ``sweep.json``, or add to it the points that a search has come up with since."""
+    sweep = plans[0].sweep
+    assert sweep is not None
+    path = sweep_folder(plans[0].run_dir.parent, sweep) / "sweep.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    earlier = read_json(path) or {}
+    points = {point["run_id"]: point for point in earlier.get("points", [])}
+    for plan in plans:
+        points[plan.run_id] = {"run_id": plan.run_id, "name": plan.name, "overrides": list(plan.overrides)}
+    record = {
+        "sweep_id": sweep,
+        "command": shlex.join(command),
+        "created": earlier.get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "points": list(points.values()),
+        "search": search,
+    }
+    write_json(path, record)
+
+
+def _grouped(tracker: dict[str, Any], sweep: str) -> dict[str, Any]:
+    return {**tracker, "group": sweep} if "group" in tracker and tracker["group"] is None else tracker

@@ -1,0 +1,178 @@
+"""Live progress: a bar on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from launcher.runs.metric_rows import SCORES, score
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Row = dict[str, Any]
+
+_SECONDS_BETWEEN_LINES = 3.0
+
+
+class Display(Protocol):
+    """Where progress is shown. Remembers the latest row of each split."""
+
+    latest: dict[str, Row]
+
+    def show(self, row: Row) -> None:
+        """Show one row of metrics (with ``total_steps``)."""
+
+    def say(self, message: str) -> None:
+        """Show a line of text."""
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+
+
+class Screen:
+    """The terminal, shared by the runs of a command: a bar for each that runs, or plain lines elsewhere."""
+
+    def __init__(self, *, many: bool = False, plain: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            many: there is more than one run, so that a bar goes when its run ends.
+            plain: lines even on a terminal.
+        """
+        self._many = many
+        self._bars = None if plain or not sys.stdout.isatty() else _bars()
+
+    def display(self, name: str, label: str = "") -> Display:
+        """Return a display for one run; ``label`` tells it from others."""
+        if self._bars is None:
+            return LineDisplay(label)
+        return BarDisplay(f"{label}{name}", self._bars, passing=self._many)
+
+    def close(self) -> None:
+        """Leave the terminal as it should be."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+class LineDisplay:
+    """Plain lines: every evaluation, and training at most every few seconds."""
+
+    def __init__(self, label: str = "") -> None:
+        self.latest: dict[str, Row] = {}
+        self._label = label
+        self._shown_at = -_SECONDS_BETWEEN_LINES
+
+    def show(self, row: Row) -> None:
+        """Print a line if it is time for one."""
+        self.latest[row["split"]] = row
+        now = time.monotonic()
+        if row["split"] == "val" or now - self._shown_at >= _SECONDS_BETWEEN_LINES:
+            self._shown_at = now
+            total = str(row.get("total_steps", "?"))
+            where = f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}"
+            print(f"{self._label}{where}  {described(row)}", flush=True)
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        print(message, flush=True)
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
+class BarDisplay:
+    """One bar, in place."""
+
+    def __init__(self, name: str, bars: Progress, *, passing: bool) -> None:
+        self.latest: dict[str, Row] = {}
+        self._bars = bars
+        self._passing = passing
+        self._task = bars.add_task(name, total=None, state="starting")
+        bars.start()
+
+    def show(self, row: Row) -> None:
+        """Advance the bar."""
+        self.latest[row["split"]] = row
+        train, val = self.latest.get("train", {}), self.latest.get("val", {})
+        parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
+        parts += scores_of(val)
+        self._bars.update(
+            self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
+        )
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bars.console.print(message, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Stop the bar where it is, or take it away if others go on."""
+        if self._passing:
+            self._bars.remove_task(self._task)
+        else:
+            self._bars.stop()
+
+
+def _bars() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+
+
+class Tail:
+    """Reads the rows that were added to a file since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield new complete rows."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            return
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for line in complete.splitlines():
+            yield json.loads(line)
+
+
+def described(row: Row) -> str:
+    """Return the numbers of a row that matter, in words."""
+    parts = []
+    if row.get("loss") is not None:
+        parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {row['loss']:.4f}")
+    parts += scores_of(row)
+    if row.get("consensus_distance") is not None:
+        parts.append(f"consensus distance {row['consensus_distance']:.2e}")
+    if row["split"] == "train" and row.get("step_time_ms") is not None:
+        parts.append(f"{row['step_time_ms']:.1f} ms/step")
+    return "  ".join(parts)
+
+
+def scores_of(row: Row) -> list[str]:
+    """Return the scores of the averaged model, else of the replicas' mean, in words."""
+    return [f"{called(name)} {shown(name, value)}" for name in SCORES if (value := score(row, name)) is not None]
+
+
+def called(name: str) -> str:
+    """Return what people call a score."""
+    return name.upper() if name == "bleu" else name
+
+
+def shown(name: str, value: float) -> str:
+    """Return a score with as many digits as mean something."""
+    return f"{value:.4f}" if name == "accuracy" else f"{value:.2f}"

@@ -1,0 +1,72 @@
+"""What is printed when a run has ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from launcher.console.progress import called, shown
+from launcher.runs.metric_rows import SCORES, score
+
+Summary = dict[str, Any]
+
+
+def print_complete(summary: Summary, run_dir: Path, label: str = "") -> None:
+    """Print that there is nothing to do, and how the run ended."""
+    print(f"{label}{summary.get('name')} is complete already; nothing to do")
+    if not label:
+        print_summary(summary, run_dir)
+
+
+def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
+    """Print how a run stands: scores, agreement, time and where everything is."""
+    took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
+    name, run_id, status = summary.get("name"), summary["run_id"], summary["status"]
+    print(f"{label}{name} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
+    for title, value in _facts(summary, run_dir):
+        print(f"  {title:<20} {value}")
+    sys.stdout.flush()
+
+
+def print_error(error: dict[str, Any]) -> None:
+    """Print on stderr why a run failed: the culprit's traceback (for a user's mistake one line) and its log."""
+    if error.get("user_mistake"):
+        print(f"sgp-train: {error['message']}", file=sys.stderr)
+        return
+    if error.get("traceback"):
+        print(str(error["traceback"]).rstrip(), file=sys.stderr)
+    print(f"sgp-train: worker {error['rank']} failed: {error['type']}: {error['message']}", file=sys.stderr)
+    if error.get("log"):
+        print(f"sgp-train: its log: {relative(Path(error['log']))}", file=sys.stderr)
+
+
+def relative(path: Path) -> str:
+    """Return ``path`` as one would type it here."""
+    short = os.path.relpath(path)
+    return str(path) if short.startswith("..") else short
+
+
+def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
+    final, best = summary.get("final") or {}, summary.get("best") or {}
+    facts = []
+    for name in SCORES:
+        if (value := score(final, name)) is not None:
+            whose = "averaged model" if final.get(name) is not None else "mean of the replicas"
+            at_best = score(best, name)
+            when = f"; best {shown(name, at_best)} at step {best['step']}" if at_best is not None else ""
+            facts.append((f"validation {called(name)}", f"{shown(name, value)} ({whose}{when})"))
+    for split, scores in (summary.get("test") or {}).items():
+        facts.append((f"{split} BLEU", f"{scores['bleu']:.2f} ({scores['bleu_signature']})"))
+    if final.get("consensus_distance") is not None:
+        facts.append(("consensus distance", f"{final['consensus_distance']:.3e}"))
+    if final.get("step_time_ms") is not None:
+        total, compute, communication = (final.get(f"{part}_time_ms") or 0.0 for part in ("step", "compute", "comm"))
+        data = max(0.0, total - compute - communication)
+        split = f"data {data:.2f} + compute {compute:.2f} + communication {communication:.2f}"
+        facts.append(("time per step", f"{total:.2f} ms = {split}"))
+    facts.append(("run folder", relative(run_dir)))
+    if summary.get("sync_command"):
+        facts.append(("upload to W&B", str(summary["sync_command"]).replace(str(run_dir), relative(run_dir))))
+    return facts

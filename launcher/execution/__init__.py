@@ -1,0 +1,1 @@
+"""Starting workers and following them to their end."""

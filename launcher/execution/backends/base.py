@@ -1,0 +1,62 @@
+"""The interface of every place that workers can run in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from launcher.config.make_plan import RunPlan
+    from launcher.console.progress import Display
+    from launcher.execution.signals import StopSignals
+    from launcher.runs.run_folder import RunFolder
+
+
+class SubmissionFailed(RuntimeError):
+    """The workers could not be started."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run."""
+
+    plan: RunPlan
+    folder: RunFolder
+    number: int
+    gpus: str | None = None
+    """Value of ``CUDA_VISIBLE_DEVICES`` for its workers; None: not set."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: str
+    """``completed``, ``failed``, ``preempted`` or ``cancelled``."""
+    error: dict[str, Any] | None = None
+    """``rank``, ``type``, ``message``, ``traceback``, ``log`` of the worker that failed first."""
+    signal: int | None = None
+    """The signal that ended it, if one did."""
+
+
+class Backend(Protocol):
+    """A place that workers can run in."""
+
+    def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
+        """Start the workers, watch them a little each time the caller comes back, and leave none behind.
+
+        Raises:
+            SubmissionFailed: they could not be started.
+        """
+
+
+def backend(cluster: str) -> Backend:
+    """Return the backend of a ``cluster`` choice that runs under this process's eyes."""
+    if cluster == "inline":
+        from launcher.execution.backends.inline import InlineBackend
+
+        return InlineBackend()
+    from launcher.execution.backends.local import LocalBackend
+
+    return LocalBackend()

@@ -1,0 +1,109 @@
+"""Worker processes on this machine, through submitit's local executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from launcher.execution import processes
+from launcher.execution.backends.base import Attempt, Outcome, SubmissionFailed
+from launcher.execution.environment import changed
+from launcher.execution.processes import Process
+from launcher.execution.snapshot import with_snapshot
+from launcher.execution.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from launcher.console.progress import Display
+    from launcher.execution.signals import StopSignals
+
+_FOR_EVER_MIN = 60 * 24 * 365
+"""submitit's own limit cannot be switched off, only be out of reach."""
+
+
+class LocalBackend:
+    """One submitit job with a task per worker; nodes are folded into this machine."""
+
+    def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
+        """Start the workers, watch them, and leave none behind."""
+        processes.adopt_orphans()
+        supervisor = Supervisor(attempt, display, stop)
+        job = LocalJob(attempt)
+        try:
+            yield from supervisor.watch(job)
+        finally:
+            processes.kill(job.processes)
+        return supervisor.outcome()
+
+
+class LocalJob:
+    """A started submitit job, as the supervisor sees it."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        from submitit import LocalExecutor
+
+        from launcher.worker.worker import Worker
+
+        self.world_size = attempt.plan.world_size
+        timeout_min = attempt.plan.cluster["timeout_min"]
+        try:
+            executor = LocalExecutor(folder=attempt.folder.attempt(attempt.number))
+            executor.update_parameters(
+                tasks_per_node=self.world_size,
+                timeout_min=timeout_min or _FOR_EVER_MIN,
+                signal_delay_s=min(30, 15 * timeout_min) if timeout_min else 0,
+                stderr_to_stdout=True,
+            )
+            with changed(**_environment(attempt)), _signals_kept_from_children():
+                self._job: Any = executor.submit(Worker(str(attempt.folder.spec), attempt.number))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SubmissionFailed(f"the workers could not be started: {error}") from error
+        self._controller = int(self._job.job_id)
+        self._workers: dict[int, Process] = {}
+
+    def workers(self) -> dict[int, Process]:
+        """Return the processes of the ranks that have been seen so far, ended ones too."""
+        if len(self._workers) < self.world_size:
+            for child in processes.children(self._controller):
+                rank = processes.environment(child.pid, "SUBMITIT_LOCAL_GLOBALID")
+                if rank is not None and child not in self._workers.values():
+                    self._workers.setdefault(int(rank), child)
+        return self._workers
+
+    def is_over(self) -> bool:
+        """Whether every task has ended (or whatever started them has)."""
+        return bool(self._job.done())
+
+    def processes(self) -> set[Process]:
+        """Return what this job started and still lives, orphans among them."""
+        mark = str(self._controller)
+        ours = processes.descendants(os.getpid())
+        of_the_controller = {Process(self._controller, ""), *processes.descendants(self._controller)}
+        return {
+            process
+            for process in ours
+            if process.pid in {known.pid for known in of_the_controller}
+            or processes.environment(process.pid, "SUBMITIT_LOCAL_JOB_ID") == mark
+        }
+
+
+def _environment(attempt: Attempt) -> dict[str, str | None]:
+    """Return the variables that workers start with.
+
+    ``PYTHONSAFEPATH`` keeps the working directory off the workers' import path: a stray ``launcher/`` or ``submitit/``
+    there must not be taken for the installed one.
+    """
+    code = attempt.plan.snapshot
+    return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": with_snapshot(code)} if code else {})}
+
+
+@contextlib.contextmanager
+def _signals_kept_from_children() -> Iterator[None]:
+    """Start children with SIGINT blocked: a terminal sends Ctrl-C to all, and only the launcher is to act on it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

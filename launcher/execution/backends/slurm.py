@@ -1,0 +1,209 @@
+"""SLURM, through submitit: one job a run with a task per worker, one array for runs that need the same resources.
+
+The job script ends with :mod:`launcher.execution.slurm_epilogue`, which judges how the workers ended and may have
+SLURM queue the job
+again. That is done by the script, after the last worker has left, because it works in containers too, where SLURM's
+commands may be missing, and because nothing of the job is left that could be in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+
+from launcher.config.make_plan import RunPlan
+from launcher.config.schema import Device
+from launcher.config.sweep import sweep_folder
+from launcher.execution.backends.base import Attempt, SubmissionFailed
+from launcher.execution.environment import outside_allocation
+from launcher.execution.slurm_epilogue import REQUEUE
+from launcher.runs.run_folder import write_json
+from launcher.worker.worker import Worker
+
+_LONGEST_ARRAY = 1000
+"""Below the size that SLURM is set up for by default."""
+_FOR_EVER = 1_000_000
+"""submitit counts time-outs; ours are part of the work, so its limit is put out of reach."""
+_LEAVE_S = 90
+"""How long workers may differ in leaving: rank 0 closes Weights & Biases, which is bounded."""
+_DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
+"""Until a worker listens, a signal that asks it to save would kill it."""
+
+
+class Batch:
+    """Attempts that need the same resources: one job, or one array of jobs."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self.attempts = list(attempts)
+        plan = attempts[0].plan
+        self._folder = _folder(attempts[0])
+        self._executor = _Executor(self._folder, max_num_timeout=_FOR_EVER, python=_python(plan))
+        self._executor.update_parameters(**_parameters(plan, self._folder))
+
+    def script(self) -> str:
+        """Return what sbatch will be given, to the byte. Nothing is written."""
+        return self._executor.script(len(self.attempts))
+
+    def submit(self) -> list[str]:
+        """Submit, note in every run's folder which job it is, and return the job ids.
+
+        Raises:
+            SubmissionFailed: there is no SLURM here, or sbatch refused; its own words are the message.
+        """
+        if shutil.which("sbatch") is None:
+            raise SubmissionFailed("there is no SLURM here: sbatch is not found; dry_run=true works without it")
+        for attempt in self.attempts:  # first, so that a job nobody wrote down can be told from none
+            self._note(attempt, None)
+        try:
+            with outside_allocation(), contextlib.redirect_stderr(io.StringIO()):  # submitit echoes sbatch
+                jobs = self._submit()
+        except Exception as error:  # whatever sbatch or the file system said
+            for attempt in self.attempts:
+                attempt.folder.job.unlink(missing_ok=True)
+            raise SubmissionFailed(f"sbatch refused: {_words(error)}") from error
+        for attempt, job in zip(self.attempts, jobs, strict=True):
+            self._note(attempt, job)
+        return jobs
+
+    def _submit(self) -> list[str]:
+        workers = [Worker(str(attempt.folder.spec), attempt.number) for attempt in self.attempts]
+        if len(workers) == 1:
+            return [self._executor.submit(workers[0]).job_id]
+        with self._executor.batch():
+            jobs = [self._executor.submit(worker) for worker in workers]
+        return [job.job_id for job in jobs]
+
+    def _note(self, attempt: Attempt, job: str | None) -> None:
+        note = {"scheduler": "slurm", "job_id": job, "attempt": attempt.number, "folder": str(self._folder)}
+        write_json(attempt.folder.job, {**note, "submitted": time.time()})
+
+
+def batches(attempts: Sequence[Attempt]) -> list[Batch]:
+    """Group attempts of a sweep by what they ask of the cluster; a run that belongs to none is a job of its own."""
+    by_shape: dict[tuple[str, str], list[Attempt]] = {}
+    for attempt in attempts:
+        shape = json.dumps(attempt.plan.cluster, sort_keys=True)
+        by_shape.setdefault((attempt.plan.sweep or attempt.plan.run_id, shape), []).append(attempt)
+    return [
+        Batch(group[start : start + _LONGEST_ARRAY])
+        for group in by_shape.values()
+        for start in range(0, len(group), _LONGEST_ARRAY)
+    ]
+
+
+class _Executor(SlurmExecutor):
+    """submitit's, except that a script can be had where there is no SLURM."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return what submitit calls SLURM: workers look up their environment by it."""
+        return "slurm"
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Say yes; a missing sbatch is noticed when it is called."""
+        return 2
+
+    def script(self, count: int) -> str:
+        """Return the job script of ``count`` jobs."""
+        array = {"map_count": count} if count > 1 else {}
+        before, self.parameters = self.parameters, {**self.parameters, **array}
+        try:
+            return str(self._make_submission_file_text(self._submitit_command_str, ""))
+        finally:
+            self.parameters = before
+
+
+def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
+    """Return submitit's parameters; what is not set is left to the cluster, whose defaults are not ours to know."""
+    cluster = plan.cluster
+    gpus = cluster["gpus_per_node"]
+    if gpus is None and cluster["device"] == Device.cuda:
+        gpus = cluster["workers_per_node"]
+    cpus = cluster["cpus_per_worker"]
+    given = {
+        "job_name": plan.sweep or plan.name,
+        "nodes": cluster["nodes"],
+        "ntasks_per_node": cluster["workers_per_node"],
+        "cpus_per_task": cpus,
+        "gpus_per_node": gpus or None,
+        "mem": cluster["memory_gb"] and f"{int(cluster['memory_gb'] * 1024)}M",
+        "time": cluster["timeout_min"],
+        "signal_delay_s": cluster["signal_delay_s"],
+        **{key: cluster[key] for key in ("partition", "account", "qos", "constraint", "exclude")},
+        **{key: cluster[key] for key in ("mail_user", "mail_type", "array_parallelism")},
+    }
+    return {
+        **{key: value for key, value in given.items() if value is not None},
+        "wckey": None,
+        "stderr_to_stdout": True,
+        "setup": _before(plan),
+        "teardown": _after(plan, folder),
+        "srun_args": [
+            "--kill-on-bad-exit=1",
+            f"--wait={_LEAVE_S}",  # srun would wait for ever for workers of a node that has lost sight of them
+            *([f"--cpus-per-task={cpus}"] if cpus else []),  # since SLURM 22.05 srun does not take it from sbatch
+            *cluster["srun_args"],
+        ],
+        "additional_parameters": {
+            "requeue": True,
+            **{
+                key: value
+                for key, value in (cluster["additional_parameters"] or {}).items()
+                if value not in (None, False)
+            },
+        },
+    }
+
+
+def _before(plan: RunPlan) -> list[str]:
+    code = [f"export PYTHONPATH={shlex.quote(plan.snapshot)}${{PYTHONPATH:+:$PYTHONPATH}}"] if plan.snapshot else []
+    return [
+        "asked_to_end=  # by scancel, or because somebody else needs the nodes: the workers save first",
+        "trap 'asked_to_end=--asked-to-end' TERM",
+        "export PYTHONSAFEPATH=1",
+        *code,
+        *plan.cluster["setup"],
+    ]
+
+
+def _after(plan: RunPlan, folder: Path) -> list[str]:
+    python = plan.cluster["python"] or shlex.quote(sys.executable)
+    return [
+        "code=$?",
+        "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
+        f'{python} -m launcher.execution.slurm_epilogue {shlex.quote(str(folder))} "$job" $code $asked_to_end',
+        "verdict=$?",
+        f'[ $verdict -ne {REQUEUE} ] || exec scontrol requeue "$job"',
+        "exit $verdict",
+        "",
+    ]
+
+
+def _python(plan: RunPlan) -> str:
+    return f"{_DEFER_SIGNALS} {plan.cluster['python'] or shlex.quote(sys.executable)}"
+
+
+def _folder(attempt: Attempt) -> Path:
+    """Return where submitit keeps scripts, pickles and logs."""
+    plan = attempt.plan
+    if plan.sweep is not None:
+        return sweep_folder(plan.run_dir.parent, plan.sweep) / "slurm"
+    return attempt.folder.attempt(attempt.number)
+
+
+def _words(error: Exception) -> str:
+    """Return what was said to the point: the first thing sbatch found wrong rather than what submitit says of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line.partition("sbatch: error: ")[2] for line in lines if "sbatch: error: " in line]
+    return (said or lines or [type(error).__name__])[0]

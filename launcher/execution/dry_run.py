@@ -1,0 +1,27 @@
+"""``dry_run=true``: what would be done, and nothing done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from launcher.config.make_plan import RunPlan
+from launcher.execution.launch import attempts_of
+from launcher.execution.run_lifecycle import announced
+from launcher.runs.run_folder import RunFolder
+
+
+def show(plans: Sequence[RunPlan]) -> None:
+    """Print every experiment with its run id, and the very text that sbatch would be given."""
+    from omegaconf import OmegaConf
+
+    for plan in plans:
+        print(f"# {announced(plan, RunFolder(plan.run_dir))}")
+        settings = {"run_id": plan.run_id, **plan.experiment, "evaluation": plan.evaluation}
+        print(OmegaConf.to_yaml({**settings, "checkpoint": plan.checkpoint, "tracker": plan.tracker}))
+    submitted = [plan for plan in plans if plan.cluster["name"] == "slurm"]
+    if submitted:
+        from launcher.execution.backends.slurm import batches
+
+        for batch in batches(attempts_of(submitted)):
+            print(f"# to sbatch, for {', '.join(attempt.plan.run_id for attempt in batch.attempts)}:")
+            print(batch.script(), end="")

@@ -1,0 +1,146 @@
+"""A queue for this machine: a sweep never has more workers running than there are slots."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from launcher.config.make_plan import RunPlan
+from launcher.console.progress import Display, Screen
+from launcher.console.summary import print_complete
+from launcher.execution.backends import SubmissionFailed
+from launcher.execution.resources import Lease, Slots
+from launcher.execution.run_lifecycle import (
+    INTERRUPTED,
+    OK,
+    SUBMISSION_FAILED,
+    enqueue,
+    run_here,
+    set_status,
+    visible_gpus,
+)
+from launcher.execution.signals import StopSignals
+from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
+
+_LOOK_S = 0.05
+
+
+@dataclass
+class _Active:
+    plan: RunPlan
+    run: Generator[None, None, int]
+    lease: Lease
+
+
+class Feed(Protocol):
+    """Plans that depend on how others ended."""
+
+    total: int
+
+    def next(self, running: int) -> RunPlan | None:
+        """Return the next plan, None if there is to be none now, with so many running."""
+
+    def ended(self, plan: RunPlan) -> None:
+        """Learn that a run has ended."""
+
+
+def run_queue(plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | None = None) -> list[int]:
+    """Run all plans, as many at a time as there are slots for, in order; return their exit codes.
+
+    A run that fails does not keep the others from running; an interruption does.
+
+    Args:
+        feed: where more plans come from.
+    """
+    queue = _Queue(plans, command, feed)
+    with queue.stop.noted():
+        while queue.goes_on():
+            time.sleep(_LOOK_S)
+    queue.screen.close()
+    return queue.codes
+
+
+class _Queue:
+    def __init__(self, plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | None) -> None:
+        self.codes: list[int] = []
+        self.stop = StopSignals()
+        self._total = feed.total if feed else len(plans)
+        self.screen = Screen(many=self._total > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
+        self._command = command
+        self._feed = feed
+        self._slots = Slots(plans[0].cluster.get("slots")) if plans else None
+        self._waiting = deque(plans)
+        self._started = 0
+        self._active: list[_Active] = []
+        self._interrupted = False
+        if len(plans) > 1:
+            for plan in plans:
+                enqueue(plan)
+
+    def goes_on(self) -> bool:
+        """Start what there is room for, look at what runs, and return whether anything is left to do."""
+        self._interrupted = self._interrupted or bool(self.stop.received)
+        if self._interrupted:
+            self._give_up_waiting()
+        elif self._feed and not self._waiting and (plan := self._feed.next(len(self._active))):
+            self._waiting.append(plan)
+            enqueue(plan)
+        self._start_what_fits()
+        for active in list(self._active):
+            self._advance(active)
+        return bool(self._waiting or self._active)
+
+    def _start_what_fits(self) -> None:
+        while self._waiting:
+            plan = self._waiting[0]
+            self._slots = self._slots or Slots(plan.cluster.get("slots"))
+            lease = self._slots.lease(plan.cluster, plan.world_size)
+            if lease is None or (plan.cluster["name"] == "inline" and self._active):
+                return
+            self._waiting.popleft()
+            self._started += 1
+            label = f"[{self._started}/{self._total}] " if self._total > 1 else ""
+            gpus = ",".join(lease.gpus) if lease.gpus else visible_gpus()
+            view = self.screen.display(plan.name, label)
+            self._active.append(_Active(plan, self._run(plan, view, gpus, label), lease))
+
+    def _run(self, plan: RunPlan, view: Display, gpus: str | None, label: str) -> Generator[None, None, int]:
+        """Run it unless it has become complete, or was cancelled, while it waited."""
+        folder = RunFolder(plan.run_dir)
+        if folder.status() == "completed":
+            print_complete(read_json(folder.summary) or {}, folder.path, label)
+            return OK
+        if label and folder.cancel.exists():
+            folder.cancel.unlink(missing_ok=True)
+            set_status(folder, plan, "cancelled")
+            return 1
+        return (yield from run_here(plan, self._command, view, self.stop, gpus, label))
+
+    def _advance(self, active: _Active) -> None:
+        try:
+            next(active.run)
+            return
+        except StopIteration as end:
+            self.codes.append(end.value)
+        except (RunInProgress, SubmissionFailed, OSError) as error:
+            print(f"sgp-train: {error}", file=sys.stderr)
+            self.codes.append(SUBMISSION_FAILED)
+        except KeyboardInterrupt:
+            self.codes.append(INTERRUPTED)
+        self._interrupted = self._interrupted or self.codes[-1] > 128
+        self._active.remove(active)
+        if self._slots:
+            self._slots.give_back(active.lease)
+        if self._feed:
+            self._feed.ended(active.plan)
+
+    def _give_up_waiting(self) -> None:
+        while self._waiting:
+            plan = self._waiting.popleft()
+            if self._total > 1:
+                set_status(RunFolder(plan.run_dir), plan, "cancelled")
+            self.codes.append(INTERRUPTED)

@@ -1,0 +1,87 @@
+"""Where a run comes from: code, packages, machine, command. No environment variables: they may hold secrets."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.runs.run_folder import write_text
+
+NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "stochastic-gradient-push")
+
+_HEADER_LINE = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
+
+
+def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
+    """Return the facts for ``spec.json``; the long ones go to ``packages.txt`` and ``uncommitted.diff``."""
+    packages = _packages()
+    write_text(
+        folder / "packages.txt", "".join(f"{name}=={packages[name]}\n" for name in sorted(packages, key=str.lower))
+    )
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(command),
+        "directory": os.getcwd(),
+        "host": socket.gethostname(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "versions": {name: packages[name] for name in NAMED if name in packages},
+        "git": _git(folder),
+    }
+
+
+def _packages() -> dict[str, str]:
+    """Return the versions of all installed packages; where one is found twice, of the one that would be imported.
+
+    ``distribution.metadata`` would parse every package's whole description, which takes longer than all else here.
+    """
+    packages: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        text = next(filter(None, map(distribution.read_text, ("METADATA", "PKG-INFO", ""))), "")
+        header = dict(_HEADER_LINE.findall(text.partition("\n\n")[0]))
+        if "Name" in header:
+            packages.setdefault(header["Name"], header.get("Version", "unknown"))
+    return packages
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Return commit and state of the repository this code lies in, else of the one around the working directory."""
+    home = Path(__file__).resolve().parent
+    place = Path.cwd() if "site-packages" in home.parts else home
+    head = _ask_git(place, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    if head is None:
+        return None
+    sha, branch = head.split()
+    diff = _ask_git(place, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+    difference = folder / "uncommitted.diff"
+    if diff:
+        write_text(difference, diff + "\n")
+    else:
+        difference.unlink(missing_ok=True)
+    return {
+        "sha": sha,
+        "branch": branch,
+        "uncommitted": difference.name if diff else None,
+    }
+
+
+def _ask_git(place: Path, *words: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(place), *words], capture_output=True, text=True, timeout=10, errors="replace", check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,0 +1,152 @@
+"""One run under this process's eyes: its folder, its record, its workers, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from launcher.config.make_plan import RunPlan
+from launcher.console.progress import Display
+from launcher.console.summary import print_error, print_summary, relative
+from launcher.execution import processes, provenance
+from launcher.execution.backends import Attempt, Outcome, backend
+from launcher.execution.signals import StopSignals
+from launcher.runs.run_folder import RunFolder, read_json, write_json
+
+OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def run_here(
+    plan: RunPlan,
+    command: Sequence[str],
+    view: Display,
+    stop: StopSignals,
+    gpus: str | None,
+    label: str = "",
+) -> Generator[None, None, int]:
+    """Run ``plan`` a little each time the caller comes back, and return its exit code.
+
+    Args:
+        gpus: value of ``CUDA_VISIBLE_DEVICES`` for the workers.
+        label: printed before the run's name.
+
+    Raises:
+        RunInProgress: another process is running it.
+        SubmissionFailed: its workers could not be started.
+    """
+    folder = RunFolder(plan.run_dir)
+    with folder.lock():
+        folder.cancel.unlink(missing_ok=True)
+        folder.job.unlink(missing_ok=True)
+        attempt = Attempt(plan, folder, folder.next_attempt(), gpus)
+        view.say(f"{label}{announced(plan, folder)}")
+        record(attempt, command, "running", watched=True)
+        try:
+            outcome = yield from backend(plan.cluster["name"]).run(attempt, view, stop)
+        except BaseException:
+            conclude(folder, Outcome("failed"), view.latest)
+            raise
+        finally:
+            view.close()
+        summary = conclude(folder, outcome, view.latest)
+    if outcome.error is not None:
+        print_error(outcome.error)
+    print_summary(summary, folder.path, label)
+    return _exit_code(outcome)
+
+
+def announced(plan: RunPlan, folder: RunFolder) -> str:
+    """Return a line that says what is about to start."""
+    saved = any(folder.path.glob("checkpoints/*/manifest.json"))
+    workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
+    return f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
+
+
+def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bool) -> None:
+    """Write what the workers need to know, and what a reader will want to know, before anything starts.
+
+    Args:
+        status: ``queued`` or ``running``.
+        watched: whether this process stays to watch the workers, which then end with it.
+    """
+    plan, folder = attempt.plan, attempt.folder
+    logs = folder.attempt(attempt.number)
+    logs.mkdir(parents=True, exist_ok=True)
+    spec = {
+        **plan.spec(),
+        "provenance": provenance.record(folder.path, command),
+        "attempt": {
+            "number": attempt.number,
+            "launcher": me() if watched else None,
+            "cuda_visible_devices": attempt.gpus,
+        },
+    }
+    write_json(folder.spec, spec)
+    write_json(logs / "spec.json", spec)  # spec.json itself is rewritten by the next attempt
+    set_status(folder, plan, status)
+
+
+def enqueue(plan: RunPlan) -> None:
+    """Say of a run that will start later that it is waiting for this process; nothing if another one has it."""
+    folder = RunFolder(plan.run_dir)
+    if not folder.in_use():
+        earlier = read_json(folder.spec) or {}
+        watched = {"number": folder.next_attempt(), "launcher": me(), "cuda_visible_devices": None}
+        write_json(folder.spec, {**earlier, **plan.spec(), "attempt": watched})
+        set_status(folder, plan, "queued")
+
+
+def set_status(folder: RunFolder, plan: RunPlan, status: str, error: dict[str, Any] | None = None) -> None:
+    """Write how the run stands; what an earlier attempt achieved is kept."""
+    earlier = read_json(folder.summary) or {"steps": 0, "final": None, "best": None}
+    write_json(folder.summary, {**earlier, "run_id": plan.run_id, "name": plan.name, "status": status, "error": error})
+
+
+def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Bring ``summary.json`` in line with how all workers ended (rank 0 has written how it ended itself).
+
+    Args:
+        rows: the last row of metrics of each split that this attempt has shown.
+    """
+    summary = read_json(folder.summary) or {"run_id": folder.path.name, "name": None}
+    error = outcome.error and {key: outcome.error.get(key) for key in ("rank", "type", "message", "log")}
+    if outcome.status != "completed":
+        reached = max((row["step"] for row in rows.values()), default=summary.get("steps") or 0)
+        summary = {
+            **summary,
+            "status": outcome.status,
+            "steps": reached if outcome.status == "failed" else summary.get("steps") or reached,
+            "final": _metrics(rows.get("val")) or summary.get("final"),
+            "error": error,
+        }
+        write_json(folder.summary, summary)
+    return summary
+
+
+def me() -> dict[str, Any]:
+    """Return who watches: this process, told from later ones with its number."""
+    process = processes.this_process()
+    return {"pid": process.pid, "started": process.started, "host": socket.gethostname()}
+
+
+def visible_gpus() -> str | None:
+    """Return the user's choice of GPUs."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def _metrics(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    return row and {key: value for key, value in row.items() if not key.startswith("total_")}
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.status == "completed":
+        return OK
+    if outcome.signal is not None:
+        return 128 + outcome.signal
+    if outcome.error is not None and outcome.error.get("user_mistake"):
+        return BAD_CONFIGURATION
+    return FAILED

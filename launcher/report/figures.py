@@ -1,0 +1,197 @@
+"""The charts of a report as files, one each, for papers and slides."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from launcher.report import number_format, palette
+from launcher.report.axis import Axis
+from launcher.report.bands import band
+from launcher.report.panels import Panel
+from launcher.report.record import TIMES
+from launcher.report.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_INK, _MUTED, _RULE = "#161b22", "#5a6472", "#e2e6eb"
+_STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": _INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "figure.dpi": 160,
+    "font.size": 9.5,
+    "grid.color": _RULE,
+    "legend.frameon": False,
+    "svg.hashsalt": "sgp",  # the same runs give the same file
+    "text.color": _INK,
+    "xtick.color": _MUTED,
+    "xtick.major.size": 0,
+    "ytick.color": _MUTED,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+_NAMES_BELOW_ONE_ANOTHER = 16
+
+
+def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) -> list[Path]:
+    """Draw every chart of ``report`` into ``folder`` in each of the formats (png, svg); return the files."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    written = []
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of curves that are flat but for rounding, on a logarithmic scale
+        for name, figure in _figures(report):
+            FigureCanvasAgg(figure)
+            for kind in formats_wanted:
+                path = folder / f"{name}.{kind}"
+                temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                metadata = {"Date": None} if kind == "svg" else None
+                figure.savefig(temporary, format=kind, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
+                os.replace(temporary, path)
+                written.append(path)
+    return written
+
+
+def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
+    for chart in report.charts:
+        yield chart.key, _curves(report, chart)
+    yield "step_time", _step_time(report)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Axes of about this size in inches; names and legends beside them make the file larger."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_subplot()
+
+
+def _curves(report: Report, chart: Panel) -> Figure:
+    figure, axes = _figure(6.4, 3.9)
+    axes.set_title(chart.title)
+    unit, name = _unit_of_time(report) if report.axis is Axis.time else (1.0, "")
+    drawn, positive = 0, False
+    for index, group in enumerate(report.groups):
+        series = [one for member in group.members if (one := chart.series(report.records[member])) is not None]
+        curve = band(series, report.axis)
+        if curve is None:
+            continue
+        drawn += 1
+        positive = positive or bool(np.any(curve.mean > 0))
+        style = _line_style(index)
+        x, mean = curve.x / unit, _drawable(chart, curve.mean)
+        axes.plot(x, mean, label=_text(group.label), marker="o" if len(x) == 1 else None, markersize=4, **style)
+        if len(series) > 1:
+            low = _drawable(chart, curve.low)
+            axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
+    if not drawn:
+        return _empty(figure, axes)
+    if chart.log and positive:  # one worker alone is at no distance from anybody
+        axes.set_yscale("log", nonpositive="mask")
+    if chart.unit == "bytes":
+        axes.yaxis.set_major_formatter(lambda value, _: number_format.size(value))
+        axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.set_xlim(0, _end(report) / unit)
+    axes.set_xlabel({Axis.step: "Step", Axis.epoch: "Epoch", Axis.time: f"Time ({name})"}[report.axis], loc="right")
+    if drawn > 1:
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            ncols=-(-drawn // _NAMES_BELOW_ONE_ANOTHER),
+            labelcolor=_INK,
+            handlelength=1.6,
+            borderaxespad=0.0,
+        )
+    return figure
+
+
+def _line_style(index: int) -> dict[str, Any]:
+    colour, dash = palette.style(index)
+    style: dict[str, Any] = {"color": palette.LIGHT[colour], "linewidth": 1.7}
+    if palette.DASHES[dash]:
+        style["dashes"] = [length / 2 for length in palette.DASHES[dash]]
+    return style
+
+
+def _drawable(chart: Panel, values: Any) -> Any:
+    """Zeros have no place on a logarithmic scale."""
+    return np.where(values > 0, values, np.nan) if chart.log else values
+
+
+def _text(label: str) -> str:
+    """What matplotlib shows as it is: no formula, no leading underscore, which would hide it."""
+    return f"{' ' if label.startswith('_') else ''}{label}".replace("$", r"\$")
+
+
+def _end(report: Report) -> float:
+    """Where the axis ends, in all charts alike."""
+    curves = [chart.series(record) for chart in report.charts for record in report.records]
+    ends = [float(curve.over(report.axis)[0][-1]) for curve in curves if curve and len(curve.over(report.axis)[0])]
+    return max(ends, default=1.0) or 1.0
+
+
+def _unit_of_time(report: Report) -> tuple[float, str]:
+    longest = _end(report)
+    if longest < 300:
+        return 1.0, "s"
+    return (60.0, "min") if longest < 4 * 3600 else (3600.0, "h")
+
+
+def _step_time(report: Report) -> Figure:
+    from matplotlib.transforms import ScaledTranslation
+
+    rows = []
+    for group in report.groups:
+        known = [spent for member in group.members if (spent := report.records[member].step_time_ms) is not None]
+        if known:
+            rows.append((_text(group.label), [sum(spent[part] for spent in known) / len(known) for part in TIMES]))
+    figure, axes = _figure(7.2, 1.1 + 0.3 * max(2, len(rows)))
+    axes.set_title("Time per step (ms)")
+    if not rows:
+        return _empty(figure, axes)
+    left = np.zeros(len(rows))
+    for column, part in enumerate(TIMES):
+        lengths = np.array([spent[column] for _, spent in rows])
+        axes.barh(np.arange(len(rows)), lengths, left=left, height=0.55, color=palette.PARTS[part], label=part)
+        left += lengths
+    for row, total in enumerate(left):
+        axes.annotate(
+            number_format.milliseconds(total),
+            (total, row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=_MUTED,
+        )
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_yticks(np.arange(len(rows)), [label for label, _ in rows])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelcolor=_INK)
+    below = axes.transAxes + ScaledTranslation(0, -0.3, figure.dpi_scale_trans)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=3, handlelength=1, borderpad=0)
+    return figure
+
+
+def _empty(figure: Figure, axes: Axes) -> Figure:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "No data yet", transform=axes.transAxes, ha="center", va="center", color=_MUTED)
+    return figure

@@ -1,0 +1,64 @@
+"""What the script of the page draws, as plain data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from launcher.report import palette
+from launcher.report.axis import Axis
+from launcher.report.bands import band
+from launcher.report.panels import Panel
+from launcher.report.report import Report
+from launcher.report.series import Numbers, Series
+
+
+def page_data(report: Report) -> dict[str, Any]:
+    """Return runs, groups and charts; runs are known by their positions."""
+    group_of = {member: index for index, group in enumerate(report.groups) for member in group.members}
+    return {
+        "axis": report.axis.value,
+        "seeds": report.seeds,
+        "groups": [
+            {
+                "label": group.label,
+                "members": list(group.members),
+                "colour": palette.style(index)[0],
+                "dash": list(palette.DASHES[palette.style(index)[1]]),
+            }
+            for index, group in enumerate(report.groups)
+        ],
+        "runs": [{"label": label, "group": group_of[index]} for index, label in enumerate(report.labels)],
+        "charts": [_chart(report, chart) for chart in report.charts],
+        "step_time_ms": [dict(record.step_time_ms) if record.step_time_ms else None for record in report.records],
+    }
+
+
+def _chart(report: Report, chart: Panel) -> dict[str, Any]:
+    series = [chart.series(record) for record in report.records]
+    return {
+        "key": chart.key,
+        "title": chart.title,
+        "note": chart.note,
+        "unit": chart.unit,
+        "log": chart.log,
+        "scalable": chart.scalable,
+        "runs": [one and [*(_plain(one.x[axis], 9) for axis in Axis), _plain(one.values)] for one in series],
+        "bands": [_bands([series[member] for member in group.members]) for group in report.groups],
+    }
+
+
+def _bands(members: list[Series | None]) -> dict[str, Any] | None:
+    """The runs of a group as one, over each axis; a run alone is itself."""
+    found = [one for one in members if one is not None]
+    if len(members) == 1 or not found:
+        return None
+    over = {axis: band(found, axis) for axis in Axis}
+    names = ("x", "mean", "low", "high", "count")
+    return {axis.value: one and {name: _plain(getattr(one, name)) for name in names} for axis, one in over.items()}
+
+
+def _plain(numbers: Numbers, digits: int = 6) -> list[float | None]:
+    """Short decimals; nan is null."""
+    shortened = (float(f"{value:.{digits}g}") for value in numbers)
+    return [None if math.isnan(value) else int(value) if value.is_integer() else value for value in shortened]

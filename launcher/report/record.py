@@ -1,0 +1,112 @@
+"""What a report knows of a run, read from its folder; whatever is missing or damaged there is simply not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.report.series import Series, series_of
+from launcher.runs.find import Run
+from launcher.runs.json_fields import mapping, number
+from launcher.runs.settings import experiment_settings
+from launcher.runs.timeline import Timeline, read_timeline
+from sgp_core.tracking import read_rows
+
+SPLITS = ("train", "val")
+TIMES = ("data", "compute", "communication")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, as far as it got."""
+
+    run_id: str
+    name: str
+    state: str
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The same by their names on the command line."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    curves: Mapping[tuple[str, str], Series] = field(default_factory=dict)
+    """By split and metric."""
+    steps: float | None = None
+    wall_time_s: float | None = None
+    """How far it has come."""
+    step_time_ms: Mapping[str, float] | None = None
+    """Mean milliseconds per step spent on each of ``TIMES``, as rank 0 saw it."""
+    measured: frozenset[str] = frozenset()
+    """What validation has measured."""
+    timeline: Timeline | None = None
+    """What its workers have recorded of their steps."""
+    thinned: bool = False
+    """Whether there are more points than ``curves`` hold."""
+
+    def curve(self, splits: tuple[str, ...], metrics: tuple[str, ...]) -> Series | None:
+        """Return the first of ``metrics`` that was measured, in any of ``splits``; None if none was."""
+        for metric in metrics:
+            for split in splits:
+                found = self.curves.get((split, metric))
+                if found is not None and len(found):
+                    return found
+        return None
+
+    def last(self, split: str, metric: str) -> float | None:
+        """Return the latest value of a metric."""
+        found = self.curves.get((split, metric))
+        return float(found.values[-1]) if found is not None and len(found) else None
+
+
+def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
+    """Return what is known of a run.
+
+    Args:
+        wanted: split and metric of the curves to read; ``all`` stands for both splits together.
+    """
+    try:
+        rows = read_rows(run.folder.metrics)
+    except OSError:
+        rows = []
+    by_split = {split: [row for row in rows if row.get("split") == split] for split in SPLITS} | {"all": rows}
+    full = {(split, metric): series_of(by_split[split], metric) for split, metric in wanted}
+    curves = {key: series.thinned() for key, series in full.items() if len(series)}
+    return Record(
+        run_id=run.run_id,
+        name=run.name,
+        state=run.state,
+        experiment=run.experiment,
+        settings=experiment_settings(run.spec),
+        provenance=mapping(run.spec.get("provenance")),
+        error=_message(run.error),
+        curves=curves,
+        steps=max((step for row in rows if (step := number(row.get("step"))) is not None), default=None),
+        wall_time_s=max((time for row in rows if (time := number(row.get("wall_time_s"))) is not None), default=None),
+        step_time_ms=_step_time(by_split["train"]),
+        timeline=read_timeline(run.folder.path),
+        measured=frozenset(name for row in by_split["val"] for name in row if number(row[name]) is not None),
+        thinned=any(len(curves[key]) < len(full[key]) for key in curves),
+    )
+
+
+def _step_time(rows: list[dict[str, Any]]) -> dict[str, float] | None:
+    """Average over all steps: a row speaks for the steps since the row before."""
+    sums, steps, before = dict.fromkeys(TIMES, 0.0), 0.0, 0.0
+    for row in rows:
+        step, total = number(row.get("step")), number(row.get("step_time_ms"))
+        if step is None or total is None or step <= before:
+            continue
+        compute, communication = number(row.get("compute_time_ms")) or 0.0, number(row.get("comm_time_ms")) or 0.0
+        for part, spent in zip(TIMES, (max(0.0, total - compute - communication), compute, communication), strict=True):
+            sums[part] += spent * (step - before)
+        steps += step - before
+        before = step
+    return {part: spent / steps for part, spent in sums.items()} if steps else None
+
+
+def _message(error: Mapping[str, Any] | None) -> str | None:
+    if error is None:
+        return None
+    kind, message = error.get("type"), str(error.get("message") or "").strip()
+    first = message.splitlines()[0] if message else ""
+    return f"{kind}: {first}" if kind and not error.get("user_mistake") else first or None

@@ -1,0 +1,65 @@
+"""A series: one metric of one run, over steps, epochs and seconds of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher.report.axis import Axis
+from launcher.runs.json_fields import number
+
+Numbers = NDArray[np.float64]
+
+MAX_POINTS = 600
+"""More are not drawn; a curve on a screen has no more pixels."""
+
+
+KEYS = {Axis.step: "step", Axis.epoch: "epoch", Axis.time: "wall_time_s"}
+"""Where a row of metrics has it."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values and where they were measured, in the order of steps. Positions may be nan, values are finite."""
+
+    x: Mapping[Axis, Numbers]
+    values: Numbers
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def over(self, axis: Axis) -> tuple[Numbers, Numbers]:
+        """Return positions and values, from left to right, where both are known."""
+        at = self.x[axis]
+        known = np.isfinite(at)
+        order = np.argsort(at[known], kind="stable")
+        return at[known][order], self.values[known][order]
+
+    def thinned(self, most: int = MAX_POINTS) -> Series:
+        """Return at most ``most`` points: the first, the last, and lowest and highest of each stretch between."""
+        if len(self) <= most:
+            return self
+        stretches = np.array_split(np.arange(1, len(self) - 1), (most - 2) // 2)
+        chosen = {0, len(self) - 1}
+        for stretch in stretches:
+            inside = self.values[stretch]
+            chosen |= {int(stretch[inside.argmin()]), int(stretch[inside.argmax()])}
+        kept = np.array(sorted(chosen))
+        return Series({axis: at[kept] for axis, at in self.x.items()}, self.values[kept])
+
+
+def series_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Series:
+    """Return what rows of metrics say about one metric, one point a step; what is no finite number is left out."""
+    points: dict[float, tuple[float, ...]] = {}
+    for row in rows:
+        step, value = number(row.get("step")), number(row.get(metric))
+        if step is not None and value is not None:
+            places = [number(row.get(KEYS[axis])) for axis in Axis]
+            points[step] = (*(math.nan if place is None else place for place in places), value)
+    table = np.array([points[step] for step in sorted(points)], dtype=np.float64).reshape(-1, len(Axis) + 1)
+    return Series({axis: table[:, column] for column, axis in enumerate(Axis)}, table[:, -1])

@@ -1,0 +1,66 @@
+"""What runs have left beside the run folders and nobody needs any more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.runs.find import run_ids
+from launcher.runs.json_fields import text
+from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
+
+_SETTLED_S = 600.0
+"""A copy of the code that is younger may be about to be named by the run it was made for."""
+
+
+def leftovers(runs_dir: Path) -> list[Path]:
+    """Return what started-over runs have left, copies of the code that no run names, and removals not completed."""
+    return [
+        *_folders(runs_dir / "replaced"),
+        *_unnamed_snapshots(runs_dir),
+        *(
+            path
+            for home in (runs_dir, runs_dir / SWEEPS)
+            for path in _folders(home)
+            if path.name.startswith(".removed-")
+        ),
+    ]
+
+
+def remove_leftover(path: Path) -> str | None:
+    """Remove one; return why that could not be done, None if it was. A copy of the code is never seen in part."""
+    try:
+        if path.parent.name == "snapshots":
+            path = path.rename(path.parent.parent / f".removed-{os.getpid()}-{path.name}")
+        shutil.rmtree(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _unnamed_snapshots(runs_dir: Path) -> Iterator[Path]:
+    there = _folders(runs_dir / "snapshots")
+    named = _named_snapshots(runs_dir) if there else set()
+    for path in there:
+        if path.name not in named and time.time() - path.stat().st_mtime > _SETTLED_S:
+            yield path
+
+
+def _named_snapshots(runs_dir: Path) -> set[str]:
+    """Return the copies of the code that runs were started with, at any time: their names, for runs may be moved."""
+    folders = [RunFolder(runs_dir / run_id) for run_id in run_ids(runs_dir)]
+    specs = [spec for folder in folders for spec in (folder.spec, *folder.path.glob("logs/attempt-*/spec.json"))]
+    named = [text((read_json(spec) or {}).get("snapshot")) for spec in specs]
+    return {Path(snapshot).name for snapshot in named if snapshot}
+
+
+def _folders(home: Path) -> list[Path]:
+    """Return the folders in ``home``; links are somebody else's."""
+    try:
+        with os.scandir(home) as entries:
+            return sorted(home / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []

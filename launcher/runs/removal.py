@@ -1,0 +1,107 @@
+"""Removing run folders for good: only what is one, only where runs are, and nothing that somebody may be writing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from launcher.runs.liveness import LIVE, Observer
+from launcher.runs.find import Run, again, all_sweeps
+from launcher.runs.run_folder import SWEEPS, RunFolder, RunInProgress
+
+_MARKS = ("spec.json", "summary.json", "metrics.jsonl", "logs", ".lock")
+"""A run's folder has one of these, or nothing at all."""
+
+
+def objection(run: Run, runs_dir: Path) -> str | None:
+    """Return why a run must stay, None if it may go."""
+    path = run.folder.path
+    if run.state in LIVE:
+        return run.state if run.verified else f"may be {run.state}: {run.note}"
+    if not run.verified:
+        return f"may be queued: {run.note}"
+    if path.is_symlink() or path.parent.resolve() != runs_dir.resolve():
+        return f"not a folder in {runs_dir}"
+    if any(path.iterdir()) and not any(os.path.lexists(path / mark) for mark in _MARKS):
+        return "does not look like the folder of a run"
+    return None
+
+
+def remove_run(run: Run, runs_dir: Path, observer: Observer) -> str | None:
+    """Remove a run's folder; return why that could not be done, None if it was."""
+    return _remove(run, runs_dir, observer, run.folder.path)
+
+
+def remove_checkpoints(run: Run, runs_dir: Path, observer: Observer) -> str | None:
+    """Remove a run's checkpoints; return why that could not be done, None if it was."""
+    return _remove(run, runs_dir, observer, checkpoints_of(run.folder))
+
+
+def checkpoints_of(folder: RunFolder) -> Path:
+    """Return where a run's checkpoints are."""
+    return folder.path / "checkpoints"
+
+
+def emptied_sweeps(runs_dir: Path, named: Collection[str], removed: Collection[str]) -> list[Path]:
+    """Return the folders of sweeps of which no run is left: those that were named, and those that lost one."""
+    return [
+        sweep.path
+        for sweep in all_sweeps(runs_dir)
+        if (sweep.sweep_id in named or set(sweep.run_ids) & set(removed))
+        and not any(os.path.lexists(runs_dir / run_id) for run_id in set(sweep.run_ids) - set(removed))
+        and not sweep.path.is_symlink()
+    ]
+
+
+def remove_sweep(path: Path) -> None:
+    """Remove a sweep's record, and what SLURM wrote for it."""
+    assert path.parent.name == SWEEPS
+    _discard(path, path.parent)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of all files below ``path``."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def _remove(run: Run, runs_dir: Path, observer: Observer, what: Path) -> str | None:
+    """Take it away in one step while nobody can start the run, then delete it."""
+    try:
+        with run.folder.lock():
+            if why := objection(again(run, observer), runs_dir):
+                return why
+            if what.is_symlink() or not what.is_dir():
+                return f"{what.name} is no folder"
+            aside = _aside(what, runs_dir)
+    except RunInProgress:
+        return "in use"
+    except OSError as error:
+        return f"{error.strerror or error}"
+    return _delete(aside)
+
+
+def _discard(path: Path, beside: Path) -> None:
+    shutil.rmtree(_aside(path, beside))
+
+
+def _aside(path: Path, beside: Path) -> Path:
+    aside = beside / f".removed-{os.getpid()}-{path.parent.name}-{path.name}"
+    os.rename(path, aside)
+    return aside
+
+
+def _delete(path: Path) -> str | None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        return f"{error.strerror or error}; what is left of it is in {path}"
+    return None

@@ -1,0 +1,121 @@
+"""The settings of runs by their names on the command line, and those in which runs differ."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from launcher.runs.json_fields import mapping
+from sgp_core.errors import ConfigurationError, did_you_mean
+
+SEED = "seed"
+WORKERS = "workers"
+NODE_SIZE = "node_size"
+UNIT = "algorithm.unit"
+
+Settings = Mapping[str, Any]
+
+_CONDITION = re.compile(r"([\w.]+)(!?=)(.*)", re.DOTALL)
+_SECTIONS = ("evaluation", "checkpoint", "loader", "cluster", "tracker", "debug")
+"""What ``spec.json`` has beside the experiment."""
+
+
+def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a run's result: its experiment, and how it is evaluated. A choice stands for its name."""
+    given = {**mapping(spec.get("experiment")), "evaluation": spec.get("evaluation")}
+    flat: dict[str, Any] = {}
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            flat |= _section(key, value)
+        elif value is not None:
+            flat[WORKERS if key == "world_size" else key] = value
+    if "algorithm" in flat:
+        flat[UNIT] = "node" if NODE_SIZE in flat else "worker"
+    return flat
+
+
+def all_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a run."""
+    flat = experiment_settings(spec)
+    for section in _SECTIONS:
+        flat |= _section(section, mapping(spec.get(section)))
+    return flat
+
+
+def changed_keys(runs: Sequence[Settings]) -> list[str]:
+    """Return the settings in which runs differ, in the order of the experiment and the seed last.
+
+    What merely follows from another choice is left out: every optimizer has options of its own.
+    """
+    changed = []
+    for key in dict.fromkeys(key for settings in runs for key in settings):
+        choice = key.partition(".")[0]
+        values: dict[str, set[str]] = {}
+        for settings in runs:
+            if key in settings:
+                chosen = written(settings.get(choice)) if choice != key else ""
+                values.setdefault(chosen, set()).add(written(settings[key]))
+        if any(len(different) > 1 for different in values.values()):
+            changed.append(key)
+    return sorted(changed, key=lambda key: key == SEED)
+
+
+def written(value: Any) -> str:
+    """Return a value as one types it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+
+
+class Condition:
+    """``key=value`` or ``key!=value``; several values, separated by commas, are alternatives."""
+
+    def __init__(self, text: str) -> None:
+        """Read a condition.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        found = _CONDITION.fullmatch(text)
+        if found is None:
+            raise ConfigurationError(f"--where {text}: a condition is key=value, such as algorithm=sgp")
+        self.key = WORKERS if found[1] == "world_size" else found[1]
+        self._wanted, self._values = found[2] == "=", (found[3], *found[3].split(","))
+
+    def holds(self, settings: Settings) -> bool:
+        """Whether a run with these settings is meant; one that has no such setting never is."""
+        if self.key not in settings:
+            return False
+        return any(_same(settings[self.key], value) for value in self._values) == self._wanted
+
+    def check(self, known: Collection[str]) -> None:
+        """Refuse a key that nothing has.
+
+        Raises:
+            ConfigurationError: there is no such setting.
+        """
+        if self.key in known:
+            return
+        raise ConfigurationError(f"--where {self.key}: no run has such a setting{nearest(self.key, known)}")
+
+
+def nearest(key: str, known: Collection[str]) -> str:
+    """Return what may have been meant: a setting whose last part is the same, else one that is spelt alike."""
+    same = sorted(name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2])
+    hint = f"; did you mean '{same[0]}'?" if same else did_you_mean(key, known)
+    return hint if hint.endswith("?") else ""
+
+
+def _section(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name if option == "name" else f"{name}.{option}": value for option, value in options.items()}
+
+
+def _same(value: Any, given: str) -> bool:
+    if written(value) == given:
+        return True
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(given) == value
+    except ValueError:
+        return False

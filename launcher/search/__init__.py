@@ -1,0 +1,1 @@
+"""Trying values out in place of every combination."""

@@ -1,0 +1,157 @@
+"""Random search and asynchronous TPE: the next run is chosen when there is room for it, from all that have ended.
+
+The study is kept beside the sweep's record, and runs are known by what they are: the same command goes on where it
+was interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from launcher.config.compose import compose
+from launcher.config.make_plan import LaunchOptions, RunPlan, launch_options, make_plan
+from launcher.config.sweep import as_sweep, record_sweep, sweep_folder
+from launcher.execution.snapshot import with_code
+from launcher.runs.run_folder import RunFolder, read_json
+from launcher.search.space import Dimension, parse_space
+from sgp_core.errors import ConfigurationError
+
+_PACE = ("search.trials=", "search.parallel=", "cluster", "tracker", "runs_dir=", "dry_run=", "snapshot=", "rerun=")
+"""Settings that do not define a search: with others it goes on, or elsewhere."""
+
+
+def prepare(arguments: Sequence[str]) -> Search:
+    """Return the search that a command line asks for; every value of every list has been tried out.
+
+    Raises:
+        ConfigurationError: it asks for something that cannot be.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        raise ConfigurationError("search= needs -m: it is a sweep")
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigurationError("search= needs optuna: pip install 'stochastic-gradient-push[search]'") from None
+    fixed, space = parse_space([word for word in arguments if word not in ("-m", "--multirun")])
+    first = [f"{dimension.key}={dimension.samples()[0]}" for dimension in space]
+    options = None
+    for number, dimension in enumerate(space):
+        for sample in dimension.samples():
+            others = [*first[:number], f"{dimension.key}={sample}", *first[number + 1 :]]
+            [point] = compose([*fixed, *others])
+            options = launch_options([point])
+            try:
+                make_plan(point)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{' '.join(others)}: {error}") from None
+    assert options is not None
+    for option in ("trials", "parallel"):
+        if options.search[option] < 1:
+            raise ConfigurationError(f"search.{option}={options.search[option]}: must be at least 1")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return Search(fixed, space, options, arguments)
+
+
+class Search:
+    """Plans that depend on how others ended."""
+
+    def __init__(
+        self, fixed: list[str], space: list[Dimension], options: LaunchOptions, arguments: Sequence[str]
+    ) -> None:
+        self.options = options
+        self.total: int = options.search["trials"]
+        self._fixed, self._space, self._arguments = fixed, space, arguments
+        self._identity = ["search", *(word for word in arguments if not word.startswith(_PACE))]
+        self._study: Any = None
+        self._trials: dict[str, list[Any]] = {}
+        self._unfinished: list[Any] = []
+
+    def plan(self, values: dict[str, Any]) -> RunPlan:
+        """Return the plan of a run with these values of the settings searched over."""
+        chosen = [f"{dimension.key}={dimension.written(values[dimension.key])}" for dimension in self._space]
+        [point] = compose([*self._fixed, *chosen])
+        [plan] = as_sweep([make_plan(point)], self._identity)
+        return dataclasses.replace(plan, overrides=tuple(chosen))
+
+    def example(self) -> RunPlan:
+        """Return a plan as the search might choose it."""
+        return self.plan({dimension.key: dimension.samples()[0] for dimension in self._space})
+
+    def open(self) -> RunPlan:
+        """Open the study, new or gone on with, and return a plan of it as an example."""
+        from optuna import create_study
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+        from optuna.trial import TrialState
+
+        example = self.example()
+        assert example.sweep is not None
+        folder = sweep_folder(example.run_dir.parent, example.sweep)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._study = create_study(
+            storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
+            study_name=example.sweep,
+            direction=self.options.search["direction"],
+            load_if_exists=True,
+        )
+        self._study.sampler = self._sampler(len(self._study.trials))
+        self._unfinished = [trial for trial in self._study.trials if trial.state == TrialState.RUNNING]
+        return example
+
+    def next(self, running: int) -> RunPlan | None:
+        """Return the next run, None if there is to be none now."""
+        if running >= self.options.search["parallel"]:
+            return None
+        if self._unfinished:  # from a command that was interrupted
+            trial = self._unfinished.pop()
+            number, values = trial.number, trial.params
+        elif len(self._study.trials) < self.total:
+            trial = self._study.ask({dimension.key: dimension.distribution() for dimension in self._space})
+            number, values = trial.number, trial.params
+        else:
+            return None
+        plan = self.plan(values)
+        if self.options.snapshot:
+            [plan] = with_code([plan], take=True)
+        self._trials.setdefault(plan.run_id, []).append(number)
+        record_sweep([plan], ["sgp-train", *self._arguments], self.options.search)
+        return plan
+
+    def ended(self, plan: RunPlan) -> None:
+        """Learn from how a run ended; one that was interrupted is not over."""
+        from optuna.trial import TrialState
+
+        summary = read_json(RunFolder(plan.run_dir).summary) or {}
+        if summary.get("status") not in ("completed", "failed"):
+            return
+        value: Any = (summary.get("best") or summary.get("final") or {}).get(self.options.search["metric"])
+        usable = summary["status"] == "completed" and isinstance(value, int | float) and math.isfinite(value)
+        for number in self._trials.pop(plan.run_id, []):
+            if usable:
+                self._study.tell(number, float(value))
+            else:
+                self._study.tell(number, state=TrialState.FAIL)
+
+    def best(self) -> str:
+        """Return in words which values were best so far."""
+        from optuna.trial import TrialState
+
+        done = [trial for trial in self._study.trials if trial.state == TrialState.COMPLETE]
+        if not done:
+            return f"no run has ended with {self.options.search['metric']} yet"
+        best = self._study.best_trial
+        values = [f"{dimension.key}={dimension.written(best.params[dimension.key])}" for dimension in self._space]
+        return f"best {self.options.search['metric']} of {len(done)}: {best.value:.4f} with {' '.join(values)}"
+
+    def _sampler(self, trials: int) -> Any:
+        """Return a sampler; one that goes on after ``trials`` must not draw the same again."""
+        from optuna.samplers import RandomSampler, TPESampler
+
+        seed = self.options.search["seed"] + trials
+        if self.options.search["name"] == "random":
+            return RandomSampler(seed=seed)
+        # constant_liar: runs that are under way keep others from the same place
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True)

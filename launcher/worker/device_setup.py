@@ -1,0 +1,119 @@
+"""What a worker computes on and talks over: threads, a device, a process group."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.worker import network_interface, rendezvous
+from launcher.worker.process_setup import on_slurm
+from sgp_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands among the others."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+def prepare(spec: Mapping[str, Any], place: Place, folder: Path, *, separate: bool) -> torch.device:
+    """Set threads and network, join the other workers, and return this worker's device.
+
+    Args:
+        folder: of this attempt; workers meet there.
+        separate: whether this process exists for the worker alone.
+
+    Raises:
+        ConfigurationError: fewer GPUs than asked for, or ranks in an order that makes no nodes.
+    """
+    cluster = spec["cluster"]
+    _check_order(spec, place)
+    threads = cluster["threads_per_worker"] or _cores(place, on_slurm(spec))
+    if separate:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        if not on_slurm(spec):  # submitit has replaced what the user or the queue chose
+            _restore("CUDA_VISIBLE_DEVICES", spec["attempt"]["cuda_visible_devices"])
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.autograd.set_detect_anomaly(spec["debug"]["anomaly"])
+    device = _device(cluster["device"], place, on_slurm(spec))
+    if place.world_size > 1:
+        _join(cluster, place, folder, device)
+    return device
+
+
+def _check_order(spec: Mapping[str, Any], place: Place) -> None:
+    """Refuse ranks dealt out to the nodes in turn where those of a node are to be one gossip node."""
+    in_order = place.local_rank == place.rank % place.local_world_size
+    if on_slurm(spec) and spec["experiment"].get("node_size", 1) > 1 and not in_order:
+        raise ConfigurationError(
+            "algorithm.unit=node needs consecutive ranks on each node, and SLURM has dealt them out in turn: use"
+            " cluster.srun_args=[--distribution=block]"
+        )
+
+
+def _cores(place: Place, slurm: bool) -> int:
+    """Return how many cores are this worker's."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, here // place.local_world_size)
+    if not slurm:
+        return share
+    given = os.environ.get("SLURM_CPUS_PER_TASK")
+    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", here))
+    return min(here, int(given)) if given else max(1, min(here, on_node) // place.local_world_size)
+
+
+def _device(wanted: str, place: Place, slurm: bool) -> torch.device:
+    """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
+    import torch
+
+    count, needed = torch.cuda.device_count(), place.local_world_size
+    bound = slurm and count == 1  # SLURM may show each task its own GPU only
+    if wanted == "cuda" and count < needed and not bound:
+        raise ConfigurationError(
+            f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, and {count} can be seen"
+        )
+    if wanted == "cpu" or (count < needed and not bound):
+        return torch.device("cpu")
+    index = 0 if bound else place.local_rank
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _join(cluster: Mapping[str, Any], place: Place, folder: Path, device: torch.device) -> None:
+    """Initialise torch.distributed through a store that belongs to this attempt alone."""
+    from datetime import timedelta
+
+    import torch.distributed as dist
+
+    rank, world_size = place.rank, place.world_size
+    timeout = timedelta(seconds=cluster["process_group_timeout_s"])
+    if cluster["name"] == "slurm":
+        network_interface.use_interface(cluster["network"])
+        interface = network_interface.choose_interface(cluster["network"])
+        store = rendezvous.store_across_machines(folder, rank, world_size, interface, timeout)
+    else:
+        if sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
+        store = rendezvous.store_on_one_machine(folder, world_size)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

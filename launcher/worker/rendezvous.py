@@ -1,0 +1,54 @@
+"""How the workers of one attempt find each other."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.runs.run_folder import read_json, write_json
+from launcher.worker import network_interface
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+_POLL_S = 0.05
+
+
+def store_on_one_machine(folder: Path, world_size: int) -> Store:
+    """Return a store in a file of this attempt: nothing listens, and no other run can collide with it."""
+    from torch.distributed import FileStore
+
+    return FileStore(str(folder / "rendezvous"), world_size)
+
+
+def store_across_machines(folder: Path, rank: int, world_size: int, interface: str | None, timeout: timedelta) -> Store:
+    """Return a store that rank 0 serves on a port the system found free, announced in the shared folder.
+
+    Raises:
+        TimeoutError: rank 0 has not announced itself.
+    """
+    from torch.distributed import TCPStore
+
+    note = folder / "rendezvous.json"
+    if rank == 0:
+        host = network_interface.address(interface)
+        store = TCPStore(host, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
+        write_json(note, {"host": host, "port": store.port})
+        return store
+    where = _wait_for(note, timeout)
+    host, port = str(where["host"]), int(where["port"])
+    return TCPStore(host, port, world_size, is_master=False, timeout=timeout, wait_for_workers=False)
+
+
+def _wait_for(note: Path, timeout: timedelta) -> dict[str, Any]:
+    end = time.monotonic() + timeout.total_seconds()
+    while time.monotonic() < end:
+        if note.name in os.listdir(note.parent):  # listing makes NFS look again; asking for the name may not
+            said = read_json(note)
+            if said is not None:
+                return said
+        time.sleep(_POLL_S)
+    raise TimeoutError(f"rank 0 has not announced itself in {note}")

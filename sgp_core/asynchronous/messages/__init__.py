@@ -1,0 +1,1 @@
+"""Asynchronous gossip over messages."""

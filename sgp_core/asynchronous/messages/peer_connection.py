@@ -1,0 +1,245 @@
+"""A line to every other worker: what is put on it leaves by itself, and what arrives is handled as it comes.
+
+gloo cannot be asked whether something has arrived, so threads wait for it, two for each peer: one in which messages
+leave in order, one that sits in ``recv``. They wait with the interpreter lock released. As each is concerned with one
+peer only, a peer that is stopped, slow or behind a slow link holds up nobody else's messages, and it is always known
+who is gone. The two directions of a pair have connections of their own, as gloo lets one wait for the other otherwise.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from enum import IntEnum
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sgp_core.tensors.flat_vector import Flat
+
+_FOR_EVER = timedelta(days=3650)
+"""A wait that runs out would close the connection."""
+_CLOSING_SECONDS = 5.0
+"""How long to wait, when closing, for what still is to leave."""
+_NOBODY_SENDS = 1
+"""A tag."""
+
+
+class Kind(IntEnum):
+    """What a message says. The first word of every header."""
+
+    share = 1
+    """A share follows, of ``step`` and of ``weight``."""
+    collected = 2
+    """The share has been added."""
+    pushed = 3
+    """The sender has pushed at ``step``, and had no share to give."""
+    standing = 4
+    """The sender stands still until all have met."""
+    request = 5
+    """The sender's model follows, to be averaged with."""
+    reply = 6
+    """The average follows; ``step`` is the version of the sender's model before."""
+    call = 7
+    """All are to meet."""
+    closed = 8
+    """The sender has closed its Gossip; nothing follows."""
+
+
+class Note(NamedTuple):
+    """The header of a message: all of it, or what it says about the vector that follows."""
+
+    kind: int
+    step: int = 0
+    weight: float = 0.0
+    seconds: float = 0.0
+    """How long it has waited to leave."""
+
+
+class _Parcel(NamedTuple):
+    note: Note
+    queued: float
+    content: Flat | None
+    done: Callable[[Flat], None] | None
+
+
+class Line:
+    """The line to and from one peer.
+
+    Args:
+        peer: its rank.
+        out: process group in which to send to it.
+        into: process group in which it sends.
+        handle: called in the receiving thread with each message's header; if a vector follows it must :meth:`read` it.
+        lose: called in the receiving thread, with the reason, if the peer is gone without having closed.
+
+    Attributes:
+        sent: messages put on the line.
+        received: messages that have been handled.
+        left: whether the peer has closed its Gossip.
+    """
+
+    def __init__(
+        self,
+        peer: int,
+        out: dist.ProcessGroupGloo,
+        into: dist.ProcessGroupGloo,
+        handle: Callable[[Line, Note], None],
+        lose: Callable[[int, RuntimeError], None],
+    ) -> None:
+        self.peer = peer
+        self.sent = self.received = 0
+        self.left = False
+        self._out, self._into = out, into
+        self._handle, self._lose = handle, lose
+        self._queue: SimpleQueue[_Parcel | None] = SimpleQueue()
+        self._counting = Lock()
+        self._sending = Thread(target=self._send_all, name=f"to rank {peer}", daemon=True)
+        self._receiving = Thread(target=self._receive_all, name=f"from rank {peer}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send and to receive."""
+        self._sending.start()
+        self._receiving.start()
+
+    def send(
+        self,
+        kind: Kind,
+        step: int = 0,
+        weight: float = 0.0,
+        content: Flat | None = None,
+        done: Callable[[Flat], None] | None = None,
+    ) -> None:
+        """Put a message on the line, without waiting.
+
+        Args:
+            content: a vector that follows; it must not change before it has left.
+            done: called with it then, in the sending thread.
+        """
+        parcel = _Parcel(Note(kind, step, weight), time.monotonic(), content, done)
+        with self._counting:  # several threads send
+            self.sent += 1
+            self._queue.put(parcel)
+
+    def read(self, vector: Flat) -> None:
+        """Receive what follows the header. For :attr:`handle`."""
+        for work in [_receive(self._into, tensor, self.peer) for tensor in vector.tensors]:
+            work.wait(_FOR_EVER)
+
+    def close(self) -> None:
+        """Say goodbye, behind all that is on the line."""
+        self.send(Kind.closed)
+        self._queue.put(None)
+
+    def flush(self, until: float) -> None:
+        """Once closed, wait until all has left, or until a moment of ``time.monotonic``."""
+        self._sending.join(max(0.0, until - time.monotonic()))
+
+    def cut(self) -> None:
+        """End the connections, by a wait that runs out: what waits on them in the threads fails. The peer notices."""
+        self._queue.put(None)
+        for group in (self._out, self._into):
+            with suppress(RuntimeError):
+                _receive(group, torch.zeros(1), self.peer, _NOBODY_SENDS).wait(timedelta(milliseconds=1))
+
+    def join(self, until: float) -> None:
+        """Wait for the end of the threads, or until a moment of ``time.monotonic``."""
+        for thread in (self._sending, self._receiving):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    # -- threads -------------------------------------------------------------------------------------------------------
+    def _send_all(self) -> None:
+        header = torch.zeros(len(Note._fields), dtype=torch.float64)
+        words = header.numpy()
+        try:
+            while (parcel := self._queue.get()) is not None:
+                words[:] = parcel.note
+                words[-1] = time.monotonic() - parcel.queued
+                pieces: list[Tensor] = parcel.content.tensors if parcel.content else []
+                for work in [_send(self._out, tensor, self.peer) for tensor in (header, *pieces)]:
+                    work.wait(_FOR_EVER)
+                if parcel.content and parcel.done:
+                    parcel.done(parcel.content)
+        except RuntimeError:
+            return  # the receiving thread knows as well
+
+    def _receive_all(self) -> None:
+        header = torch.zeros(len(Note._fields), dtype=torch.float64)
+        try:
+            while not self.left:
+                _receive(self._into, header, self.peer).wait(_FOR_EVER)
+                kind, step, weight, seconds = header.tolist()
+                if kind == Kind.closed:
+                    self.left = True
+                else:
+                    self._handle(self, Note(int(kind), int(step), weight, seconds))
+                self.received += 1
+        except RuntimeError as error:
+            self._lose(self.peer, error)
+
+
+def connect_lines(
+    group: dist.ProcessGroup | None,
+    handle: Callable[[Line, Note], None],
+    lose: Callable[[int, RuntimeError], None],
+) -> dict[int, Line]:
+    """Return lines to all other workers of a group, not yet started. Collective."""
+    rank, size = dist.get_rank(group), dist.get_world_size(group)
+    name = [secrets.token_hex(8)]  # all connections ever made keep their addresses in the one store
+    dist.broadcast_object_list(name, src=0 if group is None else dist.get_global_rank(group, 0), group=group)
+    store = dist.distributed_c10d._get_default_store()
+    up, down = (
+        dist.ProcessGroupGloo(dist.PrefixStore(f"sgp/{name[0]}/{way}", store), rank, size, patience(group))
+        for way in ("up", "down")
+    )
+    return {
+        peer: Line(peer, *((up, down) if rank < peer else (down, up)), handle, lose)
+        for peer in range(size)
+        if peer != rank
+    }
+
+
+def say_goodbye(lines: dict[int, Line]) -> None:
+    """Tell all peers that this worker closes, behind everything that is still to leave."""
+    until = time.monotonic() + _CLOSING_SECONDS
+    for line in lines.values():
+        line.close()
+    for line in lines.values():
+        line.flush(until)
+
+
+def cut(lines: dict[int, Line]) -> None:
+    """End all connections and threads. Peers that have heard no goodbye see a worker die.
+
+    To be done before the process ends: a thread that comes out of gloo while the interpreter goes would abort it.
+    """
+    until = time.monotonic() + _CLOSING_SECONDS
+    for line in lines.values():
+        line.cut()
+    for line in lines.values():
+        line.join(until)
+
+
+def _send(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
+    work: dist.Work = group.send([tensor], peer, 0)  # type: ignore[attr-defined]
+    return work
+
+
+def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int, tag: int = 0) -> dist.Work:
+    work: dist.Work = group.recv([tensor], peer, tag)  # type: ignore[attr-defined]
+    return work
+
+
+def patience(group: dist.ProcessGroup | None) -> timedelta:
+    """Return how long a group waits for its workers."""
+    whole = dist.group.WORLD if group is None else group
+    assert whole is not None
+    found: timedelta = whole._get_backend(torch.device("cpu")).options._timeout
+    return found

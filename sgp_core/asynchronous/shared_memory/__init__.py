@@ -1,0 +1,1 @@
+"""Asynchronous gossip in memory that the workers of a host share."""

@@ -1,0 +1,1 @@
+"""Process groups, point-to-point messages and memory shared by processes."""

@@ -1,0 +1,159 @@
+"""The part of the model that a worker gossips: all of it, its shard of a node's, or what FSDP2 has left it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sgp_core.compression import Layout, Memory
+from sgp_core.distributed.node_group import Node
+from sgp_core.errors import ConfigurationError
+from sgp_core.tensors.flat_storage import FlatStorage
+from sgp_core.tensors.flat_vector import Flat
+
+
+class Share(Protocol):
+    """What a rule computes with, and how the model follows."""
+
+    flat: Flat
+    """The numerators' place: what is mixed and sent."""
+
+    @property
+    def storage(self) -> FlatStorage | None:
+        """Where the whole model lives; None where this worker holds a part of it only."""
+
+    @property
+    def layout(self) -> Layout:
+        """How the vector lies in memory."""
+
+    def collect(self) -> None:
+        """Bring ``flat`` up to date with the model."""
+
+    def spread(self) -> None:
+        """Bring the model up to date with ``flat``; every worker of a node must call."""
+
+    def keep(self) -> Flat:
+        """Return a copy of all that this worker holds of the model."""
+
+    def restore(self, kept: Flat) -> None:
+        """Undo everything since :meth:`keep`, bit for bit and without a message."""
+
+
+class Shard:
+    """The model lives whole in this worker's flat storage, and its shard of it is a view; without a node, all of it."""
+
+    def __init__(self, storage: FlatStorage, node: Node) -> None:
+        self.storage = storage
+        self.flat = node.shard_of(self.storage.flat)
+        self._node = node
+
+    @property
+    def layout(self) -> Layout:
+        """What of each parameter lies in the shard."""
+        sizes = [len(tensor) for tensor in self.flat.tensors]
+        begins = [self._node.place * size for size in sizes]
+        return [
+            memory.between(begin, begin + size)
+            for memory, begin, size in zip(self.storage.layout, begins, sizes, strict=True)
+        ]
+
+    def collect(self) -> None:
+        """Do nothing: they are the same memory."""
+
+    def spread(self) -> None:
+        """Gather the node's shards."""
+        self._node.gather(self.storage.flat)
+
+    def keep(self) -> Flat:
+        """Return a copy of the whole model."""
+        return self.storage.flat.clone()
+
+    def restore(self, kept: Flat) -> None:
+        """Set the whole model."""
+        self.storage.flat.copy_(kept)
+
+
+class ShardOfFSDP:
+    """FSDP2 owns the memory of local shards, so they are copied to flat memory before a rule and back after it.
+
+    Args:
+        model: what ``fully_shard`` was called on.
+        parameters: all sharded by ``fully_shard`` on a mesh of one axis, the workers of the node.
+
+    Raises:
+        ConfigurationError: they are sharded, but not over the workers of the node.
+    """
+
+    storage: FlatStorage | None = None
+
+    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], node: Node) -> None:
+        from torch.distributed.fsdp import FSDPModule
+
+        for parameter in parameters:
+            over = _ranks_of(parameter)
+            if over != node.ranks:
+                raise ConfigurationError(
+                    f"a parameter is {f'sharded over ranks {over}' if over else 'not sharded'}, but the node is ranks"
+                    f" {node.ranks}: use fully_shard on the whole model, with a mesh of one axis, the node's workers"
+                )
+        self._modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
+        self._parameters = list(parameters)[::-1]
+        sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+        for part in self._parts():
+            kind = (part.dtype, part.device)
+            sizes[kind] = sizes.get(kind, 0) + part.numel()
+        pieces = {kind: torch.zeros(size, dtype=kind[0], device=kind[1]) for kind, size in sizes.items()}
+        self.flat = Flat(list(pieces.values()))
+        ends = dict.fromkeys(pieces, 0)
+        self._views = []
+        for part in self._parts():
+            kind = (part.dtype, part.device)
+            begin, ends[kind] = ends[kind], ends[kind] + part.numel()
+            self._views.append(pieces[kind][begin : ends[kind]].view(part.shape))
+        shapes = {kind: [view.shape for view in self._views if view.dtype == kind[0]] for kind in pieces}
+        self.layout: Layout = [Memory.packed(shapes[kind], str(kind[0]).removeprefix("torch.")) for kind in pieces]
+        self.collect()
+
+    def collect(self) -> None:
+        """Copy the local shards."""
+        torch._foreach_copy_(self._views, self._parts())
+
+    def spread(self) -> None:
+        """Copy to the local shards, and let go of what forward has gathered from older ones."""
+        torch._foreach_copy_(self._parts(), self._views)
+        for module in self._modules:
+            module.reshard()
+
+    def keep(self) -> Flat:
+        """Return a copy of the local shards."""
+        return self.flat.clone()
+
+    def restore(self, kept: Flat) -> None:
+        """Set the local shards."""
+        self.flat.copy_(kept)
+        self.spread()
+
+    @torch.no_grad()
+    def _parts(self) -> list[Tensor]:
+        return [local(parameter) for parameter in self._parameters]
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this is a DTensor (asked without importing them, which takes a second)."""
+    return hasattr(tensor, "to_local")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this worker's part of a DTensor, sharing memory; any other tensor as it is. Under ``no_grad``."""
+    part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return part
+
+
+def _ranks_of(parameter: nn.Parameter) -> list[int] | None:
+    if not is_sharded(parameter):
+        return None
+    ranks: list[int] = parameter.device_mesh.mesh.flatten().tolist()  # type: ignore[attr-defined]
+    return ranks

@@ -1,0 +1,255 @@
+"""Steps taken inside backward: each part of the model is updated, and leaves, as soon as its gradients are complete."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd import Variable
+
+from sgp_core.algorithms.base import Algorithm, Network
+from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.tensors.flat_storage import FlatStorage
+from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.topology import Topology
+
+_FIRST_SHARE = 4
+"""The first part is so many times smaller than the others, that messages begin to leave early in backward."""
+
+
+@dataclass
+class _Part:
+    """Parameters that step together, and the worker that they are to the rule."""
+
+    parameters: list[nn.Parameter]
+    worker: _PartWorker
+    missing: set[int] = field(default_factory=set)
+    """Ids of those whose gradients are not complete."""
+
+
+class StepsInBackward:
+    """Takes the optimizer's steps part by part while backward goes on, in one order on all workers.
+
+    A part consists of whole parameters. Once the gradients of all its parameters are complete, and the parts before it
+    have stepped, the rule and the user's optimizer act on it as if it were the model: its messages leave while backward
+    computes the gradients of the next. Gradients are then gone. What is waited for is left to ``optimizer.step()``,
+    which ends the step. The numbers are those of steps after backward.
+
+    Args:
+        algorithm: the rule.
+        worker: the whole model's.
+        storage: the model.
+        optimizer: any whose update of a parameter depends on that parameter and its group's options alone.
+        part_bytes: the least size of a part, the first being a quarter of that.
+        max_norm: norm that all gradients together are clipped to; then no part steps before backward is over.
+        check: called before the first part of a step; raises if there must be none.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        worker: RuleWorker,
+        storage: FlatStorage,
+        optimizer: torch.optim.Optimizer,
+        *,
+        part_bytes: int,
+        max_norm: float | None,
+        check: Callable[[], None],
+    ) -> None:
+        self.enabled = True
+        self.stepping = False
+        self._algorithm = algorithm
+        self._worker = worker
+        self._optimizer = optimizer
+        self._max_norm = max_norm
+        self._check = check
+        self._parts: list[_Part] = []
+        self._done = 0
+        self._pending = False
+        for parameters, flat in storage.cut(chain([part_bytes // _FIRST_SHARE], repeat(part_bytes))):
+            part = _Part(parameters, _PartWorker(worker, flat, optimizer))
+            self._parts.append(part)
+        self._handles = [
+            parameter.register_post_accumulate_grad_hook(partial(self._gradient_ready, number))
+            for number, part in enumerate(self._parts)
+            for parameter in part.parameters
+        ]
+        self._restart()
+
+    def finish(self) -> None:
+        """Let the parts step that have not, as they are: their gradients may never come."""
+        for part in self._parts[self._done :]:
+            self._step(part)
+
+    def end(self) -> None:
+        """Let the rule wait for what others have sent; the next step may begin."""
+        self._worker.weight, self._worker.averaged = self._parts[-1].worker.weight, False
+        self._algorithm.receive(self._worker)
+        self._restart()
+
+    def close(self) -> None:
+        """Leave the parameters alone."""
+        for handle in self._handles:
+            handle.remove()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _restart(self) -> None:
+        self._done = 0
+        for part in self._parts:
+            part.missing = set(map(id, part.parameters))
+
+    def _gradient_ready(self, number: int, parameter: nn.Parameter) -> None:
+        if not self.enabled:
+            return
+        if number < self._done:
+            raise RuntimeError(
+                "backward() came again before optimizer.step(), and the model has stepped; put all backward() of a step"
+                " but the last inside gossip.no_sync()"
+            )
+        if not self._pending:
+            self._pending = True
+            Variable._execution_engine.queue_callback(self._backward_done)
+        self._parts[number].missing.discard(id(parameter))
+        if self._max_norm is None:
+            while self._done < len(self._parts) and not self._parts[self._done].missing:
+                self._step(self._parts[self._done])
+
+    def _backward_done(self) -> None:
+        self._pending = False
+        if self._max_norm is not None:
+            parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self._max_norm)
+        self.finish()
+
+    @torch.no_grad()
+    def _step(self, part: _Part) -> None:
+        if not self._done:
+            self._check()
+            for each in self._parts:
+                each.worker.begin()
+        self._algorithm.before_step(part.worker)
+        with self._only(part.parameters):
+            self._optimizer.step()
+        for parameter in part.parameters:
+            parameter.grad = None
+        self._algorithm.after_step(part.worker)
+        self._done += 1
+
+    @contextmanager
+    def _only(self, parameters: list[nn.Parameter]) -> Iterator[None]:
+        """Let the optimizer's groups hold these parameters only."""
+        groups = self._optimizer.param_groups
+        everything = [group["params"] for group in groups]
+        mine = set(map(id, parameters))
+        options = [_numbers(group) for group in groups]
+        self.stepping = True
+        try:
+            for group in groups:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) in mine]
+            yield
+        finally:
+            for group, parameters in zip(groups, everything, strict=True):
+                group["params"] = parameters
+            self.stepping = False
+        if options != [_numbers(group) for group in groups]:
+            raise RuntimeError(
+                f"{type(self._optimizer).__name__} counts its steps per group of parameters, not per parameter, so it"
+                " cannot step in parts; use step_in_backward=False"
+            )
+
+
+class _PartWorker(RuleWorker):
+    """A part of the model as a rule sees it: what it remembers lies in the memory of the whole."""
+
+    def __init__(self, whole: RuleWorker, params: Flat, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(params, optimizer, PartNetwork(whole.network, params), biased=whole.biased)
+        self._whole = whole
+        self._known: set[str] = set()
+
+    def begin(self) -> None:
+        """A step begins, everywhere from the same."""
+        self.step, self.weight, self.averaged = self._whole.step, self._whole.weight, False
+        self._known = set(self._whole.memories)
+
+    def memory(self, name: str, like: Flat | None = None) -> Flat:
+        """Return this part's stretch of the persistent vector ``name``."""
+        mine = self._whole.memory(name).at(self.params)
+        if name not in self._known and like is not None:
+            mine.copy_(like)
+        self._known.add(name)
+        return mine
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """Return the persistent number ``name``."""
+        return self._whole.number(name, default)
+
+    def set_number(self, name: str, value: float) -> None:
+        """Refuse: the next part would see it, as if a step had passed."""
+        raise RuntimeError("where steps are taken inside backward, a rule sets numbers in receive()")
+
+
+class PartNetwork:
+    """A network as a rule sees it that acts on a part of the model."""
+
+    def __init__(self, network: Network, part: Flat) -> None:
+        self.topology = network.topology
+        self.post, self.push = network.post, network.push
+        self.in_degree, self.own = network.in_degree, network.own
+        self._network = network
+        self._part = part
+
+    def scratch(self) -> Flat:
+        """Return memory laid out like the part."""
+        return self._network.scratch().at(self._part)
+
+    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+        """Refuse: others are not to be waited for inside backward."""
+        raise _too_early()
+
+    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Refuse."""
+        raise _too_early()
+
+    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+        """Refuse."""
+        raise _too_early()
+
+    def mean(self, x: Flat) -> None:
+        """Refuse."""
+        raise _too_early()
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Refuse."""
+        raise _too_early()
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Refuse."""
+        raise _too_early()
+
+
+def _too_early() -> RuntimeError:
+    return RuntimeError(
+        "where steps are taken inside backward, a rule waits for others in receive(), not in before_step() or"
+        " after_step(); there it may post() and push()"
+    )
+
+
+def _numbers(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if isinstance(value, int | float)}
+
+
+def warn_if_compiled(model: nn.Module) -> None:
+    """Warn if the whole model is compiled: its gradients then all become ready when backward is over."""
+    if hasattr(model, "_orig_mod") or model._compiled_call_impl is not None:
+        warnings.warn(
+            "the model is compiled as a whole, so all its gradients come when backward is over and nothing can leave"
+            " before; compile its blocks one by one: block.compile()",
+            stacklevel=3,
+        )

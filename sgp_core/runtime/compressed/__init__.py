@@ -1,0 +1,1 @@
+"""Gossip of compressed differences."""

@@ -1,0 +1,200 @@
+"""Reference copies: what both ends of an edge agree that the receiver knows of the sender's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgp_core.compression import Codec, Coding, Layout, Piece
+from sgp_core.runtime.compressed.payload import Parcel, Parcels
+from sgp_core.tensors.flat_vector import Flat, as_operand
+from sgp_core.topology import Topology
+
+
+@dataclass(frozen=True)
+class Part:
+    """One worker's part in a step of ``(1 - gamma) I + gamma P``.
+
+    Attributes:
+        own: the share of its own that it keeps.
+        gives: the share that each out-peer gets of its own; that peer computes the same number, to the bit.
+        takes: the share that it gets of each in-peer's.
+    """
+
+    step: int
+    own: float
+    gives: Mapping[int, float]
+    takes: Mapping[int, float]
+
+    @classmethod
+    def of(cls, topology: Topology, rank: int, step: int, gamma: float) -> Part:
+        """Read it off the topology."""
+        edges = topology.edges(step)
+
+        def share(receiver: int, sender: int) -> float:
+            return gamma * edges.in_weights[receiver][edges.in_peers[receiver].index(sender)]
+
+        return cls(
+            step,
+            1.0 - gamma + gamma * edges.own_weight[rank],
+            {peer: share(peer, rank) for peer in edges.out_peers[rank]},
+            {peer: share(rank, peer) for peer in edges.in_peers[rank]},
+        )
+
+
+class References:
+    """One worker's end of all its edges: a reference copy ``r`` each, alike on both ends to the bit.
+
+    For an edge j -> i the sender codes what the copy lacks, ``q = C(z_j - r)``, both ends set ``r <- r + q``, and::
+
+        x_i <- x_i - sum_l P_li w_i r_(i->l) + sum_j P_ij w_j r_(j->i)        w_i <- sum_j P_ij w_j
+
+    What a sender gives is what the receiver gets, to the bit, so the sum of numerators does not change, whatever the
+    codec leaves out; weights travel whole. As models agree the copies catch up with them, and ``z`` reaches the mean.
+    Where CHOCO has one copy per worker on a fixed undirected graph, a copy per edge serves any graph of any step. The
+    copy follows ``z`` rather than ``x``, which on irregular graphs goes on changing with ``w`` when all agree.
+
+    A message may be under way while the sender goes on, tau steps say::
+
+        x_i <- x_i - sum_l P_li(k) w_i r_(i->l) + sum_j P_ij(k - tau) w_j(k - tau) r_(j->i)(k - tau)
+
+    The sender's copy is at step k, the receiver's at the last message that it has taken. Since each message moves the
+    receiver's copy to where the sender's was when that message left, both give and get the same numbers, provided that
+    the messages of an edge are taken in the order they were sent in, each once.
+
+    Args:
+        rank: whose end it is.
+        layout: the model's.
+        start: what every worker holds before the first step, ``z`` of rank 0; copies start as it.
+        topology: creates all copies now if its graphs repeat; else each when its edge first occurs.
+
+    Attributes:
+        parcels: memory for messages.
+    """
+
+    def __init__(self, rank: int, codec: Codec, layout: Layout, start: Flat, topology: Topology) -> None:
+        self._rank = rank
+        self._codec = codec
+        self._layout = layout
+        self._pieces = codec.pieces(layout)
+        self._device = start.tensors[0].device
+        self._given: dict[int, Flat] = {}
+        self._taken: dict[int, Flat] = {}
+        self._memories: dict[int, list[Tensor | None]] = {}
+        self.parcels = Parcels(codec, self._pieces, self._device)
+        longest = max((piece.numel for piece in self._pieces), default=0)
+        self._scratch = [tensor.new_zeros(min(longest, tensor.numel())) for tensor in start.tensors]
+        self._spare = [torch.zeros_like(tensor) for tensor in self._scratch]
+        self._start: Flat | None = start.clone()
+        if topology.period is not None:
+            for step in range(topology.period):
+                part = Part.of(topology, rank, step, codec.gamma)
+                self._prepare(part.gives, part.takes)
+            self._start = None
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+    def give(self, x: Flat, part: Part, weight: float | None) -> dict[int, Parcel]:
+        """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`parcels`."""
+        self._prepare(part.gives, ())
+        parcels = self.parcels.take(part.gives)
+        for piece in self._pieces:
+            mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
+            for peer, parcel in parcels.items():
+                copy, sections = _stretch(self._given[peer], piece), parcel.pieces[piece.index]
+                spare, memory = self._spare[piece.tensor][: piece.numel], self._memories[peer][piece.index]
+                coding = Coding(piece, part.step, self._rank, peer, spare, memory)
+                if weight is None:
+                    torch.sub(mine, copy, out=difference)
+                else:
+                    torch.div(mine, as_operand(weight, mine), out=difference).sub_(copy)
+                self._codec.encode(difference, sections, coding)
+                self._codec.decode(sections, difference, coding)
+                copy.add_(difference)
+            for peer, share in part.gives.items():
+                mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
+        for parcel in parcels.values():
+            parcel.weight.fill_(1.0 if weight is None else weight)
+        return parcels
+
+    def take(self, x: Flat, part: Part, arrived: Mapping[int, Parcel], *, weighed: bool) -> float:
+        """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
+
+        Args:
+            arrived: of every in-peer; the next of its edge.
+            weighed: whether their PushSum weights have travelled.
+        """
+        self._prepare((), part.takes)
+        weights = {peer: float(parcel.weight) if weighed else None for peer, parcel in arrived.items()}
+        for piece in self._pieces:
+            mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
+            for peer, share in part.takes.items():
+                copy, spare = _stretch(self._taken[peer], piece), self._spare[piece.tensor][: piece.numel]
+                coding = Coding(piece, part.step, peer, self._rank, spare)
+                self._codec.decode(arrived[peer].pieces[piece.index], difference, coding)
+                copy.add_(difference)
+                mine.add_(copy, alpha=_amount(share, weights[peer]))
+        return sum(_amount(share, weights[peer]) for peer, share in part.takes.items()) if weighed else 0.0
+
+    # -- state -------------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the references and of what senders remember."""
+        return {
+            "given": {peer: [t.clone() for t in copy.tensors] for peer, copy in self._given.items()},
+            "taken": {peer: [t.clone() for t in copy.tensors] for peer, copy in self._taken.items()},
+            "memories": {peer: [t if t is None else t.clone() for t in m] for peer, m in self._memories.items()},
+            "start": None if self._start is None else [t.clone() for t in self._start.tensors],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self._given = {peer: self._flat(tensors) for peer, tensors in state["given"].items()}
+        self._taken = {peer: self._flat(tensors) for peer, tensors in state["taken"].items()}
+        self._memories = {
+            peer: [t if t is None else t.to(self._device, copy=True) for t in memory]
+            for peer, memory in state["memories"].items()
+        }
+        self._start = None if state["start"] is None else self._flat(state["start"])
+
+    def keep_taken(self, peers: Iterable[int]) -> Callable[[], None]:
+        """Return what undoes every :meth:`take` of messages of these in-peers from now on."""
+        kept = {peer: self._taken[peer].clone() if peer in self._taken else None for peer in peers}
+
+        def undo() -> None:
+            for peer, copy in kept.items():
+                if copy is None:  # it was made since then, from the start
+                    self._taken.pop(peer, None)
+                else:
+                    self._taken[peer] = copy
+
+        return undo
+
+    def _flat(self, tensors: Iterable[Tensor]) -> Flat:
+        return Flat([tensor.to(self._device, copy=True) for tensor in tensors])
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+    def _prepare(self, gives: Iterable[int], takes: Iterable[int]) -> None:
+        gives, takes = list(gives), list(takes)
+        for copies, peers in ((self._given, gives), (self._taken, takes)):
+            for peer in peers:
+                if peer not in copies:
+                    assert self._start is not None
+                    copies[peer] = self._start.clone()
+        for peer in gives:
+            if peer not in self._memories:
+                shapes = [self._codec.memory(piece) for piece in self._pieces]
+                self._memories[peer] = [
+                    None if shape is None else self._scratch[piece.tensor].new_zeros(shape)
+                    for piece, shape in zip(self._pieces, shapes, strict=True)
+                ]
+
+
+def _stretch(flat: Flat, piece: Piece) -> Tensor:
+    return flat.tensors[piece.tensor][piece.start : piece.start + piece.numel]
+
+
+def _amount(share: float, weight: float | None) -> float:
+    return share if weight is None else share * weight

@@ -1,0 +1,102 @@
+"""All workers, of all nodes: what they agree on beside the steps of an algorithm."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sgp_core.distributed.model_shard import Share, is_sharded, local
+from sgp_core.distributed.node_group import Node
+from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.network import DistributedNetwork
+from sgp_core.tensors.flat_vector import Flat
+
+
+class Everyone:
+    """Collective questions, each to be asked by every worker.
+
+    Args:
+        node: the worker's node.
+        network: between nodes.
+    """
+
+    def __init__(self, node: Node, network: DistributedNetwork) -> None:
+        self._node = node
+        self._network = network
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+        return self._node.count * self._node.size
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of a small tensor over all workers."""
+        return self._network.total(self._node.total(values))
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave what is sent inside, for evaluation or diagnosis, out of the training's bytes and seconds."""
+        with self._network.uncounted(), self._node.uncounted():
+            yield
+
+    @torch.no_grad()
+    def check_alike(self, model: nn.Module, device: torch.device) -> None:
+        """Compare the models' layouts.
+
+        Raises:
+            ConfigurationError: on all workers, if some differ from rank 0's.
+        """
+        layout = repr([(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in model.named_parameters()])
+        fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
+        first = fingerprint.clone()
+        self._node.broadcast([first])
+        self._network.broadcast([first])
+        different = self.total((first != fingerprint).to(torch.int64))
+        if int(different):
+            raise ConfigurationError(
+                f"{int(different)} of {self.size} workers built a model whose parameters differ from rank 0's in"
+                " name, shape or dtype"
+            )
+
+    @torch.no_grad()
+    def set_alike(self, model: nn.Module, share: Share) -> None:
+        """Give every worker rank 0's parameters and buffers."""
+        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        alike = [*(parameter.data for parameter in frozen if not is_sharded(parameter)), *model.buffers()]
+        whole = share.storage.flat.tensors if share.storage else []
+        with self.uncounted():
+            self._node.broadcast([*whole, *alike])
+            sharded = [local(parameter) for parameter in frozen if is_sharded(parameter)]
+            self._network.broadcast([*share.flat.tensors, *sharded, *alike])
+            share.spread()
+
+    def average_buffers(self, buffers: Sequence[Tensor]) -> None:
+        """Set numeric buffers to their average over all workers, in place; whole numbers are rounded."""
+        numeric = [buffer for buffer in buffers if buffer.dtype != torch.bool and buffer.numel()]
+        if not numeric or self.size == 1:
+            return
+        total = self.total(torch.cat([buffer.reshape(-1).to(torch.float64) for buffer in numeric]))
+        parts = total.div_(self.size).split([buffer.numel() for buffer in numeric])
+        for buffer, part in zip(numeric, parts, strict=True):
+            buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))
+
+    @torch.no_grad()
+    def consensus_distance(self, z: Flat) -> float:
+        """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, the same number on every worker."""
+        if self._node.count == 1:
+            return 0.0
+        z_bar = self._network.scratch()
+        with self.uncounted():
+            z_bar.copy_(z)
+            self._network.mean(z_bar)
+            spread, size = 0.0, 0.0
+            for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):
+                spread += float(torch.linalg.vector_norm(mine - mean, dtype=torch.float64)) ** 2
+                size += float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2
+            sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
+            spread, size = (self.total(sums) / self._node.count).tolist()
+        return float(spread**0.5 / max(size**0.5, 1e-300))

@@ -1,0 +1,193 @@
+"""What happens around every step of the user's optimizer, through its own hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sgp_core.algorithms.base import Algorithm
+from sgp_core.distributed.model_shard import Share
+from sgp_core.distributed.node_group import Node
+from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.backward_steps import StepsInBackward
+from sgp_core.runtime.gradient_bucket import GradientCollector
+from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
+from sgp_core.runtime.worker_state import RuleWorker
+
+
+class Steps:
+    """Lets a rule act when backward ends, before a step and after it.
+
+    Args:
+        model: the user's.
+        optimizer: the user's.
+        algorithm: the rule.
+        share: what this worker gossips of the model.
+        node: the worker's.
+        shard_optimizer: whether each worker of a node steps on its own shard only.
+
+    Attributes:
+        forbidden: why no step may be taken just now; None if it may.
+
+    Raises:
+        ConfigurationError: the rule changes gradients, but FSDP2 holds them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        algorithm: Algorithm,
+        share: Share,
+        node: Node,
+        *,
+        shard_optimizer: bool,
+    ) -> None:
+        self.forbidden: str | None = None
+        self._model = model
+        self._optimizer = optimizer
+        self._algorithm = algorithm
+        self._share = share
+        self._node = node
+        self._worker: RuleWorker
+        self._in_backward: StepsInBackward | None = None
+        self._sharded_optimizer: ShardedOptimizer | None = None
+        if shard_optimizer and share.storage and node.size > 1:
+            self._sharded_optimizer = ShardedOptimizer(optimizer, share.storage, node)
+        self.gradients = self._collected_gradients()
+
+    def begin(self, worker: RuleWorker, part_bytes: int | None, max_norm: float | None) -> None:
+        """Take part in every step from now on.
+
+        Args:
+            worker: as the rule sees it; it has the gradients, if those are collected.
+            part_bytes: take steps inside backward, in parts of so many bytes; None: after it.
+            max_norm: to clip to, inside backward.
+
+        Raises:
+            ConfigurationError: steps are to be taken inside backward, but FSDP2 takes them.
+        """
+        self._worker = worker
+        if part_bytes is not None:
+            if self._share.storage is None:
+                raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
+            self._in_backward = StepsInBackward(
+                self._algorithm,
+                worker,
+                self._share.storage,
+                self._optimizer,
+                part_bytes=part_bytes,
+                max_norm=max_norm,
+                check=self._check,
+            )
+        self._hooks = [
+            self._optimizer.register_step_pre_hook(self.before_step),
+            self._optimizer.register_step_post_hook(self.after_step),
+        ]
+
+    @property
+    def inside_backward(self) -> bool:
+        """Whether steps are taken inside backward."""
+        return self._in_backward is not None
+
+    def close(self) -> None:
+        """Take part in no further step."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._in_backward is not None:
+            self._in_backward.close()
+
+    # -- what users ask for --------------------------------------------------------------------------------------------
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        """Let gradients add up inside the block, and nothing else happen when backward ends."""
+        acts = self.gradients or self._in_backward
+        if acts is None:
+            yield
+            return
+        before, acts.enabled = acts.enabled, False
+        try:
+            yield
+        finally:
+            acts.enabled = before
+
+    def clip_grad_norm_(self, max_norm: float) -> Tensor:
+        """Scale the optimizer's gradients, those of the whole model; return the norm before.
+
+        Raises:
+            RuntimeError: steps are taken inside backward, so that it would be too late.
+        """
+        if self._in_backward is not None:
+            raise RuntimeError("with step_in_backward, gradients are clipped inside backward: use Gossip(max_norm=...)")
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        if self._sharded_optimizer is not None:
+            return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    # -- stages --------------------------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def _on_gradients(self) -> None:
+        assert self.gradients is not None
+        self._node.reduce(self.gradients.flat)
+        self._algorithm.on_gradients(self._worker)
+        if self._sharded_optimizer is None:
+            self._node.gather(self.gradients.flat)
+
+    @torch.no_grad()
+    def _take_gradients(self, present: list[bool]) -> None:
+        assert self._sharded_optimizer is not None
+        self._sharded_optimizer.take(self._worker.grads, present)
+
+    @torch.no_grad()
+    def before_step(self, *_: object) -> None:
+        """The optimizer is about to step; inside backward, to end a step whose parts have been stepped on."""
+        if self._in_backward is not None:
+            if not self._in_backward.stepping:
+                self._in_backward.finish()
+            return
+        self._check()
+        self._worker.averaged = False
+        self._share.collect()
+        self._algorithm.before_step(self._worker)
+
+    @torch.no_grad()
+    def after_step(self, *_: object) -> None:
+        """The optimizer has stepped: gossip."""
+        if self._in_backward is not None:
+            if self._in_backward.stepping:
+                return
+            self._in_backward.end()
+        else:
+            self._share.collect()
+            self._algorithm.after_step(self._worker)
+            self._algorithm.receive(self._worker)
+        self._share.spread()
+        self._worker.step += 1
+
+    def _check(self) -> None:
+        if self.forbidden is not None:
+            raise RuntimeError(self.forbidden)
+        storage = self._share.storage
+        moved = storage.moved() if storage else None
+        if storage and moved is not None:
+            wanted = storage.parameters[moved]
+            name = next((name for name, parameter in self._model.named_parameters() if parameter is wanted), "?")
+            raise RuntimeError(
+                f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
+            )
+
+    def _collected_gradients(self) -> GradientCollector | None:
+        if self._share.storage is None:
+            if self._algorithm.reads_gradients:
+                raise ConfigurationError(
+                    "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard"
+                    " a mesh of two axes"
+                )
+            return None
+        if not self._algorithm.reads_gradients and self._node.size == 1:
+            return None
+        take = self._take_gradients if self._sharded_optimizer else None
+        return GradientCollector(self._share.storage, self._on_gradients, take)

@@ -1,0 +1,154 @@
+"""A network that gossips at a pace: several rounds after one step, none after another, the exact mean after a third."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from sgp_core.algorithms.base import Network
+from sgp_core.pacing import Numbers, Pace, Plan
+from sgp_core.pacing.graphs import PacedTopology
+from sgp_core.runtime.consensus_estimator import ConsensusEstimator, Gossiping, Whole
+from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.topology import Topology
+
+
+class EveryRound(Network, Gossiping, Protocol):
+    """A network that a pace can drive."""
+
+    topology: Topology
+
+
+class PacedNetwork:
+    """What :class:`sgp_core.algorithms.Network` describes, over another network, at a pace.
+
+    Rounds are counted, for each topology apart, and each uses its next graph, so that silence in between skips no edge.
+
+    Args:
+        network: what is paced; its topology is what :func:`sgp_core.pacing.graphs.graphs_of` has made of the user's.
+        pace: what follows each step.
+        like: a vector of the model's layout.
+        node: whose workers hold a shard each, of which ``like`` is one; None where workers are nodes.
+    """
+
+    def __init__(self, network: EveryRound, pace: Pace, like: Flat, node: Whole | None = None) -> None:
+        self.topology = network.topology
+        self._graphs = cast(PacedTopology, network.topology)
+        self.pace = pace
+        self._network = network
+        self._numbers: Numbers = {}
+        self._planned: Plan | None = None  # what follows a step that has begun, part by part or message by message
+        self._estimator = ConsensusEstimator(network, like, node) if pace.measure_every else None
+
+    @property
+    def estimate(self) -> tuple[int, float] | None:
+        """The step and the value of the latest estimate of the relative consensus distance."""
+        return self._estimator.latest if self._estimator else None
+
+    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+        """Begin the first round of the step, if there is to be one."""
+        plan = self._plan(step)
+        if plan.rounds and not plan.average:
+            choice = self._graphs.choice(step, denser=plan.denser)
+            self._network.post(x, self._graphs.number(choice, self._rounds(choice)), weight)
+
+    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+        """Mix as often as the pace says, or average exactly."""
+        plan, self._planned = self._plan(step), None
+        if plan.average:
+            return self._average(x, weight)
+        choice = self._graphs.choice(step, denser=plan.denser)
+        for _ in range(plan.rounds):
+            graph = self._count(choice)
+            mixed = self._network.mix(x, graph, weight)
+            weight = None if weight is None else mixed
+            self._numbers["silent"] = 0
+            self._carry(graph)
+        if not plan.rounds:
+            silent = self._numbers["silent"] = self._numbers.get("silent", 0) + 1
+            self._carry(self._graphs.number(choice, self._rounds(choice) + int(silent) - 1))
+        if self._estimator is not None and self._estimator.idle and step % self.pace.measure_every == 0:
+            self._estimator.begin(x, weight, step)
+        return 1.0 if weight is None else weight
+
+    def _average(self, x: Flat, weight: Scalar | None) -> Scalar:
+        """Set ``x`` to its mean; numerators' weights are then all 1. Estimates under way are of what was before."""
+        self.mean(x)
+        if self._estimator is not None:
+            self._estimator.abandon()
+        return 1.0 if weight is None else weight * 0.0 + 1.0
+
+    def _carry(self, graph: int) -> None:
+        """Carry an estimate on along a graph: that of the models, or the next one where these are silent."""
+        if self._estimator is not None and (found := self._estimator.carry(graph)) is not None:
+            self.pace.observe(found, self._numbers)
+
+    def _plan(self, step: int) -> Plan:
+        if self._planned is None:
+            self._planned = self.pace.plan(step, self._numbers)
+        return self._planned
+
+    def _rounds(self, choice: int) -> int:
+        return int(self._numbers.get(f"rounds {choice}", 0))
+
+    def _count(self, choice: int) -> int:
+        """Return the next graph of the topology chosen, and count it."""
+        before = self._rounds(choice)
+        self._numbers[f"rounds {choice}"] = before + 1
+        return self._graphs.number(choice, before)
+
+    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Push every step once the warm-up is over; :func:`check_pace` lets no other pace come here."""
+        if self._plan(step).average:
+            return weight  # until all of it is there
+        return self._network.push(x, self._graphs.each_step(step), weight)
+
+    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+        """Add what was pushed at ``step``, if anything was; or average exactly while it warms up."""
+        plan, self._planned = self._planned, None
+        if plan is not None and plan.average:
+            return self._average(x, weight)
+        return weight if step < 0 else self._network.pull(x, self._graphs.each_step(step), weight)
+
+    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+        """Pull everything that is in flight."""
+        return self._network.drain(x, weight)
+
+    def scratch(self) -> Flat:
+        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
+        return self._network.scratch()
+
+    def mean(self, x: Flat) -> None:
+        """Average exactly, as often as it is asked for."""
+        self._network.mean(x)
+
+    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+        """Mix along another topology, as often as it is asked for."""
+        self._network.mix_along(x, topology, step)
+
+    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+        """Exchange vectors with neighbours: a rule that does so is not paced."""
+        self._network.swap(outgoing, incoming, step)
+
+    def in_degree(self, step: int) -> int:
+        """Return how many in-peers there are at ``step``."""
+        return self._network.in_degree(step)
+
+    def own(self, values: np.ndarray) -> Scalar:
+        """Return this worker's of ``values``, ``[n]``."""
+        return self._network.own(values)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the pace remembers and what is under way for it."""
+        return {
+            "numbers": dict(self._numbers),
+            "estimator": self._estimator.state_dict() if self._estimator else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._numbers, self._planned = dict(state["numbers"]), None
+        if self._estimator is not None:
+            self._estimator.load_state_dict(state["estimator"])

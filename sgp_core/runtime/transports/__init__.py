@@ -1,5 +1,0 @@
-"""The ways vectors travel between workers, behind one small interface."""
-
-from sgp_core.runtime.transports.base import Arrived, Content, Exchange, Message, Posted, Transport, joined
-
-__all__ = ["Arrived", "Content", "Exchange", "Message", "Posted", "Transport", "joined"]

@@ -1,0 +1,1 @@
+"""Virtual workers in one process."""

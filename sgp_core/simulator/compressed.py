@@ -1,0 +1,107 @@
+"""Coded exchanges between virtual workers, row by row: the same codecs on the same bytes as between real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sgp_core.compression import Codec, Memory
+from sgp_core.runtime.compressed.edge_replicas import Part, References
+from sgp_core.runtime.compressed.payload import Parcel
+from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.topology import Topology
+
+
+class SimulatedReferences:
+    """Both ends of every edge, for vectors ``[n, d]``.
+
+    Args:
+        memory: how a row lies in memory.
+        start: ``[d]``, what references start as.
+        node_size: shards that a row is exchanged in, each by workers of its own.
+
+    Attributes:
+        in_flight: by the step of sending, what has been taken off each row, ``[n, d]``, and weight, ``[n, 1]``, to be
+            pulled.
+    """
+
+    def __init__(self, codec: Codec, memory: Memory, start: Tensor, topology: Topology, node_size: int = 1) -> None:
+        self._codec = codec
+        self._topology = topology
+        self._size = max(1, -(-len(start) // node_size))
+        self._ends = [
+            [
+                References(rank, codec, [memory.between(begin, begin + self._size)], Flat([shard]), topology)
+                for rank in range(topology.world_size)
+            ]
+            for begin, shard in zip(range(0, len(start), self._size), start.split(self._size), strict=True)
+        ]
+        self._sent: dict[int, _Sent] = {}
+        self.in_flight: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+        """Mix every row; return the weights, ``[n, 1]``, mixed alike (1 if None)."""
+        sent = self._give(x, step, weight)
+        arrived = self._take(x, sent)
+        return sent.kept + arrived if isinstance(weight, Tensor) else 1.0
+
+    def push(self, x: Flat, step: int, weight: Tensor) -> Tensor:
+        """Take off every row what it gives; return the weights that stay."""
+        before = x.tensors[0].clone()
+        sent = self._sent[step] = self._give(x, step, weight)
+        self.in_flight[step] = before - x.tensors[0], weight - sent.kept
+        return sent.kept
+
+    def pull(self, x: Flat, step: int, weight: Tensor) -> Tensor:
+        """Add what was pushed at ``step``, if anything was; return the weights with theirs added."""
+        if step not in self._sent:
+            return weight
+        del self.in_flight[step]
+        return weight + self._take(x, self._sent.pop(step))
+
+    def _give(self, x: Flat, step: int, weight: Scalar | None) -> _Sent:
+        n = self._topology.world_size
+        parts = [Part.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
+        weights = weight.flatten().tolist() if isinstance(weight, Tensor) else [weight] * n
+        parcels = [
+            [end.give(row, part, own) for end, row, part, own in zip(ends, rows, parts, weights, strict=True)]
+            for ends, rows in zip(self._ends, self._rows(x), strict=True)
+        ]
+        own = torch.tensor([[part.own] for part in parts], dtype=torch.float64)
+        return _Sent(parts, parcels, own * weight if isinstance(weight, Tensor) else own, weight is not None)
+
+    def _take(self, x: Flat, sent: _Sent) -> Tensor:
+        arrived: list[float] = []
+        for ends, rows, parcels in zip(self._ends, self._rows(x), sent.parcels, strict=True):
+            inboxes = [{sender: parcels[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)]
+            arrived = [  # the same for every shard
+                end.take(row, part, inbox, weighed=sent.weighed)
+                for end, row, part, inbox in zip(ends, rows, sent.parts, inboxes, strict=True)
+            ]
+            for end, own in zip(ends, parcels, strict=True):
+                end.parcels.put_back(own.values())
+        return torch.tensor(arrived, dtype=torch.float64).unsqueeze(1)
+
+    def _rows(self, x: Flat) -> list[list[Flat]]:
+        """Return each worker's shard of its row, by shard and worker, as views."""
+        return [[Flat([row]) for row in shard] for shard in x.tensors[0].split(self._size, dim=1)]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """One step's messages.
+
+    Attributes:
+        parts: every worker's.
+        parcels: by shard, sender and receiver.
+        kept: the weights that stay with their workers, ``[n, 1]``.
+        weighed: whether weights travel.
+    """
+
+    parts: Sequence[Part]
+    parcels: Sequence[Sequence[dict[int, Parcel]]]
+    kept: Tensor
+    weighed: bool

@@ -1,0 +1,1 @@
+"""Flat vectors, the storage that parameters live in, and how vectors are mixed."""

@@ -1,0 +1,145 @@
+"""Flat storage: parameters as views into contiguous memory, so that messages are sent from the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgp_core.compression import Memory
+from sgp_core.tensors.flat_vector import Flat
+
+CUDA_ALIGNMENT_BYTES = 16
+"""Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
+
+Sizes = Mapping[tuple[torch.dtype, torch.device], int]
+"""Elements of each piece."""
+
+
+def zeros(sizes: Sizes) -> list[Tensor]:
+    """Return pieces in memory of this process alone."""
+    return [torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one parameter lies: piece, first element, and the strides (memory format) it keeps."""
+
+    piece: int
+    offset: int
+    shape: torch.Size
+    strides: tuple[int, ...]
+
+    def view(self, pieces: list[Tensor]) -> Tensor:
+        return torch.as_strided(pieces[self.piece], self.shape, self.strides, self.offset)
+
+
+class FlatStorage:
+    """Re-homes parameters into one contiguous tensor per dtype and device; each stays the same Parameter object.
+
+    Parameters are laid out last first, roughly the order in which backward completes their gradients. Memory formats
+    (channels_last) survive; a parameter with gaps or overlaps in memory is made contiguous. Gaps between parameters
+    are zero and stay zero.
+
+    Args:
+        parameters: distinct parameters; tied ones count once.
+        allocate: makes the pieces, all zero.
+        parts: equal parts that each piece can be cut into; zeros at its end make up for what is missing.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], allocate: Callable[[Sizes], list[Tensor]] = zeros, parts: int = 1
+    ) -> None:
+        self.parameters = list(parameters)[::-1]
+        self._places: list[_Place] = []
+        sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+        for parameter in self.parameters:
+            kind = (parameter.dtype, parameter.device)
+            piece = list(sizes).index(kind) if kind in sizes else len(sizes)
+            step = max(1, CUDA_ALIGNMENT_BYTES // parameter.element_size()) if parameter.is_cuda else 1
+            offset = -(-sizes.get(kind, 0) // step) * step
+            sizes[kind] = offset + parameter.numel()
+            self._places.append(_Place(piece, offset, parameter.shape, _dense_strides(parameter)))
+        self._used = list(sizes.values())
+        if parts > 1:
+            for dtype, device in sizes:
+                step = parts * max(1, CUDA_ALIGNMENT_BYTES // dtype.itemsize if device.type == "cuda" else 1)
+                sizes[dtype, device] = -(-sizes[dtype, device] // step) * step
+        self.flat = Flat(allocate(sizes))
+        for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
+            view.copy_(parameter.data)
+            parameter.data = view
+        self._pointers = [parameter.data_ptr() for parameter in self.parameters]
+
+    def views(self, flat: Flat) -> list[Tensor]:
+        """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
+        return [place.view(flat.tensors) for place in self._places]
+
+    def within(self, part: int, parts: int) -> list[tuple[int, int, int, int]]:
+        """Return what lies in one of ``parts`` equal parts: index of a parameter, piece, begin and end in the part."""
+        found = []
+        for index, (place, parameter) in enumerate(zip(self._places, self.parameters, strict=True)):
+            size = self.flat.tensors[place.piece].numel() // parts
+            begin = max(0, place.offset - part * size)
+            end = min(size, place.offset + parameter.numel() - part * size)
+            if begin < end:
+                found.append((index, place.piece, begin, end))
+        return found
+
+    def cut(self, sizes: Iterable[int]) -> list[tuple[list[nn.Parameter], Flat]]:
+        """Cut the model into parts of whole parameters, in the order in which backward completes their gradients.
+
+        Args:
+            sizes: the least bytes of each part but the last; each is asked for when needed.
+
+        Returns:
+            The parameters of each part, and its stretch of the model, gaps included.
+        """
+        wanted = iter(sizes)
+        parts: list[tuple[list[nn.Parameter], Flat]] = []
+        ends = [0] * len(self.flat.tensors)
+        begins, members, least = list(ends), [], next(wanted)
+        for parameter, place in zip(self.parameters, self._places, strict=True):
+            members.append(parameter)
+            ends[place.piece] = place.offset + parameter.numel()
+            last = parameter is self.parameters[-1]
+            if last:
+                ends = [tensor.numel() for tensor in self.flat.tensors]
+            part = self.flat.stretch(list(zip(begins, ends, strict=True)))
+            if part.nbytes >= least or last:
+                parts.append((members, part))
+                begins, members, least = list(ends), [], next(wanted)
+        return parts
+
+    @property
+    def layout(self) -> list[Memory]:
+        """Where each parameter lies; zeros at the end of a piece are left out."""
+        return [
+            Memory(
+                used,
+                str(tensor.dtype).removeprefix("torch."),
+                tuple((place.offset, tuple(place.shape)) for place in self._places if place.piece == number),
+            )
+            for number, (tensor, used) in enumerate(zip(self.flat.tensors, self._used, strict=True))
+        ]
+
+    def moved(self) -> int | None:
+        """Return the index of a parameter that no longer lives in the storage, None if all do."""
+        for index, (parameter, pointer) in enumerate(zip(self.parameters, self._pointers, strict=True)):
+            if parameter.data_ptr() != pointer:
+                return index
+        return None
+
+
+def _dense_strides(tensor: Tensor) -> tuple[int, ...]:
+    """Return the tensor's strides if it fills its memory without gaps or overlaps, else contiguous strides."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != expected:
+            return torch.empty(tensor.shape, device="meta").stride()
+        expected *= size
+    return tensor.stride()

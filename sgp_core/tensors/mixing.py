@@ -1,0 +1,46 @@
+"""The arithmetic of one exchange, shared by the runtimes so that both round alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sgp_core.tensors.flat_vector import Scalar, Tensor, as_operand
+
+GRAIN = 64
+"""Vectors are cut at multiples of so many elements: kernels round the last few of a stretch differently in half
+precision, so that results would depend on the cuts."""
+
+
+def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Tensor:
+    """Set ``x`` to ``own_weight * x + weight * received`` in place; a single pass where the weights are a convex pair.
+
+    Args:
+        x: any shape.
+        own_weight: a number, or one per virtual worker (``[n, 1]``).
+        received: like ``x``.
+        weight: like ``own_weight``.
+    """
+    if isinstance(own_weight, Tensor) or isinstance(weight, Tensor):
+        return x.mul_(_like(own_weight, x)).addcmul_(received, _like(weight, x))
+    if own_weight + weight == 1.0:
+        return x.lerp_(received, weight)
+    if own_weight != 1.0:
+        x.mul_(as_operand(own_weight, x))
+    return x.add_(received, alpha=weight)
+
+
+def mix_all_(x: Tensor, own_weight: float, received: Iterable[Tensor], weights: Iterable[float]) -> None:
+    """Set ``x`` to ``own_weight * x + sum_j weights_j * received_j`` in place, one after another.
+
+    The one order in which every transport does it, so that all round alike.
+    """
+    kept, alone = own_weight, True
+    for theirs, weight in zip(received, weights, strict=False):
+        mix_(x, kept, theirs, weight)
+        kept, alone = 1.0, False
+    if alone and own_weight != 1.0:
+        x.mul_(as_operand(own_weight, x))
+
+
+def _like(weight: Scalar, x: Tensor) -> Tensor:
+    return weight.to(x.dtype) if isinstance(weight, Tensor) else x.new_full((), weight)

@@ -1,0 +1,5 @@
+"""The ways vectors travel between workers, behind one small interface."""
+
+from sgp_core.transports.base import Arrived, Content, Exchange, Message, Posted, Transport, joined
+
+__all__ = ["Arrived", "Content", "Exchange", "Message", "Posted", "Transport", "joined"]

@@ -1,0 +1,153 @@
+"""What a transport is: the way vectors travel between workers, below any rule and any runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from sgp_core.tensors.flat_vector import Flat, Tensor
+from sgp_core.tensors.mixing import mix_
+from sgp_core.timeline import Marks
+from sgp_core.topology import Topology
+from sgp_core.topology.base import Edges
+
+Content = list[tuple[list[Tensor], float]]
+"""What has arrived of one message slot after another: the pieces of the sender's vector, and its PushSum weight."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One worker's part in the graph of one step.
+
+    Attributes:
+        own: the share of its own vector a worker keeps.
+        shares: what it takes of each in-peer's.
+        edges: everybody's part.
+    """
+
+    step: int
+    rank: int
+    in_peers: tuple[int, ...]
+    out_peers: tuple[int, ...]
+    own: float
+    shares: tuple[float, ...]
+    edges: Edges
+
+    @classmethod
+    def of(cls, topology: Topology, rank: int, step: int) -> Exchange:
+        """Read it off the topology."""
+        edges = topology.edges(step)
+        return cls(
+            step,
+            rank,
+            edges.in_peers[rank],
+            edges.out_peers[rank],
+            edges.own_weight[rank],
+            edges.in_weights[rank],
+            edges,
+        )
+
+    @property
+    def in_degree(self) -> int:
+        """The largest number of in-peers anywhere, so that all workers cut their messages alike."""
+        return self.edges.max_in_degree
+
+    def among(self, peers: Collection[int]) -> Exchange:
+        """Return the part of it that these peers have, in the same order."""
+        taken = [(peer, share) for peer, share in zip(self.in_peers, self.shares, strict=True) if peer in peers]
+        return replace(
+            self,
+            in_peers=tuple(peer for peer, _ in taken),
+            out_peers=tuple(peer for peer in self.out_peers if peer in peers),
+            shares=tuple(share for _, share in taken),
+        )
+
+    def lost(self, why: object) -> RuntimeError:
+        """Return (to be raised) the error that says which exchange could not be, and why."""
+        where = f"receiving from {list(self.in_peers)}, sending to {list(self.out_peers)}"
+        return RuntimeError(f"rank {self.rank} lost its exchange of step {self.step} ({where}): {why}")
+
+
+def joined(parts: Sequence[Content]) -> Content:
+    """Return the content of one message, given those of its parts in order."""
+    if len(parts) == 1:
+        return parts[0]
+    of_peers = zip(*parts, strict=True)
+    return [
+        ([torch.cat(pieces) for pieces in zip(*(pieces for pieces, _ in peer), strict=True)], peer[0][1])
+        for peer in of_peers
+    ]
+
+
+class Message(Protocol):
+    """A vector under way from every in-peer of one step."""
+
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+        """Wait, add ``sum_j P_ij x_j`` to ``x``, give the memory back; return ``sum_j P_ij w_j``. Once only."""
+
+    def content(self) -> Content:
+        """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
+
+    def discard(self) -> None:
+        """Give it up, in place of ``add_to``."""
+
+
+class Posted(Protocol):
+    """A vector that leaves as it lies, while those of the in-peers arrive."""
+
+    def mix_into(self, x: Flat, marks: Marks | None = None) -> float:
+        """Wait, replace ``x`` by ``own x + sum_j P_ij x_j``, return ``sum_j P_ij w_j`` (0 without weights). Once."""
+
+
+class Transport(Protocol):
+    """Carries vectors of one layout between the workers of one group."""
+
+    name: str
+    marks: Marks | None
+    """Where to note the moments of the exchange that begins; None: nowhere."""
+
+    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+        """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
+
+    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> Posted | None:
+        """Begin to mix ``x``, a part of the vector; return None where nothing travels: ``mix`` is then to do it all.
+
+        The weight, if any, goes with the first part.
+        """
+
+    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> Message:
+        """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
+
+        ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others.
+        """
+
+    def scratch(self) -> Flat:
+        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
+
+    def settle(self) -> None:
+        """Return once everything this worker has sent has left."""
+
+
+class Arrived:
+    """A message whose content is known: one that a checkpoint has kept."""
+
+    def __init__(self, content: Content, exchange: Exchange) -> None:
+        self._content = content
+        self._shares: Sequence[float] = exchange.shares
+
+    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+        weight = 0.0
+        for (pieces, theirs), share in zip(self._content, self._shares, strict=True):
+            for mine, piece in zip(x.tensors, pieces, strict=True):
+                mix_(mine, 1.0, piece.to(mine.device), share)  # a checkpoint is read to the CPU
+            weight += share * theirs
+        return weight
+
+    def discard(self) -> None:
+        """Nobody waits for it."""
+
+    def content(self) -> Content:
+        return [([piece.clone() for piece in pieces], weight) for pieces, weight in self._content]

@@ -1,0 +1,1 @@
+"""Point-to-point messages of torch.distributed."""

@@ -1,0 +1,1 @@
+"""Memory that the workers of one host share."""

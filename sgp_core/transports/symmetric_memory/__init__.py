@@ -1,0 +1,1 @@
+"""GPUs of one host that write into each other's memory."""

@@ -1,0 +1,169 @@
+"""GPUs of one host that map each other's memory, through torch's symmetric memory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sgp_core.distributed.host_memory import NotShared, from_all, host
+from sgp_core.transports.shared_memory.counters import timeout_s
+from sgp_core.transports.symmetric_memory.peer_memory import Moment
+
+_OVERLAP = "TORCH_SYMM_MEM_ALLOW_OVERLAPPING_DEVICES"
+"""Set to 1, torch lets several workers share a GPU: for tests, since they take turns there."""
+
+
+class DeviceFabric:
+    """A :class:`~sgp_core.transports.symmetric_memory.peer_memory.Fabric` of CUDA streams and signal pads.
+
+    Args:
+        device: this worker's GPU.
+        group: the process group, None for the default one. Collective.
+
+    Raises:
+        NotShared: on all workers alike, if any cannot write the memory of any other's GPU.
+    """
+
+    def __init__(self, device: torch.device, group: dist.ProcessGroup | None) -> None:
+        self.rank = dist.get_rank(group)
+        self._group = group or dist.distributed_c10d._get_default_group()
+        self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        self._timeout_ms = int(1000 * timeout_s(group, self._device))
+        _agree(self._obstacle(), group)
+        self._side = torch.cuda.Stream(self._device)
+        self._try_out(group)
+
+    def open(self, nbytes: int) -> DeviceWindow:
+        """Make a window. Collective; the host waits for the other hosts and the GPU."""
+        from torch._C._distributed_c10d import _SymmetricMemory
+        from torch.distributed import _symmetric_memory
+
+        # One block for each window, and so flags of its own: what torch.distributed._symmetric_memory.empty takes from
+        # a pool may share them.
+        memory = _SymmetricMemory.empty_strided_p2p((nbytes,), (1,), torch.uint8, self._device)
+        memory.zero_()
+        handle = _symmetric_memory.rendezvous(memory, self._group.group_name)
+        # It has told the GPU where the others' flags are, in the default stream, which the other does not wait for.
+        torch.cuda.synchronize(self._device)
+        return DeviceWindow(memory, handle, self._timeout_ms)
+
+    def copy(self, into: Tensor, what: Tensor) -> None:
+        """Copy on the GPU."""
+        into.copy_(what)
+
+    def aside(self) -> AbstractContextManager[object]:
+        """Use the other stream inside the block."""
+        return torch.cuda.stream(self._side)
+
+    def moment(self) -> Moment:
+        """Return an event of the current stream."""
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def after(self, moment: Moment) -> None:
+        """Let the current stream wait for an event."""
+        if moment is not None:
+            torch.cuda.current_stream(self._device).wait_event(moment)
+
+    def settle(self) -> None:
+        """Wait for both streams."""
+        self._side.synchronize()
+        torch.cuda.current_stream(self._device).synchronize()
+
+    # -- whether it can be -------------------------------------------------------------------------------------------
+    def _obstacle(self) -> str:
+        """Return why this worker cannot reach the others' GPUs, as far as that can be told; collective."""
+        properties = torch.cuda.get_device_properties(self._device)
+        mine = _Note(host(), self._device.index, str(getattr(properties, "uuid", "")))
+        notes: list[_Note] = from_all(mine, self._group)
+        try:
+            from torch.distributed import _symmetric_memory
+        except ImportError as error:
+            return f"this build of torch has no symmetric memory ({error})"
+        backend = _symmetric_memory.get_backend(self._device)
+        if backend not in (None, "CUDA"):
+            return f"symmetric memory of torch is set to {backend}, which has no signals between workers"
+        shares = {peer: note for peer, note in enumerate(notes) if peer != self.rank}
+        numbers = {torch.cuda.get_device_properties(i).uuid: i for i in range(torch.cuda.device_count())}
+        known = {str(uuid): number for uuid, number in numbers.items()}
+        for peer, note in shares.items():
+            which = f"worker {peer} and worker {self.rank}"
+            if note.host != mine.host:
+                return f"{which} are on different hosts"
+            if note.uuid == mine.uuid:
+                if os.environ.get(_OVERLAP) != "1":
+                    return f"{which} share a GPU"
+            elif note.number == mine.number:
+                return f"{which} each see their own GPU only, under the same number: let every worker see all of them"
+            elif note.uuid not in known:
+                return f"worker {self.rank} does not see the GPU of worker {peer}"
+            elif not torch.cuda.can_device_access_peer(self._device, known[note.uuid]):
+                return f"the GPU of worker {self.rank} cannot reach that of worker {peer}"
+        return ""
+
+    def _try_out(self, group: dist.ProcessGroup | None) -> None:
+        """Let every worker write a number into the next one's memory, and read what it got."""
+        size = dist.get_world_size(group)
+        window: DeviceWindow | None = None
+        reason = ""
+        try:
+            window = self.open(8)
+        except RuntimeError as error:
+            reason = f"worker {self.rank} cannot map the memory of the other GPUs ({_first_line(error)})"
+        _agree(reason, group)
+        assert window is not None
+        after, before = (self.rank + 1) % size, (self.rank - 1) % size
+        window.tensor(after, 0, 1, torch.int64).fill_(1 + self.rank)
+        window.signal(after, 0)
+        window.wait(before, 0)
+        found = int(window.tensor(self.rank, 0, 1, torch.int64))
+        _agree("" if found == 1 + before else f"what worker {before} wrote has not reached worker {self.rank}", group)
+
+
+class DeviceWindow:
+    """Memory of one GPU that other workers write; it goes with the object."""
+
+    def __init__(self, memory: Tensor, handle: Any, timeout_ms: int) -> None:
+        self._memory = memory
+        self._handle = handle
+        self._timeout_ms = timeout_ms
+
+    def __del__(self) -> None:
+        torch.cuda.synchronize(self._memory.device)  # memory is unmapped at once, whatever still waits for a flag in it
+
+    def tensor(self, rank: int, offset: int, size: int, dtype: torch.dtype) -> Tensor:
+        """Return a part of a worker's memory."""
+        found: Tensor = self._handle.get_buffer(rank, (size,), dtype, offset // dtype.itemsize)
+        return found
+
+    def signal(self, rank: int, channel: int) -> None:
+        """Raise this worker's flag at ``rank``."""
+        self._handle.put_signal(rank, channel, self._timeout_ms)
+
+    def wait(self, rank: int, channel: int) -> None:
+        """Wait for the flag of ``rank``; the GPU gives up, and all that follows fails, after the group's time-out."""
+        self._handle.wait_signal(rank, channel, self._timeout_ms)
+
+
+class _Note(NamedTuple):
+    """What a worker tells the others of its GPU."""
+
+    host: str
+    number: int
+    uuid: str
+
+
+def _agree(reason: str, group: dist.ProcessGroup | None) -> None:
+    reasons = [said for said in from_all(reason, group) if said]
+    if reasons:
+        raise NotShared(reasons[0])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

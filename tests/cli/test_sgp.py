@@ -1,0 +1,101 @@
+"""What all verbs of ``sgp`` have in common: help, exit codes, interruption, a reader that has had enough."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from launcher.cli import sgp as application
+from launcher.cli.sgp import app, main
+from sgp_core.errors import ConfigurationError
+from tests.support.sgp_command import Said
+
+VERBS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_helps_and_speaks_json(verb: str, sgp: Callable[..., Said]) -> None:
+    said = sgp(verb, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"Usage: sgp {verb} ")
+    assert "--json" in said.out
+    assert ("--runs-dir" in said.out) == (verb != "topology")
+
+
+def test_help_lists_every_verb_with_its_purpose(sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    said = sgp("-h")
+    assert said.code == 0
+    listed = dict(line.strip().split(maxsplit=1) for line in said.out.partition("Commands:")[2].strip().splitlines())
+    assert sorted(listed) == VERBS
+
+
+def test_version(sgp: Callable[..., Said]) -> None:
+    said = sgp("--version")
+    assert (said.code, said.out.split()[0]) == (0, "sgp")
+
+
+def test_without_arguments_there_is_help(sgp: Callable[..., Said]) -> None:
+    said = sgp()
+    assert "Usage: sgp" in said.out + said.err
+    assert "runs" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ConfigurationError("lr=-1 is negative"), 2, "sgp: lr=-1 is negative\n"),
+        (PermissionError(13, "Permission denied", "runs/x"), 2, "sgp: runs/x: Permission denied\n"),
+        (OSError("disk gone"), 2, "sgp: disk gone\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (typer.Exit(1), 1, ""),
+    ],
+)
+def test_what_goes_wrong_has_a_code_and_few_words(
+    error: BaseException, code: int, words: str, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(ctx: typer.Context) -> None:
+        raise error
+
+    failing = typer.Typer(cls=application.Verbs, rich_markup_mode=None)
+    failing.command("runs")(fail)
+    failing.callback()(lambda: None)
+    monkeypatch.setattr(application, "app", failing)
+    said = sgp("runs")
+    assert (said.code, said.err) == (code, words)
+
+
+def test_what_the_terminal_cannot_show_is_no_reason_to_fail(folders: Path) -> None:
+    command = [sys.executable, "-m", "launcher.cli.sgp", "logs", "f000000000", "--runs-dir", str(folders)]
+    log = folders / "f000000000" / "logs" / "attempt-1" / "1_2_log.out"
+    before = log.read_bytes()
+    log.write_bytes(before + "λ ≤ ½\n".encode() + b"\xff\n")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    said = subprocess.run(command, capture_output=True, env=environment, check=False)
+    log.write_bytes(before)
+    assert (said.returncode, said.stderr) == (0, b"")
+    assert b"\\u03bb" in said.stdout
+
+
+def test_a_reader_that_has_had_enough_is_no_error(folders: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "launcher.cli.sgp", "runs", "--runs-dir", str(folders)]
+    said = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (said.returncode, said.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_arguments_are_those_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sgp", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("sgp ")

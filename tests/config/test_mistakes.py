@@ -1,0 +1,163 @@
+"""Bad command lines: a few words that say what would be right, exit code 2, nothing created, nothing started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.launched import Said
+
+MISTAKES: list[tuple[str, str]] = [
+    # unknown keys
+    ("training.epoch=3", "did you mean 'training.epochs'?"),
+    ("traning.epochs=3", "did you mean 'training.epochs'?"),
+    ("lr=0.1", "did you mean 'optimizer.lr'?"),
+    ("optimizer.momentun=0.5", "did you mean 'optimizer.momentum'?"),
+    ("topologgy=ring", "did you mean 'topology'?"),
+    ("algorithm=local_sgd algorithm.perod=3", "did you mean 'algorithm.period'?"),
+    ("+training.foo=1", "training has no option 'foo'"),
+    ("+anything=1", "unknown option 'anything'"),
+    ("~nothing", "nothing"),
+    ("hydra.rum.dir=x", "unknown option 'hydra.rum.dir'"),
+    # unknown choices
+    ("topology=rng", "did you mean 'ring'?"),
+    ("algorithm=spg", "did you mean 'sgp'?"),
+    ("outer=slowmoo", "did you mean 'slowmo'?"),
+    ("compression=int9", "did you mean 'int8'?"),
+    ("model=torchvision model.name=resnet5", "did you mean 'resnet50'?"),
+    ("experiment=smoky", "did you mean 'smoke'?"),
+    ("cluster=cloud", "unknown cluster 'cloud'"),
+    ("topology=null", "'topology=null': a choice is made by its name"),
+    ("~algorithm", "no algorithm is chosen"),
+    # wrong types
+    ("training.epochs=ten", "expected a whole number"),
+    ("training.epochs=1.5", "expected a whole number"),
+    ("training.deterministic=3", "expected true or false"),
+    ("optimizer.lr=fast", "expected a number"),
+    ("training.precision=fp16", "expected one of fp32, bf16"),
+    ("outer=slowmo outer.buffers=forget", "expected one of reset, maintain, average"),
+    ("algorithm.unit=nodes", "algorithm.unit=nodes: expected one of worker, node"),
+    ("cluster.device=gpu", "expected one of auto, cpu, cuda"),
+    ("tracker.mode=sometimes", "expected one of online, offline, disabled or null"),
+    ("model.hidden=3", "expected a list"),
+    ("training=5", "section"),
+    ("seed=null", "expected a whole number"),
+    # out of range
+    ("seed=-1", "seed"),
+    ("training.batch_size=0", "training.batch_size"),
+    ("log_every=0", "log_every"),
+    ("cluster.workers_per_node=0", "cluster.workers_per_node"),
+    ("outer=slowmo outer.beta=2", "beta"),
+    # impossible or contradictory
+    ("topology=hypercube cluster.workers_per_node=6", "nearest: 4 or 8"),
+    ("topology=hypercube algorithm.unit=node cluster.nodes=3", "nearest: 2 or 4"),
+    ("algorithm=dpsgd topology=spanning_tree topology.weights=uniform", "dpsgd"),
+    ("algorithm=allreduce compression=int8", "and this algorithm has none; use algorithm=sgp, osgp or dpsgd"),
+    ("algorithm=asgp compression=int8", "and this algorithm has none; use algorithm=sgp, osgp or dpsgd"),
+    ("algorithm.unit=node cluster.nodes=2 algorithm=asgp", "use single workers"),
+    ("algorithm=allreduce cluster.step_in_backward=true", "changes gradients before any step"),
+    ("algorithm=gradient_tracking cluster.step_in_backward=true", "changes gradients before any step"),
+    ("algorithm=qg_dsgdm", "a momentum of its own, beta, so the optimizer must have none; use optimizer=sgd"),
+    ("algorithm=decentlam topology=ring optimizer=adamw", "optimizer.momentum=0 optimizer.nesterov=false"),
+    ("algorithm=d2", "algorithm 'd2' needs symmetric mixing weights that never change"),
+    ("algorithm=decentlam", "algorithm 'decentlam' needs symmetric mixing weights that never change"),
+    ("algorithm=d2 topology=ring", "use algorithm.lazy=true"),
+    ("algorithm=relaysgd topology=ring", "algorithm 'relaysgd' needs a tree"),
+    ("algorithm=relaysgd topology=star outer=slowmo", "use outer 'none'"),
+    ("algorithm=gradient_tracking pace.steps=2", "one round of gossip after every step; use pace=every"),
+    ("algorithm=gradient_tracking compression=int8", "presumes exact rounds"),
+    ("outer=noloco algorithm=osgp", "without PushSum weights, which leave 1 here"),
+    ("outer=noloco outer.gamma=2", "gamma must lie in (0, 1.5)"),
+    ("algorithm=local_sgd pace=target", "pace 'target': this algorithm has a rhythm of its own"),
+    ("algorithm=asgp pace.steps=2", "pace 'every': this algorithm has a rhythm of its own"),
+    ("algorithm=osgp pace.steps=2", "use overlap_steps=0"),
+    ("algorithm=osgp pace=threshold", "use overlap_steps=0"),
+    ("pace=threshold pace.action=peer", "pace.action=peer: expected one of average, round, peers"),
+    ("pace=threshold pace.calm=2", "pace 'threshold': calm must be above 0 and at most 1"),
+    ("pace=threshold pace.denser={name:ring}", "pace 'threshold': denser is for action=peers"),
+    ("pace=threshold pace.action=peers topology=ring", "name a denser one, such as denser={name: exponential}"),
+    ("pace=threshold pace.action=peers pace.denser={name:rng}", "denser: unknown topology 'rng'; did you mean 'ring'?"),
+    ("pace=threshold pace.action=peers pace.denser={peers:2}", "denser must name a topology"),
+    ("pace=threshold pace.action=peers pace.steps=0", "steps must be at least 1, not 0"),
+    ("compression=top_k compression.fraction=0", "fraction must be above 0"),
+    ("dataset=verses model=transformer partition=dirichlet", "those of dataset 'verses' have none; use partition=iid"),
+    ("partition=dirichlet partition.alpha=0", "partition.alpha must be positive, not 0.0"),
+    ("partition=label_shards partition.shards=0", "partition.shards must be at least 1, not 0"),
+    ("partition=dirichlet partition.shards=2", "unknown option 'partition.shards'; did you mean 'partition.alpha'?"),
+    ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
+    ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
+    ("debug.fail_rank=4", "ranks are 0 to 3"),
+    ("cluster=slurm cluster.timeout_min=1", "cluster.signal_delay_s=120: must be less than cluster.timeout_min=1"),
+    ("cluster=slurm cluster.nodes=2 cluster.transport=shared_memory", "for one node, not 2; use mixed or p2p"),
+    ("cluster=slurm cluster.transport=mixed", "mixed is for several nodes of cluster=slurm; use shared_memory"),
+    ("cluster=local cluster.nodes=2 cluster.transport=mixed", "mixed is for several nodes of cluster=slurm"),
+    ("cluster=slurm cluster.nodes=2 cluster.workers_per_node=1 cluster.transport=mixed", "not one; use p2p"),
+    (
+        "cluster=slurm cluster.nodes=2 cluster.device=cuda cluster.transport=mixed",
+        "is for cluster.device=cpu, not cuda",
+    ),
+    ("cluster=slurm cluster.device=cuda cluster.transport=shared_memory", "is for cluster.device=cpu, not cuda"),
+    ("cluster.device=cpu cluster.transport=symmetric_memory", "is for cluster.device=cuda, not cpu; use p2p"),
+    ("cluster=slurm cluster.nodes=2 cluster.transport=symmetric_memory", "symmetric_memory is for one node, not 2"),
+    ("cluster=slurm cluster.device=cuda cluster.gpus_per_node=1", "needs one for each of 4 workers"),
+    ("cluster=slurm cluster.cpus_per_worker=0", "cluster.cpus_per_worker=0: must be at least 1"),
+    ("cluster.slots=0", "cluster.slots=0: must be at least 1"),
+    # missing or bad files
+    ("dataset=cifar10 dataset.path=nowhere", "dataset.download=true"),
+    ("dataset=image_folder", "dataset.path"),
+    ("dataset=image_folder dataset.path=nowhere", "does not exist"),
+    ("topology=custom topology.path=nowhere.graphml", "does not exist"),
+    ("runs_dir=/dev/null", "is a file"),
+    # grammar and flags
+    ("training.epochs={", "cannot read 'training.epochs={'"),
+    ("training.epochs", "cannot read 'training.epochs'"),
+    ("seed=0,1", "add -m"),
+    ("runs_dir=${nowhere}", "nowhere"),
+    ("+seed=3", "leave out the '+'"),
+    ("--workers 4", "unrecognized arguments: --workers"),
+    ("--cfg", "expected one argument"),
+    ("--config-dir nowhere", "not found"),
+    # sweeps: no point runs if one is wrong
+    ("-m seed=0,1,two,3", "point 3 of 4 (seed=two): seed=two: expected a whole number"),
+    ("-m seed=0,1 dry_run=true,false", "dry_run holds for the whole command"),
+    ("-m search=tpe seed=0", "something to search over"),
+    ("-m topology=ring,rng", "did you mean 'ring'?"),
+    ("-m topology=ring,hypercube cluster.workers_per_node=6", "point 2 of 2 (topology=hypercube"),
+]
+
+
+@pytest.mark.parametrize(("command", "hint"), MISTAKES, ids=[command for command, _ in MISTAKES])
+def test_mistakes_are_explained_and_leave_nothing(
+    command: str, hint: str, here: Path, sgp_train: Callable[..., Said]
+) -> None:
+    said = sgp_train(*command.split())
+    assert said.code == 2
+    assert hint in said.err
+    assert len(said.err.splitlines()) <= 5
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert list(here.iterdir()) == []
+    assert list((here.parent / "scratch").iterdir()) == []
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "launcher.cli.train", "topology=rng"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert said.stderr.startswith("sgp-train: unknown topology 'rng'; did you mean 'ring'?")
+    assert len(said.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hydra_shows_the_whole_error_to_who_asks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.errors import MissingConfigException
+
+    from launcher.cli.train import main
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(MissingConfigException):
+        main(["topology=rng"])

@@ -1,0 +1,98 @@
+"""What started processes inherit: variables, a network interface, a copy of the code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.execution.environment import changed, outside_allocation
+from launcher.execution.snapshot import snapshot_path, take_snapshot
+from launcher.worker.device_setup import Place, prepare
+from launcher.worker.network_interface import choose_interface, use_interface
+from sgp_core.errors import ConfigurationError
+
+
+def test_variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGP_TEST_A", "1")
+    with changed(SGP_TEST_A=None, SGP_TEST_B="2"):
+        assert "SGP_TEST_A" not in os.environ
+        assert os.environ["SGP_TEST_B"] == "2"
+    assert os.environ["SGP_TEST_A"] == "1"
+    assert "SGP_TEST_B" not in os.environ
+
+
+def test_a_job_submitted_from_a_job_inherits_none_of_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SLURM_CPU_BIND", "SRUN_CPUS_PER_TASK", "SUBMITIT_FOLDER"):
+        monkeypatch.setenv(name, "1")
+    for name in ("SLURM_CONF", "SBATCH_ACCOUNT", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, "kept")
+    with outside_allocation():
+        left = {name for name in os.environ if name.startswith(("SLURM", "SRUN", "SUBMITIT", "SBATCH"))}
+        assert left == {"SLURM_CONF", "SBATCH_ACCOUNT"}
+        assert os.environ["WANDB_API_KEY"] == "kept"
+    assert os.environ["SLURM_JOB_ID"] == "1"
+
+
+@pytest.fixture
+def interfaces(tmp_path: Path) -> Path:
+    for name, kind, state, card in [
+        ("br0", "1", "up", False),
+        ("eth0", "1", "down", True),
+        ("eth1", "1", "up", True),
+        ("ib0", "32", "up", True),
+        ("lo", "772", "unknown", False),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "type").write_text(f"{kind}\n")
+        (tmp_path / name / "operstate").write_text(f"{state}\n")
+        if card:
+            (tmp_path / name / "device").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"), [(None, None), ("ethernet", "eth1"), ("infiniband", "ib0"), ("eth0", "eth0"), ("lo", "lo")]
+)
+def test_an_interface_is_chosen_by_kind_or_name(interfaces: Path, wanted: str | None, chosen: str | None) -> None:
+    assert choose_interface(wanted, interfaces) == chosen
+
+
+def test_an_interface_that_is_not_there_is_an_error(interfaces: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cluster.network=ib7: this machine has br0, eth0, eth1, ib0, lo"):
+        choose_interface("ib7", interfaces)
+    with pytest.raises(ConfigurationError, match="no interface"):
+        choose_interface("ethernet", tmp_path / "nowhere")
+
+
+def test_gloo_and_nccl_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_IB_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    use_interface(None)
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "")
+    use_interface("lo")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == os.environ["NCCL_SOCKET_IFNAME"] == "lo"
+    assert "NCCL_IB_DISABLE" not in os.environ
+
+
+def test_a_snapshot_is_what_is_imported(tmp_path: Path) -> None:
+    folder = take_snapshot(tmp_path)
+    assert folder == snapshot_path(tmp_path) == take_snapshot(tmp_path)
+    (folder / "launcher" / "execution" / "slurm_epilogue.py").write_text("REQUEUE = 'edited'\n")
+    code = "from launcher.execution import slurm_epilogue as e; print(e.REQUEUE, e.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["edited", str(folder / "launcher" / "execution" / "slurm_epilogue.py")]
+    assert not list(folder.rglob("__pycache__/*.tmp"))
+
+
+def test_nodes_that_gossip_need_their_ranks_in_order(tmp_path: Path) -> None:
+    spec = {"cluster": {"name": "slurm"}, "experiment": {"world_size": 4, "node_size": 2}}
+    dealt_out = Place(rank=1, world_size=4, local_rank=0, local_world_size=2)
+    with pytest.raises(ConfigurationError, match="consecutive ranks on each node"):
+        prepare(spec, dealt_out, tmp_path, separate=False)
