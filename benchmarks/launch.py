@@ -25,8 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.execution import processes
 from launcher.runs.run_folder import RunFolder, read_json
+from launcher.system import processes
 
 BARE = """
 import os

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from launcher.execution.processes import Process, is_alive, this_process
+from launcher.system.processes import Process, is_alive, this_process
 
 PAYLOAD = 1448 / 1514
 """Share of what a link carries that is the message itself: the rest is headers of TCP, IP and Ethernet."""

@@ -10,12 +10,12 @@ from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
-from launcher.execution import processes, slurm_cli
-from launcher.execution.processes import Process
 from launcher.runs.find import Run, find_runs
 from launcher.runs.json_fields import mapping
 from launcher.runs.liveness import LIVE, Observer, read_files
 from launcher.runs.run_folder import RunFolder, write_json
+from launcher.system import processes, slurm_cli
+from launcher.system.processes import Process
 from sgp_core.errors import ConfigurationError
 
 _PATIENCE_S = 10.0

@@ -51,8 +51,8 @@ def _main(arguments: list[str]) -> int:
         return _say(str(error), BAD_CONFIGURATION)
     except SystemExit as stop:
         return int(stop.code or 0)
-    from launcher.config.sweep import as_sweep
     from launcher.execution.launch import launch
+    from launcher.runs.sweep import as_sweep
 
     return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from launcher.config.make_plan import LaunchOptions, Rerun, RunPlan
-from launcher.config.sweep import record_sweep
 from launcher.console.summary import print_complete, relative
-from launcher.execution import slurm_cli
 from launcher.execution.backends import Attempt, SubmissionFailed
 from launcher.execution.run_lifecycle import FAILED, OK, SUBMISSION_FAILED, record, set_status, visible_gpus
 from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
+from launcher.runs.sweep import record_sweep
+from launcher.system import slurm_cli
 
 if TYPE_CHECKING:
     from launcher.search.search import Search

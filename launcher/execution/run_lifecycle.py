@@ -11,10 +11,11 @@ from typing import Any
 from launcher.config.make_plan import RunPlan
 from launcher.console.progress import Display
 from launcher.console.summary import print_error, print_summary, relative
-from launcher.execution import processes, provenance
+from launcher.execution import provenance
 from launcher.execution.backends import Attempt, Outcome, backend
 from launcher.execution.signals import StopSignals
 from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.system import processes
 
 OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT

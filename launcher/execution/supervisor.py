@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.console.progress import Tail
-from launcher.execution import processes
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.signals import StopSignals
 from launcher.runs.failure import ENDED, WELL, Report, first_failure, reports, with_log
+from launcher.system import processes
 
 if TYPE_CHECKING:
     from launcher.console.progress import Display

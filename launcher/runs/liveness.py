@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.execution import processes, slurm_cli
+from launcher.system import processes
+from launcher.system import slurm_cli
 from launcher.runs.json_fields import mapping, number, text, whole
-from launcher.execution.processes import Process
+from launcher.system.processes import Process
 from launcher.runs.run_folder import RunFolder, read_json
 
 STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")

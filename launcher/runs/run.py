@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launcher.execution import slurm_cli
+from launcher.system import slurm_cli
 from launcher.runs.metric_rows import Row, last_rows
 from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.run_folder import SWEEPS, RunFolder, read_json

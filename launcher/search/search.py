@@ -13,9 +13,9 @@ from typing import Any
 
 from launcher.config.compose import compose
 from launcher.config.make_plan import LaunchOptions, RunPlan, launch_options, make_plan
-from launcher.config.sweep import as_sweep, record_sweep, sweep_folder
 from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder
 from launcher.search.space import Dimension, parse_space
 from sgp_core.errors import ConfigurationError
 

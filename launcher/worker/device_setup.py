@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.worker import network_interface, rendezvous
+from launcher.system import network_interface
+from launcher.worker import rendezvous
 from launcher.worker.process_setup import on_slurm
 from sgp_core.errors import ConfigurationError
 

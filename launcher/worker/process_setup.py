@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from launcher.execution import processes
+from launcher.system import processes
 
 ALONE_S = 60.0
 """How long a worker that nobody looks after any more may take to save."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.runs.run_folder import read_json, write_json
-from launcher.worker import network_interface
+from launcher.system import network_interface
 
 if TYPE_CHECKING:
     from torch.distributed import Store

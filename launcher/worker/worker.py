@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.execution import processes
 from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.system import processes
 from launcher.wandb.run import trackers
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place

@@ -13,10 +13,10 @@ import pytest
 
 from launcher.cli.train import main as sgp_train
 from launcher.config.make_plan import RunPlan, make_plan
-from launcher.config.sweep import as_sweep, record_sweep
 from launcher.runs.find import read_runs
 from launcher.runs.resumption import plan_to_resume
 from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.runs.sweep import as_sweep, record_sweep
 from tests.support.command_line import composed
 from tests.support.run_states import completed_run, elsewhere_run, failed_run, queued_run, running_run
 from tests.support.sgp_command import Said

@@ -15,7 +15,7 @@ import typer
 from launcher.cli.sgp import Verbs
 from launcher.cli.sync import sync
 from launcher.config.schema import Wandb
-from launcher.execution.processes import this_process
+from launcher.system.processes import this_process
 from launcher.wandb.run import wandb_tracker
 from sgp_core.tracking import read_rows
 from sgp_core.tracking.names import named, named_of_rank

@@ -11,8 +11,8 @@ import pytest
 
 from launcher.execution.environment import changed, outside_allocation
 from launcher.execution.snapshot import snapshot_path, take_snapshot
+from launcher.system.network_interface import choose_interface, use_interface
 from launcher.worker.device_setup import Place, prepare
-from launcher.worker.network_interface import choose_interface, use_interface
 from sgp_core.errors import ConfigurationError
 
 

@@ -14,12 +14,12 @@ import pytest
 from launcher.config.compose import Point
 from launcher.config.make_plan import make_plan
 from launcher.console.progress import LineDisplay
-from launcher.execution import processes
 from launcher.execution.backends.base import Attempt, Outcome
-from launcher.execution.processes import Process
 from launcher.execution.signals import StopSignals
 from launcher.execution.supervisor import Supervisor
 from launcher.runs.run_folder import RunFolder, write_json
+from launcher.system import processes
+from launcher.system.processes import Process
 from tests.support.command_line import composed
 
 

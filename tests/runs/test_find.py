@@ -308,7 +308,7 @@ def test_whatever_the_files_hold(contents: list[bytes], chosen: int, tmp_path: P
         if chosen >> number & 1:
             (folder / name).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("launcher.execution.slurm_cli.queue", lambda patience_s: {})
+        patch.setattr("launcher.system.slurm_cli.queue", lambda patience_s: {})
         run = find_run("f0", tmp_path)
         json.dumps(jsonable({"run": facts(run), "error": run.error}), allow_nan=False)
         assert run.state in STATES

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from launcher.execution import slurm_cli
-from launcher.execution.processes import this_process
-from launcher.execution.slurm_cli import QueuedJob
+from launcher.system import slurm_cli
+from launcher.system.processes import this_process
+from launcher.system.slurm_cli import QueuedJob
 from launcher.runs.liveness import Observer, Standing, read_files
 from launcher.runs.run_folder import RunFolder
 

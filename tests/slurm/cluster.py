@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from launcher.execution import processes
-from launcher.execution.processes import Process
+from launcher.system import processes
+from launcher.system.processes import Process
 from tests.slurm.configuration import Settings, free_ports, node_names, slurm_conf, slurmdbd_conf
 from tests.slurm.daemons import Daemons, by_environment
 from tests.slurm.packages import Unavailable, program

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.execution.processes import this_process
+from launcher.system.processes import this_process
 from tests.slurm.cluster import is_foreign
 from tests.slurm.lab import Lab
 from tests.slurm.packages import Unavailable, install

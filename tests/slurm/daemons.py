@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from launcher.execution import processes
-from launcher.execution.processes import Process
+from launcher.system import processes
+from launcher.system.processes import Process
 
 
 class Daemons:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.execution import processes
-from launcher.execution.processes import Process
+from launcher.system import processes
+from launcher.system.processes import Process
 from tests.slurm.cluster import REPOSITORY, Cluster
 from tests.slurm.configuration import Settings
 from tests.slurm.packages import Unavailable, install

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.execution import processes
+from launcher.system import processes
 from tests.slurm.cluster import REPOSITORY
 from tests.slurm.configuration import Settings
 from tests.slurm.daemons import by_environment
@@ -20,7 +20,7 @@ from tests.slurm.lab import Lab
 _RAISE = """
 import sys, time
 from pathlib import Path
-from launcher.execution.processes import this_process
+from launcher.system.processes import this_process
 from tests.slurm.configuration import Settings
 from tests.slurm.lab import Lab
 lab = Lab(Path(sys.argv[1]), Settings(nodes=1))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from launcher.execution.processes import this_process
+from launcher.system.processes import this_process
 from tests.support.run_folders import make_rows, make_run, make_sweep
 
 WHOLE_SWEEP = "aaaa0001"

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from launcher.execution import processes
+from launcher.system import processes
 from tests.execution.test_run import LONG, only_run
 from tests.support.launched import Launched, read
 

@@ -8,12 +8,12 @@ import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from launcher.execution import processes
 from launcher.execution.backends.base import Attempt, Outcome, SubmissionFailed
 from launcher.execution.environment import changed
-from launcher.execution.processes import Process
 from launcher.execution.snapshot import with_snapshot
 from launcher.execution.supervisor import Supervisor
+from launcher.system import processes
+from launcher.system.processes import Process
 
 if TYPE_CHECKING:
     from launcher.console.progress import Display

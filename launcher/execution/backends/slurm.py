@@ -23,11 +23,11 @@ from submitit import SlurmExecutor
 
 from launcher.config.make_plan import RunPlan
 from launcher.config.schema import Device
-from launcher.config.sweep import sweep_folder
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.environment import outside_allocation
 from launcher.execution.slurm_epilogue import REQUEUE
 from launcher.runs.run_folder import write_json
+from launcher.runs.sweep import sweep_folder
 from launcher.worker.worker import Worker
 
 _LONGEST_ARRAY = 1000
