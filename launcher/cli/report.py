@@ -39,9 +39,9 @@ def report(
     from launcher.report.panels import curves_of, panels
     from launcher.report.record import read_record
     from launcher.report.report import make_report
+    from launcher.report.results import line_as_json
     from launcher.report.selection import origin, select
     from launcher.report.write import save
-    from launcher.runs.results import line_as_json
 
     selection = select(targets, runs_dir)
     metric = metric or usual_metric(run.last_rows.get("val", {}) for run in selection.runs)

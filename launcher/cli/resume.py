@@ -11,7 +11,7 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, TargetArguments, states
-from launcher.cli.status import counted
+from launcher.cli.status_view import counted
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, again, find_runs
@@ -19,7 +19,7 @@ from launcher.runs.liveness import Observer
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from launcher.config.make_plan import RunPlan
+    from launcher.config.run_plan import RunPlan
 
 
 def resume(

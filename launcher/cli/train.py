@@ -37,7 +37,7 @@ def _main(arguments: list[str]) -> int:
 
     try:
         if asks_for_search(arguments):
-            from launcher.execution.launch import launch_search
+            from launcher.search.launch import launch_search
             from launcher.search.search import prepare
 
             return launch_search(prepare(arguments), command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from launcher.cli.run_fields import loss_of, progress, score_of, shown
 from launcher.cli.runs import COLUMNS, RIGHT, cells
-from launcher.cli.status import View, show
+from launcher.cli.status_view import View, show
 from launcher.cli.table_printing import clean, drawn
 from launcher.runs.find import Run
 from launcher.runs.liveness import LIVE

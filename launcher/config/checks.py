@@ -12,7 +12,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import NOTHING, TrainingConfig, registry
 
 if TYPE_CHECKING:
-    from launcher.config.make_plan import RunPlan
+    from launcher.config.run_plan import RunPlan
 
 
 def world_size(cluster: Mapping[str, Any]) -> int:

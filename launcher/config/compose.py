@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.schema import CONFIG_MODULE
 from sgp_core.errors import ConfigurationError
-
-CONFIG_MODULE = "launcher.conf"
 
 _TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
 

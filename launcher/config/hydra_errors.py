@@ -80,7 +80,7 @@ def _known_keys(arguments: Sequence[str]) -> Iterator[str]:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from launcher.config.compose import CONFIG_MODULE
+    from launcher.config.schema import CONFIG_MODULE
 
     chosen = [word for word in arguments if re.fullmatch(r"[a-z]+=\w+", word)]
     for overrides in (chosen, []):

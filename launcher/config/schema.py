@@ -193,3 +193,6 @@ def options_class(group: str, name: str) -> type[Any]:
     if group in CHOICES:
         return CHOICES[group][name]
     return Nothing if group in OPTIONAL and name == NOTHING else registry(group).get(name)
+
+
+CONFIG_MODULE = "launcher.conf"

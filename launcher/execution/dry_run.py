@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launcher.config.make_plan import RunPlan
-from launcher.execution.launch import attempts_of
+from launcher.config.run_plan import RunPlan
+from launcher.execution.attempts import attempts_of
 from launcher.execution.run_lifecycle import announced
 from launcher.runs.run_folder import RunFolder
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from launcher.config.make_plan import LaunchOptions, Rerun, RunPlan
+from launcher.config.make_plan import LaunchOptions, Rerun
+from launcher.config.run_plan import RunPlan
 from launcher.console.summary import print_complete, relative
-from launcher.execution.backends import Attempt, SubmissionFailed
-from launcher.execution.run_lifecycle import FAILED, OK, SUBMISSION_FAILED, record, set_status, visible_gpus
+from launcher.execution.attempts import attempts_of
+from launcher.execution.backends.base import Attempt, SubmissionFailed
+from launcher.execution.run_lifecycle import FAILED, OK, SUBMISSION_FAILED, record, set_status
 from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
 from launcher.runs.sweep import record_sweep
 from launcher.system import slurm_cli
 
 if TYPE_CHECKING:
-    from launcher.search.search import Search
+    pass
 
 _LIVE = ("queued", "running")
 
@@ -67,34 +68,6 @@ def exit_code(codes: Sequence[int]) -> int:
     return SUBMISSION_FAILED if set(codes) <= {OK, SUBMISSION_FAILED} else FAILED
 
 
-def launch_search(search: Search, command: Sequence[str]) -> int:
-    """Run a search until it has made all its trials, and return the exit code."""
-    if search.options.dry_run:
-        from launcher.execution.dry_run import show
-
-        show([search.example()])
-        return OK
-    example = search.open()
-    if example.cluster["name"] == "slurm":
-        from launcher.execution.slurm_wait import run_feed
-
-        codes = run_feed(search, lambda plan: _submitted(plan, command))
-    else:
-        from launcher.execution.local_queue import run_queue
-
-        codes = run_queue([], command, search)
-    print(f"\n{search.best()}; all of them: sgp table {example.sweep}")
-    return max(codes) if codes and max(codes) > 128 else (FAILED if any(codes) else OK)
-
-
-def _submitted(plan: RunPlan, command: Sequence[str]) -> Attempt | None:
-    """Submit one run, unless SLURM has it already; None if sbatch refused."""
-    [attempt] = attempts_of([plan])
-    if _Queue().job_of(attempt.folder) is not None:
-        return dataclasses.replace(attempt, number=attempt.number - 1)
-    return None if submit([attempt], command) else attempt
-
-
 # -- which ------------------------------------------------------------------------------------------------------------
 def _due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
     """Return the plans to start, and say why others are not.
@@ -103,7 +76,7 @@ def _due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
         RunInProgress: the only one is with SLURM already.
     """
     due, complete, submitted = [], [], []
-    queue = _Queue()
+    queue = SlurmQueue()
     for plan in plans:
         folder = RunFolder(plan.run_dir)
         status = folder.status()
@@ -127,7 +100,7 @@ def _due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
     return due
 
 
-class _Queue:
+class SlurmQueue:
     """What SLURM has of us; asked when the first run needs it."""
 
     def __init__(self) -> None:
@@ -198,15 +171,6 @@ def submit(attempts: Sequence[Attempt], command: Sequence[str]) -> list[int]:
         what = f"array of {len(jobs)}" if len(jobs) > 1 else plan.name
         print(f"submitted job {number} ({what}): sgp status {plan.sweep if len(jobs) > 1 else plan.run_id}", flush=True)
     return codes
-
-
-def attempts_of(plans: Sequence[RunPlan]) -> list[Attempt]:
-    """Return the next attempt of every plan."""
-    folders = [RunFolder(plan.run_dir) for plan in plans]
-    return [
-        Attempt(plan, folder, folder.next_attempt(), visible_gpus())
-        for plan, folder in zip(plans, folders, strict=True)
-    ]
 
 
 def _say(message: str, code: int) -> int:

@@ -9,10 +9,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from launcher.config.make_plan import RunPlan
+from launcher.config.run_plan import RunPlan
 from launcher.console.progress import Display, Screen
 from launcher.console.summary import print_complete
-from launcher.execution.backends import SubmissionFailed
+from launcher.execution.backends.base import SubmissionFailed
 from launcher.execution.resources import Lease, Slots
 from launcher.execution.run_lifecycle import (
     INTERRUPTED,

@@ -8,11 +8,12 @@ import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from launcher.config.make_plan import RunPlan
+from launcher.config.run_plan import RunPlan
 from launcher.console.progress import Display
 from launcher.console.summary import print_error, print_summary, relative
 from launcher.execution import provenance
-from launcher.execution.backends import Attempt, Outcome, backend
+from launcher.execution.backends.base import Attempt, Outcome
+from launcher.execution.backends.select import backend
 from launcher.execution.signals import StopSignals
 from launcher.runs.run_folder import RunFolder, read_json, write_json
 from launcher.system import processes

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from launcher.console.progress import Screen, Tail
 from launcher.console.summary import print_error, print_summary
-from launcher.execution.backends import Attempt
+from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, INTERRUPTED, OK, SUBMISSION_FAILED
 from launcher.execution.signals import StopSignals
 from launcher.runs.run_folder import RunFolder, read_json
 from launcher.system import slurm_cli
 
 if TYPE_CHECKING:
-    from launcher.config.make_plan import RunPlan
+    from launcher.config.run_plan import RunPlan
     from launcher.execution.local_queue import Feed
 
 LOOK_S = 0.5

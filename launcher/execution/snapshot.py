@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from launcher.config.make_plan import RunPlan
+    from launcher.config.run_plan import RunPlan
 
 PACKAGES = ("launcher", "sgp_core")
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from launcher.report import number_format, palette
 from launcher.report.axis import Axis
-from launcher.report.bands import band
 from launcher.report.panels import Panel
 from launcher.report.record import TIMES
 from launcher.report.report import Report
+from launcher.report.series import band
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

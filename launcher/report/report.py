@@ -10,7 +10,7 @@ from launcher.report.axis import Axis
 from launcher.report.groups import Group, grouped, single_label
 from launcher.report.panels import Panel, metric_names, panels
 from launcher.report.record import Record
-from launcher.runs.results import Line, group_lines, run_lines
+from launcher.report.results import Line, group_lines, run_lines
 from launcher.runs.settings import SEED, changed_keys, written
 from sgp_core.errors import ConfigurationError, did_you_mean
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +63,29 @@ def series_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Series:
             points[step] = (*(math.nan if place is None else place for place in places), value)
     table = np.array([points[step] for step in sorted(points)], dtype=np.float64).reshape(-1, len(Axis) + 1)
     return Series({axis: table[:, column] for column, axis in enumerate(Axis)}, table[:, -1])
+
+
+@dataclass(frozen=True)
+class Band:
+    """At each position, over the runs that had come so far."""
+
+    x: Numbers
+    mean: Numbers
+    low: Numbers
+    high: Numbers
+    count: Numbers
+    """How many runs that is."""
+
+
+def band(series: Sequence[Series], axis: Axis) -> Band | None:
+    """Average several runs, each interpolated between its own points and never beyond them; None without any."""
+    curves = [(x, y) for x, y in (one.over(axis) for one in series) if len(x)]
+    if not curves:
+        return None
+    x = np.unique(np.concatenate([at for at, _ in curves]))
+    if len(x) > MAX_POINTS:
+        x = np.linspace(x[0], x[-1], MAX_POINTS)
+    values = np.array([np.interp(x, at, y, left=np.nan, right=np.nan) for at, y in curves])
+    count = np.isfinite(values).sum(axis=0)
+    x, values, count = x[count > 0], values[:, count > 0], count[count > 0]
+    return Band(x, np.nanmean(values, axis=0), np.nanmin(values, axis=0), np.nanmax(values, axis=0), count)

@@ -9,7 +9,8 @@ from typing import Any
 
 from launcher.config import checks
 from launcher.runs.find import Run
-from launcher.config.make_plan import RUN_ID_DIGITS, RunPlan, plan_of_spec
+from launcher.config.make_plan import RUN_ID_DIGITS
+from launcher.config.run_plan import RunPlan, plan_of_spec
 from launcher.config.schema import Debug, options_class
 from launcher.config.coerce import checked
 from sgp_core.errors import ConfigurationError

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.config.make_plan import RunPlan
+from launcher.config.run_plan import RunPlan
 from launcher.runs.run_folder import SWEEPS, read_json, write_json
 
 SWEEP_ID_DIGITS = 8

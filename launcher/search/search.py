@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.config.compose import compose
-from launcher.config.make_plan import LaunchOptions, RunPlan, launch_options, make_plan
+from launcher.config.make_plan import LaunchOptions, launch_options, make_plan
+from launcher.config.run_plan import RunPlan
 from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, read_json
 from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder

@@ -1,8 +1,8 @@
 """Codecs for what travels between gossiping workers: one file per codec."""
 
-from sgp_core.compression.base import COMPRESSIONS, Codec, Coding, Layout, Memory, Piece
+from sgp_core.compression.base import COMPRESSIONS, Codec, Coding, Piece
 
-__all__ = ["COMPRESSIONS", "Codec", "Coding", "Layout", "Memory", "Piece", "build_compression"]
+__all__ = ["COMPRESSIONS", "Codec", "Coding", "Piece", "build_compression"]
 
 
 def build_compression(name: str, **options: object) -> Codec | None:

@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sgp_core.compression import Layout, Memory
 from sgp_core.distributed.node_group import Node
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.layout import Layout, Memory
 
 
 class Share(Protocol):

@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Exchange
 
 AT_ONCE_NS = 100_000
 """A wait that takes no longer found its message there already."""

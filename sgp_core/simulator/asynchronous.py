@@ -14,7 +14,7 @@ from sgp_core.asynchronous.events import Event
 from sgp_core.runtime.worker_state import RuleWorker
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.tensors.flat_vector import Flat, Scalar
-from sgp_core.tensors.pairing import update_and_average_
+from sgp_core.tensors.mixing import update_and_average_
 from sgp_core.topology import Topology
 
 Rate = Callable[[int], float]

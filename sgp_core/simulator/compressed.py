@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgp_core.compression import Codec, Memory
+from sgp_core.compression import Codec
 from sgp_core.runtime.compressed.edge_replicas import Part, References
 from sgp_core.runtime.compressed.payload import Parcel
 from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.layout import Memory
 from sgp_core.topology import Topology
 
 

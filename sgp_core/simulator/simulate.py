@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.compatibility import check_together
-from sgp_core.compression import Codec, Memory
+from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
@@ -24,6 +24,7 @@ from sgp_core.simulator.asynchronous import run_in_turn
 from sgp_core.simulator.compressed import SimulatedReferences
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.layout import Memory
 from sgp_core.tensors.mixing import mix_
 from sgp_core.topology import Topology
 

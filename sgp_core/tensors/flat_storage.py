@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgp_core.compression import Memory
 from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.layout import Memory
 
 CUDA_ALIGNMENT_BYTES = 16
 """Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""

@@ -20,9 +20,8 @@ from PIL import Image
 from launcher.cli.report import report
 from launcher.report import palette
 from launcher.report.axis import Axis
-from launcher.report.bands import band
 from launcher.report.number_format import duration, size
-from launcher.report.series import MAX_POINTS, series_of
+from launcher.report.series import MAX_POINTS, band, series_of
 from launcher.runs.find import run_ids
 from sgp_core.errors import ConfigurationError
 from tests.support import browser

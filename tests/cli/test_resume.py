@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from launcher.cli.train import main as sgp_train
-from launcher.config.make_plan import RunPlan, make_plan
+from launcher.config.make_plan import make_plan
+from launcher.config.run_plan import RunPlan
 from launcher.runs.find import read_runs
 from launcher.runs.resumption import plan_to_resume
 from launcher.runs.run_folder import RunFolder, read_json, write_json

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sgp_core
-from sgp_core.compression import COMPRESSIONS, Coding, Memory
+from sgp_core.compression import COMPRESSIONS, Coding
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.compressed.edge_replicas import Part, References
 from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.layout import Memory
 from tests.compression.golden import FOLDER, trajectory
 
 NAMES = COMPRESSIONS.names()

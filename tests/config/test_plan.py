@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.make_plan import RunPlan, make_plan
+from launcher.config.make_plan import make_plan
+from launcher.config.run_plan import RunPlan
 from tests.support.command_line import composed
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.make_plan import RunPlan, make_plan
+from launcher.config.make_plan import make_plan
+from launcher.config.run_plan import RunPlan
 from launcher.config.schema import choices, options_class
 from sgp_core.training.schedules import SCHEDULES
 from tests.docs.pages import ROOT

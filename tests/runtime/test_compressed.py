@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import sgp_core
-from sgp_core.compression import COMPRESSIONS, Memory
+from sgp_core.compression import COMPRESSIONS
+from sgp_core.tensors.layout import Memory
 from tests.support.workers import run_workers
 from tests.workers import compressed
 from tests.workers.agreement import batch, flatten, make_model, make_optimizer

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sgp_core
-from sgp_core.compression import Memory
+from sgp_core.tensors.layout import Memory
 from tests.support.workers import run_workers
 from tests.workers import nodes
 from tests.workers.agreement import Irregular, make_algorithm, make_model, simulate_case

@@ -10,7 +10,8 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from launcher.cli.train import main
-from launcher.config.compose import CONFIG_MODULE, Point
+from launcher.config.compose import Point
+from launcher.config.schema import CONFIG_MODULE
 from tests.support.launched import Said
 
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 import sgp_core
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.runtime.worker_state import RuleWorker
 from sgp_core.tensors.flat_vector import Flat
-from sgp_core.transports.base import Exchange
 from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
 from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from launcher.config.make_plan import RunPlan
+    from launcher.config.run_plan import RunPlan
     from launcher.console.progress import Display
     from launcher.execution.signals import StopSignals
     from launcher.runs.run_folder import RunFolder
@@ -49,14 +49,3 @@ class Backend(Protocol):
         Raises:
             SubmissionFailed: they could not be started.
         """
-
-
-def backend(cluster: str) -> Backend:
-    """Return the backend of a ``cluster`` choice that runs under this process's eyes."""
-    if cluster == "inline":
-        from launcher.execution.backends.inline import InlineBackend
-
-        return InlineBackend()
-    from launcher.execution.backends.local import LocalBackend
-
-    return LocalBackend()

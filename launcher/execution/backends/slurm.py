@@ -21,7 +21,7 @@ from typing import Any
 
 from submitit import SlurmExecutor
 
-from launcher.config.make_plan import RunPlan
+from launcher.config.run_plan import RunPlan
 from launcher.config.schema import Device
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.environment import outside_allocation

@@ -7,10 +7,9 @@ from typing import Any
 
 from launcher.report import palette
 from launcher.report.axis import Axis
-from launcher.report.bands import band
 from launcher.report.panels import Panel
 from launcher.report.report import Report
-from launcher.report.series import Numbers, Series
+from launcher.report.series import Numbers, Series, band
 
 
 def page_data(report: Report) -> dict[str, Any]:

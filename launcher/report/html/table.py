@@ -8,8 +8,8 @@ from html import escape
 from launcher.report import palette
 from launcher.report.panels import readable
 from launcher.report.report import Report
+from launcher.report.results import COLUMNS, Line
 from launcher.runs.metric_rows import lower_is_better
-from launcher.runs.results import COLUMNS, Line
 
 _WITH_RANGE = ("best", "final")
 """Columns that show where a group's runs lie, and not only their mean."""

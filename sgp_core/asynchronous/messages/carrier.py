@@ -9,8 +9,16 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from sgp_core.asynchronous.messages.peer_connection import Kind, Line, Note, connect_lines, cut, patience, say_goodbye
-from sgp_core.asynchronous.messages.pool import Pool
+from sgp_core.asynchronous.messages.peer_connection import (
+    Kind,
+    Line,
+    Note,
+    Pool,
+    connect_lines,
+    cut,
+    patience,
+    say_goodbye,
+)
 from sgp_core.asynchronous.network import LOOK_SECONDS, WaitlessNetwork
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.topology import Topology

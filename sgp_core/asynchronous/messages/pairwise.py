@@ -13,7 +13,7 @@ from sgp_core.asynchronous.messages.peer_connection import Kind, Line, Note
 from sgp_core.asynchronous.network import Seen
 from sgp_core.asynchronous.pairwise import Pairs
 from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.pairing import average_, update_, update_and_average_
+from sgp_core.tensors.mixing import average_, update_, update_and_average_
 from sgp_core.topology import Topology
 
 _PATIENCE_SECONDS = 0.2

@@ -15,7 +15,7 @@ from sgp_core.asynchronous.push_sum import Mailboxes
 from sgp_core.asynchronous.shared_memory.mailbox_segment import Segment
 from sgp_core.distributed.host_memory import NotShared
 from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.pairing import update_and_average_
+from sgp_core.tensors.mixing import update_and_average_
 from sgp_core.topology import Topology
 
 _STEPS = 64

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgp_core.compression import Codec, Coding, Layout, Piece
+from sgp_core.compression import Codec, Coding, Piece
 from sgp_core.runtime.compressed.payload import Parcel, Parcels
 from sgp_core.tensors.flat_vector import Flat, as_operand
+from sgp_core.tensors.layout import Layout
 from sgp_core.topology import Topology
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sgp_core.compression import Codec, Layout
+from sgp_core.compression import Codec
 from sgp_core.runtime.compressed.edge_replicas import Part, References
 from sgp_core.runtime.compressed.payload import Parcel
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.layout import Layout
 from sgp_core.timeline import Marks, now
 from sgp_core.transports import Content, Exchange
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import Wire, wait
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Exchange
 from sgp_core.transports.hierarchical.plan import Chunk, Routes
 from sgp_core.transports.shared_memory.blocked_mixing import Blocks
 

@@ -8,11 +8,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import PostedWeights, Wire, weighed
 from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.timeline import Marks
-from sgp_core.transports.base import Content, Exchange
+from sgp_core.transports.base import Content
 from sgp_core.transports.hierarchical.inter_host import Crossing, Room
 from sgp_core.transports.hierarchical.plan import Routes, cut, routes_of
 from sgp_core.transports.p2p.buffers import Outbox, chunks_of

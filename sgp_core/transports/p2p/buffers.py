@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import wait
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.tensors.mixing import GRAIN
-from sgp_core.transports.base import Exchange
 
 _CHUNK_BYTES = 4 << 20
 """Messages on CPU are cut to this size, so that mixing one chunk runs beside the transfer of the next."""

@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import P2POp
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import Wire, wait, weighed
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.tensors.mixing import mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content, Exchange
+from sgp_core.transports.base import Content
 from sgp_core.transports.p2p.buffers import Inbox, Outbox, Room, chunks_of
 
 

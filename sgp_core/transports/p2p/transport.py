@@ -7,11 +7,11 @@ from itertools import islice
 
 import torch.distributed as dist
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import PostedWeights, Wire, wait, weighed
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.tensors.mixing import mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Exchange
 from sgp_core.transports.p2p.buffers import Chunk, Outbox
 from sgp_core.transports.p2p.pending_message import Letter, Letters
 

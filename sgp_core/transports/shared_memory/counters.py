@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.host_memory import TOKEN_BYTES, share
-from sgp_core.transports.base import Exchange
 
 # Words of 8 bytes in a worker's own row; each count has a cache line of its own.
 _LINE = 64 // 8

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.host_memory import TOKEN_BYTES, NotShared, share
 from sgp_core.distributed.point_to_point import weighed
 from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content, Exchange
+from sgp_core.transports.base import Content
 from sgp_core.transports.shared_memory.blocked_mixing import Blocks
 from sgp_core.transports.shared_memory.counters import DONE, PUSHED, READ, READY, Board
 from sgp_core.transports.shared_memory.mixing_plan import Component, component_of

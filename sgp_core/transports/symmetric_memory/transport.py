@@ -6,10 +6,11 @@ from collections import deque
 
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.tensors.flat_vector import Flat
 from sgp_core.tensors.mixing import GRAIN, mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content, Exchange
+from sgp_core.transports.base import Content
 from sgp_core.transports.symmetric_memory.peer_memory import Fabric, Moment
 from sgp_core.transports.symmetric_memory.weight_exchange import Weights
 

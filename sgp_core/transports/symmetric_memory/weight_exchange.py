@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sgp_core.transports.base import Exchange
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.transports.shared_memory.counters import PUSHED, READ, Board
 
 

@@ -1,0 +1,16 @@
+"""Which backend runs a ``cluster`` choice."""
+
+from __future__ import annotations
+
+from launcher.execution.backends.base import Backend
+
+
+def backend(cluster: str) -> Backend:
+    """Return the backend of a ``cluster`` choice that runs under this process's eyes."""
+    if cluster == "inline":
+        from launcher.execution.backends.inline import InlineBackend
+
+        return InlineBackend()
+    from launcher.execution.backends.local import LocalBackend
+
+    return LocalBackend()
