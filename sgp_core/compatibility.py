@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sgp_core.topology import Topology
 
 
-def check_together(
+def check_compatibility(
     algorithm: Algorithm,
     topology: Topology,
     *,

@@ -11,26 +11,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
-from sgp_core.asynchronous import WaitlessNetwork, connect
+from sgp_core.asynchronous import AsynchronousNetwork, connect
 from sgp_core.asynchronous.events import Event, Staleness
-from sgp_core.compatibility import check_together
+from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
-from sgp_core.distributed.model_shard import Shard
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.model_shard import FlatModelShard
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
 from sgp_core.runtime.backward_steps import warn_if_compiled
 from sgp_core.runtime.compressed.network import CompressedNetwork
-from sgp_core.runtime.global_collectives import Everyone
+from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.runtime.optimizer_hooks import Steps
-from sgp_core.runtime.scheduled_network import PacedNetwork
-from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.runtime.optimizer_hooks import OptimizerHooks
+from sgp_core.runtime.scheduled_network import ScheduledNetwork
+from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.timeline import Timeline
 from sgp_core.topology import Topology, build_topology
-from sgp_core.transports.select import lay_out
+from sgp_core.transports.select import place_model
 
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
@@ -98,12 +98,12 @@ class Gossip:
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         _check_parameters(model, trainable, optimizer)
-        node = Node(process_group, node_size, trainable[0].device)
+        node = NodeGroup(process_group, node_size, trainable[0].device)
         topology = topology or build_topology("complete", world_size=node.count)
         if topology.world_size != node.count:
             made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
             raise ConfigurationError(f"{made}, the group has {node.count}")
-        check_together(
+        check_compatibility(
             algorithm,
             topology,
             pace=pace,
@@ -126,22 +126,22 @@ class Gossip:
             if compression is None
             else CompressedNetwork(compression, graphs, node.peers)
         )
-        Everyone(node, self._network).check_alike(model, trainable[0].device)
-        self._one_sided: WaitlessNetwork | None = None
+        GlobalCollectives(node, self._network).check_alike(model, trainable[0].device)
+        self._one_sided: AsynchronousNetwork | None = None
         if algorithm.one_sided is None:
             in_flight = algorithm.steps_in_flight if compression is None else 0  # coded messages have their own memory
-            self._share, self._network.transport = lay_out(model, trainable, transport, node, in_flight)
+            self._share, self._network.transport = place_model(model, trainable, transport, node, in_flight)
         else:
-            self._share = Shard(FlatStorage(trainable), node)
+            self._share = FlatModelShard(FlatStorage(trainable), node)
             self._one_sided = connect(
                 algorithm.one_sided, topology, node.peers, self._share.flat, transport, record_events=record_events
             )
             self._network = self._one_sided
         share = self._share
-        self._everyone = Everyone(node, self._network)
-        self._steps = Steps(model, optimizer, algorithm, share, node, shard_optimizer=shard_optimizer)
-        self._paced = None if pace is None else PacedNetwork(self._network, pace, share.flat, node)
-        self._worker = RuleWorker(
+        self._everyone = GlobalCollectives(node, self._network)
+        self._steps = OptimizerHooks(model, optimizer, algorithm, share, node, shard_optimizer=shard_optimizer)
+        self._paced = None if pace is None else ScheduledNetwork(self._network, pace, share.flat, node)
+        self._worker = WorkerState(
             share.flat,
             optimizer,
             self._network if self._paced is None else self._paced,

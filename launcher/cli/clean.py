@@ -37,7 +37,7 @@ _PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class Removal:
     """What is to go, and what stays though it was meant."""
 
     runs: Sequence[Run]
@@ -94,7 +94,7 @@ def clean(
         print(f"{'would remove' if dry_run else 'removed'} {_counted(wish, checkpoints=checkpoints)}")
 
 
-def _wish(meant: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpoints: bool) -> Wish:
+def _wish(meant: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpoints: bool) -> Removal:
     runs, kept = [], {}
     for run in meant:
         if not run.folder.path.exists() or (checkpoints and not checkpoints_of(run.folder).is_dir()):
@@ -108,10 +108,10 @@ def _wish(meant: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpo
             kept[run.run_id] = why
     sizes = {run.run_id: size_of(checkpoints_of(run.folder) if checkpoints else run.folder.path) for run in runs}
     sweeps = [] if checkpoints else emptied_sweeps(runs_dir, named, list(sizes))
-    return Wish(runs, sweeps, kept, sizes | {path.name: size_of(path) for path in sweeps})
+    return Removal(runs, sweeps, kept, sizes | {path.name: size_of(path) for path in sweeps})
 
 
-def _removed(wish: Wish, runs_dir: Path, remove: Callable[[Run, Path, Observer], str | None]) -> Wish:
+def _removed(wish: Removal, runs_dir: Path, remove: Callable[[Run, Path, Observer], str | None]) -> Removal:
     """Remove what is wished, and return what has gone."""
     observer = Observer(_PATIENCE_S)  # it may have taken a while to answer
     kept = dict(wish.kept)
@@ -123,7 +123,7 @@ def _removed(wish: Wish, runs_dir: Path, remove: Callable[[Run, Path, Observer],
     sweeps = wish.sweeps if len(gone) == len(wish.runs) else []
     for path in sweeps:
         remove_sweep(path)
-    return Wish(gone, sweeps, kept, wish.bytes)
+    return Removal(gone, sweeps, kept, wish.bytes)
 
 
 def _named_sweeps(targets: Sequence[str], runs_dir: Path) -> list[str]:
@@ -148,7 +148,7 @@ def _age(run: Run) -> float:
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
-def _show(wish: Wish, *, checkpoints: bool) -> None:
+def _show(wish: Removal, *, checkpoints: bool) -> None:
     if wish.runs:
         rows = [
             [run.run_id, run.name, run.state, age(run.last_sign), size(wish.bytes[run.run_id])] for run in wish.runs
@@ -163,17 +163,17 @@ def _show(wish: Wish, *, checkpoints: bool) -> None:
         print("nothing to remove")
 
 
-def _counted(wish: Wish, *, checkpoints: bool) -> str:
+def _counted(wish: Removal, *, checkpoints: bool) -> str:
     counts = [(len(wish.runs), "run"), (len(wish.sweeps), "sweep")]
     said = " and ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count)
     return f"{'the checkpoints of ' if checkpoints else ''}{said}, {size(_total(wish))}"
 
 
-def _total(wish: Wish) -> int:
+def _total(wish: Removal) -> int:
     return sum(wish.bytes[name] for name in (*(run.run_id for run in wish.runs), *(path.name for path in wish.sweeps)))
 
 
-def _as_data(wish: Wish, *, dry_run: bool) -> dict[str, Any]:
+def _as_data(wish: Removal, *, dry_run: bool) -> dict[str, Any]:
     runs = [
         {"run_id": run.run_id, "name": run.name, "state": run.state, "bytes": wish.bytes[run.run_id]}
         for run in wish.runs

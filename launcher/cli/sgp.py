@@ -29,7 +29,7 @@ from sgp_core.errors import ConfigurationError
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
-class Verbs(TyperGroup):
+class CommandGroup(TyperGroup):
     """Turns what a verb cannot do into words and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -54,7 +54,7 @@ class Verbs(TyperGroup):
 
 app = typer.Typer(
     name="sgp",
-    cls=Verbs,
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

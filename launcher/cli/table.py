@@ -15,7 +15,7 @@ from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArgu
 from launcher.cli.run_fields import progress, stands
 from launcher.cli.table_printing import clean, print_table
 from launcher.report.number_format import decimals, duration, milliseconds, plain, size, small
-from launcher.runs.comparison import NUMBERS, Comparison, Line, compare
+from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow, compare
 from launcher.runs.find import STATES, Run, Sweep, find, find_runs
 from launcher.runs.json_fields import mapping, text
 from launcher.runs.metric_rows import usual_metric
@@ -149,7 +149,7 @@ def _title(column: str, compared: Comparison) -> str:
     return _TITLES.get(column, column)
 
 
-def _value(line: Line, column: str) -> Any:
+def _value(line: ComparisonRow, column: str) -> Any:
     """Return a cell as data."""
     if column == "run":
         return " ".join(run.run_id for run in line.runs)
@@ -162,7 +162,7 @@ def _value(line: Line, column: str) -> Any:
     return line.numbers.get(column, line.settings.get(column))
 
 
-def _cell(line: Line, column: str) -> str:
+def _cell(line: ComparisonRow, column: str) -> str:
     """Return a cell as people read it."""
     value = _value(line, column)
     if column == "step" and len(line.runs) == 1:
@@ -179,7 +179,7 @@ def _cell(line: Line, column: str) -> str:
     return f"{show(value)} ± {f'{spread:.{digits}f}' if same_digits else _SHOW.get(column, small)(spread)}"
 
 
-def _counted(lines: Sequence[Line]) -> str:
+def _counted(lines: Sequence[ComparisonRow]) -> str:
     counts = {state: sum(line.states.get(state, 0) for line in lines) for state in STATES}
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.config.schema import Device, Transport
+from launcher.config.schema import Device, TransportName
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import NOTHING, TrainingConfig, registry
 
@@ -54,20 +54,20 @@ def _check_cluster(plan: RunPlan) -> None:
 
 def _check_transport(cluster: Mapping[str, Any]) -> None:
     transport = cluster.get("transport")
-    if transport not in (Transport.shared_memory, Transport.symmetric_memory, Transport.mixed):
+    if transport not in (TransportName.shared_memory, TransportName.symmetric_memory, TransportName.mixed):
         return
     chosen = f"cluster.transport={transport}"
-    wrong, right = (Device.cpu, "cuda") if transport == Transport.symmetric_memory else (Device.cuda, "cpu")
+    wrong, right = (Device.cpu, "cuda") if transport == TransportName.symmetric_memory else (Device.cuda, "cpu")
     if cluster["device"] == wrong:
         raise ConfigurationError(f"{chosen} is for cluster.device={right}, not {wrong}; use p2p")
     hosts = cluster["nodes"] if cluster["name"] == "slurm" else 1
-    if transport == Transport.mixed:
+    if transport == TransportName.mixed:
         if hosts == 1:
             raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
         if cluster["workers_per_node"] == 1:
             raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
     elif hosts > 1:
-        others = "mixed or p2p" if transport == Transport.shared_memory else "p2p"
+        others = "mixed or p2p" if transport == TransportName.shared_memory else "p2p"
         raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use {others}")
 
 
@@ -96,7 +96,7 @@ def _check_debug(plan: RunPlan) -> None:
 def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) -> None:
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
-    from sgp_core.compatibility import check_together
+    from sgp_core.compatibility import check_compatibility
     from sgp_core.tasks.base import check_kinds
     from sgp_core.tasks.partitions import check_labels
 
@@ -117,7 +117,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     if outer["name"] != NOTHING:
         algorithm = build_outer(outer["name"], algorithm, **_options(outer))
     compressed = experiment["compression"]["name"] != NOTHING
-    check_together(
+    check_compatibility(
         algorithm,
         topology,
         pace=build("pace"),

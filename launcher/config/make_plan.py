@@ -13,7 +13,15 @@ from launcher.config import checks
 from launcher.config.coerce import checked, option_fields
 from launcher.config.compose import Point
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AnyAlgorithm, Debug, Unit, choices, options_class
+from launcher.config.schema import (
+    CHOICES,
+    LIBRARY_GROUPS,
+    AlgorithmOptions,
+    DebugOptions,
+    GossipUnit,
+    choices,
+    options_class,
+)
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.training.config import (
     NOTHING,
@@ -31,7 +39,7 @@ SECTIONS = {
     "evaluation": EvaluationConfig,
     "checkpoint": CheckpointConfig,
     "loader": LoaderConfig,
-    "debug": Debug,
+    "debug": DebugOptions,
 }
 
 
@@ -118,7 +126,7 @@ def make_plan(point: Point) -> RunPlan:
             "training": sections["training"],
             "seed": top["seed"],
             "world_size": checks.world_size(cluster),
-            "node_size": cluster["workers_per_node"] if unit is Unit.node else 1,
+            "node_size": cluster["workers_per_node"] if unit is GossipUnit.node else 1,
         }
     )
     run_id = experiment.fingerprint()[:RUN_ID_DIGITS]
@@ -156,15 +164,15 @@ def run_name(experiment: dict[str, Any]) -> str:
     return "-".join(parts)
 
 
-def _take_unit(settings: dict[str, Any]) -> Unit:
+def _take_unit(settings: dict[str, Any]) -> GossipUnit:
     """Take what holds for every algorithm out of the options of the one that is chosen."""
     algorithm = settings.get("algorithm")
     if not isinstance(algorithm, dict):
-        return Unit.worker
-    known = option_fields(AnyAlgorithm)
+        return GossipUnit.worker
+    known = option_fields(AlgorithmOptions)
     settings["algorithm"] = {option: value for option, value in algorithm.items() if option not in known}
     given = {option: value for option, value in algorithm.items() if option in known}
-    return Unit(checked("algorithm", given, AnyAlgorithm)["unit"])
+    return GossipUnit(checked("algorithm", given, AlgorithmOptions)["unit"])
 
 
 def _choice(group: str, given: Any, chosen: dict[str, str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-class Transport(StrEnum):
+class TransportName(StrEnum):
     """How models travel between workers."""
 
     auto = "auto"
@@ -54,7 +54,7 @@ class FailHow(StrEnum):
 
 
 @dataclass(frozen=True)
-class Inline:
+class InlineCluster:
     """One worker inside the launching process."""
 
     nodes: int = 1
@@ -64,14 +64,14 @@ class Inline:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalCluster:
     """Worker processes on this machine."""
 
     nodes: int = 1
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
-    transport: Transport = Transport.auto
+    transport: TransportName = TransportName.auto
     step_in_backward: bool = False
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
@@ -79,14 +79,14 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Slurm:
+class SlurmCluster:
     """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
 
     nodes: int = 1
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
-    transport: Transport = Transport.auto
+    transport: TransportName = TransportName.auto
     step_in_backward: bool = False
     gpus_per_node: int | None = None
     cpus_per_worker: int | None = None
@@ -111,7 +111,7 @@ class Slurm:
 
 
 @dataclass(frozen=True)
-class Wandb:
+class WandbOptions:
     """Mirror metrics to Weights & Biases."""
 
     mode: WandbMode | None = None
@@ -124,7 +124,7 @@ class Wandb:
     artifact: bool = False
 
 
-class Direction(StrEnum):
+class SearchDirection(StrEnum):
     """What is better."""
 
     maximize = "maximize"
@@ -132,22 +132,22 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchOptions:
     """Trying values out instead of every combination."""
 
     trials: int = 20
     parallel: int = 4
     metric: str = "accuracy"
-    direction: Direction = Direction.maximize
+    direction: SearchDirection = SearchDirection.maximize
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Nothing:
+class NoOptions:
     """A choice without options."""
 
 
-class Unit(StrEnum):
+class GossipUnit(StrEnum):
     """Who gossips."""
 
     worker = "worker"
@@ -156,14 +156,14 @@ class Unit(StrEnum):
 
 
 @dataclass(frozen=True)
-class AnyAlgorithm:
+class AlgorithmOptions:
     """What holds for every algorithm, beside options of its own."""
 
-    unit: Unit = Unit.worker
+    unit: GossipUnit = GossipUnit.worker
 
 
 @dataclass(frozen=True)
-class Debug:
+class DebugOptions:
     """Aids for finding mistakes; never part of a run's identity."""
 
     anomaly: bool = False
@@ -174,9 +174,9 @@ class Debug:
 
 
 CHOICES: dict[str, dict[str, type[Any]]] = {
-    "cluster": {"inline": Inline, "local": Local, "slurm": Slurm},
-    "tracker": {"wandb": Wandb, "none": Nothing},
-    "search": {"none": Nothing, "random": Search, "tpe": Search},
+    "cluster": {"inline": InlineCluster, "local": LocalCluster, "slurm": SlurmCluster},
+    "tracker": {"wandb": WandbOptions, "none": NoOptions},
+    "search": {"none": NoOptions, "random": SearchOptions, "tpe": SearchOptions},
 }
 """Groups whose choices are the launcher's own."""
 
@@ -192,7 +192,7 @@ def options_class(group: str, name: str) -> type[Any]:
     """Return the dataclass whose fields are the options of ``name`` in ``group``."""
     if group in CHOICES:
         return CHOICES[group][name]
-    return Nothing if group in OPTIONAL and name == NOTHING else registry(group).get(name)
+    return NoOptions if group in OPTIONAL and name == NOTHING else registry(group).get(name)
 
 
 CONFIG_MODULE = "launcher.conf"

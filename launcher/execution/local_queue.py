@@ -13,7 +13,7 @@ from launcher.config.run_plan import RunPlan
 from launcher.console.progress import Display, Screen
 from launcher.console.summary import print_complete
 from launcher.execution.backends.base import SubmissionFailed
-from launcher.execution.resources import Lease, Slots
+from launcher.execution.resources import Lease, WorkerSlots
 from launcher.execution.run_lifecycle import (
     INTERRUPTED,
     OK,
@@ -72,7 +72,7 @@ class _Queue:
         self.screen = Screen(many=self._total > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
         self._command = command
         self._feed = feed
-        self._slots = Slots(plans[0].cluster.get("slots")) if plans else None
+        self._slots = WorkerSlots(plans[0].cluster.get("slots")) if plans else None
         self._waiting = deque(plans)
         self._started = 0
         self._active: list[_Active] = []
@@ -97,7 +97,7 @@ class _Queue:
     def _start_what_fits(self) -> None:
         while self._waiting:
             plan = self._waiting[0]
-            self._slots = self._slots or Slots(plan.cluster.get("slots"))
+            self._slots = self._slots or WorkerSlots(plan.cluster.get("slots"))
             lease = self._slots.lease(plan.cluster, plan.world_size)
             if lease is None or (plan.cluster["name"] == "inline" and self._active):
                 return

@@ -18,7 +18,7 @@ class Lease:
     gpus: tuple[str, ...] = ()
 
 
-class Slots:
+class WorkerSlots:
     """Hands out cores and GPUs, one of either for each worker.
 
     A run that wants more than there are gets all of them: it then runs alone.

@@ -10,7 +10,7 @@ from launcher.report.series import Series, series_of
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number
 from launcher.runs.settings import experiment_settings
-from launcher.runs.timeline import Timeline, read_timeline
+from launcher.runs.timeline import RunTimeline, read_timeline
 from sgp_core.tracking import read_rows
 
 SPLITS = ("train", "val")
@@ -38,7 +38,7 @@ class Record:
     """Mean milliseconds per step spent on each of ``TIMES``, as rank 0 saw it."""
     measured: frozenset[str] = frozenset()
     """What validation has measured."""
-    timeline: Timeline | None = None
+    timeline: RunTimeline | None = None
     """What its workers have recorded of their steps."""
     thinned: bool = False
     """Whether there are more points than ``curves`` hold."""

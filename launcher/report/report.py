@@ -10,7 +10,7 @@ from launcher.report.axis import Axis
 from launcher.report.groups import Group, grouped, single_label
 from launcher.report.panels import Panel, metric_names, panels
 from launcher.report.record import Record
-from launcher.report.results import Line, group_lines, run_lines
+from launcher.report.results import ResultRow, group_lines, run_lines
 from launcher.runs.settings import SEED, changed_keys, written
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -54,8 +54,8 @@ class Report:
     metric: str
     axis: Axis
     charts: tuple[Panel, ...]
-    runs: tuple[Line, ...]
-    merged: tuple[Line, ...]
+    runs: tuple[ResultRow, ...]
+    merged: tuple[ResultRow, ...]
     """The lines of groups."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """``command``, ``created`` and where the runs come from."""

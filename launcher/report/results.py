@@ -39,7 +39,7 @@ _COUNTS = ("steps", "best_step", "bytes_sent")
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultRow:
     """A run, or the runs of a group as one."""
 
     label: str
@@ -56,11 +56,11 @@ class Line:
     winner: bool = False
 
 
-def run_lines(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[str], metric: str) -> list[Line]:
+def run_lines(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[str], metric: str) -> list[ResultRow]:
     """Return a line for each run, the winner marked."""
     group_of = {member: index for index, group in enumerate(groups) for member in group.members}
     lines = [
-        Line(
+        ResultRow(
             label=single_label(record, keys),
             group=group_of[index],
             members=(index,),
@@ -75,12 +75,12 @@ def run_lines(records: Sequence[Record], groups: Sequence[Group], keys: Sequence
     return _with_winner(lines, metric)
 
 
-def group_lines(runs: Sequence[Line], groups: Sequence[Group], metric: str) -> list[Line]:
+def group_lines(runs: Sequence[ResultRow], groups: Sequence[Group], metric: str) -> list[ResultRow]:
     """Return a line for each group, the winner marked."""
     return _with_winner([_merged(group, [runs[m] for m in group.members]) for group in groups], metric)
 
 
-def line_as_json(line: Line) -> dict[str, Any]:
+def line_as_json(line: ResultRow) -> dict[str, Any]:
     """Return a line as plain data."""
     facts: dict[str, Any] = {"label": line.label, "state": line.state, "changed": dict(line.changed)}
     if line.run_id is not None:
@@ -109,13 +109,13 @@ def _numbers(record: Record, metric: str) -> dict[str, float]:
     return {key: value for key, value in numbers.items() if value is not None}
 
 
-def _merged(group: Group, lines: Sequence[Line]) -> Line:
+def _merged(group: Group, lines: Sequence[ResultRow]) -> ResultRow:
     known = list(dict.fromkeys(key for line in lines for key in line.numbers))
     values = {key: [line.numbers[key] for line in lines if key in line.numbers] for key in known}
     states = [line.state for line in lines]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     shared = lines[0].changed.items()
-    return Line(
+    return ResultRow(
         label=group.label,
         group=lines[0].group,
         members=group.members,
@@ -126,7 +126,7 @@ def _merged(group: Group, lines: Sequence[Line]) -> Line:
     )
 
 
-def _with_winner(lines: Sequence[Line], metric: str) -> list[Line]:
+def _with_winner(lines: Sequence[ResultRow], metric: str) -> list[ResultRow]:
     """Mark the best score, and all that tie with it; a run alone has won nothing."""
     scores = [line.numbers["best"] for line in lines if "best" in line.numbers]
     if len(scores) < 2:

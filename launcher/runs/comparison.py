@@ -19,7 +19,7 @@ NUMBERS = ("step", "loss", "best", "best_step", "last", "consensus_distance", "w
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonRow:
     """One run, or several that differ in the seed only."""
 
     runs: tuple[Run, ...]
@@ -45,7 +45,7 @@ class Comparison:
     """Whether small values of ``metric`` are good ones."""
     changed: Sequence[str]
     """Settings in which the runs differ."""
-    lines: Sequence[Line]
+    lines: Sequence[ComparisonRow]
 
 
 def compare(runs: Sequence[Run], metric: str, *, smallest: bool | None = None, merge_seeds: bool = False) -> Comparison:
@@ -56,7 +56,7 @@ def compare(runs: Sequence[Run], metric: str, *, smallest: bool | None = None, m
         merge_seeds: make one line of runs that differ in the seed only.
     """
     smallest = lower_is_better(metric) if smallest is None else smallest
-    lines = [Line((run,), experiment_settings(run.spec), numbers(run, metric, smallest=smallest)) for run in runs]
+    lines = [ComparisonRow((run,), experiment_settings(run.spec), numbers(run, metric, smallest=smallest)) for run in runs]
     changed = changed_keys([line.settings for line in lines])
     if merge_seeds:
         lines, changed = _merged(lines), [key for key in changed if key != SEED]
@@ -88,19 +88,19 @@ def numbers(run: Run, metric: str, *, smallest: bool) -> dict[str, float]:
     return {key: value for key, given in found.items() if (value := number(given)) is not None}
 
 
-def _rank(line: Line, *, smallest: bool) -> tuple[bool, float]:
+def _rank(line: ComparisonRow, *, smallest: bool) -> tuple[bool, float]:
     best = line.numbers.get("best")
     return best is None, 0.0 if best is None else best if smallest else -best
 
 
-def _with_winner(lines: Sequence[Line]) -> list[Line]:
+def _with_winner(lines: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """Mark the best, and all that tie with it; one alone has won nothing."""
     scored = [line.numbers["best"] for line in lines if "best" in line.numbers]
     return [replace(line, winner=len(scored) > 1 and line.numbers.get("best") == scored[0]) for line in lines]
 
 
-def _merged(lines: Sequence[Line]) -> list[Line]:
-    groups: dict[str, list[Line]] = {}
+def _merged(lines: Sequence[ComparisonRow]) -> list[ComparisonRow]:
+    groups: dict[str, list[ComparisonRow]] = {}
     for line in lines:
         same = {key: value for key, value in line.settings.items() if key != SEED}
         what = json.dumps(same, sort_keys=True, default=str) if same else line.runs[0].run_id
@@ -108,12 +108,12 @@ def _merged(lines: Sequence[Line]) -> list[Line]:
     return [_as_one(group) for group in groups.values()]
 
 
-def _as_one(lines: Sequence[Line]) -> Line:
+def _as_one(lines: Sequence[ComparisonRow]) -> ComparisonRow:
     values: dict[str, list[float]] = {}
     for line in lines:
         for key, value in line.numbers.items():
             values.setdefault(key, []).append(value)
-    return Line(
+    return ComparisonRow(
         runs=tuple(run for line in lines for run in line.runs),
         settings={key: value for key, value in lines[0].settings.items() if key != SEED},
         numbers={key: statistics.fmean(given) for key, given in values.items()},

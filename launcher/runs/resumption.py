@@ -11,7 +11,7 @@ from launcher.config import checks
 from launcher.runs.find import Run
 from launcher.config.make_plan import RUN_ID_DIGITS
 from launcher.config.run_plan import RunPlan, plan_of_spec
-from launcher.config.schema import Debug, options_class
+from launcher.config.schema import DebugOptions, options_class
 from launcher.config.coerce import checked
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig, choice
@@ -54,7 +54,7 @@ def _here(plan: RunPlan, run: Run) -> RunPlan:
         loader=LoaderConfig.from_dict(plan.loader).to_dict(),
         tracker=_chosen("tracker", plan.tracker),
         cluster=_chosen("cluster", plan.cluster),
-        debug=checked("debug", {key: plan.debug[key] for key in _STAYS if key in plan.debug}, Debug),
+        debug=checked("debug", {key: plan.debug[key] for key in _STAYS if key in plan.debug}, DebugOptions),
         run_dir=run_dir,
         sweep=run.sweep,
         snapshot=plan.snapshot and _found(Path(plan.snapshot), run_dir.parent),

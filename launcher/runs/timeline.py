@@ -46,7 +46,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class RunTimeline:
     """What was recorded of a run."""
 
     steps: int
@@ -78,7 +78,7 @@ class Timeline:
         return said
 
 
-def read_timeline(run_folder: Path) -> Timeline | None:
+def read_timeline(run_folder: Path) -> RunTimeline | None:
     """Return what the workers of a run have recorded; None if they have not, or it cannot be read."""
     traces = {rank: events for path in sorted(run_folder.glob("timeline/rank-*.json")) for rank, events in _read(path)}
     workers = [worker for rank, events in sorted(traces.items()) if (worker := _worker(rank, events)) is not None]
@@ -86,7 +86,7 @@ def read_timeline(run_folder: Path) -> Timeline | None:
         return None
     steps = max(sum(event["name"] == "step" for event in events) for events in traces.values())
     links, hidden = _links(traces)
-    return Timeline(steps, tuple(workers), tuple(links), hidden)
+    return RunTimeline(steps, tuple(workers), tuple(links), hidden)
 
 
 def _read(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -20,7 +20,7 @@ ALONE_S = 60.0
 """How long a worker that nobody looks after any more may take to save."""
 
 
-class Wishes:
+class SignalRequests:
     """What signals have asked of this process; read between steps, since handlers cannot run inside a receive."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Wishes:
         self.requeue = self.requeue or number != signal.SIGTERM
 
 
-WISHES = Wishes()
+SIGNAL_REQUESTS = SignalRequests()
 
 
 def on_slurm(spec: Mapping[str, Any]) -> bool:
@@ -80,6 +80,6 @@ def _leave() -> None:
 
 def _leave_slurm() -> None:
     """SLURM's daemon for this node's workers is gone: it can neither signal nor end them, and forgets them."""
-    WISHES.start_elsewhere()
+    SIGNAL_REQUESTS.start_elsewhere()
     time.sleep(ALONE_S)
     _leave()

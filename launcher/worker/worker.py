@@ -22,7 +22,7 @@ from launcher.system import processes
 from launcher.wandb.run import trackers
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
-from launcher.worker.process_setup import ALONE_S, WISHES, on_slurm, prepare_process
+from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, on_slurm, prepare_process
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerJob:
     """One task of a submitit job."""
 
     spec_path: str
@@ -40,7 +40,7 @@ class Worker:
 
     def __call__(self) -> Row:
         """Run this worker's share and return its summary."""
-        WISHES.listen()  # at once: a signal that comes now finds submitit's handlers
+        SIGNAL_REQUESTS.listen()  # at once: a signal that comes now finds submitit's handlers
         import submitit
 
         task = submitit.JobEnvironment()
@@ -117,7 +117,7 @@ class _Share:
             summary = ended
             if self.place.rank == 0:
                 summary = self.update_summary(**ended, sync_command=self.sync_command(), error=None)
-            self.report(ended["status"], requeue=WISHES.requeue)
+            self.report(ended["status"], requeue=SIGNAL_REQUESTS.requeue)
             self.close_trackers(ended["status"], summary)
             if self.separate and self.place.world_size > 1:
                 import torch.distributed as dist
@@ -156,7 +156,7 @@ class _Share:
                 log_every=self.spec["log_every"],
                 trackers=self.trackers,
                 on_progress=self.on_row if self.place.rank == 0 else None,
-                should_stop=lambda: WISHES.stop,
+                should_stop=lambda: SIGNAL_REQUESTS.stop,
                 timeline_steps=self.spec["debug"].get("timeline_steps", 0),
                 transport=self.spec["cluster"].get("transport", "auto"),  # one worker inline has none
                 step_in_backward=self.spec["cluster"].get("step_in_backward", False),

@@ -11,7 +11,7 @@ from typing import ClassVar
 from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
-from sgp_core.topology.schedule import Schedule
+from sgp_core.topology.schedule import TopologySchedule
 
 _STEPS = 64
 """Steps looked at where a topology has no period."""
@@ -36,7 +36,7 @@ class ADPSGD(Algorithm):
     gossips: ClassVar[bool] = False
 
     def check(self, topology: Topology) -> None:
-        if isinstance(topology, Schedule):
+        if isinstance(topology, TopologySchedule):
             for phase in topology.topologies:
                 self.check(phase)
             return

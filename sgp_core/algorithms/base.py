@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sgp_core.pacing import Pace
-    from sgp_core.tensors.flat_vector import Flat, Scalar
+    from sgp_core.tensors.flat_vector import FlatVector, Scalar
     from sgp_core.topology import Topology
 
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "sgp_core.algorithms")
@@ -34,31 +34,31 @@ class Network(Protocol):
 
     topology: Topology
 
-    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Let ``x`` begin to travel, where that can be: it stays as it is until it is mixed at ``step``."""
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii(step) x_i`` in place, and return ``P_ii(step) w_i``."""
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Add ``sum_j P_ij(step) x_j`` of what was pushed at ``step``, if anything was; return the weight likewise."""
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
 
-    def mean(self, x: Flat) -> None:
+    def mean(self, x: FlatVector) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
 
-    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Mix as :meth:`mix` does, but along the graph of another topology over the same workers."""
 
-    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Give ``outgoing[s]`` to the in-peer number s of ``step``, and set ``incoming[s]`` to what that one gives.
 
         For undirected graphs: whoever receives from a worker also sends to it.
@@ -74,22 +74,22 @@ class Network(Protocol):
 class OneSidedNetwork(Protocol):
     """What a rule may ask whose workers wait for nobody. ``step`` is the worker's own count."""
 
-    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it.
 
         With ``hold`` leave nothing.
         """
 
-    def collect(self, x: Flat, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
+    def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
         """Add what lies in this worker's mailbox, without waiting; return the weight with theirs added.
 
         With ``max_staleness`` first wait until the in-peers have pushed at their own step ``step - max_staleness``.
         """
 
-    def meet_partner(self, x: Flat, before: Flat, step: int) -> None:
+    def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
         """Add ``x - before`` to this worker's open model, average it with a partner's, if any, and set ``x`` to it."""
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that nothing else uses."""
 
 
@@ -98,9 +98,9 @@ class Worker(Protocol):
 
     step: int
     """Optimizer steps completed before this one."""
-    params: Flat
+    params: FlatVector
     """The model's trainable parameters: what the optimizer updates and the next forward uses."""
-    grads: Flat
+    grads: FlatVector
     """Gradients, laid out like ``params``; only for rules with ``reads_gradients``."""
     weight: Scalar
     """PushSum weight ``w``; starts at 1."""
@@ -116,7 +116,7 @@ class Worker(Protocol):
     def lr(self) -> float:
         """Learning rate of the optimizer's first parameter group, as used by the latest step."""
 
-    def memory(self, name: str, like: Flat | None = None) -> Flat:
+    def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:
         """Return the rule's persistent tensors called ``name``; made on first use as a copy of ``like``, else zeros."""
 
     def number(self, name: str, default: float = 0.0) -> float:
@@ -125,7 +125,7 @@ class Worker(Protocol):
     def set_number(self, name: str, value: float) -> None:
         """Remember ``value`` under ``name``; saved and restored with the rest of the state."""
 
-    def optimizer_buffers(self) -> Flat:
+    def optimizer_buffers(self) -> FlatVector:
         """Return the floating-point tensors of the optimizer's state that are shaped like parameters (momenta)."""
 
     def reset_optimizer(self) -> None:

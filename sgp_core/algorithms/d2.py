@@ -15,7 +15,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
 if TYPE_CHECKING:
-    from sgp_core.tensors.flat_vector import Flat
+    from sgp_core.tensors.flat_vector import FlatVector
 
 _LEAST = -1.0 / 3.0
 _ROUND_OFF = 1e-9
@@ -85,7 +85,7 @@ class D2(Algorithm):
             _recentre(worker, c)
 
 
-def _recentre(worker: Worker, c: Flat) -> None:
+def _recentre(worker: Worker, c: FlatVector) -> None:
     if worker.network.topology.world_size > 1:
         mean = worker.network.scratch()
         mean.copy_(c)

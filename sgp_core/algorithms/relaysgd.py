@@ -16,7 +16,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
 if TYPE_CHECKING:
-    from sgp_core.tensors.flat_vector import Flat
+    from sgp_core.tensors.flat_vector import FlatVector
 
 
 @ALGORITHMS.register("relaysgd")
@@ -68,7 +68,7 @@ class RelaySGD(Algorithm):
             x.add_(message)
         x.div_(float(worker.network.topology.world_size))
 
-    def _received(self, worker: Worker) -> list[Flat]:
+    def _received(self, worker: Worker) -> list[FlatVector]:
         slots = worker.network.in_degree(worker.step)
         return [worker.memory(f"from neighbour {slot}") for slot in range(slots)]
 

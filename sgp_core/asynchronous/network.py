@@ -9,9 +9,9 @@ import torch.distributed as dist
 
 from sgp_core.asynchronous.events import Event, Staleness
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
-from sgp_core.transports import Content
+from sgp_core.transports import MessageContent
 
 LOOK_SECONDS = 0.001
 """Between two looks at how far a peer is."""
@@ -20,7 +20,7 @@ Seen = tuple[tuple[int, int], ...]
 """What was used, as in :attr:`Event.seen`."""
 
 
-class WaitlessNetwork(DistributedNetwork):
+class AsynchronousNetwork(DistributedNetwork):
     """What workers without a common step have in common: what they remember, and the moments when all meet.
 
     Args:
@@ -38,7 +38,7 @@ class WaitlessNetwork(DistributedNetwork):
     """The name of the transport."""
 
     def __init__(
-        self, topology: Topology, group: dist.ProcessGroup | None, params: Flat, *, record_events: bool = False
+        self, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, *, record_events: bool = False
     ) -> None:
         super().__init__(topology, group)
         self._params = params
@@ -49,11 +49,11 @@ class WaitlessNetwork(DistributedNetwork):
         self._closed = False
 
     # -- what rules ask for --------------------------------------------------------------------------------------------
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that nobody else uses."""
         return self._scratch
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Let all workers meet, add what is under way, and part. Collective, unlike everything else here."""
         weight = float(weight)
         if self._closed:
@@ -81,11 +81,11 @@ class WaitlessNetwork(DistributedNetwork):
         """Whether something may be: only a meeting can tell."""
         return not self._closed
 
-    def in_flight_content(self) -> dict[int, Content]:
+    def in_flight_content(self) -> dict[int, MessageContent]:
         """Return nothing: a meeting leaves nothing under way."""
         return {}
 
-    def load_in_flight(self, content: dict[int, Content]) -> None:
+    def load_in_flight(self, content: dict[int, MessageContent]) -> None:
         """Do nothing: nothing was kept."""
 
     def begin(self, step: int) -> None:
@@ -109,7 +109,7 @@ class WaitlessNetwork(DistributedNetwork):
         """Go on, once all workers have done what they had met for. Collective."""
 
     @abstractmethod
-    def _deliver(self, x: Flat, weight: float) -> tuple[Seen, float]:
+    def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
         """While all stand still, bring ``x`` and ``weight`` up to date; return what was seen."""
 
     @abstractmethod

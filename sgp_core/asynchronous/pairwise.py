@@ -7,11 +7,11 @@ from abc import abstractmethod
 
 from sgp_core.algorithms.adpsgd import partner
 from sgp_core.asynchronous.events import Event
-from sgp_core.asynchronous.network import Seen, WaitlessNetwork
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.asynchronous.network import AsynchronousNetwork, Seen
+from sgp_core.tensors.flat_vector import FlatVector
 
 
-class Pairs(WaitlessNetwork):
+class PairwiseNetwork(AsynchronousNetwork):
     """Every worker's model lies open, and the acting one of a pair averages both. See :class:`ADPSGD`.
 
     Who needs a model that is in use waits until it has been copied, never for a computation.
@@ -22,7 +22,7 @@ class Pairs(WaitlessNetwork):
     _looked = 0.0
     """When they were copied."""
 
-    def meet_partner(self, x: Flat, before: Flat, step: int) -> None:
+    def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
         """Add ``x - before`` to this worker's open model, average it with that of its partner, and set ``x`` to it.
 
         Raises:
@@ -40,7 +40,7 @@ class Pairs(WaitlessNetwork):
         if self.events is not None:
             self.events.append(Event(self.rank, step, () if other is None else (other,), seen))
 
-    def _deliver(self, x: Flat, weight: float) -> tuple[Seen, float]:
+    def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
         model, version = self._own()
         x.copy_(model)
         self.bytes_sent += (version - self._seen) * x.nbytes
@@ -57,7 +57,7 @@ class Pairs(WaitlessNetwork):
         self._looked = time.monotonic()
 
     @abstractmethod
-    def _average(self, x: Flat, before: Flat, other: int | None, step: int) -> Seen:
+    def _average(self, x: FlatVector, before: FlatVector, other: int | None, step: int) -> Seen:
         """Do what :meth:`meet_partner` does to the models, each of which then is one version on.
 
         Returns:
@@ -65,5 +65,5 @@ class Pairs(WaitlessNetwork):
         """
 
     @abstractmethod
-    def _own(self) -> tuple[Flat, int]:
+    def _own(self) -> tuple[FlatVector, int]:
         """Return this worker's open model and its version."""

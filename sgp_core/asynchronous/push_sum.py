@@ -7,18 +7,18 @@ from abc import abstractmethod
 from typing import Any
 
 from sgp_core.asynchronous.events import Event
-from sgp_core.asynchronous.network import LOOK_SECONDS, WaitlessNetwork
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.asynchronous.network import LOOK_SECONDS, AsynchronousNetwork
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 
 
-class Mailboxes(WaitlessNetwork):
+class PushSumNetwork(AsynchronousNetwork):
     """Shares are left with the receiver, who adds them when it next looks. See :class:`AsynchronousSGP`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._sent: list[int] = []  # at the latest push
         super().__init__(*arguments, **options)
 
-    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``; keep the rest in place.
 
         A peer that has not collected the last share, or stands still until all meet, gets none.
@@ -43,7 +43,7 @@ class Mailboxes(WaitlessNetwork):
             self.bytes_sent += len(self._sent) * (x.nbytes + 8)
             return kept * weight
 
-    def collect(self, x: Flat, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
+    def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
         """Add what lies in the mailbox; with ``max_staleness`` first wait for in-peers that are too far behind.
 
         Raises:
@@ -77,11 +77,11 @@ class Mailboxes(WaitlessNetwork):
         """Whether ``peer`` has collected the last share, and does not stand still."""
 
     @abstractmethod
-    def _put(self, peer: int, step: int, x: Flat, share: float, weight: float) -> None:
+    def _put(self, peer: int, step: int, x: FlatVector, share: float, weight: float) -> None:
         """Leave ``share * x`` and ``share * weight`` with ``peer``."""
 
     @abstractmethod
-    def _take(self, x: Flat, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
+    def _take(self, x: FlatVector, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
         """Add what lies here to ``x``; return its weight, and of each message sender, step, and age in seconds.
 
         Without ``wait``, what somebody is writing to at the moment stays.

@@ -7,27 +7,30 @@ import torch.distributed as dist
 from sgp_core.algorithms.base import OneSided
 from sgp_core.asynchronous.messages.pairwise import MessagePairs
 from sgp_core.asynchronous.messages.push_sum import MessageMailboxes
-from sgp_core.asynchronous.network import WaitlessNetwork
+from sgp_core.asynchronous.network import AsynchronousNetwork
 from sgp_core.asynchronous.shared_memory.carrier import SharedMailboxes, SharedPairs
-from sgp_core.distributed.host_memory import NotShared
+from sgp_core.distributed.host_memory import TransportUnavailable
 from sgp_core.errors import ConfigurationError
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
-from sgp_core.transports.select import AUTO, check_known, refuse
+from sgp_core.transports.select import AUTO, check_transport_name, unavailable
 
-_SHARED: dict[OneSided, type[WaitlessNetwork]] = {OneSided.mailbox: SharedMailboxes, OneSided.pairs: SharedPairs}
-_BY_MESSAGE: dict[OneSided, type[WaitlessNetwork]] = {OneSided.mailbox: MessageMailboxes, OneSided.pairs: MessagePairs}
+_SHARED: dict[OneSided, type[AsynchronousNetwork]] = {OneSided.mailbox: SharedMailboxes, OneSided.pairs: SharedPairs}
+_BY_MESSAGE: dict[OneSided, type[AsynchronousNetwork]] = {
+    OneSided.mailbox: MessageMailboxes,
+    OneSided.pairs: MessagePairs,
+}
 
 
 def connect(
     way: OneSided,
     topology: Topology,
     group: dist.ProcessGroup | None,
-    params: Flat,
+    params: FlatVector,
     wanted: str = AUTO,
     *,
     record_events: bool = False,
-) -> WaitlessNetwork:
+) -> AsynchronousNetwork:
     """Return the network of an algorithm's way to communicate. Collective.
 
     Args:
@@ -41,7 +44,7 @@ def connect(
     Raises:
         ConfigurationError: on all workers alike, if some compute on a GPU or the transport wanted cannot be.
     """
-    check_known(wanted)
+    check_transport_name(wanted)
     alone = topology.world_size == 1
     on_cpu = [all(tensor.device.type == "cpu" for tensor in params.tensors)] * topology.world_size
     if not alone:
@@ -51,7 +54,7 @@ def connect(
     if alone or wanted != MessageMailboxes.medium:
         try:
             return _SHARED[way](topology, group, params, record_events=record_events)
-        except NotShared as reason:
+        except TransportUnavailable as reason:
             if wanted != AUTO:
-                raise refuse(wanted, reason) from None
+                raise unavailable(wanted, reason) from None
     return _BY_MESSAGE[way](topology, group, params, record_events=record_events)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Traffic:
+class CommunicationStats:
     """Counts what is sent and the time it takes; networks inherit it.
 
     Attributes:

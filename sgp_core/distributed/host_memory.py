@@ -16,11 +16,11 @@ TOKEN_BYTES = 64
 """At the start of every segment, a random number by which others know that they have opened the right one."""
 
 
-class NotShared(Exception):
+class TransportUnavailable(Exception):
     """Workers that cannot map each other's memory; says why."""
 
 
-class _Note(NamedTuple):
+class _SegmentAddress(NamedTuple):
     """How others find a segment and its owner."""
 
     host: str
@@ -31,10 +31,10 @@ class _Note(NamedTuple):
     token: bytes
 
 
-class Segment:
+class HostSegment:
     """One worker's memory, mapped here: zero, and used only from where it is written to."""
 
-    def __init__(self, fd: int, note: _Note) -> None:
+    def __init__(self, fd: int, note: _SegmentAddress) -> None:
         self.pid, self._started = note.pid, note.started
         self.memory = mmap.mmap(fd, note.nbytes)
 
@@ -53,8 +53,8 @@ Hosts = tuple[tuple[int, ...], ...]
 """All workers by rank, those together that can map each other's memory, whatever keeps the others from it."""
 
 
-class Shared(NamedTuple):
-    """What :func:`share` finds.
+class MappedSegments(NamedTuple):
+    """What :func:`map_segments` finds.
 
     Attributes:
         segments: those of the workers of this worker's host, by rank.
@@ -62,12 +62,12 @@ class Shared(NamedTuple):
         why: it is not one host, the same on all workers; empty if it is.
     """
 
-    segments: dict[int, Segment]
+    segments: dict[int, HostSegment]
     hosts: Hosts
     why: str
 
 
-def share(nbytes: int, group: dist.ProcessGroup | None) -> Shared:
+def map_segments(nbytes: int, group: dist.ProcessGroup | None) -> MappedSegments:
     """Make a segment on every worker, and map those of the workers of one host. Collective.
 
     Workers that cannot all map each other, such as those of several users, are hosts of their own; so are all, without
@@ -75,26 +75,26 @@ def share(nbytes: int, group: dist.ProcessGroup | None) -> Shared:
     """
     fd, note, why = -1, None, ""
     rank = dist.get_rank(group)
-    opened: dict[int, Segment] = {}
+    opened: dict[int, HostSegment] = {}
     try:
         try:
             fd, note = _create(nbytes)
         except (AttributeError, OSError) as error:
             why = f"this system cannot make memory to share ({error})"
-        notes = from_all(note, group)
+        notes = gather_objects(note, group)
         for other, theirs in enumerate(notes if all(notes) else ()):
             try:
-                opened[other] = Segment(fd, theirs) if other == rank else _opened(theirs, other, rank)
-            except (NotShared, OSError, ValueError) as error:
+                opened[other] = HostSegment(fd, theirs) if other == rank else _opened(theirs, other, rank)
+            except (TransportUnavailable, OSError, ValueError) as error:
                 why = why or str(error)
-        found = from_all((tuple(opened), why), group)  # from here on all have opened all that they can
+        found = gather_objects((tuple(opened), why), group)  # from here on all have opened all that they can
     finally:
         if fd >= 0:
             os.close(fd)  # the mappings keep the memory
     hosts = _hosts([reached for reached, _ in found])
     here = next(host for host in hosts if rank in host)
     why = next((reason for _, reason in found if reason), "")
-    return Shared({other: segment for other, segment in opened.items() if other in here}, hosts, why)
+    return MappedSegments({other: segment for other, segment in opened.items() if other in here}, hosts, why)
 
 
 def _hosts(reached: list[tuple[int, ...]]) -> Hosts:
@@ -106,43 +106,43 @@ def _hosts(reached: list[tuple[int, ...]]) -> Hosts:
     return tuple(sorted(set(together)))
 
 
-def _create(nbytes: int) -> tuple[int, _Note]:
+def _create(nbytes: int) -> tuple[int, _SegmentAddress]:
     fd = os.memfd_create("sgp")
     os.ftruncate(fd, nbytes)
     token = secrets.token_bytes(TOKEN_BYTES)
     os.pwrite(fd, token, 0)
     pid = os.getpid()
-    return fd, _Note(host(), pid, _started(pid), fd, nbytes, token)
+    return fd, _SegmentAddress(host_id(), pid, _started(pid), fd, nbytes, token)
 
 
-def _opened(note: _Note, rank: int, mine: int) -> Segment:
-    if note.host != host():
-        raise NotShared(f"worker {rank} is on another host than worker {mine}")
+def _opened(note: _SegmentAddress, rank: int, mine: int) -> HostSegment:
+    if note.host != host_id():
+        raise TransportUnavailable(f"worker {rank} is on another host than worker {mine}")
     path = f"/proc/{note.pid}/fd/{note.fd}"
     unreachable = f"worker {mine} cannot open the memory of worker {rank}"
     try:
         ours = os.readlink(path).startswith("/memfd:sgp")  # in another pid namespace the number is somebody else's
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC) if ours else -1
     except OSError as error:
-        raise NotShared(f"{unreachable} ({error.strerror})") from None
+        raise TransportUnavailable(f"{unreachable} ({error.strerror})") from None
     if fd < 0:
-        raise NotShared(unreachable)
+        raise TransportUnavailable(unreachable)
     try:
         if os.pread(fd, TOKEN_BYTES, 0) != note.token:
-            raise NotShared(unreachable)
-        return Segment(fd, note)
+            raise TransportUnavailable(unreachable)
+        return HostSegment(fd, note)
     finally:
         os.close(fd)
 
 
-def from_all(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
+def gather_objects(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
     """Return what every worker has to say, by rank. Collective."""
     gathered: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(gathered, mine, group)
     return gathered
 
 
-def host() -> str:
+def host_id() -> str:
     """Return what only processes under one running kernel have in common."""
     return Path("/proc/sys/kernel/random/boot_id").read_text()
 

@@ -8,17 +8,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_storage import FlatStorage
-from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.layout import Layout, Memory
+from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.layout import Layout, TensorLayout
 
 
-class Share(Protocol):
+class ModelShard(Protocol):
     """What a rule computes with, and how the model follows."""
 
-    flat: Flat
+    flat: FlatVector
     """The numerators' place: what is mixed and sent."""
 
     @property
@@ -35,17 +35,17 @@ class Share(Protocol):
     def spread(self) -> None:
         """Bring the model up to date with ``flat``; every worker of a node must call."""
 
-    def keep(self) -> Flat:
+    def keep(self) -> FlatVector:
         """Return a copy of all that this worker holds of the model."""
 
-    def restore(self, kept: Flat) -> None:
+    def restore(self, kept: FlatVector) -> None:
         """Undo everything since :meth:`keep`, bit for bit and without a message."""
 
 
-class Shard:
+class FlatModelShard:
     """The model lives whole in this worker's flat storage, and its shard of it is a view; without a node, all of it."""
 
-    def __init__(self, storage: FlatStorage, node: Node) -> None:
+    def __init__(self, storage: FlatStorage, node: NodeGroup) -> None:
         self.storage = storage
         self.flat = node.shard_of(self.storage.flat)
         self._node = node
@@ -67,16 +67,16 @@ class Shard:
         """Gather the node's shards."""
         self._node.gather(self.storage.flat)
 
-    def keep(self) -> Flat:
+    def keep(self) -> FlatVector:
         """Return a copy of the whole model."""
         return self.storage.flat.clone()
 
-    def restore(self, kept: Flat) -> None:
+    def restore(self, kept: FlatVector) -> None:
         """Set the whole model."""
         self.storage.flat.copy_(kept)
 
 
-class ShardOfFSDP:
+class FSDPModelShard:
     """FSDP2 owns the memory of local shards, so they are copied to flat memory before a rule and back after it.
 
     Args:
@@ -89,7 +89,7 @@ class ShardOfFSDP:
 
     storage: FlatStorage | None = None
 
-    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], node: Node) -> None:
+    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], node: NodeGroup) -> None:
         from torch.distributed.fsdp import FSDPModule
 
         for parameter in parameters:
@@ -106,7 +106,7 @@ class ShardOfFSDP:
             kind = (part.dtype, part.device)
             sizes[kind] = sizes.get(kind, 0) + part.numel()
         pieces = {kind: torch.zeros(size, dtype=kind[0], device=kind[1]) for kind, size in sizes.items()}
-        self.flat = Flat(list(pieces.values()))
+        self.flat = FlatVector(list(pieces.values()))
         ends = dict.fromkeys(pieces, 0)
         self._views = []
         for part in self._parts():
@@ -114,7 +114,9 @@ class ShardOfFSDP:
             begin, ends[kind] = ends[kind], ends[kind] + part.numel()
             self._views.append(pieces[kind][begin : ends[kind]].view(part.shape))
         shapes = {kind: [view.shape for view in self._views if view.dtype == kind[0]] for kind in pieces}
-        self.layout: Layout = [Memory.packed(shapes[kind], str(kind[0]).removeprefix("torch.")) for kind in pieces]
+        self.layout: Layout = [
+            TensorLayout.packed(shapes[kind], str(kind[0]).removeprefix("torch.")) for kind in pieces
+        ]
         self.collect()
 
     def collect(self) -> None:
@@ -127,18 +129,18 @@ class ShardOfFSDP:
         for module in self._modules:
             module.reshard()
 
-    def keep(self) -> Flat:
+    def keep(self) -> FlatVector:
         """Return a copy of the local shards."""
         return self.flat.clone()
 
-    def restore(self, kept: Flat) -> None:
+    def restore(self, kept: FlatVector) -> None:
         """Set the local shards."""
         self.flat.copy_(kept)
         self.spread()
 
     @torch.no_grad()
     def _parts(self) -> list[Tensor]:
-        return [local(parameter) for parameter in self._parameters]
+        return [local_tensor(parameter) for parameter in self._parameters]
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -146,7 +148,7 @@ def is_sharded(tensor: Tensor) -> bool:
     return hasattr(tensor, "to_local")
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_tensor(tensor: Tensor) -> Tensor:
     """Return this worker's part of a DTensor, sharing memory; any other tensor as it is. Under ``no_grad``."""
     part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return part

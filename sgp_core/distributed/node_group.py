@@ -16,12 +16,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.comm_stats import Traffic
+from sgp_core.distributed.comm_stats import CommunicationStats
 from sgp_core.errors import ConfigurationError
-from sgp_core.tensors.flat_vector import Flat, as_operand
+from sgp_core.tensors.flat_vector import FlatVector, as_operand
 
 
-class Node(Traffic):
+class NodeGroup(CommunicationStats):
     """The workers of this worker's node, and its counterparts in the other nodes.
 
     Args:
@@ -59,15 +59,15 @@ class Node(Traffic):
             self._inside = _subgroup(self.ranks, group, device)
             self.peers = _subgroup(workers[self.place :: size], group, device)
 
-    def shard_of(self, x: Flat) -> Flat:
+    def shard_of(self, x: FlatVector) -> FlatVector:
         """Return this worker's shard of a vector, as views; pieces are multiples of the node's size long."""
         if self.size == 1:
             return x
         shards = [tensor.chunk(self.size)[self.place] for tensor in x.tensors]
-        return Flat(shards, wire=[*shards, *_beside(x)])
+        return FlatVector(shards, wire=[*shards, *_beside(x)])
 
     # -- messages inside the node ------------------------------------------------------------------------------------
-    def reduce(self, x: Flat) -> None:
+    def reduce(self, x: FlatVector) -> None:
         """Set this worker's shard of ``x`` to its mean over the node; the other shards are left undefined.
 
         Each worker sends every other its shard of ``x``, straight from ``x``: half an AllReduce, and every sum is
@@ -88,7 +88,7 @@ class Node(Traffic):
                 self._count(mine)
             self._wait(beside)
 
-    def gather(self, x: Flat) -> None:
+    def gather(self, x: FlatVector) -> None:
         """Set every shard of ``x`` to its owner's."""
         if self.size == 1:
             return
@@ -160,7 +160,7 @@ class Node(Traffic):
             self.seconds += time.perf_counter() - start
 
 
-def _beside(x: Flat) -> list[Tensor]:
+def _beside(x: FlatVector) -> list[Tensor]:
     return x.wire[len(x.tensors) :]
 
 

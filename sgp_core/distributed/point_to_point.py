@@ -16,7 +16,7 @@ AT_ONCE_NS = 100_000
 """A wait that takes no longer found its message there already."""
 
 
-class Wire:
+class PointToPoint:
     """Sends to and receives from the workers of one group, by their rank in it.
 
     Args:
@@ -49,7 +49,7 @@ class Wire:
         return works[: len(receives)], works[len(receives) :]
 
 
-class PostedWeights:
+class WeightMessages:
     """The PushSum weights of one step, a message each.
 
     Args:
@@ -57,7 +57,7 @@ class PostedWeights:
         device: on which vectors, too, travel.
     """
 
-    def __init__(self, wire: Wire, device: torch.device) -> None:
+    def __init__(self, wire: PointToPoint, device: torch.device) -> None:
         self._wire = wire
         self._out = torch.zeros(1, dtype=torch.float64, device=device)
         self._in = torch.zeros(wire.world_size, 1, dtype=torch.float64, device=device)
@@ -89,7 +89,7 @@ def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), ma
     """Wait for works.
 
     Args:
-        works: what :meth:`Wire.post` has returned.
+        works: what :meth:`PointToPoint.post` has returned.
         exchange: what is lost if one fails.
         peers: whose they are, in turn, where that is known.
         marks: where to note when what was received from each peer had come, and how long it was waited for.
@@ -113,7 +113,7 @@ def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), ma
         marks.waited += now() - begin
 
 
-def weighed(exchange: Exchange, weights: Iterable[float]) -> float:
+def weighted_sum(exchange: Exchange, weights: Iterable[float]) -> float:
     """Return ``sum_j P_ij w_j`` over the in-peers, in their order."""
     total = 0.0
     for share, weight in zip(exchange.shares, weights, strict=False):

@@ -8,7 +8,7 @@ from sgp_core.pacing.base import Pace
 from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.topology.alternatives import Alternatives
 from sgp_core.topology.base import Topology
-from sgp_core.topology.schedule import Schedule
+from sgp_core.topology.schedule import TopologySchedule
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class PacedTopology(Alternatives):
     So a phase begins at its step, however many rounds there have been before.
     """
 
-    schedule: Schedule | None = field(default=None, metadata=NOT_AN_OPTION)
+    schedule: TopologySchedule | None = field(default=None, metadata=NOT_AN_OPTION)
 
     def choice(self, step: int, *, denser: bool = False) -> int:
         """Return which topology's graphs the rounds after ``step`` use."""
@@ -39,7 +39,7 @@ def graphs_of(topology: Topology, pace: Pace | None) -> Topology:
     """
     if pace is None:
         return topology
-    schedule = topology if isinstance(topology, Schedule) else None
+    schedule = topology if isinstance(topology, TopologySchedule) else None
     phases = schedule.topologies if schedule else (topology,)
     denser = [pace.denser_than(phase) for phase in phases]
     chosen = (*phases, *(more for more in denser if more is not None))

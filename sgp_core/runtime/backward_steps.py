@@ -15,9 +15,9 @@ from torch import nn
 from torch.autograd import Variable
 
 from sgp_core.algorithms.base import Algorithm, Network
-from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.tensors.flat_storage import FlatStorage
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
 
 _FIRST_SHARE = 4
@@ -25,16 +25,16 @@ _FIRST_SHARE = 4
 
 
 @dataclass
-class _Part:
+class _Bucket:
     """Parameters that step together, and the worker that they are to the rule."""
 
     parameters: list[nn.Parameter]
-    worker: _PartWorker
+    worker: _BucketWorker
     missing: set[int] = field(default_factory=set)
     """Ids of those whose gradients are not complete."""
 
 
-class StepsInBackward:
+class BackwardStepper:
     """Takes the optimizer's steps part by part while backward goes on, in one order on all workers.
 
     A part consists of whole parameters. Once the gradients of all its parameters are complete, and the parts before it
@@ -55,7 +55,7 @@ class StepsInBackward:
     def __init__(
         self,
         algorithm: Algorithm,
-        worker: RuleWorker,
+        worker: WorkerState,
         storage: FlatStorage,
         optimizer: torch.optim.Optimizer,
         *,
@@ -70,11 +70,11 @@ class StepsInBackward:
         self._optimizer = optimizer
         self._max_norm = max_norm
         self._check = check
-        self._parts: list[_Part] = []
+        self._parts: list[_Bucket] = []
         self._done = 0
         self._pending = False
         for parameters, flat in storage.cut(chain([part_bytes // _FIRST_SHARE], repeat(part_bytes))):
-            part = _Part(parameters, _PartWorker(worker, flat, optimizer))
+            part = _Bucket(parameters, _BucketWorker(worker, flat, optimizer))
             self._parts.append(part)
         self._handles = [
             parameter.register_post_accumulate_grad_hook(partial(self._gradient_ready, number))
@@ -129,7 +129,7 @@ class StepsInBackward:
         self.finish()
 
     @torch.no_grad()
-    def _step(self, part: _Part) -> None:
+    def _step(self, part: _Bucket) -> None:
         if not self._done:
             self._check()
             for each in self._parts:
@@ -165,11 +165,11 @@ class StepsInBackward:
             )
 
 
-class _PartWorker(RuleWorker):
+class _BucketWorker(WorkerState):
     """A part of the model as a rule sees it: what it remembers lies in the memory of the whole."""
 
-    def __init__(self, whole: RuleWorker, params: Flat, optimizer: torch.optim.Optimizer) -> None:
-        super().__init__(params, optimizer, PartNetwork(whole.network, params), biased=whole.biased)
+    def __init__(self, whole: WorkerState, params: FlatVector, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(params, optimizer, BucketNetwork(whole.network, params), biased=whole.biased)
         self._whole = whole
         self._known: set[str] = set()
 
@@ -178,7 +178,7 @@ class _PartWorker(RuleWorker):
         self.step, self.weight, self.averaged = self._whole.step, self._whole.weight, False
         self._known = set(self._whole.memories)
 
-    def memory(self, name: str, like: Flat | None = None) -> Flat:
+    def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:
         """Return this part's stretch of the persistent vector ``name``."""
         mine = self._whole.memory(name).at(self.params)
         if name not in self._known and like is not None:
@@ -195,41 +195,41 @@ class _PartWorker(RuleWorker):
         raise RuntimeError("where steps are taken inside backward, a rule sets numbers in receive()")
 
 
-class PartNetwork:
+class BucketNetwork:
     """A network as a rule sees it that acts on a part of the model."""
 
-    def __init__(self, network: Network, part: Flat) -> None:
+    def __init__(self, network: Network, part: FlatVector) -> None:
         self.topology = network.topology
         self.post, self.push = network.post, network.push
         self.in_degree, self.own = network.in_degree, network.own
         self._network = network
         self._part = part
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the part."""
         return self._network.scratch().at(self._part)
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Refuse: others are not to be waited for inside backward."""
         raise _too_early()
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Refuse."""
         raise _too_early()
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Refuse."""
         raise _too_early()
 
-    def mean(self, x: Flat) -> None:
+    def mean(self, x: FlatVector) -> None:
         """Refuse."""
         raise _too_early()
 
-    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Refuse."""
         raise _too_early()
 
-    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Refuse."""
         raise _too_early()
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgp_core.runtime.random_projection import WIDTH, Sketch, distance
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.runtime.random_projection import WIDTH, RandomProjection, distance
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
 
 
-class Gossiping(Protocol):
+class SketchNetwork(Protocol):
     """What the estimator asks of a network."""
 
     topology: Topology
@@ -26,7 +26,7 @@ class Gossiping(Protocol):
         """Send ``tables``, ``[ranks, ...]``, along the edges of ``step``; return ``[peers, ranks, ...]``."""
 
 
-class Whole(Protocol):
+class ShardGroup(Protocol):
     """What the estimator asks of a node: workers that hold the shards of one model."""
 
     size: int
@@ -54,10 +54,10 @@ class ConsensusEstimator:
             summed, and are then the node's.
     """
 
-    def __init__(self, network: Gossiping, like: Flat, node: Whole | None = None) -> None:
+    def __init__(self, network: SketchNetwork, like: FlatVector, node: ShardGroup | None = None) -> None:
         self._network = network
         self._node = node if node is not None and node.size > 1 else None
-        self._sketch = Sketch(like, self._begins(like))
+        self._sketch = RandomProjection(like, self._begins(like))
         self._device = like.tensors[0].device  # where a process group takes messages from
         self._tables = torch.zeros(0, device=self._device)
         self._begun = 0
@@ -70,7 +70,7 @@ class ConsensusEstimator:
         """Whether no wave is under way."""
         return self._known is None
 
-    def begin(self, x: Flat, weight: Scalar | None, step: int) -> None:
+    def begin(self, x: FlatVector, weight: Scalar | None, step: int) -> None:
         """Project the models as they are after ``step``: numerators ``x`` with these weights, None for 1."""
         n, ranks = self._network.topology.world_size, self._network.ranks
         sketch, square = self._sketch.of(x)
@@ -86,7 +86,7 @@ class ConsensusEstimator:
         self._begun = step
         self._known = np.eye(n, dtype=bool)
 
-    def _begins(self, like: Flat) -> list[int] | None:
+    def _begins(self, like: FlatVector) -> list[int] | None:
         """Return where this worker's shard begins in every piece of the model. Workers of a node ask together."""
         if self._node is None:
             return None

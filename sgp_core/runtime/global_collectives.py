@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sgp_core.distributed.model_shard import Share, is_sharded, local
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.model_shard import ModelShard, is_sharded, local_tensor
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 
-class Everyone:
+class GlobalCollectives:
     """Collective questions, each to be asked by every worker.
 
     Args:
@@ -24,7 +24,7 @@ class Everyone:
         network: between nodes.
     """
 
-    def __init__(self, node: Node, network: DistributedNetwork) -> None:
+    def __init__(self, node: NodeGroup, network: DistributedNetwork) -> None:
         self._node = node
         self._network = network
 
@@ -63,14 +63,14 @@ class Everyone:
             )
 
     @torch.no_grad()
-    def set_alike(self, model: nn.Module, share: Share) -> None:
+    def set_alike(self, model: nn.Module, share: ModelShard) -> None:
         """Give every worker rank 0's parameters and buffers."""
         frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         alike = [*(parameter.data for parameter in frozen if not is_sharded(parameter)), *model.buffers()]
         whole = share.storage.flat.tensors if share.storage else []
         with self.uncounted():
             self._node.broadcast([*whole, *alike])
-            sharded = [local(parameter) for parameter in frozen if is_sharded(parameter)]
+            sharded = [local_tensor(parameter) for parameter in frozen if is_sharded(parameter)]
             self._network.broadcast([*share.flat.tensors, *sharded, *alike])
             share.spread()
 
@@ -85,7 +85,7 @@ class Everyone:
             buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))
 
     @torch.no_grad()
-    def consensus_distance(self, z: Flat) -> float:
+    def consensus_distance(self, z: FlatVector) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, the same number on every worker."""
         if self._node.count == 1:
             return 0.0

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 
 from sgp_core.tensors.flat_storage import FlatStorage
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 
-class GradientCollector:
+class GradientBucket:
     """Calls a rule with all gradients once per backward, before anything clips or uses them.
 
     A parameter without a gradient on this worker counts as zero; one without a gradient on any worker keeps none
@@ -37,7 +37,7 @@ class GradientCollector:
         self._pending = False
         pieces = [tensor.new_zeros(tensor.numel()) for tensor in storage.flat.tensors]
         self._present = pieces[0].new_zeros(len(self._parameters))
-        self.flat = Flat(pieces, wire=[*pieces, self._present])
+        self.flat = FlatVector(pieces, wire=[*pieces, self._present])
         self._views = storage.views(self.flat)
         for parameter in self._parameters:
             parameter.register_post_accumulate_grad_hook(self._gradient_ready)

@@ -12,14 +12,14 @@ import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.comm_stats import Traffic
-from sgp_core.tensors.flat_vector import Flat, Scalar, as_operand
+from sgp_core.distributed.comm_stats import CommunicationStats
+from sgp_core.tensors.flat_vector import FlatVector, Scalar, as_operand
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
-from sgp_core.transports import Arrived, Content, Exchange, Message, Posted, Transport, joined
+from sgp_core.transports import Exchange, Message, MessageContent, PostedMix, ReceivedMessage, Transport, concatenate
 
 
-class DistributedNetwork(Traffic):
+class DistributedNetwork(CommunicationStats):
     """What :class:`sgp_core.algorithms.Network` describes, over one process group.
 
     Args:
@@ -41,11 +41,11 @@ class DistributedNetwork(Traffic):
             _end_in_order()
         self.timeline: Timeline | None = None
         self.transport: Transport | None = None
-        self._posted: list[tuple[Flat, Posted | None]] = []
-        self._in_flight: dict[int, list[tuple[Flat, Message]]] = {}
+        self._posted: list[tuple[FlatVector, PostedMix | None]] = []
+        self._in_flight: dict[int, list[tuple[FlatVector, Message]]] = {}
 
     # -- what rules ask for ------------------------------------------------------------------------------------------
-    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Begin to mix a part of the vector, which stays as it is until :meth:`mix`; a whole one is mixed then."""
         if self.transport is None or x.begins is None:
             return
@@ -54,7 +54,7 @@ class DistributedNetwork(Traffic):
             own = None if weight is None or self._posted else float(weight)  # it goes with the first part
             self._posted.append((x, self.transport.post(x, exchange, own)))
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return the PushSum weight mixed alike (1 if None).
 
         Raises:
@@ -79,7 +79,7 @@ class DistributedNetwork(Traffic):
                 return self.transport.mix(x, exchange, own)
             return 1.0 if own is None else exchange.own * own + arrived
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
         if self.transport is None:
             return weight
@@ -93,7 +93,7 @@ class DistributedNetwork(Traffic):
                 x.mul_(exchange.own)
             return exchange.own * float(weight)
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Wait for what was pushed at ``step`` and add it to ``x``; return the weight with theirs added."""
         messages = self._in_flight.pop(step, ())
         if not messages:
@@ -104,7 +104,7 @@ class DistributedNetwork(Traffic):
                 arrived += message.add_to(x.at(part), marks)
             return weight + arrived
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Pull everything that is in flight, and see everything off that this worker has sent."""
         for step in sorted(self._in_flight):
             weight = self.pull(x, step, weight)
@@ -112,9 +112,9 @@ class DistributedNetwork(Traffic):
             self.transport.settle()
         return weight
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-        return Flat([]) if self.transport is None else self.transport.scratch()
+        return FlatVector([]) if self.transport is None else self.transport.scratch()
 
     def share(self, tables: Tensor, step: int) -> Tensor:
         """Send a small tensor along the edges of ``step``; return those of the in-peers, ``[peers, ...]``."""
@@ -133,7 +133,7 @@ class DistributedNetwork(Traffic):
             self.bytes_sent += len(sends) * tables.numel() * tables.element_size()
         return arrived
 
-    def mean(self, x: Flat) -> None:
+    def mean(self, x: FlatVector) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
         if self.world_size == 1:
             return
@@ -144,7 +144,7 @@ class DistributedNetwork(Traffic):
                 tensor.div_(as_operand(self.world_size, tensor))
             self.bytes_sent += x.nbytes * 2 * (self.world_size - 1) // self.world_size
 
-    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` of another topology, in place."""
         if self.transport is None:
             return
@@ -153,7 +153,7 @@ class DistributedNetwork(Traffic):
             self._count(exchange, x, weighed=False)
             self.transport.mix(x, exchange, None)
 
-    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Exchange a vector with each in-peer of ``step``, by messages of the process group whatever the transport.
 
         Raises:
@@ -190,23 +190,25 @@ class DistributedNetwork(Traffic):
         """Whether anything pushed has not been pulled."""
         return bool(self._in_flight)
 
-    def in_flight_content(self) -> dict[int, Content]:
+    def in_flight_content(self) -> dict[int, MessageContent]:
         """Wait until everything in flight has arrived, here and elsewhere; return copies by the step of sending."""
         content = {
-            step: joined([message.content() for _, message in messages])
+            step: concatenate([message.content() for _, message in messages])
             for step, messages in sorted(self._in_flight.items())
         }
         if self.transport is not None:
             self.transport.settle()
         return content
 
-    def load_in_flight(self, content: dict[int, Content]) -> None:
+    def load_in_flight(self, content: dict[int, MessageContent]) -> None:
         """Go on with what :meth:`in_flight_content` has returned, in place of what is in flight."""
         for messages in self._in_flight.values():
             for _, message in messages:
                 message.discard()
-        whole = Flat([])
-        self._in_flight = {step: [(whole, Arrived(kept, self._exchange(step)))] for step, kept in content.items()}
+        whole = FlatVector([])
+        self._in_flight = {
+            step: [(whole, ReceivedMessage(kept, self._exchange(step)))] for step, kept in content.items()
+        }
 
     def set_aside(self) -> Callable[[], None]:
         """Wait as :meth:`in_flight_content` does; return what puts in flight again what is now, drained or not."""
@@ -238,11 +240,11 @@ class DistributedNetwork(Traffic):
     def _exchange(self, step: int) -> Exchange:
         return Exchange.of(self.topology, self.rank, step)
 
-    def _count(self, exchange: Exchange, x: Flat, *, weighed: bool) -> None:
+    def _count(self, exchange: Exchange, x: FlatVector, *, weighed: bool) -> None:
         self.bytes_sent += len(exchange.out_peers) * (x.nbytes + (8 if weighed else 0))
 
     @contextmanager
-    def _timed(self, verb: str, step: int | None, x: Flat | None) -> Iterator[Marks | None]:
+    def _timed(self, verb: str, step: int | None, x: FlatVector | None) -> Iterator[Marks | None]:
         """Count the seconds inside; where a timeline records, give it what the transport notes."""
         start = time.perf_counter()
         timeline = self.timeline if self.timeline is not None and self.timeline.recording else None

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm
-from sgp_core.distributed.model_shard import Share
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.model_shard import ModelShard
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.backward_steps import StepsInBackward
-from sgp_core.runtime.gradient_bucket import GradientCollector
+from sgp_core.runtime.backward_steps import BackwardStepper
+from sgp_core.runtime.gradient_bucket import GradientBucket
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
-from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.runtime.worker_state import WorkerState
 
 
-class Steps:
+class OptimizerHooks:
     """Lets a rule act when backward ends, before a step and after it.
 
     Args:
@@ -41,8 +41,8 @@ class Steps:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         algorithm: Algorithm,
-        share: Share,
-        node: Node,
+        share: ModelShard,
+        node: NodeGroup,
         *,
         shard_optimizer: bool,
     ) -> None:
@@ -52,14 +52,14 @@ class Steps:
         self._algorithm = algorithm
         self._share = share
         self._node = node
-        self._worker: RuleWorker
-        self._in_backward: StepsInBackward | None = None
+        self._worker: WorkerState
+        self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
         if shard_optimizer and share.storage and node.size > 1:
             self._sharded_optimizer = ShardedOptimizer(optimizer, share.storage, node)
         self.gradients = self._collected_gradients()
 
-    def begin(self, worker: RuleWorker, part_bytes: int | None, max_norm: float | None) -> None:
+    def begin(self, worker: WorkerState, part_bytes: int | None, max_norm: float | None) -> None:
         """Take part in every step from now on.
 
         Args:
@@ -74,7 +74,7 @@ class Steps:
         if part_bytes is not None:
             if self._share.storage is None:
                 raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
-            self._in_backward = StepsInBackward(
+            self._in_backward = BackwardStepper(
                 self._algorithm,
                 worker,
                 self._share.storage,
@@ -179,7 +179,7 @@ class Steps:
                 f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
             )
 
-    def _collected_gradients(self) -> GradientCollector | None:
+    def _collected_gradients(self) -> GradientBucket | None:
         if self._share.storage is None:
             if self._algorithm.reads_gradients:
                 raise ConfigurationError(
@@ -190,4 +190,4 @@ class Steps:
         if not self._algorithm.reads_gradients and self._node.size == 1:
             return None
         take = self._take_gradients if self._sharded_optimizer else None
-        return GradientCollector(self._share.storage, self._on_gradients, take)
+        return GradientBucket(self._share.storage, self._on_gradients, take)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 WIDTH = 512
 """Numbers in a sketch; the relative error of a distance is about ``sqrt(1 / (2 WIDTH))``, 3 %."""
@@ -17,7 +17,7 @@ _FOLD = 1024
 """Rows that are added with signs of their own, so that a matrix of few directions is not mistaken for one."""
 
 
-class Sketch:
+class RandomProjection:
     """Projects vectors of one layout to ``WIDTH`` numbers; linear, the same on every worker, one pass over memory.
 
     Johnson and Lindenstrauss, 1984, with signs (Achlioptas, 2003): the vector is folded with random signs to ``_FOLD``
@@ -29,7 +29,7 @@ class Sketch:
         begins: where each of its tensors begins in that of the whole vector; None: it is the whole.
     """
 
-    def __init__(self, like: Flat, begins: Sequence[int] | None = None) -> None:
+    def __init__(self, like: FlatVector, begins: Sequence[int] | None = None) -> None:
         device = like.tensors[0].device
         self._length = _FOLD * WIDTH
         rows = 1  # that a short vector needs
@@ -43,7 +43,7 @@ class Sketch:
             rows = max(rows, -(-min(end, self._length) // WIDTH))
         self._fold_signs = _signs(self._length, 0).view(_FOLD, WIDTH)[:rows].to(device)
 
-    def of(self, vector: Flat) -> tuple[Tensor, Tensor]:
+    def of(self, vector: FlatVector) -> tuple[Tensor, Tensor]:
         """Return the sketch, ``[..., WIDTH]``, and the exact squared norm, ``[...]``, both float64."""
         lead = vector.tensors[0].shape[:-1]
         folded = self._fold_signs.new_zeros(*lead, self._fold_signs.numel())

@@ -10,18 +10,18 @@ import numpy as np
 from sgp_core.algorithms.base import Network
 from sgp_core.pacing import Numbers, Pace, Plan
 from sgp_core.pacing.graphs import PacedTopology
-from sgp_core.runtime.consensus_estimator import ConsensusEstimator, Gossiping, Whole
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.runtime.consensus_estimator import ConsensusEstimator, ShardGroup, SketchNetwork
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
 
 
-class EveryRound(Network, Gossiping, Protocol):
+class SchedulableNetwork(Network, SketchNetwork, Protocol):
     """A network that a pace can drive."""
 
     topology: Topology
 
 
-class PacedNetwork:
+class ScheduledNetwork:
     """What :class:`sgp_core.algorithms.Network` describes, over another network, at a pace.
 
     Rounds are counted, for each topology apart, and each uses its next graph, so that silence in between skips no edge.
@@ -33,7 +33,9 @@ class PacedNetwork:
         node: whose workers hold a shard each, of which ``like`` is one; None where workers are nodes.
     """
 
-    def __init__(self, network: EveryRound, pace: Pace, like: Flat, node: Whole | None = None) -> None:
+    def __init__(
+        self, network: SchedulableNetwork, pace: Pace, like: FlatVector, node: ShardGroup | None = None
+    ) -> None:
         self.topology = network.topology
         self._graphs = cast(PacedTopology, network.topology)
         self.pace = pace
@@ -47,14 +49,14 @@ class PacedNetwork:
         """The step and the value of the latest estimate of the relative consensus distance."""
         return self._estimator.latest if self._estimator else None
 
-    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Begin the first round of the step, if there is to be one."""
         plan = self._plan(step)
         if plan.rounds and not plan.average:
             choice = self._graphs.choice(step, denser=plan.denser)
             self._network.post(x, self._graphs.number(choice, self._rounds(choice)), weight)
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Mix as often as the pace says, or average exactly."""
         plan, self._planned = self._plan(step), None
         if plan.average:
@@ -73,7 +75,7 @@ class PacedNetwork:
             self._estimator.begin(x, weight, step)
         return 1.0 if weight is None else weight
 
-    def _average(self, x: Flat, weight: Scalar | None) -> Scalar:
+    def _average(self, x: FlatVector, weight: Scalar | None) -> Scalar:
         """Set ``x`` to its mean; numerators' weights are then all 1. Estimates under way are of what was before."""
         self.mean(x)
         if self._estimator is not None:
@@ -99,36 +101,36 @@ class PacedNetwork:
         self._numbers[f"rounds {choice}"] = before + 1
         return self._graphs.number(choice, before)
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Push every step once the warm-up is over; :func:`check_pace` lets no other pace come here."""
         if self._plan(step).average:
             return weight  # until all of it is there
         return self._network.push(x, self._graphs.each_step(step), weight)
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Add what was pushed at ``step``, if anything was; or average exactly while it warms up."""
         plan, self._planned = self._planned, None
         if plan is not None and plan.average:
             return self._average(x, weight)
         return weight if step < 0 else self._network.pull(x, self._graphs.each_step(step), weight)
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
         return self._network.drain(x, weight)
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
         return self._network.scratch()
 
-    def mean(self, x: Flat) -> None:
+    def mean(self, x: FlatVector) -> None:
         """Average exactly, as often as it is asked for."""
         self._network.mean(x)
 
-    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Mix along another topology, as often as it is asked for."""
         self._network.mix_along(x, topology, step)
 
-    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Exchange vectors with neighbours: a rule that does so is not paced."""
         self._network.swap(outgoing, incoming, step)
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_storage import FlatStorage
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 _NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon")
 
@@ -33,7 +33,7 @@ class ShardedOptimizer:
         ConfigurationError: the optimizer has state already, or looks at more than one element at a time.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, storage: FlatStorage, node: Node) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, storage: FlatStorage, node: NodeGroup) -> None:
         if type(optimizer).__name__ in _NOT_ELEMENT_WISE:
             raise ConfigurationError(
                 f"shard_optimizer: {type(optimizer).__name__} looks at more than one element at a time; use one that"
@@ -57,7 +57,7 @@ class ShardedOptimizer:
         for group in optimizer.param_groups:
             group["params"] = [made.get(id(p), p) for p in group["params"] if id(p) in made or id(p) not in known]
 
-    def take(self, gradients: Flat, present: Sequence[bool]) -> None:
+    def take(self, gradients: FlatVector, present: Sequence[bool]) -> None:
         """Add the gradients of this shard to the optimizer's, for parameters that have one anywhere in the node."""
         for index, part, mine, piece, begin in self._parts:
             if not present[index]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sgp_core.algorithms.base import Network, OneSidedNetwork
-from sgp_core.distributed.model_shard import local
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.distributed.model_shard import local_tensor
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 
 
-class RuleWorker:
+class WorkerState:
     """What :class:`sgp_core.algorithms.Worker` describes.
 
     Args:
@@ -27,24 +27,24 @@ class RuleWorker:
 
     def __init__(
         self,
-        params: Flat,
+        params: FlatVector,
         optimizer: torch.optim.Optimizer,
         network: Network | OneSidedNetwork,
         *,
         biased: bool,
         weight: Scalar = 1.0,
-        grads: Flat | None = None,
+        grads: FlatVector | None = None,
     ) -> None:
         self.step = 0
         self.params = params
-        self.grads = grads if grads is not None else Flat([])
+        self.grads = grads if grads is not None else FlatVector([])
         self.weight = weight
         self.biased = biased
         self.averaged = False
         self.network = cast(Network, network)
         self.one_sided = cast(OneSidedNetwork, network)
         self._optimizer = optimizer
-        self._memories: dict[str, Flat] = {}
+        self._memories: dict[str, FlatVector] = {}
         self._numbers: dict[str, float] = {}
 
     @property
@@ -52,7 +52,7 @@ class RuleWorker:
         """Learning rate of the optimizer's first parameter group."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def memory(self, name: str, like: Flat | None = None) -> Flat:
+    def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:
         """Return the persistent vector ``name``, made on first use as a copy of ``like``, else zeros."""
         if name not in self._memories:
             self._memories[name] = self.params.zeros_like() if like is None else like.clone()
@@ -71,9 +71,11 @@ class RuleWorker:
         """Remember ``value`` under ``name``."""
         self._numbers[name] = value
 
-    def optimizer_buffers(self) -> Flat:
+    def optimizer_buffers(self) -> FlatVector:
         """Return the floating-point optimizer state that is shaped like parameters, in an order all workers share."""
-        return Flat([local(value) for like, value in self._optimizer_tensors() if value.shape == like.shape])
+        return FlatVector(
+            [local_tensor(value) for like, value in self._optimizer_tensors() if value.shape == like.shape]
+        )
 
     def reset_optimizer(self) -> None:
         """Zero every tensor of the optimizer's state."""
@@ -115,8 +117,8 @@ class RuleWorker:
         self._numbers = dict(state["numbers"])
 
 
-def _load(flat: Flat, tensors: list[Tensor], name: str) -> None:
+def _load(flat: FlatVector, tensors: list[Tensor], name: str) -> None:
     shapes, saved = [tuple(t.shape) for t in flat.tensors], [tuple(t.shape) for t in tensors]
     if shapes != saved:
         raise ValueError(f"saved {name} are laid out as {saved}, this model as {shapes}")
-    flat.copy_(Flat(tensors))
+    flat.copy_(FlatVector(tensors))

@@ -11,35 +11,35 @@ from torch import Tensor
 from sgp_core.algorithms.adpsgd import partner
 from sgp_core.algorithms.base import Algorithm, OneSided
 from sgp_core.asynchronous.events import Event
-from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.tensors.mixing import update_and_average_
 from sgp_core.topology import Topology
 
 Rate = Callable[[int], float]
 
 
-class _OneSided:
+class _VirtualNetwork:
     """One virtual worker's network. What the rule leaves open, whom to send to and what to use, ``script`` says.
 
     Without a script a worker sends to whom it may, and uses all there is.
     """
 
-    def __init__(self, topology: Topology, rank: int, params: Flat, everybody: list[_OneSided]) -> None:
+    def __init__(self, topology: Topology, rank: int, params: FlatVector, everybody: list[_VirtualNetwork]) -> None:
         self.topology = topology
         self.rank = rank
         self.params = params
         self.everybody = everybody
         self.script: Event | None = None
-        self.inbox: list[tuple[int, int, Flat, float]] = []
+        self.inbox: list[tuple[int, int, FlatVector, float]] = []
         self.model = params.clone()
         self.version = 0
         self._copied = 0
         self._scratch = params.zeros_like()
 
     # -- PushSum with mailboxes ----------------------------------------------------------------------------------------
-    def push(self, x: Flat, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``; keep the rest in place."""
         edges, weight = self.topology.edges(step), float(weight)
         kept = edges.own_weight[self.rank]
@@ -54,7 +54,7 @@ class _OneSided:
             x.mul_(kept)
         return kept * weight
 
-    def collect(self, x: Flat, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
+    def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
         """Add what lies in the mailbox. One at a time nobody can wait: ``max_staleness`` is for real workers."""
         left, weight = [], float(weight)
         for message in self.inbox:
@@ -68,7 +68,7 @@ class _OneSided:
         return weight
 
     # -- pairs ---------------------------------------------------------------------------------------------------------
-    def meet_partner(self, x: Flat, before: Flat, step: int) -> None:
+    def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
         """Bring the update to the open model, average that with the partner's, and set ``x`` to it."""
         rank = partner(self.topology, self.rank, step)
         other = None if rank is None else self.everybody[rank]
@@ -84,12 +84,12 @@ class _OneSided:
         self._copied = self.version
 
     # -- both ----------------------------------------------------------------------------------------------------------
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model."""
         return self._scratch
 
 
-class _Workers:
+class _VirtualWorkers:
     """All virtual workers, and what is under way between them."""
 
     def __init__(
@@ -107,12 +107,12 @@ class _Workers:
         self.pairs = algorithm.one_sided is OneSided.pairs
         self.rows = [row.clone().unsqueeze(0).requires_grad_() for row in initial]
         self._steppers = [optimizer([row]) if optimizer else torch.optim.SGD([row], lr=0.1) for row in self.rows]
-        self.networks: list[_OneSided] = []
+        self.networks: list[_VirtualNetwork] = []
         for rank, row in enumerate(self.rows):
-            self.networks.append(_OneSided(topology, rank, Flat([row.data]), self.networks))
+            self.networks.append(_VirtualNetwork(topology, rank, FlatVector([row.data]), self.networks))
         biased = algorithm.leaves_one(topology)
         self.workers = [
-            RuleWorker(network.params, stepper, network, biased=biased)
+            WorkerState(network.params, stepper, network, biased=biased)
             for network, stepper in zip(self.networks, self._steppers, strict=True)
         ]
 
@@ -182,7 +182,7 @@ def run_in_turn(
     record_every: int,
 ) -> Trajectory:
     """Let all workers take a step, rank after rank, ``steps`` times; arguments as of :func:`sgp_core.simulate`."""
-    workers = _Workers(algorithm, topology, initial, gradient, optimizer, lr)
+    workers = _VirtualWorkers(algorithm, topology, initial, gradient, optimizer, lr)
     records = [(0, workers.z, workers.w, *workers.in_flight())]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -221,7 +221,9 @@ def run_in_order(
         optimizer: makes a torch optimizer for each worker; default plain SGD, lr 0.1.
         record_every: steps of any worker between records.
     """
-    workers = _Workers(algorithm, topology, torch.as_tensor(initial).detach(), lambda z, step: z, optimizer, None)
+    workers = _VirtualWorkers(
+        algorithm, topology, torch.as_tensor(initial).detach(), lambda z, step: z, optimizer, None
+    )
     records = [(0, workers.z, workers.w, *workers.in_flight())]
     for number, rank in enumerate(order, start=1):
         row = workers.rows[rank].detach().squeeze(0)
@@ -265,7 +267,7 @@ def replay(
     """
     if not algorithm.asynchronous:
         raise ValueError("there is no order to replay where workers march together; use simulate")
-    workers = _Workers(algorithm, topology, torch.as_tensor(initial).detach(), gradient, optimizer, lr)
+    workers = _VirtualWorkers(algorithm, topology, torch.as_tensor(initial).detach(), gradient, optimizer, lr)
     waiting: list[deque[Event]] = [deque() for _ in workers.workers]
     for event in events:
         waiting[event.worker].append(event)
@@ -301,7 +303,7 @@ def replay(
     )
 
 
-def _next(workers: _Workers, waiting: list[deque[Event]], under_way: set[int]) -> Event:
+def _next(workers: _VirtualWorkers, waiting: list[deque[Event]], under_way: set[int]) -> Event:
     """Return an event whose turn it is; before steps begin, those that only look at what the next may change."""
     heads = [queue[0] for queue in waiting if queue]
     for event in sorted(heads, key=lambda head: not (head.meeting or head.worker in under_way)):
@@ -314,7 +316,7 @@ def _next(workers: _Workers, waiting: list[deque[Event]], under_way: set[int]) -
     )
 
 
-def _ready(workers: _Workers, event: Event, under_way: bool) -> bool:
+def _ready(workers: _VirtualWorkers, event: Event, under_way: bool) -> bool:
     """Whether what ``event`` has seen is there, or it is a step that so far only leaves something."""
     if workers.pairs:
         versions = [workers.networks[rank].version for rank, _ in event.seen]

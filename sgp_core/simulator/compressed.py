@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sgp_core.compression import Codec
-from sgp_core.runtime.compressed.edge_replicas import Part, References
-from sgp_core.runtime.compressed.payload import Parcel
-from sgp_core.tensors.flat_vector import Flat, Scalar
-from sgp_core.tensors.layout import Memory
+from sgp_core.runtime.compressed.edge_replicas import EdgeReplicas, EdgeWeights
+from sgp_core.runtime.compressed.payload import Payload
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
+from sgp_core.tensors.layout import TensorLayout
 from sgp_core.topology import Topology
 
 
-class SimulatedReferences:
+class SimulatedReplicas:
     """Both ends of every edge, for vectors ``[n, d]``.
 
     Args:
@@ -29,52 +29,54 @@ class SimulatedReferences:
             pulled.
     """
 
-    def __init__(self, codec: Codec, memory: Memory, start: Tensor, topology: Topology, node_size: int = 1) -> None:
+    def __init__(
+        self, codec: Codec, memory: TensorLayout, start: Tensor, topology: Topology, node_size: int = 1
+    ) -> None:
         self._codec = codec
         self._topology = topology
         self._size = max(1, -(-len(start) // node_size))
         self._ends = [
             [
-                References(rank, codec, [memory.between(begin, begin + self._size)], Flat([shard]), topology)
+                EdgeReplicas(rank, codec, [memory.between(begin, begin + self._size)], FlatVector([shard]), topology)
                 for rank in range(topology.world_size)
             ]
             for begin, shard in zip(range(0, len(start), self._size), start.split(self._size), strict=True)
         ]
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, _SentPayloads] = {}
         self.in_flight: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Mix every row; return the weights, ``[n, 1]``, mixed alike (1 if None)."""
         sent = self._give(x, step, weight)
         arrived = self._take(x, sent)
         return sent.kept + arrived if isinstance(weight, Tensor) else 1.0
 
-    def push(self, x: Flat, step: int, weight: Tensor) -> Tensor:
+    def push(self, x: FlatVector, step: int, weight: Tensor) -> Tensor:
         """Take off every row what it gives; return the weights that stay."""
         before = x.tensors[0].clone()
         sent = self._sent[step] = self._give(x, step, weight)
         self.in_flight[step] = before - x.tensors[0], weight - sent.kept
         return sent.kept
 
-    def pull(self, x: Flat, step: int, weight: Tensor) -> Tensor:
+    def pull(self, x: FlatVector, step: int, weight: Tensor) -> Tensor:
         """Add what was pushed at ``step``, if anything was; return the weights with theirs added."""
         if step not in self._sent:
             return weight
         del self.in_flight[step]
         return weight + self._take(x, self._sent.pop(step))
 
-    def _give(self, x: Flat, step: int, weight: Scalar | None) -> _Sent:
+    def _give(self, x: FlatVector, step: int, weight: Scalar | None) -> _SentPayloads:
         n = self._topology.world_size
-        parts = [Part.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
+        parts = [EdgeWeights.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
         weights = weight.flatten().tolist() if isinstance(weight, Tensor) else [weight] * n
         parcels = [
             [end.give(row, part, own) for end, row, part, own in zip(ends, rows, parts, weights, strict=True)]
             for ends, rows in zip(self._ends, self._rows(x), strict=True)
         ]
         own = torch.tensor([[part.own] for part in parts], dtype=torch.float64)
-        return _Sent(parts, parcels, own * weight if isinstance(weight, Tensor) else own, weight is not None)
+        return _SentPayloads(parts, parcels, own * weight if isinstance(weight, Tensor) else own, weight is not None)
 
-    def _take(self, x: Flat, sent: _Sent) -> Tensor:
+    def _take(self, x: FlatVector, sent: _SentPayloads) -> Tensor:
         arrived: list[float] = []
         for ends, rows, parcels in zip(self._ends, self._rows(x), sent.parcels, strict=True):
             inboxes = [{sender: parcels[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)]
@@ -86,13 +88,13 @@ class SimulatedReferences:
                 end.parcels.put_back(own.values())
         return torch.tensor(arrived, dtype=torch.float64).unsqueeze(1)
 
-    def _rows(self, x: Flat) -> list[list[Flat]]:
+    def _rows(self, x: FlatVector) -> list[list[FlatVector]]:
         """Return each worker's shard of its row, by shard and worker, as views."""
-        return [[Flat([row]) for row in shard] for shard in x.tensors[0].split(self._size, dim=1)]
+        return [[FlatVector([row]) for row in shard] for shard in x.tensors[0].split(self._size, dim=1)]
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SentPayloads:
     """One step's messages.
 
     Attributes:
@@ -102,7 +104,7 @@ class _Sent:
         weighed: whether weights travel.
     """
 
-    parts: Sequence[Part]
-    parcels: Sequence[Sequence[dict[int, Parcel]]]
+    parts: Sequence[EdgeWeights]
+    parcels: Sequence[Sequence[dict[int, Payload]]]
     kept: Tensor
     weighed: bool

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
-from sgp_core.compatibility import check_together
+from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
-from sgp_core.runtime.scheduled_network import PacedNetwork
-from sgp_core.runtime.worker_state import RuleWorker
+from sgp_core.runtime.scheduled_network import ScheduledNetwork
+from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.asynchronous import run_in_turn
-from sgp_core.simulator.compressed import SimulatedReferences
+from sgp_core.simulator.compressed import SimulatedReplicas
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
-from sgp_core.tensors.flat_vector import Flat, Scalar
-from sgp_core.tensors.layout import Memory
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
+from sgp_core.tensors.layout import TensorLayout
 from sgp_core.tensors.mixing import mix_
 from sgp_core.topology import Topology
 
@@ -36,18 +36,18 @@ class SimulatedNetwork:
         bytes_sent: by the mean worker, counted as real workers do; codes are counted as what they stand for.
     """
 
-    def __init__(self, topology: Topology, like: Flat, references: SimulatedReferences | None = None) -> None:
+    def __init__(self, topology: Topology, like: FlatVector, references: SimulatedReplicas | None = None) -> None:
         self.topology = topology
         self._references = references
         self._plans: dict[int, _Plan] = {}
-        self._in_flight: dict[int, tuple[Flat, Tensor]] = {}
+        self._in_flight: dict[int, tuple[FlatVector, Tensor]] = {}
         self._scratch = like.zeros_like()
         self.bytes_sent = 0.0
 
-    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Do nothing: what is mixed is there."""
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
         self._count(x, self.topology, step, weighed=weight is not None)
         if self._references is not None:
@@ -62,7 +62,7 @@ class SimulatedNetwork:
         plan.apply_(mixed)
         return mixed
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
         assert isinstance(weight, Tensor)
         self._count(x, self.topology, step, weighed=True)
@@ -73,7 +73,7 @@ class SimulatedNetwork:
         x.mul_(own)
         return weight * own
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Add the shares pushed at ``step``, if any were; return the weights with theirs added."""
         assert isinstance(weight, Tensor)
         if self._references is not None:
@@ -89,7 +89,7 @@ class SimulatedNetwork:
             mix_(arrived, 1.0, weights[senders], share)
         return total + arrived
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
         for step in sorted(self._in_flight if self._references is None else self._references.in_flight):
             weight = self.pull(x, step, weight)
@@ -117,25 +117,25 @@ class SimulatedNetwork:
                 mix_(w, 1.0, weights[senders], share)
         return x.sum(0), w.sum()
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory for rows of models."""
         return self._scratch
 
-    def mean(self, x: Flat) -> None:
+    def mean(self, x: FlatVector) -> None:
         """Replace every row by the average row."""
         n = self.topology.world_size
         self.bytes_sent += 2 * (n - 1) / n * x.nbytes / n
         for tensor in x.wire:
             tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
-    def mix_along(self, x: Flat, topology: Topology, step: int) -> None:
+    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Replace row i by ``sum_j P_ij(step) x_j`` of another topology."""
         self._count(x, topology, step)
         plan = _Plan.of(topology, step)
         for tensor in x.tensors:
             plan.apply_(tensor)
 
-    def swap(self, outgoing: Sequence[Flat], incoming: Sequence[Flat], step: int) -> None:
+    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Set row i of ``incoming[s]`` to what the in-peer number s of i gives to i; to 0 where there is none."""
         in_peers = self.topology.edges(step).in_peers
         for vector in outgoing[:1]:
@@ -158,7 +158,7 @@ class SimulatedNetwork:
         """Return ``values`` as ``[n, 1]``."""
         return torch.from_numpy(np.array(values, dtype=np.float64)).unsqueeze(1)
 
-    def _count(self, x: Flat, topology: Topology, step: int, weighed: bool = False) -> None:
+    def _count(self, x: FlatVector, topology: Topology, step: int, weighed: bool = False) -> None:
         n = topology.world_size
         messages = sum(map(len, topology.edges(step).in_peers)) / n
         self.bytes_sent += messages * (x.nbytes / n + 8 * weighed)
@@ -255,7 +255,7 @@ def simulate(
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(z.shape)}")
     if node_size < 1:
         raise ConfigurationError(f"node_size must be at least 1 worker, not {node_size}")
-    check_together(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
+    check_compatibility(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
     if algorithm.asynchronous:
         return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
     graphs = graphs_of(topology, pace)
@@ -264,19 +264,19 @@ def simulate(
         algorithm.check_optimizer(group)
     references = None
     if compression is not None:
-        memory = Memory.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))
+        memory = TensorLayout.packed(shapes or [(z.shape[1],)], str(z.dtype).removeprefix("torch."))
         if memory.numel != z.shape[1]:
             raise ValueError(f"shapes make up {memory.numel} elements, initial has {z.shape[1]}")
-        references = SimulatedReferences(compression, memory, z.data[0], graphs, node_size)
-    network = SimulatedNetwork(graphs, Flat([z.data]), references)
-    paced = None if pace is None else PacedNetwork(network, pace, Flat([z.data]))
-    worker = RuleWorker(
-        Flat([z.data]),
+        references = SimulatedReplicas(compression, memory, z.data[0], graphs, node_size)
+    network = SimulatedNetwork(graphs, FlatVector([z.data]), references)
+    paced = None if pace is None else ScheduledNetwork(network, pace, FlatVector([z.data]))
+    worker = WorkerState(
+        FlatVector([z.data]),
         stepper,
         network if paced is None else paced,
         biased=algorithm.leaves_one(graphs),
         weight=torch.ones(n, 1, dtype=torch.float64),
-        grads=Flat([torch.zeros_like(z.data)]),
+        grads=FlatVector([torch.zeros_like(z.data)]),
     )
     records: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
 
@@ -295,7 +295,7 @@ def simulate(
                     group["lr"] = lr(step)
             of_workers = gradient(z.detach().repeat_interleave(node_size, dim=0), step)
             z.grad = of_workers.view(n, node_size, -1).mean(1)
-            worker.grads = Flat([z.grad])
+            worker.grads = FlatVector([z.grad])
             algorithm.on_gradients(worker)
             worker.averaged = False
             algorithm.before_step(worker)

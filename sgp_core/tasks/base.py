@@ -75,7 +75,7 @@ class Batch:
         return Batch(tuple(map(placed, self.inputs)), self.targets.to(device, non_blocking=True), self.counts)
 
 
-class Share(Protocol):
+class BatchSampler(Protocol):
     """Which examples one worker trains on: known from the numbers alone, without asking other workers."""
 
     @property
@@ -125,7 +125,7 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
+    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> BatchSampler:
         """Return what ``rank`` trains on.
 
         Raises:

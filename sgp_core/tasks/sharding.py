@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from sgp_core.tasks.base import Share, Task
+    from sgp_core.tasks.base import BatchSampler, Task
     from sgp_core.tasks.partitions import Partition
 
 
 @dataclass(frozen=True)
-class Shard:
+class ExampleSampler:
     """The part of ``num_examples`` that ``rank`` of ``world_size`` workers trains on, anew in every epoch.
 
     Without ``own`` every epoch is dealt out anew; with it, it is these examples in a new order. In every epoch all
@@ -70,7 +70,7 @@ class Shard:
         return [*share[:full].split(self.batch_size), *share[full:].tensor_split(min(steps, 2))][-steps:]
 
 
-def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch_size: int, seed: int) -> Share:
+def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch_size: int, seed: int) -> BatchSampler:
     """Return what ``rank`` trains on: the task's own share, or the examples that the partition assigns to it.
 
     Raises:
@@ -82,4 +82,4 @@ def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch
         return task.share(world_size, rank, batch_size, seed)
     assert task.labels is not None, "refused by check_labels"
     own = partition.assign(task.labels.numpy(), world_size, seed)[rank]
-    return Shard(len(task.labels), world_size, rank, batch_size, seed, own)
+    return ExampleSampler(len(task.labels), world_size, rank, batch_size, seed, own)

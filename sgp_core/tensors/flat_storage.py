@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.layout import Memory
+from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.layout import TensorLayout
 
 CUDA_ALIGNMENT_BYTES = 16
 """Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
@@ -67,13 +67,13 @@ class FlatStorage:
             for dtype, device in sizes:
                 step = parts * max(1, CUDA_ALIGNMENT_BYTES // dtype.itemsize if device.type == "cuda" else 1)
                 sizes[dtype, device] = -(-sizes[dtype, device] // step) * step
-        self.flat = Flat(allocate(sizes))
+        self.flat = FlatVector(allocate(sizes))
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             view.copy_(parameter.data)
             parameter.data = view
         self._pointers = [parameter.data_ptr() for parameter in self.parameters]
 
-    def views(self, flat: Flat) -> list[Tensor]:
+    def views(self, flat: FlatVector) -> list[Tensor]:
         """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
         return [place.view(flat.tensors) for place in self._places]
 
@@ -88,7 +88,7 @@ class FlatStorage:
                 found.append((index, place.piece, begin, end))
         return found
 
-    def cut(self, sizes: Iterable[int]) -> list[tuple[list[nn.Parameter], Flat]]:
+    def cut(self, sizes: Iterable[int]) -> list[tuple[list[nn.Parameter], FlatVector]]:
         """Cut the model into parts of whole parameters, in the order in which backward completes their gradients.
 
         Args:
@@ -98,7 +98,7 @@ class FlatStorage:
             The parameters of each part, and its stretch of the model, gaps included.
         """
         wanted = iter(sizes)
-        parts: list[tuple[list[nn.Parameter], Flat]] = []
+        parts: list[tuple[list[nn.Parameter], FlatVector]] = []
         ends = [0] * len(self.flat.tensors)
         begins, members, least = list(ends), [], next(wanted)
         for parameter, place in zip(self.parameters, self._places, strict=True):
@@ -114,10 +114,10 @@ class FlatStorage:
         return parts
 
     @property
-    def layout(self) -> list[Memory]:
+    def layout(self) -> list[TensorLayout]:
         """Where each parameter lies; zeros at the end of a piece are left out."""
         return [
-            Memory(
+            TensorLayout(
                 used,
                 str(tensor.dtype).removeprefix("torch."),
                 tuple((place.offset, tuple(place.shape)) for place in self._places if place.piece == number),

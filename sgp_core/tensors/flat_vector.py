@@ -33,7 +33,7 @@ def as_operand(scale: Scalar, like: Tensor) -> Scalar:
     return _SCALARS.known[like.dtype].fill_(scale)
 
 
-class Flat:
+class FlatVector:
     """One vector held as a list of tensors (one per dtype and device), updated in place.
 
     Args:
@@ -49,12 +49,12 @@ class Flat:
         self.wire = self.tensors if wire is None else list(wire)
         self.begins = begins
 
-    def stretch(self, spans: Sequence[tuple[int, int]]) -> Flat:
+    def stretch(self, spans: Sequence[tuple[int, int]]) -> FlatVector:
         """Return the stretch from begin to end of each piece, sharing memory."""
         pieces = [tensor[begin:end] for tensor, (begin, end) in zip(self.tensors, spans, strict=True)]
-        return Flat(pieces, begins=[begin for begin, _ in spans])
+        return FlatVector(pieces, begins=[begin for begin, _ in spans])
 
-    def at(self, part: Flat) -> Flat:
+    def at(self, part: FlatVector) -> FlatVector:
         """Return the stretch of this vector that ``part`` is of its own, sharing memory; all of it if that is whole."""
         if part.begins is None:
             return self
@@ -70,19 +70,19 @@ class Flat:
         """Bytes of one copy of the vector on the wire."""
         return sum(t.numel() * t.element_size() for t in self.wire)
 
-    def copy_(self, other: Flat) -> Flat:
+    def copy_(self, other: FlatVector) -> FlatVector:
         """Set to ``other``."""
         for mine, theirs in zip(self.tensors, other.tensors, strict=True):
             mine.copy_(theirs)
         return self
 
-    def zero_(self) -> Flat:
+    def zero_(self) -> FlatVector:
         """Set to zero."""
         for tensor in self.tensors:
             tensor.zero_()
         return self
 
-    def add_(self, other: Flat, scale: Scalar = 1.0) -> Flat:
+    def add_(self, other: FlatVector, scale: Scalar = 1.0) -> FlatVector:
         """Add ``scale * other``."""
         for mine, theirs in zip(self.tensors, other.tensors, strict=True):
             if isinstance(scale, Tensor):
@@ -91,25 +91,25 @@ class Flat:
                 mine.add_(theirs, alpha=scale)
         return self
 
-    def mul_(self, scale: Scalar) -> Flat:
+    def mul_(self, scale: Scalar) -> FlatVector:
         """Multiply by ``scale``."""
         for tensor in self.tensors:
             tensor.mul_(as_operand(scale, tensor))
         return self
 
-    def div_(self, scale: Scalar) -> Flat:
+    def div_(self, scale: Scalar) -> FlatVector:
         """Divide by ``scale``."""
         for tensor in self.tensors:
             tensor.div_(as_operand(scale, tensor))
         return self
 
-    def clone(self) -> Flat:
+    def clone(self) -> FlatVector:
         """Return a copy with memory of its own."""
         return self._made_by(torch.clone)
 
-    def zeros_like(self) -> Flat:
+    def zeros_like(self) -> FlatVector:
         """Return zeros of the same layout."""
         return self._made_by(torch.zeros_like)
 
-    def _made_by(self, make: Callable[[Tensor], Tensor]) -> Flat:
-        return Flat([make(tensor) for tensor in self.tensors])
+    def _made_by(self, make: Callable[[Tensor], Tensor]) -> FlatVector:
+        return FlatVector([make(tensor) for tensor in self.tensors])

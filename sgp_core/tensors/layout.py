@@ -9,7 +9,7 @@ from math import prod
 
 
 @dataclass(frozen=True)
-class Memory:
+class TensorLayout:
     """One tensor of a vector: its elements, their dtype's name, and offset and shape of each parameter in it."""
 
     numel: int
@@ -17,12 +17,12 @@ class Memory:
     parameters: tuple[tuple[int, tuple[int, ...]], ...]
 
     @classmethod
-    def packed(cls, shapes: Sequence[Sequence[int]], dtype: str) -> Memory:
+    def packed(cls, shapes: Sequence[Sequence[int]], dtype: str) -> TensorLayout:
         """Return the layout of parameters that lie one after another."""
         offsets = [0, *accumulate(prod(shape) for shape in shapes)]
         return cls(offsets[-1], dtype, tuple(zip(offsets, map(tuple, shapes), strict=False)))
 
-    def between(self, begin: int, end: int) -> Memory:
+    def between(self, begin: int, end: int) -> TensorLayout:
         """Return the layout of the elements from ``begin`` to ``end``, as far as there are so many.
 
         Of a weight that is cut, its whole rows are a smaller weight, and what is left of a row on either side is a
@@ -33,11 +33,11 @@ class Memory:
         found: list[tuple[int, tuple[int, ...]]] = []
         for offset, shape in self.parameters:
             first, last = max(begin - offset, 0), min(end - offset, prod(shape))
-            found += [(offset + at - begin, part) for at, part in _stretches(shape, first, last)]
-        return Memory(end - begin, self.dtype, tuple(found))
+            found += [(offset + at - begin, part) for at, part in _slice_shapes(shape, first, last)]
+        return TensorLayout(end - begin, self.dtype, tuple(found))
 
 
-def _stretches(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _slice_shapes(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Yield where the parts of a parameter's elements from ``begin`` to ``end`` start, and their shapes."""
     if begin >= end:
         return
@@ -56,5 +56,5 @@ def _stretches(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple[i
         yield last * row, (end - last * row,)
 
 
-Layout = Sequence[Memory]
+Layout = Sequence[TensorLayout]
 """How a model's vector lies in memory, tensor by tensor."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sgp_core.tensors.flat_vector import Flat, Scalar, Tensor, as_operand
+from sgp_core.tensors.flat_vector import FlatVector, Scalar, Tensor, as_operand
 
 GRAIN = 64
 """Vectors are cut at multiples of so many elements: kernels round the last few of a stretch differently in half
@@ -46,7 +46,9 @@ def _like(weight: Scalar, x: Tensor) -> Tensor:
     return weight.to(x.dtype) if isinstance(weight, Tensor) else x.new_full((), weight)
 
 
-def update_and_average_(x: Flat, before: Flat, model: Flat, partner: Flat | None, *, untouched: bool) -> None:
+def update_and_average_(
+    x: FlatVector, before: FlatVector, model: FlatVector, partner: FlatVector | None, *, untouched: bool
+) -> None:
     """Add ``x - before`` to ``model``, set ``model`` and ``partner`` to their average, and ``x`` to ``model``.
 
     Args:
@@ -56,14 +58,14 @@ def update_and_average_(x: Flat, before: Flat, model: Flat, partner: Flat | None
         partner: the other one's, None without a partner.
         untouched: whether ``model`` still is ``before``; it then becomes ``x`` without any rounding.
     """
-    update_(x, before, model, untouched=untouched)
+    apply_update_(x, before, model, untouched=untouched)
     if partner is not None:
-        average_(model, partner)
+        average_pair_(model, partner)
     if partner is not None or not untouched:
         x.copy_(model)
 
 
-def update_(x: Flat, before: Flat, model: Flat, *, untouched: bool) -> None:
+def apply_update_(x: FlatVector, before: FlatVector, model: FlatVector, *, untouched: bool) -> None:
     """Add ``x - before`` to ``model``; ``x`` is left undefined. Arguments as of :func:`update_and_average_`."""
     if untouched:
         model.copy_(x)
@@ -71,7 +73,7 @@ def update_(x: Flat, before: Flat, model: Flat, *, untouched: bool) -> None:
         model.add_(x.add_(before, -1.0))
 
 
-def average_(model: Flat, partner: Flat) -> None:
+def average_pair_(model: FlatVector, partner: FlatVector) -> None:
     """Set both to their average; ``model`` is the acting worker's."""
     for mine, theirs in zip(model.tensors, partner.tensors, strict=True):
         mine.lerp_(theirs, 0.5)

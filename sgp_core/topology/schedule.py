@@ -16,7 +16,7 @@ from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.topology.base import TOPOLOGIES, Edges, MatrixTopology, Topology
 
 
-class Unit(str, Enum):
+class ScheduleUnit(str, Enum):
     """What ``start`` counts."""
 
     epoch = "epoch"
@@ -32,19 +32,19 @@ def _hybrid() -> list[dict[str, Any]]:
 
 @TOPOLOGIES.register("schedule")
 @dataclass(frozen=True)
-class Schedule(MatrixTopology):
+class TopologySchedule(MatrixTopology):
     """Each phase is a topology (``name`` and its options) from its ``start`` until the next phase's.
 
     A phase begins with the first graph of its topology. The default is the hybrid of Assran et al. (ICML 2019).
     """
 
     phases: list[dict[str, Any]] = field(default_factory=_hybrid)
-    unit: Unit = Unit.epoch
+    unit: ScheduleUnit = ScheduleUnit.epoch
     steps_per_epoch: int | None = field(default=None, metadata=NOT_AN_OPTION)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_choice("unit", Unit)
+        self._check_choice("unit", ScheduleUnit)
         if self.steps_per_epoch is not None:
             self._check_whole("steps_per_epoch", at_least=1)
         starts = [start for start, _ in self._parts]
@@ -95,7 +95,7 @@ class Schedule(MatrixTopology):
         if len(self._parts) == 1:
             return 0, 0
         scale = 1
-        if self.unit is Unit.epoch:
+        if self.unit is ScheduleUnit.epoch:
             if self.steps_per_epoch is None:
                 raise self._refuse("counts epochs and needs steps_per_epoch; pass it to build_topology, or unit=step")
             scale = self.steps_per_epoch

@@ -16,7 +16,7 @@ from sgp_core.gossip import Gossip
 from sgp_core.pacing import PACES
 from sgp_core.pacing.every import Every
 from sgp_core.registry import Registry
-from sgp_core.tasks.base import Share, Task, check_kinds
+from sgp_core.tasks.base import BatchSampler, Task, check_kinds
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.partitions import PARTITIONS, check_labels
@@ -26,7 +26,7 @@ from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment, choice
 from sgp_core.training.optimizers import OPTIMIZERS
 from sgp_core.training.peers import Peers
-from sgp_core.training.schedules import SCHEDULES, Schedule
+from sgp_core.training.schedules import SCHEDULES, LearningRateSchedule
 
 T = TypeVar("T")
 
@@ -36,10 +36,10 @@ class Parts:
     """What :func:`assemble` builds for one worker."""
 
     task: Task
-    share: Share
+    share: BatchSampler
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: Schedule
+    schedule: LearningRateSchedule
     gossip: Gossip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sgp_core.tasks.base import Batch, Share, Task
+from sgp_core.tasks.base import Batch, BatchSampler, Task
 from sgp_core.training.randomness import data_generator
 
 
@@ -15,7 +15,7 @@ class TrainingBatches:
     nor where a run was resumed changes a bit of it.
     """
 
-    def __init__(self, task: Task, share: Share, seed: int, rank: int) -> None:
+    def __init__(self, task: Task, share: BatchSampler, seed: int, rank: int) -> None:
         self._task = task
         self._share = share
         self._seed = seed

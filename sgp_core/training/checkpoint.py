@@ -37,7 +37,7 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Shard:
+class CheckpointShard:
     """One rank's file in a checkpoint."""
 
     file: str
@@ -55,7 +55,7 @@ class Manifest:
     """Fingerprint of the experiment that wrote it."""
     score: float | None
     """How good the model was at this step, higher is better, if it was evaluated."""
-    shards: tuple[Shard, ...]
+    shards: tuple[CheckpointShard, ...]
 
 
 class CheckpointStore:
@@ -87,7 +87,7 @@ class CheckpointStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"rank-{rank}.pt"
-            shard = Shard(path.name, *write_tensors(path, state))
+            shard = CheckpointShard(path.name, *write_tensors(path, state))
             write_json(path.with_suffix(".done"), asdict(shard))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {error}") from error
@@ -206,7 +206,7 @@ def _read_manifest(path: Path) -> Manifest | None:
             world_size=int(content["world_size"]),
             experiment=str(content["experiment"]),
             score=content["score"],
-            shards=tuple(Shard(**shard) for shard in content["shards"]),
+            shards=tuple(CheckpointShard(**shard) for shard in content["shards"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -19,7 +19,7 @@ from typing import Any
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import Batch
-from sgp_core.training.loader_process import FREE, Failure, Slots, Written, serve, tensors_of
+from sgp_core.training.loader_process import FREE, BatchBuffers, Failure, Written, serve, tensors_of
 
 
 class LoaderDied(RuntimeError):
@@ -91,7 +91,7 @@ class _Helper:
 
     def __init__(self, make: Callable[[Any], Batch], items: Sequence[Any], size: int, ahead: int) -> None:
         context = _context()
-        self._slots = Slots(ahead + 1, size)
+        self._slots = BatchBuffers(ahead + 1, size)
         self._pipe, theirs = context.Pipe()
         self._holds = False
         """Whether the worker may still read the slot of the batch before."""

@@ -45,7 +45,7 @@ class Failure:
     error: BaseException
 
 
-class Slots:
+class BatchBuffers:
     """Shared memory for a few batches at a time, used one after the other, round and round.
 
     It is anonymous: it has no name that could be left behind, and is gone with the last process that maps it.
@@ -91,7 +91,9 @@ def tensors_of(batch: Batch) -> list[Tensor]:
     return [batch.targets, *batch.inputs, *([] if batch.counts is None else [batch.counts])]
 
 
-def serve(make: Callable[[Any], Batch], items: Sequence[Any], slots: Slots, pipe: Connection, worker: int) -> None:
+def serve(
+    make: Callable[[Any], Batch], items: Sequence[Any], slots: BatchBuffers, pipe: Connection, worker: int
+) -> None:
     """Make a batch of each item, as far ahead of the worker (its pid) as there are slots."""
     _belong_to(worker)
     _stand_back()

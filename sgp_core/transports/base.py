@@ -8,15 +8,15 @@ from typing import Protocol
 import torch
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.tensors.flat_vector import Flat, Tensor
+from sgp_core.tensors.flat_vector import FlatVector, Tensor
 from sgp_core.tensors.mixing import mix_
 from sgp_core.timeline import Marks
 
-Content = list[tuple[list[Tensor], float]]
+MessageContent = list[tuple[list[Tensor], float]]
 """What has arrived of one message slot after another: the pieces of the sender's vector, and its PushSum weight."""
 
 
-def joined(parts: Sequence[Content]) -> Content:
+def concatenate(parts: Sequence[MessageContent]) -> MessageContent:
     """Return the content of one message, given those of its parts in order."""
     if len(parts) == 1:
         return parts[0]
@@ -30,20 +30,20 @@ def joined(parts: Sequence[Content]) -> Content:
 class Message(Protocol):
     """A vector under way from every in-peer of one step."""
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Wait, add ``sum_j P_ij x_j`` to ``x``, give the memory back; return ``sum_j P_ij w_j``. Once only."""
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
 
     def discard(self) -> None:
         """Give it up, in place of ``add_to``."""
 
 
-class Posted(Protocol):
+class PostedMix(Protocol):
     """A vector that leaves as it lies, while those of the in-peers arrive."""
 
-    def mix_into(self, x: Flat, marks: Marks | None = None) -> float:
+    def mix_into(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Wait, replace ``x`` by ``own x + sum_j P_ij x_j``, return ``sum_j P_ij w_j`` (0 without weights). Once."""
 
 
@@ -54,36 +54,36 @@ class Transport(Protocol):
     marks: Marks | None
     """Where to note the moments of the exchange that begins; None: nowhere."""
 
-    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> Posted | None:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PostedMix | None:
         """Begin to mix ``x``, a part of the vector; return None where nothing travels: ``mix`` is then to do it all.
 
         The weight, if any, goes with the first part.
         """
 
-    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> Message:
+    def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Message:
         """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
 
         ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others.
         """
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
 
 
-class Arrived:
+class ReceivedMessage:
     """A message whose content is known: one that a checkpoint has kept."""
 
-    def __init__(self, content: Content, exchange: Exchange) -> None:
+    def __init__(self, content: MessageContent, exchange: Exchange) -> None:
         self._content = content
         self._shares: Sequence[float] = exchange.shares
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         weight = 0.0
         for (pieces, theirs), share in zip(self._content, self._shares, strict=True):
             for mine, piece in zip(x.tensors, pieces, strict=True):
@@ -94,5 +94,5 @@ class Arrived:
     def discard(self) -> None:
         """Nobody waits for it."""
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         return [([piece.clone() for piece in pieces], weight) for pieces, weight in self._content]

@@ -64,7 +64,7 @@ def test_what_goes_wrong_has_a_code_and_few_words(
     def fail(ctx: typer.Context) -> None:
         raise error
 
-    failing = typer.Typer(cls=application.Verbs, rich_markup_mode=None)
+    failing = typer.Typer(cls=application.CommandGroup, rich_markup_mode=None)
     failing.command("runs")(fail)
     failing.callback()(lambda: None)
     monkeypatch.setattr(application, "app", failing)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import typer
 
-from launcher.cli.sgp import Verbs
+from launcher.cli.sgp import CommandGroup
 from launcher.cli.sync import sync
-from launcher.config.schema import Wandb
+from launcher.config.schema import WandbOptions
 from launcher.system.processes import this_process
 from launcher.wandb.run import wandb_tracker
 from sgp_core.tracking import read_rows
@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 @pytest.fixture
 def sgp_sync(capsys: pytest.CaptureFixture[str]) -> Sgp:
     """Call ``sgp sync`` in this process."""
-    app = typer.Typer(cls=Verbs, pretty_exceptions_enable=False)
+    app = typer.Typer(cls=CommandGroup, pretty_exceptions_enable=False)
     app.command()(sync)
     app.callback()(lambda: None)
 
@@ -65,7 +65,7 @@ def run(run_id: str, rows: int, status: str = "completed", *, tracker: str = "wa
     """Write the folder of a run of two workers whose mirror never came to be."""
     folder = make_run(Path("runs"), run_id, rows=make_rows(rows), status=status, world_size=2)
     spec = json.loads((folder / "spec.json").read_text())
-    spec["tracker"] = {"name": tracker, **asdict(Wandb(**options))}
+    spec["tracker"] = {"name": tracker, **asdict(WandbOptions(**options))}
     me = this_process()
     spec["attempt"] = {"number": 1, "launcher": {"pid": me.pid, "started": me.started, "host": os.uname().nodename}}
     (folder / "spec.json").write_text(json.dumps(spec))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import sgp_core
 from sgp_core.compression import COMPRESSIONS, Coding
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.compressed.edge_replicas import Part, References
-from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.layout import Memory
+from sgp_core.runtime.compressed.edge_replicas import EdgeReplicas, EdgeWeights
+from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.layout import TensorLayout
 from tests.compression.golden import FOLDER, trajectory
 
 NAMES = COMPRESSIONS.names()
@@ -132,10 +132,10 @@ BYTES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_messages_are_as_long_as_the_formula(name):
     codec, matrix = COMPRESSIONS.build(name), (300, 400)
-    layout = [Memory.packed([matrix, (400,)], "float32")]
-    start = Flat([torch.zeros(layout[0].numel)])
+    layout = [TensorLayout.packed([matrix, (400,)], "float32")]
+    start = FlatVector([torch.zeros(layout[0].numel)])
     graph = sgp_core.build_topology("ring", world_size=2)
-    sends = References(0, codec, layout, start, graph).give(start.clone(), _part(graph), None)
+    sends = EdgeReplicas(0, codec, layout, start, graph).give(start.clone(), _part(graph), None)
     [sent] = sends.values()
     padding = 8 * len(codec.pieces(layout))
     assert sent.bytes(weighed=False).numel() == codec.nbytes(layout)
@@ -143,7 +143,7 @@ def test_messages_are_as_long_as_the_formula(name):
 
 
 def _part(graph):
-    return Part.of(graph, 0, 0, 1.0)
+    return EdgeWeights.of(graph, 0, 0, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -152,7 +152,7 @@ def _part(graph):
 def test_what_is_decoded_is_nearer_and_zero_stays_zero(name, numel, dtype):
     """Any codec must bring a copy nearer, for any vector: that is what convergence rests on."""
     codec, kind = COMPRESSIONS.build(name), getattr(torch, dtype)
-    [piece] = codec.pieces([Memory.packed([(numel,)], dtype)])
+    [piece] = codec.pieces([TensorLayout.packed([(numel,)], dtype)])
     remembered = codec.memory(piece)
     memory = None if remembered is None else torch.zeros(remembered, dtype=kind)
     for vector in (torch.randn(numel), torch.eye(1, numel)[0] * 1e-5, torch.zeros(numel)):
@@ -166,19 +166,19 @@ def test_what_is_decoded_is_nearer_and_zero_stays_zero(name, numel, dtype):
 
 
 def test_a_weight_that_is_cut_goes_on_as_its_whole_rows():
-    memory = Memory.packed([(3,), (6, 2, 2), (4,)], "float32")
+    memory = TensorLayout.packed([(3,), (6, 2, 2), (4,)], "float32")
     parts = [memory.between(begin, begin + 11) for begin in (0, 11, 22, 33)]
-    assert parts[0] == Memory(11, "float32", ((0, (3,)), (3, (2, 2, 2))))
-    assert parts[1] == Memory(11, "float32", ((0, (2, 2, 2)), (8, (3,))))
-    assert parts[2] == Memory(9, "float32", ((0, (1,)), (1, (1, 2, 2)), (5, (4,))))
-    assert parts[3] == Memory(0, "float32", ())
+    assert parts[0] == TensorLayout(11, "float32", ((0, (3,)), (3, (2, 2, 2))))
+    assert parts[1] == TensorLayout(11, "float32", ((0, (2, 2, 2)), (8, (3,))))
+    assert parts[2] == TensorLayout(9, "float32", ((0, (1,)), (1, (1, 2, 2)), (5, (4,))))
+    assert parts[3] == TensorLayout(0, "float32", ())
     assert memory.between(0, 31) == memory
     assert memory.between(8, 10).parameters == ((0, (2,)),), "no whole row"
 
 
 def test_low_rank_sends_matrices_of_that_rank_whole():
     codec = sgp_core.build_compression("low_rank", rank=2)
-    [piece] = codec.pieces([Memory.packed([(20, 30)], "float64")])
+    [piece] = codec.pieces([TensorLayout.packed([(20, 30)], "float64")])
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, 2, dtype=torch.float64, generator=generator) for size in (20, 30))
     vector = (a @ b.T).view(-1)
@@ -193,7 +193,7 @@ def test_low_rank_sends_matrices_of_that_rank_whole():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_random_k_sends_every_number_in_its_turn(dtype):
     codec = sgp_core.build_compression("random_k", fraction=0.002)
-    [piece] = codec.pieces([Memory.packed([(1000,)], str(dtype).removeprefix("torch."))])
+    [piece] = codec.pieces([TensorLayout.packed([(1000,)], str(dtype).removeprefix("torch."))])
     memory = torch.zeros(codec.memory(piece), dtype=dtype)
     vector, out = torch.ones(1000, dtype=dtype), torch.zeros(1000, dtype=dtype)
     orders = []

@@ -14,7 +14,7 @@ from launcher import conf
 from launcher.config.coerce import option_fields
 from launcher.config.compose import compose
 from launcher.config.make_plan import SECTIONS, LaunchOptions, RunSettings, make_plan, make_plans
-from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AnyAlgorithm, choices, options_class
+from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, options_class
 from tests.support.command_line import composed
 
 CONF = Path(conf.__path__[0])
@@ -86,7 +86,7 @@ def test_config_lists_every_setting_with_its_default() -> None:
     config = load(CONF / "config.yaml")
     for name, cls in SECTIONS.items():
         assert config.pop(name) == defaults(cls), name
-    assert config.pop("algorithm") == defaults(AnyAlgorithm)
+    assert config.pop("algorithm") == defaults(AlgorithmOptions)
     assert config.pop("defaults")
     assert config.pop("hydra")
     told = {**defaults(RunSettings), **defaults(LaunchOptions)}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.config.schema import Device
-from launcher.execution.resources import Lease, Slots, visible_gpus
+from launcher.execution.resources import Lease, WorkerSlots, visible_gpus
 from tests.support.launched import Launched, read
 
 LONG = ("tracker=none", "training.epochs=10000", "checkpoint.every_epochs=0", "evaluation.every_epochs=0")
@@ -77,7 +77,7 @@ def test_one_run_of_a_sweep_can_be_cancelled(launch: Callable[..., Launched]) ->
 
 
 def test_cores_are_slots() -> None:
-    slots = Slots(cores=4, gpus=[])
+    slots = WorkerSlots(cores=4, gpus=[])
     first, second = slots.lease(CPU, 3), slots.lease(CPU, 2)
     assert (first, second) == (Lease(cores=3), None)
     assert slots.lease(AUTO, 1) == Lease(cores=1)
@@ -86,7 +86,7 @@ def test_cores_are_slots() -> None:
 
 
 def test_a_run_larger_than_the_machine_runs_alone() -> None:
-    slots = Slots(cores=2, gpus=[])
+    slots = WorkerSlots(cores=2, gpus=[])
     alone = slots.lease(CPU, 8)
     assert alone == Lease(cores=2)
     assert slots.lease(CPU, 1) is None
@@ -94,7 +94,7 @@ def test_a_run_larger_than_the_machine_runs_alone() -> None:
 
 def test_gpus_are_leased_out_of_those_the_user_made_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-1234,5")
-    slots = Slots(cores=2, gpus=visible_gpus())
+    slots = WorkerSlots(cores=2, gpus=visible_gpus())
     first, second = slots.lease(AUTO, 2), slots.lease(AUTO, 2)
     assert (first, second) == (Lease(gpus=("3", "GPU-1234")), None)
     assert slots.lease(CPU, 2) == Lease(cores=2)

@@ -10,7 +10,7 @@ import pytest
 from launcher.execution import slurm_epilogue
 from launcher.execution.slurm_epilogue import REQUEUE, judge, main
 from launcher.runs.run_folder import RunFolder, read_json, write_json
-from launcher.worker.worker import Worker
+from launcher.worker.worker import WorkerJob
 
 KILLED = 137
 
@@ -64,7 +64,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     folder.attempt(2).mkdir(parents=True)
     write_json(folder.spec, {"experiment": {"world_size": 2}})
     write_json(folder.summary, {"run_id": "0123456789", "name": "n", "status": "running", "steps": 0})
-    DelayedSubmission(Worker(str(folder.spec), 1)).dump(tmp_path / "7_submitted.pkl")
+    DelayedSubmission(WorkerJob(str(folder.spec), 1)).dump(tmp_path / "7_submitted.pkl")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     return folder
 

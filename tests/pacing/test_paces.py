@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
-from sgp_core.runtime.random_projection import WIDTH, Sketch, distance
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.runtime.random_projection import WIDTH, RandomProjection, distance
+from sgp_core.tensors.flat_vector import FlatVector
 
 N, D = 8, 500
 
@@ -85,7 +85,9 @@ def test_models_that_differ_in_few_directions_are_told_apart_as_well(rank, width
     left = torch.randn(4, rows, rank, generator=generator, dtype=torch.float64)
     right = torch.randn(4, rank, width, generator=generator, dtype=torch.float64)
     models = 10 + 0.01 * (left @ right).view(4, -1)
-    sketches, squares = zip(*(Sketch(Flat([models[0]])).of(Flat([model])) for model in models), strict=True)
+    sketches, squares = zip(
+        *(RandomProjection(FlatVector([models[0]])).of(FlatVector([model])) for model in models), strict=True
+    )
     exact = (models - models.mean(0)).square().sum(1).mean().sqrt() / models.mean(0).norm()
     assert distance(torch.stack(sketches), torch.stack(squares)) == pytest.approx(float(exact), rel=0.2)
 
@@ -94,10 +96,10 @@ def test_models_that_differ_in_few_directions_are_told_apart_as_well(rank, width
 def test_sketches_of_shards_add_up_to_that_of_the_whole(cut):
     generator = torch.Generator().manual_seed(2)
     whole = [torch.randn(size, generator=generator) for size in (1_100_000, 1_000_000)]
-    sketch, square = Sketch(Flat(whole)).of(Flat(whole))
+    sketch, square = RandomProjection(FlatVector(whole)).of(FlatVector(whole))
     shards = [[tensor[:cut] for tensor in whole], [tensor[cut:] for tensor in whole]]
     parts = [
-        Sketch(Flat(shard), [0, 0] if first else [cut, cut]).of(Flat(shard))
+        RandomProjection(FlatVector(shard), [0, 0] if first else [cut, cut]).of(FlatVector(shard))
         for first, shard in ((1, shards[0]), (0, shards[1]))
     ]
     torch.testing.assert_close(sum(part for part, _ in parts), sketch, rtol=1e-9, atol=1e-9)

@@ -8,7 +8,7 @@ from torch import nn
 
 import sgp_core
 from sgp_core.compression import COMPRESSIONS
-from sgp_core.tensors.layout import Memory
+from sgp_core.tensors.layout import TensorLayout
 from tests.support.workers import run_workers
 from tests.workers import compressed
 from tests.workers.agreement import batch, flatten, make_model, make_optimizer
@@ -96,7 +96,7 @@ def test_memory_holds_as_many_messages_as_are_under_way_and_one_more(ranks):
 
 
 def test_bytes_are_counted_exactly(ranks):
-    layout = [Memory.packed(_backwards(make_model()), "float64")]
+    layout = [TensorLayout.packed(_backwards(make_model()), "float64")]
     for number, (codec, graph, tau) in enumerate(CASES):
         message = codec.nbytes(layout) + (0 if graph.is_doubly_stochastic and not tau else 8)
         for rank, result in enumerate(ranks):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sgp_core
-from sgp_core.tensors.layout import Memory
+from sgp_core.tensors.layout import TensorLayout
 from tests.support.workers import run_workers
 from tests.workers import nodes
 from tests.workers.agreement import Irregular, make_algorithm, make_model, simulate_case
@@ -134,7 +134,7 @@ def test_compressed_shards_agree_with_the_simulator(ranks, number):
     shapes = [tuple(parameter.shape) for parameter in make_model().parameters()][::-1]
     options = {"compression": codec, "shapes": shapes, "node_size": 2}
     run = simulate_case(sgp_core.build_algorithm("sgp", overlap_steps=tau), pair, "sgd", STEPS, **options)
-    whole = Memory.packed(shapes, "float64")
+    whole = TensorLayout.packed(shapes, "float64")
     for rank, result in enumerate(results):
         assert (result["z"] - run.z[:, rank // 2]).abs().max() <= 1e-12, codec
         assert (result["w"] - run.w[:, rank // 2]).abs().max() <= 1e-12, codec

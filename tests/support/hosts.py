@@ -13,6 +13,6 @@ from sgp_core.distributed import host_memory
 @contextmanager
 def on_hosts(hosts: str) -> Iterator[None]:
     """Let each worker be on the host whose letter stands at its rank."""
-    kept, host_memory.host = host_memory.host, lambda: hosts[dist.get_rank()]
+    kept, host_memory.host_id = host_memory.host_id, lambda: hosts[dist.get_rank()]
     yield
-    host_memory.host = kept
+    host_memory.host_id = kept

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.host_memory import TOKEN_BYTES, Segment, share
+from sgp_core.distributed.host_memory import TOKEN_BYTES, HostSegment, map_segments
 
 CHANNELS = 2
 _DEADLINE_S = 30.0
@@ -37,7 +37,7 @@ class ProcessFabric:
     def open(self, nbytes: int) -> ProcessWindow:
         self.windows += 1
         flags = -(-8 * CHANNELS * self.world_size // 128) * 128
-        segments = share(TOKEN_BYTES + flags + nbytes, None).segments
+        segments = map_segments(TOKEN_BYTES + flags + nbytes, None).segments
         return ProcessWindow(self, [segments[rank] for rank in range(self.world_size)], TOKEN_BYTES + flags)
 
     def copy(self, into: Tensor, what: Tensor) -> None:
@@ -91,7 +91,7 @@ class ProcessFabric:
 class ProcessWindow:
     """A segment of every worker: flags, and then the memory."""
 
-    def __init__(self, fabric: ProcessFabric, segments: list[Segment], begin: int) -> None:
+    def __init__(self, fabric: ProcessFabric, segments: list[HostSegment], begin: int) -> None:
         self._fabric = fabric
         self._segments = segments
         self._begin = begin

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.partitions import PARTITIONS, Assigned, check_labels
-from sgp_core.tasks.sharding import Shard, share_of
+from sgp_core.tasks.sharding import ExampleSampler, share_of
 
 BALANCED = np.repeat(np.arange(10), 400)
 
@@ -61,8 +61,8 @@ def test_every_epoch_shows_each_example_to_its_one_worker(
     assert all(share.dtype == np.int64 for share in shares)
     for epoch in (0, 3):
         for rank, share in enumerate(shares):
-            batches = Shard(len(labels), workers, rank, batch_size, 0, own=share).indices(epoch)
-            alike = Shard(len(labels), workers, rank, batch_size, 0).indices(epoch)
+            batches = ExampleSampler(len(labels), workers, rank, batch_size, 0, own=share).indices(epoch)
+            alike = ExampleSampler(len(labels), workers, rank, batch_size, 0).indices(epoch)
             assert [len(batch) for batch in batches] == [len(batch) for batch in alike]
             assert sorted(torch.cat(batches).tolist()) == sorted(share.tolist())
 
@@ -79,7 +79,7 @@ def test_an_assignment_follows_from_labels_workers_and_seed(name: str) -> None:
 
 def test_own_examples_come_in_another_order_in_every_epoch() -> None:
     share = assign("dirichlet", BALANCED, 4)[1]
-    first, second = (torch.cat(Shard(len(BALANCED), 4, 1, 8, 0, own=share).indices(epoch)) for epoch in (0, 1))
+    first, second = (torch.cat(ExampleSampler(len(BALANCED), 4, 1, 8, 0, own=share).indices(epoch)) for epoch in (0, 1))
     assert first.tolist() != second.tolist()
     assert (first.sort().values == second.sort().values).all()
 

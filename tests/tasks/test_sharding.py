@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.sharding import Shard
+from sgp_core.tasks.sharding import ExampleSampler
 
 
 @st.composite
@@ -22,7 +22,7 @@ def test_every_epoch_is_dealt_out_exactly_once_in_equally_many_nonempty_batches(
     shape: tuple[int, int, int], epoch: int, seed: int
 ) -> None:
     examples, workers, batch_size = shape
-    shards = [Shard(examples, workers, rank, batch_size, seed) for rank in range(workers)]
+    shards = [ExampleSampler(examples, workers, rank, batch_size, seed) for rank in range(workers)]
     epochs = [shard.indices(epoch) for shard in shards]
     assert {len(batches) for batches in epochs} == {shards[0].steps_per_epoch}
     seen = torch.cat([index for batches in epochs for index in batches])
@@ -39,7 +39,7 @@ def test_every_epoch_is_dealt_out_exactly_once_in_equally_many_nonempty_batches(
 
 @pytest.mark.parametrize("rank", range(4))
 def test_digits_on_four_workers(rank: int) -> None:
-    shard = Shard(1437, 4, rank, 32, seed=0)
+    shard = ExampleSampler(1437, 4, rank, 32, seed=0)
     sizes = [len(index) for index in shard.indices(0)]
     assert shard.steps_per_epoch == 12
     assert sizes[:10] == [32] * 10
@@ -48,7 +48,7 @@ def test_digits_on_four_workers(rank: int) -> None:
 
 def test_order_depends_on_epoch_and_seed_and_on_nothing_else() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(Shard(100, 2, 1, 8, seed).indices(epoch)).tolist()
+        return torch.cat(ExampleSampler(100, 2, 1, 8, seed).indices(epoch)).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
@@ -56,16 +56,16 @@ def test_order_depends_on_epoch_and_seed_and_on_nothing_else() -> None:
 
 
 def test_one_worker_sees_everything() -> None:
-    (only,) = Shard(5, 1, 0, 8).indices(0)
+    (only,) = ExampleSampler(5, 1, 0, 8).indices(0)
     assert sorted(only.tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_more_workers_than_examples_is_refused_in_one_sentence() -> None:
     with pytest.raises(ConfigurationError, match=r"^3 training examples cannot be shared by 4 workers: use at most 3"):
-        Shard(3, 4, 0, 8)
+        ExampleSampler(3, 4, 0, 8)
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"rank": 4}, {"seed": -1}])
 def test_numbers_out_of_range_are_named(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        Shard(**{"num_examples": 10, "world_size": 4, "rank": 0, "batch_size": 2, **wrong})
+        ExampleSampler(**{"num_examples": 10, "world_size": 4, "rank": 0, "batch_size": 2, **wrong})

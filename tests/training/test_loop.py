@@ -21,7 +21,7 @@ from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from sgp_core.training.loop import Preempted, TrainingDiverged, train
 from sgp_core.training.peers import Peers
-from sgp_core.training.schedules import SCHEDULES, Schedule
+from sgp_core.training.schedules import SCHEDULES, LearningRateSchedule
 from tests.training import tiny
 
 ALWAYS = {
@@ -170,7 +170,7 @@ def test_clipping_bounds_the_global_norm_of_a_step(tmp_path):
 
 
 @dataclass(frozen=True)
-class Halving(Schedule):
+class Halving(LearningRateSchedule):
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
         assert (steps_per_epoch, total_steps, world_size) == (13, 39, 1)
         return 0.5**step

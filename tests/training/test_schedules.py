@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.schedules import SCHEDULES, Schedule
+from sgp_core.training.schedules import SCHEDULES, LearningRateSchedule
 
 EPOCH = 157  # steps
 
 
-def rates(schedule: Schedule, base: float, epochs: list[float], world_size: int, total: int = 90) -> list[float]:
+def rates(
+    schedule: LearningRateSchedule, base: float, epochs: list[float], world_size: int, total: int = 90
+) -> list[float]:
     return [base * schedule.factor(round(e * EPOCH), EPOCH, total * EPOCH, world_size) for e in epochs]
 
 

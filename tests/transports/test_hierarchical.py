@@ -16,8 +16,8 @@ from sgp_core.distributed.host_memory import Hosts
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.mixing import GRAIN
 from sgp_core.topology import TOPOLOGIES
-from sgp_core.transports.hierarchical.plan import Chunk, Routes, cut, routes_of
-from sgp_core.transports.shared_memory.blocked_mixing import Blocks
+from sgp_core.transports.hierarchical.plan import InterHostPlan, PlanChunk, plan_of, split_into_chunks
+from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
 from tests.support.workers import run_workers
 from tests.workers import hosts, shared_memory
 from tests.workers.agreement import Irregular
@@ -35,7 +35,7 @@ def _somewhere(n: int, seed: int) -> Hosts:
     return tuple(sorted(tuple(ranks) for ranks in found.values()))
 
 
-def _mine(routes: Routes, chunks: tuple[Chunk, ...], rank: int) -> tuple[Chunk, ...]:
+def _mine(routes: InterHostPlan, chunks: tuple[PlanChunk, ...], rank: int) -> tuple[PlanChunk, ...]:
     members = routes.component.members
     return chunks[members.index(rank) :: len(members)]
 
@@ -54,9 +54,9 @@ def test_what_is_sent_is_what_is_awaited_and_makes_the_matrix(name, n, step, see
     except ConfigurationError:
         return
     edges, where = graph.edges(step), _somewhere(n, seed)
-    routes = [routes_of(edges, rank, where) for rank in range(n)]
+    routes = [plan_of(edges, rank, where) for rank in range(n)]
     assert len({r.most for r in routes}) == 1
-    chunks = cut(((size, 8), (3, 4)), routes[0].most, where)
+    chunks = split_into_chunks(((size, 8), (3, 4)), routes[0].most, where)
     x = torch.randn(n, size + 3, dtype=torch.float64)
     mixed, old = x.clone(), x.clone()
     sent: dict[tuple[int, int], list[Sent]] = defaultdict(list)
@@ -71,7 +71,7 @@ def test_what_is_sent_is_what_is_awaited_and_makes_the_matrix(name, n, step, see
                 awaited[turns[chunk.number % len(turns)], rank].append((sender, chunk.number))
             columns = slice(chunk.begin + chunk.piece * size, chunk.end + chunk.piece * size)
             assert chunk.begin % GRAIN == 0
-            Blocks().mix(
+            BlockedMixer().mix(
                 component, [*(mixed[m, columns] for m in component.members), *old[[*component.senders], columns]]
             )
     assert sent == awaited
@@ -83,7 +83,7 @@ def test_what_is_sent_is_what_is_awaited_and_makes_the_matrix(name, n, step, see
 def test_a_vector_comes_to_a_host_once_however_many_need_it():
     edges = sgp_core.build_topology("complete", world_size=6).edges(0)
     where = ((0, 1, 2), (3, 4, 5))
-    routes = routes_of(edges, 0, where)
+    routes = plan_of(edges, 0, where)
     assert routes.component.senders == (3, 4, 5)
     assert [leaving.takers for leaving in routes.leaving] == [(3, 4, 5)] * 3
 
@@ -91,7 +91,7 @@ def test_a_vector_comes_to_a_host_once_however_many_need_it():
 @pytest.mark.parametrize("megabytes", [1, 3, 100])
 def test_every_worker_of_a_host_has_as_many_chunks(megabytes):
     where = ((0, 1), (2, 3, 4))
-    chunks = cut(((megabytes * (1 << 20) // 4, 4),), 1, where)
+    chunks = split_into_chunks(((megabytes * (1 << 20) // 4, 4),), 1, where)
     for host in where:
         shares = [sum(chunk.end - chunk.begin for chunk in chunks[place :: len(host)]) for place in range(len(host))]
         assert max(shares) - min(shares) <= GRAIN * len(chunks)

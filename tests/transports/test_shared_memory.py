@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sgp_core
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.mixing import GRAIN, mix_all_
 from sgp_core.topology import TOPOLOGIES
-from sgp_core.transports.select import lay_out
+from sgp_core.transports.select import place_model
 from sgp_core.transports.shared_memory.mixing_plan import component_of
 from tests.support.workers import run_workers
 from tests.workers import shared_memory
@@ -95,9 +95,9 @@ def test_parameters_elsewhere_cannot_be_shared(monkeypatch):
     monkeypatch.setattr("torch.distributed.get_process_group_ranks", lambda group: [0, 1])
     monkeypatch.setattr("torch.distributed.get_rank", lambda group: 0)
     model = nn.Linear(3, 1, device="meta")
-    node = Node(None, 1, torch.device("meta"))
+    node = NodeGroup(None, 1, torch.device("meta"))
     with pytest.raises(ConfigurationError, match="the parameters are on meta, not in CPU memory"):
-        lay_out(model, list(model.parameters()), "shared_memory", node, 0)
+        place_model(model, list(model.parameters()), "shared_memory", node, 0)
 
 
 def test_a_world_of_one_has_no_transport():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher.config.make_plan import make_plan
-from launcher.config.schema import Transport
+from launcher.config.schema import TransportName
 from launcher.runs.run_folder import RunFolder, write_json
 from launcher.worker.device_setup import Place
 from launcher.worker.worker import run_worker
@@ -17,7 +17,7 @@ from tests.support.command_line import composed
 
 
 def test_the_launcher_knows_the_transports_of_the_library():
-    assert sorted(Transport) == sorted(TRANSPORTS)
+    assert sorted(TransportName) == sorted(TRANSPORTS)
 
 
 def test_several_workers_on_each_of_several_nodes_can_mix_both_ways():

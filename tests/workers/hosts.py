@@ -34,7 +34,7 @@ def _small_chunks() -> Iterator[None]:
     yield
     for (module, name, _), value in zip(where, kept, strict=True):
         setattr(module, name, value)
-    plan.cut.cache_clear()
+    plan.split_into_chunks.cache_clear()
 
 
 def _trained(cases: list[tuple[Algorithm, Topology]], steps: int) -> list[str]:

@@ -15,7 +15,7 @@ from sgp_core.algorithms import Algorithm
 from sgp_core.compression import COMPRESSIONS, Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 from tests.workers.agreement import batch, flatten, make_algorithm, make_model, make_optimizer, train_here
 
@@ -297,7 +297,7 @@ def compressed_fsdp(name: str, overlap_steps: int, **options: Any) -> dict[str, 
     for tensor in share.flat.tensors:
         tensor.add_(torch.randn(tensor.shape, dtype=tensor.dtype) * (1 + dist.get_rank() // 2))
     mean = share.flat.tensors[0].clone()
-    gossip._network.mean(Flat([mean]))
+    gossip._network.mean(FlatVector([mean]))
     share.spread()
     sent = gossip.bytes_sent
     steps(gossip, 7)

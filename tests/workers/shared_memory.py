@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core.distributed import host_memory
-from sgp_core.distributed.node_group import Node
+from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
-from sgp_core.transports.select import lay_out
+from sgp_core.transports.select import place_model
 from sgp_core.transports.shared_memory import blocked_mixing
 from tests.support.hosts import on_hosts
 
@@ -62,8 +62,8 @@ class _Vector:
     def __init__(self, transport: str, layout: dict[torch.dtype, int], topology: Topology, tau: int = 0) -> None:
         generator = torch.Generator().manual_seed(dist.get_rank())
         parameters = [nn.Parameter(torch.randn(n, generator=generator).to(dtype)) for dtype, n in layout.items()]
-        alone = Node(None, 1, torch.device("cpu"))
-        share, self.transport = lay_out(nn.ParameterList(parameters), parameters, transport, alone, tau)
+        alone = NodeGroup(None, 1, torch.device("cpu"))
+        share, self.transport = place_model(nn.ParameterList(parameters), parameters, transport, alone, tau)
         storage = share.storage
         assert self.transport is not None
         assert self.transport.name == transport
@@ -87,7 +87,7 @@ def _mixed(vector: _Vector) -> list[Any]:
 
 def _mixed_elsewhere(vector: _Vector) -> list[Any]:
     """Mix vectors that are not the parameters: one of the rule's own, and the transport's scratch."""
-    own = Flat([tensor * 2 for tensor in vector.x.tensors])
+    own = FlatVector([tensor * 2 for tensor in vector.x.tensors])
     weight = vector.network.mix(own, 0, 1.0)
     return [*own.tensors, *vector.bits(weight)]
 

@@ -13,12 +13,12 @@ import sgp_core
 from sgp_core.algorithms import Algorithm
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 from sgp_core.transports.p2p.transport import P2PTransport
-from sgp_core.transports.shared_memory.counters import Board
+from sgp_core.transports.shared_memory.counters import SharedCounters
 from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
-from sgp_core.transports.symmetric_memory.weight_exchange import WeightsOnBoard
+from sgp_core.transports.symmetric_memory.weight_exchange import HostWeightExchange
 from tests.support.process_fabric import ProcessFabric
 from tests.workers import agreement
 from tests.workers.backward_steps import PART_MB
@@ -28,10 +28,12 @@ LAYOUTS = [{torch.float32: 5}, {torch.float64: 129, torch.bfloat16: 4_097}]
 """Elements per dtype: less than a wave's grain; two dtypes."""
 
 
-def transport(like: Flat, tau: int, dawdle_s: float = 0.0) -> SymmetricMemoryTransport:
+def transport(like: FlatVector, tau: int, dawdle_s: float = 0.0) -> SymmetricMemoryTransport:
     slots = 2 * tau + 4
     fabric = ProcessFabric(dawdle_s)
-    return SymmetricMemoryTransport(like, fabric, WeightsOnBoard(Board(None, slots), slots), fabric.world_size, tau)
+    return SymmetricMemoryTransport(
+        like, fabric, HostWeightExchange(SharedCounters(None, slots), slots), fabric.world_size, tau
+    )
 
 
 def differences(layouts: list[dict[torch.dtype, int]]) -> list[str]:
@@ -48,13 +50,13 @@ def differences(layouts: list[dict[torch.dtype, int]]) -> list[str]:
     return found
 
 
-def _dawdling(like: Flat, group: None, tau: int) -> SymmetricMemoryTransport:
+def _dawdling(like: FlatVector, group: None, tau: int) -> SymmetricMemoryTransport:
     return transport(like, tau, dawdle_s=2e-4)
 
 
 def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: Topology, tau: int) -> list[Any]:
     generator = torch.Generator().manual_seed(dist.get_rank())
-    x = Flat([torch.randn(size, generator=generator).to(dtype) for dtype, size in layout.items()])
+    x = FlatVector([torch.randn(size, generator=generator).to(dtype) for dtype, size in layout.items()])
     network = DistributedNetwork(topology)
     network.transport = made = make(x, None, tau)
     weight: Any = 1.0 + dist.get_rank()
@@ -66,7 +68,7 @@ def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: T
             weight = network.pull(x, step - tau, kept)
         else:
             weight = network.mix(x, step, weight)
-            own = Flat([tensor * 2 for tensor in x.tensors])  # a vector that is not the parameters, and no weight
+            own = FlatVector([tensor * 2 for tensor in x.tensors])  # a vector that is not the parameters, and no weight
             network.mix(own, step)
             found += own.tensors
         found += [*(tensor.clone() for tensor in x.tensors), weight]
@@ -124,7 +126,7 @@ def train(cases: list[tuple[Algorithm, Topology, str]], steps: int) -> list[dict
 
 def too_deep() -> str:
     """Push twice before pulling with a transport that was told of no message in flight; return what is said."""
-    x = Flat([torch.zeros(3)])
+    x = FlatVector([torch.zeros(3)])
     network = DistributedNetwork(sgp_core.build_topology("ring", world_size=dist.get_world_size()))
     network.transport = transport(x, 0)
     try:
@@ -138,7 +140,7 @@ def too_deep() -> str:
 def memory() -> dict[str, int]:
     """Return how many windows are open after some steps of a graph whose in-degree changes."""
     topology = graphs(dist.get_world_size())[-1]
-    x = Flat([torch.zeros(100)])
+    x = FlatVector([torch.zeros(100)])
     network = DistributedNetwork(topology)
     opened = {}
     for tau in (0, 1):

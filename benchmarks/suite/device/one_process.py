@@ -21,8 +21,8 @@ from torch import Tensor
 import sgp_core
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.runtime.worker_state import RuleWorker
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.runtime.worker_state import WorkerState
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
 from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most
@@ -63,13 +63,13 @@ def streams(tau: int, graph: str, place: Place) -> Found:
         record_every=_STEPS,
     )
 
-    def work(rank: int, transport: SymmetricMemoryTransport, flat: Flat) -> tuple[Tensor, float]:
+    def work(rank: int, transport: SymmetricMemoryTransport, flat: FlatVector) -> tuple[Tensor, float]:
         (x,) = flat.tensors
         target = targets[rank].to(x.device)
         optimizer = torch.optim.SGD([x], lr=_RATE, momentum=0.9)
         network = DistributedNetwork(topology)
         network.rank, network.world_size, network.transport = rank, _WORKERS, transport
-        worker = RuleWorker(flat, optimizer, network, biased=algorithm.leaves_one(topology))
+        worker = WorkerState(flat, optimizer, network, biased=algorithm.leaves_one(topology))
         for step in range(_STEPS):
             if x.is_cuda:
                 torch.cuda._sleep((rank * 7919 + step * 104729) % 7 * 20_000)  # clock cycles
@@ -92,12 +92,12 @@ def pace(millions: int, place: Place) -> Found:
     topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
     size = millions * 10**6
 
-    def floor(rank: int, transport: SymmetricMemoryTransport, flat: Flat) -> float:
+    def floor(rank: int, transport: SymmetricMemoryTransport, flat: FlatVector) -> float:
         (x,) = flat.tensors
         other = torch.zeros_like(x)
         return _timed(lambda: (other.copy_(x), x.lerp_(other, 0.5)))
 
-    def exchange(rank: int, transport: SymmetricMemoryTransport, flat: Flat) -> float:
+    def exchange(rank: int, transport: SymmetricMemoryTransport, flat: FlatVector) -> float:
         part = Exchange.of(topology, rank, 0)
         return _timed(lambda: transport.mix(flat, part, None))
 
@@ -118,7 +118,7 @@ def _timed(act: Callable[[], Any], count: int = 20) -> float:
 
 
 def _in_threads(
-    work: Callable[[int, SymmetricMemoryTransport, Flat], Any],
+    work: Callable[[int, SymmetricMemoryTransport, FlatVector], Any],
     tau: int,
     device: torch.device,
     dtype: torch.dtype,
@@ -131,7 +131,7 @@ def _in_threads(
     def thread(rank: int) -> Any:
         torch.cuda.set_device(device)
         with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream(device)):
-            flat = Flat([torch.zeros(size, dtype=dtype, device=device)])
+            flat = FlatVector([torch.zeros(size, dtype=dtype, device=device)])
             transport = SymmetricMemoryTransport(flat, _Streams(host, rank, device), _Told(host), workers, tau)
             host.meet.wait()
             result = work(rank, transport, flat)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sgp_core.algorithms import ALGORITHMS, OUTERS, Algorithm, build_algorithm, build_outer
-from sgp_core.compatibility import check_together
+from sgp_core.compatibility import check_compatibility
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import Topology, build_topology
 
@@ -105,7 +105,7 @@ def _outers(workers: int) -> Iterator[Contestant]:
 def _legal(contestant: Contestant, workers: int) -> bool:
     try:
         momentum = {"momentum": contestant.momentum}
-        check_together(contestant.rule(), contestant.graph_of(workers), optimizer=[momentum])
+        check_compatibility(contestant.rule(), contestant.graph_of(workers), optimizer=[momentum])
     except ConfigurationError:
         return False
     return True

@@ -44,7 +44,7 @@ class LocalJob:
     def __init__(self, attempt: Attempt) -> None:
         from submitit import LocalExecutor
 
-        from launcher.worker.worker import Worker
+        from launcher.worker.worker import WorkerJob
 
         self.world_size = attempt.plan.world_size
         timeout_min = attempt.plan.cluster["timeout_min"]
@@ -57,7 +57,7 @@ class LocalJob:
                 stderr_to_stdout=True,
             )
             with changed(**_environment(attempt)), _signals_kept_from_children():
-                self._job: Any = executor.submit(Worker(str(attempt.folder.spec), attempt.number))
+                self._job: Any = executor.submit(WorkerJob(str(attempt.folder.spec), attempt.number))
         except (OSError, ValueError, RuntimeError) as error:
             raise SubmissionFailed(f"the workers could not be started: {error}") from error
         self._controller = int(self._job.job_id)

@@ -28,7 +28,7 @@ from launcher.execution.environment import outside_allocation
 from launcher.execution.slurm_epilogue import REQUEUE
 from launcher.runs.run_folder import write_json
 from launcher.runs.sweep import sweep_folder
-from launcher.worker.worker import Worker
+from launcher.worker.worker import WorkerJob
 
 _LONGEST_ARRAY = 1000
 """Below the size that SLURM is set up for by default."""
@@ -40,7 +40,7 @@ _DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
 """Until a worker listens, a signal that asks it to save would kill it."""
 
 
-class Batch:
+class JobArray:
     """Attempts that need the same resources: one job, or one array of jobs."""
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
@@ -76,7 +76,7 @@ class Batch:
         return jobs
 
     def _submit(self) -> list[str]:
-        workers = [Worker(str(attempt.folder.spec), attempt.number) for attempt in self.attempts]
+        workers = [WorkerJob(str(attempt.folder.spec), attempt.number) for attempt in self.attempts]
         if len(workers) == 1:
             return [self._executor.submit(workers[0]).job_id]
         with self._executor.batch():
@@ -88,14 +88,14 @@ class Batch:
         write_json(attempt.folder.job, {**note, "submitted": time.time()})
 
 
-def batches(attempts: Sequence[Attempt]) -> list[Batch]:
+def batches(attempts: Sequence[Attempt]) -> list[JobArray]:
     """Group attempts of a sweep by what they ask of the cluster; a run that belongs to none is a job of its own."""
     by_shape: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
         shape = json.dumps(attempt.plan.cluster, sort_keys=True)
         by_shape.setdefault((attempt.plan.sweep or attempt.plan.run_id, shape), []).append(attempt)
     return [
-        Batch(group[start : start + _LONGEST_ARRAY])
+        JobArray(group[start : start + _LONGEST_ARRAY])
         for group in by_shape.values()
         for start in range(0, len(group), _LONGEST_ARRAY)
     ]

@@ -8,7 +8,7 @@ from html import escape
 from launcher.report import palette
 from launcher.report.panels import readable
 from launcher.report.report import Report
-from launcher.report.results import COLUMNS, Line
+from launcher.report.results import COLUMNS, ResultRow
 from launcher.runs.metric_rows import lower_is_better
 
 _WITH_RANGE = ("best", "final")
@@ -30,7 +30,7 @@ def tables(report: Report) -> str:
     return "\n".join(made)
 
 
-def _table(report: Report, lines: Iterable[Line], mode: str, *, hidden: bool) -> str:
+def _table(report: Report, lines: Iterable[ResultRow], mode: str, *, hidden: bool) -> str:
     order = sorted(lines, key=lambda line: _rank(line, report.metric))
     keys = report.changed if mode == "single" else ()  # a group's name says it
     columns = [column for column in COLUMNS if any(column.key in line.numbers for line in order)]
@@ -64,7 +64,7 @@ def _table(report: Report, lines: Iterable[Line], mode: str, *, hidden: bool) ->
     )
 
 
-def _rank(line: Line, metric: str) -> tuple[bool, float]:
+def _rank(line: ResultRow, metric: str) -> tuple[bool, float]:
     best = line.numbers.get("best")
     return (best is None, (best if lower_is_better(metric) else -best) if best is not None else 0.0)
 
@@ -76,11 +76,11 @@ def _head(title: str, kind: str, first: str, sorted_by: str | None = None) -> st
     )
 
 
-def _values(line: Line, keys: Iterable[str]) -> list[str]:
+def _values(line: ResultRow, keys: Iterable[str]) -> list[str]:
     return [line.changed.get(key, "") for key in keys]
 
 
-def _name_cell(report: Report, line: Line) -> str:
+def _name_cell(report: Report, line: ResultRow) -> str:
     colour, dash = palette.style(line.group)
     lengths = " ".join(f"{length:g}" for length in palette.DASHES[dash])
     dashes = f' stroke-dasharray="{lengths}"' if lengths else ""
@@ -93,7 +93,7 @@ def _name_cell(report: Report, line: Line) -> str:
     return f'<td class="left run" data-value="{_quoted(line.run_id or line.label)}">{swatch}{name}{badge}</td>'
 
 
-def _state_cell(line: Line) -> str:
+def _state_cell(line: ResultRow) -> str:
     states = {word for word in line.state.replace(",", "").split() if not word.isdigit()}
     if states <= _GOOD:
         kind = "good"

@@ -6,7 +6,7 @@ from html import escape
 
 from launcher.report import number_format
 from launcher.report.report import Report
-from launcher.runs.timeline import Timeline
+from launcher.runs.timeline import RunTimeline
 
 _LINKS_SHOWN = 8
 
@@ -19,7 +19,7 @@ def timelines(report: Report) -> str:
     )
 
 
-def _section(timeline: Timeline, name: str) -> str:
+def _section(timeline: RunTimeline, name: str) -> str:
     remarks = "".join(f"<p><b>{escape(remark)}</b></p>" for remark in timeline.remarks())
     what = f"{name}: medians" if name else "Medians"
     note = f"{what} over {timeline.steps} recorded steps; timeline/ in the run folder opens in ui.perfetto.dev"

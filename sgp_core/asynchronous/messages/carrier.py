@@ -10,24 +10,24 @@ import torch
 import torch.distributed as dist
 
 from sgp_core.asynchronous.messages.peer_connection import (
-    Kind,
-    Line,
-    Note,
-    Pool,
-    connect_lines,
-    cut,
-    patience,
+    BufferPool,
+    Header,
+    MessageKind,
+    PeerConnection,
+    connect_peers,
+    disconnect,
+    group_timeout,
     say_goodbye,
 )
-from sgp_core.asynchronous.network import LOOK_SECONDS, WaitlessNetwork
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.asynchronous.network import LOOK_SECONDS, AsynchronousNetwork
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 
 _NOTICING_SECONDS = 2.0
 """For the threads to say who is gone, where the group says that somebody is."""
 
 
-class Messages(WaitlessNetwork):
+class MessageCarrier(AsynchronousNetwork):
     """Lines to all other workers, and how all meet who use them.
 
     A meeting begins with a count of what each worker has put on each line, in the group of all. Who has received as
@@ -37,17 +37,17 @@ class Messages(WaitlessNetwork):
     medium = "p2p"
 
     def __init__(
-        self, topology: Topology, group: dist.ProcessGroup | None, params: Flat, *, record_events: bool = False
+        self, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, *, record_events: bool = False
     ) -> None:
         super().__init__(topology, group, params, record_events=record_events)
         self._called = False
         self._gone: list[tuple[int, RuntimeError]] = []
         """Who died, first to last: those after the first may have ended because of it."""
-        self._pool = Pool(params)
-        self._lines = connect_lines(group, self._handle, self._lose) if self.world_size > 1 else {}
+        self._pool = BufferPool(params)
+        self._lines = connect_peers(group, self._handle, self._lose) if self.world_size > 1 else {}
         for line in self._lines.values():
             line.start()
-        self._cut = weakref.finalize(self, cut, self._lines)  # at the latest when the process ends
+        self._cut = weakref.finalize(self, disconnect, self._lines)  # at the latest when the process ends
 
     def call(self) -> None:
         """Ask all workers, without waiting, to come and meet."""
@@ -55,7 +55,7 @@ class Messages(WaitlessNetwork):
             return  # whoever has called has called all
         self._called = True
         for line in self._lines.values():
-            line.send(Kind.call)
+            line.send(MessageKind.call)
 
     @property
     def called(self) -> bool:
@@ -70,16 +70,16 @@ class Messages(WaitlessNetwork):
             self._cut()
 
     # -- inside --------------------------------------------------------------------------------------------------------
-    def _handle(self, line: Line, note: Note) -> None:
+    def _handle(self, line: PeerConnection, note: Header) -> None:
         """Do what a message asks for, in the thread in which it has come."""
-        if note.kind == Kind.call:
+        if note.kind == MessageKind.call:
             self._called = True
 
     def _gather(self) -> None:
         mine = torch.tensor([self._lines[r].sent if r in self._lines else self._steps for r in range(self.world_size)])
         everybody = [torch.zeros_like(mine) for _ in range(self.world_size)]
         self._together(lambda: dist.all_gather(everybody, mine, group=self.group))
-        until = time.monotonic() + patience(self.group).total_seconds()
+        until = time.monotonic() + group_timeout(self.group).total_seconds()
         for peer, line in self._lines.items():
             while line.received < int(everybody[peer][self.rank]):
                 self._reach(peer, self._steps)

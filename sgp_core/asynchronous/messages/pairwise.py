@@ -8,19 +8,19 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sgp_core.asynchronous.messages.carrier import Messages
-from sgp_core.asynchronous.messages.peer_connection import Kind, Line, Note
+from sgp_core.asynchronous.messages.carrier import MessageCarrier
+from sgp_core.asynchronous.messages.peer_connection import Header, MessageKind, PeerConnection
 from sgp_core.asynchronous.network import Seen
-from sgp_core.asynchronous.pairwise import Pairs
-from sgp_core.tensors.flat_vector import Flat
-from sgp_core.tensors.mixing import average_, update_, update_and_average_
+from sgp_core.asynchronous.pairwise import PairwiseNetwork
+from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.mixing import apply_update_, average_pair_, update_and_average_
 from sgp_core.topology import Topology
 
 _PATIENCE_SECONDS = 0.2
 """Between two looks at whether a partner still lives."""
 
 
-class MessagePairs(Messages, Pairs):
+class MessagePairs(MessageCarrier, PairwiseNetwork):
     """The acting worker sends its open model to its partner, whose thread averages the two and sends the average back.
 
     The partner's model is locked for as long as the average takes. The acting worker's is locked until that has come
@@ -28,7 +28,7 @@ class MessagePairs(Messages, Pairs):
     is no circle: in a chain of them ranks ascend, all even ones before all odd ones, see :func:`adpsgd.partner`.
     """
 
-    def __init__(self, topology: Topology, group: dist.ProcessGroup | None, params: Flat, **options: Any) -> None:
+    def __init__(self, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, **options: Any) -> None:
         self._model = params.clone()
         self._version = 0
         self._open = Lock()
@@ -37,23 +37,23 @@ class MessagePairs(Messages, Pairs):
         self._their_version = 0
         super().__init__(topology, group, params, **options)
 
-    def _handle(self, line: Line, note: Note) -> None:
-        if note.kind == Kind.request:
+    def _handle(self, line: PeerConnection, note: Header) -> None:
+        if note.kind == MessageKind.request:
             theirs = self._pool.take()
             line.read(theirs)
             with self._open:
                 version = self._version
-                average_(theirs, self._model)
+                average_pair_(theirs, self._model)
                 self._version += 1
-            line.send(Kind.reply, version, content=theirs, done=self._pool.give)
-        elif note.kind == Kind.reply:
+            line.send(MessageKind.reply, version, content=theirs, done=self._pool.give)
+        elif note.kind == MessageKind.reply:
             line.read(self._model)  # which the training thread holds, and which has left
             self._their_version = note.step
             self._replied.set()
         else:
             super()._handle(line, note)
 
-    def _average(self, x: Flat, before: Flat, other: int | None, step: int) -> Seen:
+    def _average(self, x: FlatVector, before: FlatVector, other: int | None, step: int) -> Seen:
         with self._open:
             seen = [(self.rank, self._version)]
             untouched = self._version == self._seen
@@ -61,9 +61,9 @@ class MessagePairs(Messages, Pairs):
                 update_and_average_(x, before, self._model, None, untouched=untouched)
             else:
                 self._reach(other, step)
-                update_(x, before, self._model, untouched=untouched)
+                apply_update_(x, before, self._model, untouched=untouched)
                 self._replied.clear()
-                self._lines[other].send(Kind.request, step, content=self._model)
+                self._lines[other].send(MessageKind.request, step, content=self._model)
                 while not self._replied.wait(_PATIENCE_SECONDS):
                     self._reach(other, step)
                 seen.append((other, self._their_version))
@@ -71,5 +71,5 @@ class MessagePairs(Messages, Pairs):
             self._version += 1
         return tuple(sorted(seen))
 
-    def _own(self) -> tuple[Flat, int]:
+    def _own(self) -> tuple[FlatVector, int]:
         return self._model, self._version

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 _FOR_EVER = timedelta(days=3650)
 """A wait that runs out would close the connection."""
@@ -33,7 +33,7 @@ _NOBODY_SENDS = 1
 """A tag."""
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a message says. The first word of every header."""
 
     share = 1
@@ -54,7 +54,7 @@ class Kind(IntEnum):
     """The sender has closed its Gossip; nothing follows."""
 
 
-class Note(NamedTuple):
+class Header(NamedTuple):
     """The header of a message: all of it, or what it says about the vector that follows."""
 
     kind: int
@@ -64,14 +64,14 @@ class Note(NamedTuple):
     """How long it has waited to leave."""
 
 
-class _Parcel(NamedTuple):
-    note: Note
+class _OutgoingMessage(NamedTuple):
+    note: Header
     queued: float
-    content: Flat | None
-    done: Callable[[Flat], None] | None
+    content: FlatVector | None
+    done: Callable[[FlatVector], None] | None
 
 
-class Line:
+class PeerConnection:
     """The line to and from one peer.
 
     Args:
@@ -92,7 +92,7 @@ class Line:
         peer: int,
         out: dist.ProcessGroupGloo,
         into: dist.ProcessGroupGloo,
-        handle: Callable[[Line, Note], None],
+        handle: Callable[[PeerConnection, Header], None],
         lose: Callable[[int, RuntimeError], None],
     ) -> None:
         self.peer = peer
@@ -100,7 +100,7 @@ class Line:
         self.left = False
         self._out, self._into = out, into
         self._handle, self._lose = handle, lose
-        self._queue: SimpleQueue[_Parcel | None] = SimpleQueue()
+        self._queue: SimpleQueue[_OutgoingMessage | None] = SimpleQueue()
         self._counting = Lock()
         self._sending = Thread(target=self._send_all, name=f"to rank {peer}", daemon=True)
         self._receiving = Thread(target=self._receive_all, name=f"from rank {peer}", daemon=True)
@@ -112,11 +112,11 @@ class Line:
 
     def send(
         self,
-        kind: Kind,
+        kind: MessageKind,
         step: int = 0,
         weight: float = 0.0,
-        content: Flat | None = None,
-        done: Callable[[Flat], None] | None = None,
+        content: FlatVector | None = None,
+        done: Callable[[FlatVector], None] | None = None,
     ) -> None:
         """Put a message on the line, without waiting.
 
@@ -124,26 +124,26 @@ class Line:
             content: a vector that follows; it must not change before it has left.
             done: called with it then, in the sending thread.
         """
-        parcel = _Parcel(Note(kind, step, weight), time.monotonic(), content, done)
+        parcel = _OutgoingMessage(Header(kind, step, weight), time.monotonic(), content, done)
         with self._counting:  # several threads send
             self.sent += 1
             self._queue.put(parcel)
 
-    def read(self, vector: Flat) -> None:
+    def read(self, vector: FlatVector) -> None:
         """Receive what follows the header. For :attr:`handle`."""
         for work in [_receive(self._into, tensor, self.peer) for tensor in vector.tensors]:
             work.wait(_FOR_EVER)
 
     def close(self) -> None:
         """Say goodbye, behind all that is on the line."""
-        self.send(Kind.closed)
+        self.send(MessageKind.closed)
         self._queue.put(None)
 
     def flush(self, until: float) -> None:
         """Once closed, wait until all has left, or until a moment of ``time.monotonic``."""
         self._sending.join(max(0.0, until - time.monotonic()))
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """End the connections, by a wait that runs out: what waits on them in the threads fails. The peer notices."""
         self._queue.put(None)
         for group in (self._out, self._into):
@@ -157,7 +157,7 @@ class Line:
 
     # -- threads -------------------------------------------------------------------------------------------------------
     def _send_all(self) -> None:
-        header = torch.zeros(len(Note._fields), dtype=torch.float64)
+        header = torch.zeros(len(Header._fields), dtype=torch.float64)
         words = header.numpy()
         try:
             while (parcel := self._queue.get()) is not None:
@@ -172,42 +172,42 @@ class Line:
             return  # the receiving thread knows as well
 
     def _receive_all(self) -> None:
-        header = torch.zeros(len(Note._fields), dtype=torch.float64)
+        header = torch.zeros(len(Header._fields), dtype=torch.float64)
         try:
             while not self.left:
                 _receive(self._into, header, self.peer).wait(_FOR_EVER)
                 kind, step, weight, seconds = header.tolist()
-                if kind == Kind.closed:
+                if kind == MessageKind.closed:
                     self.left = True
                 else:
-                    self._handle(self, Note(int(kind), int(step), weight, seconds))
+                    self._handle(self, Header(int(kind), int(step), weight, seconds))
                 self.received += 1
         except RuntimeError as error:
             self._lose(self.peer, error)
 
 
-def connect_lines(
+def connect_peers(
     group: dist.ProcessGroup | None,
-    handle: Callable[[Line, Note], None],
+    handle: Callable[[PeerConnection, Header], None],
     lose: Callable[[int, RuntimeError], None],
-) -> dict[int, Line]:
+) -> dict[int, PeerConnection]:
     """Return lines to all other workers of a group, not yet started. Collective."""
     rank, size = dist.get_rank(group), dist.get_world_size(group)
     name = [secrets.token_hex(8)]  # all connections ever made keep their addresses in the one store
     dist.broadcast_object_list(name, src=0 if group is None else dist.get_global_rank(group, 0), group=group)
     store = dist.distributed_c10d._get_default_store()
     up, down = (
-        dist.ProcessGroupGloo(dist.PrefixStore(f"sgp/{name[0]}/{way}", store), rank, size, patience(group))
+        dist.ProcessGroupGloo(dist.PrefixStore(f"sgp/{name[0]}/{way}", store), rank, size, group_timeout(group))
         for way in ("up", "down")
     )
     return {
-        peer: Line(peer, *((up, down) if rank < peer else (down, up)), handle, lose)
+        peer: PeerConnection(peer, *((up, down) if rank < peer else (down, up)), handle, lose)
         for peer in range(size)
         if peer != rank
     }
 
 
-def say_goodbye(lines: dict[int, Line]) -> None:
+def say_goodbye(lines: dict[int, PeerConnection]) -> None:
     """Tell all peers that this worker closes, behind everything that is still to leave."""
     until = time.monotonic() + _CLOSING_SECONDS
     for line in lines.values():
@@ -216,14 +216,14 @@ def say_goodbye(lines: dict[int, Line]) -> None:
         line.flush(until)
 
 
-def cut(lines: dict[int, Line]) -> None:
+def disconnect(lines: dict[int, PeerConnection]) -> None:
     """End all connections and threads. Peers that have heard no goodbye see a worker die.
 
     To be done before the process ends: a thread that comes out of gloo while the interpreter goes would abort it.
     """
     until = time.monotonic() + _CLOSING_SECONDS
     for line in lines.values():
-        line.cut()
+        line.disconnect()
     for line in lines.values():
         line.join(until)
 
@@ -238,7 +238,7 @@ def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int, tag: int =
     return work
 
 
-def patience(group: dist.ProcessGroup | None) -> timedelta:
+def group_timeout(group: dist.ProcessGroup | None) -> timedelta:
     """Return how long a group waits for its workers."""
     whole = dist.group.WORLD if group is None else group
     assert whole is not None
@@ -246,18 +246,18 @@ def patience(group: dist.ProcessGroup | None) -> timedelta:
     return found
 
 
-class Pool:
+class BufferPool:
     """Vectors laid out like the model, made when one is needed and none is free, and used again.
 
     Taken and given back by several threads; no lock, as appending to and popping from a deque are atomic.
     """
 
-    def __init__(self, like: Flat) -> None:
+    def __init__(self, like: FlatVector) -> None:
         self._like = like
-        self._free: deque[Flat] = deque()
+        self._free: deque[FlatVector] = deque()
         self.made = 0
 
-    def take(self) -> Flat:
+    def take(self) -> FlatVector:
         """Return a vector of undefined content."""
         try:
             return self._free.popleft()
@@ -265,6 +265,6 @@ class Pool:
             self.made += 1
             return self._like.zeros_like()
 
-    def give(self, vector: Flat) -> None:
+    def give(self, vector: FlatVector) -> None:
         """Take it back."""
         self._free.append(vector)

@@ -6,15 +6,15 @@ import time
 from collections import deque
 from typing import Any
 
-from sgp_core.asynchronous.messages.carrier import Messages
-from sgp_core.asynchronous.messages.peer_connection import Kind, Line, Note
+from sgp_core.asynchronous.messages.carrier import MessageCarrier
+from sgp_core.asynchronous.messages.peer_connection import Header, MessageKind, PeerConnection
 from sgp_core.asynchronous.network import Seen
-from sgp_core.asynchronous.push_sum import Mailboxes
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.asynchronous.push_sum import PushSumNetwork
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 
 
-class MessageMailboxes(Messages, Mailboxes):
+class MessageMailboxes(MessageCarrier, PushSumNetwork):
     """Shares travel by themselves and wait where they arrive; who has added one says so, and gets the next.
 
     So at most one share, travelling or waiting, lies on an edge, and a worker needs about as many buffers as it has
@@ -26,7 +26,7 @@ class MessageMailboxes(Messages, Mailboxes):
     """
 
     def __init__(self, topology: Topology, *arguments: Any, **options: Any) -> None:
-        self._inbox: deque[tuple[int, Note, float, Flat]] = deque()
+        self._inbox: deque[tuple[int, Header, float, FlatVector]] = deque()
         self._uncollected: set[int] = set()
         """Peers that have not collected the last share."""
         self._standing: set[int] = set()
@@ -34,17 +34,17 @@ class MessageMailboxes(Messages, Mailboxes):
         """After how many of its steps each peer is known to have pushed."""
         super().__init__(topology, *arguments, **options)
 
-    def _handle(self, line: Line, note: Note) -> None:
-        if note.kind == Kind.share:
+    def _handle(self, line: PeerConnection, note: Header) -> None:
+        if note.kind == MessageKind.share:
             began = time.monotonic() - note.seconds
             buffer = self._pool.take()
             line.read(buffer)
             self._inbox.append((line.peer, note, began, buffer))
-        if note.kind in (Kind.share, Kind.pushed):
+        if note.kind in (MessageKind.share, MessageKind.pushed):
             self._pushed[line.peer] = note.step + 1
-        elif note.kind == Kind.collected:
+        elif note.kind == MessageKind.collected:
             self._uncollected.discard(line.peer)
-        elif note.kind == Kind.standing:
+        elif note.kind == MessageKind.standing:
             self._standing.add(line.peer)
         else:
             super()._handle(line, note)
@@ -52,13 +52,13 @@ class MessageMailboxes(Messages, Mailboxes):
     def _accepts(self, peer: int) -> bool:
         return peer not in self._uncollected and peer not in self._standing
 
-    def _put(self, peer: int, step: int, x: Flat, share: float, weight: float) -> None:
+    def _put(self, peer: int, step: int, x: FlatVector, share: float, weight: float) -> None:
         outbox = self._pool.take()
         outbox.copy_(x).mul_(share)
         self._uncollected.add(peer)
-        self._lines[peer].send(Kind.share, step, share * weight, outbox, self._pool.give)
+        self._lines[peer].send(MessageKind.share, step, share * weight, outbox, self._pool.give)
 
-    def _take(self, x: Flat, *, wait: bool, tell: bool = True) -> tuple[float, list[tuple[int, int, float]]]:
+    def _take(self, x: FlatVector, *, wait: bool, tell: bool = True) -> tuple[float, list[tuple[int, int, float]]]:
         total, messages = 0.0, []
         for _ in range(len(self._inbox)):
             sender, note, began, buffer = self._inbox.popleft()
@@ -67,20 +67,20 @@ class MessageMailboxes(Messages, Mailboxes):
             messages.append((sender, note.step, time.monotonic() - began))
             self._pool.give(buffer)
             if tell:
-                self._lines[sender].send(Kind.collected)
+                self._lines[sender].send(MessageKind.collected)
         return total, messages
 
     def _tell(self, step: int) -> None:
         for peer in self.topology.out_peers(self.rank, step):
             if peer not in self._sent:
-                self._lines[peer].send(Kind.pushed, step)
+                self._lines[peer].send(MessageKind.pushed, step)
 
     def _steps_of(self, peer: int) -> int:
         return self._pushed[peer]
 
     def _gather(self) -> None:
         for line in self._lines.values():
-            line.send(Kind.standing)
+            line.send(MessageKind.standing)
         super()._gather()
 
     def _met(self, steps: dict[int, int]) -> None:
@@ -89,7 +89,7 @@ class MessageMailboxes(Messages, Mailboxes):
         self._uncollected.clear()  # what lies here is about to be added, by everybody
         self._standing.clear()
 
-    def _deliver(self, x: Flat, weight: float) -> tuple[Seen, float]:
+    def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
         arrived, messages = self._take(x, wait=True, tell=False)
         return tuple((sender, sent_at) for sender, sent_at, _ in messages), weight + arrived
 

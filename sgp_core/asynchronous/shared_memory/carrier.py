@@ -9,12 +9,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sgp_core.asynchronous.network import Seen, WaitlessNetwork
-from sgp_core.asynchronous.pairwise import Pairs
-from sgp_core.asynchronous.push_sum import Mailboxes
-from sgp_core.asynchronous.shared_memory.mailbox_segment import Segment
-from sgp_core.distributed.host_memory import NotShared
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.asynchronous.network import AsynchronousNetwork, Seen
+from sgp_core.asynchronous.pairwise import PairwiseNetwork
+from sgp_core.asynchronous.push_sum import PushSumNetwork
+from sgp_core.asynchronous.shared_memory.mailbox_segment import MailboxSegment
+from sgp_core.distributed.host_memory import TransportUnavailable
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import update_and_average_
 from sgp_core.topology import Topology
 
@@ -22,7 +22,7 @@ _STEPS = 64
 """Steps looked at for in-peers where a topology has no period."""
 
 
-class SharedMemory(WaitlessNetwork):
+class SharedMemoryCarrier(AsynchronousNetwork):
     """Segments of all workers, and words in them by which they meet.
 
     Raises:
@@ -32,11 +32,11 @@ class SharedMemory(WaitlessNetwork):
     medium = "shared_memory"
 
     def __init__(
-        self, topology: Topology, group: dist.ProcessGroup | None, params: Flat, *, record_events: bool = False
+        self, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, *, record_events: bool = False
     ) -> None:
         super().__init__(topology, group, params, record_events=record_events)
         slots = self._slots()
-        self._mine = Segment.make(params, self.world_size, slots)
+        self._mine = MailboxSegment.make(params, self.world_size, slots)
         self._segments = self._open(slots)
 
     def call(self) -> None:
@@ -81,7 +81,7 @@ class SharedMemory(WaitlessNetwork):
         if self._segments[rank].deserted:
             raise self._lost(rank, step)
 
-    def _open(self, slots: int) -> list[Segment]:
+    def _open(self, slots: int) -> list[MailboxSegment]:
         """Return everybody's segment by rank."""
         if self.world_size == 1:
             return [self._mine]
@@ -92,14 +92,16 @@ class SharedMemory(WaitlessNetwork):
         else:
             try:
                 segments = [
-                    self._mine if rank == self.rank else Segment.open(pid, fd, self._params, self.world_size, slots)
+                    self._mine
+                    if rank == self.rank
+                    else MailboxSegment.open(pid, fd, self._params, self.world_size, slots)
                     for rank, (_, pid, fd) in enumerate(everybody)
                 ]
             except OSError as error:
                 why = f"worker {self.rank} cannot open the memory of another ({error.strerror})"
         reasons = [reason for reason in self._from_all(why) if reason]
         if reasons:
-            raise NotShared(reasons[0])
+            raise TransportUnavailable(reasons[0])
         return segments
 
     def _from_all(self, mine: Any) -> list[Any]:
@@ -108,7 +110,7 @@ class SharedMemory(WaitlessNetwork):
         return gathered
 
 
-class SharedMailboxes(SharedMemory, Mailboxes):
+class SharedMailboxes(SharedMemoryCarrier, PushSumNetwork):
     """Shares are left in a free slot of the receiver's segment."""
 
     def __init__(self, topology: Topology, *arguments: Any, **options: Any) -> None:
@@ -119,11 +121,11 @@ class SharedMailboxes(SharedMemory, Mailboxes):
         segment = self._segments[peer]
         return int(segment.collected[self.rank]) == self._left[peer] and not segment.standing
 
-    def _put(self, peer: int, step: int, x: Flat, share: float, weight: float) -> None:
+    def _put(self, peer: int, step: int, x: FlatVector, share: float, weight: float) -> None:
         self._segments[peer].put(self.rank, step, x, share, weight)
         self._left[peer] += 1
 
-    def _take(self, x: Flat, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
+    def _take(self, x: FlatVector, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
         return self._mine.take(x, wait=wait)
 
     def _steps_of(self, peer: int) -> int:
@@ -138,7 +140,7 @@ class SharedMailboxes(SharedMemory, Mailboxes):
         )
         return (most if self.topology.period else self.world_size - 1) + 1
 
-    def _deliver(self, x: Flat, weight: float) -> tuple[Seen, float]:
+    def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
         arrived, messages = self._mine.take(x, wait=True)
         return tuple((sender, sent_at) for sender, sent_at, _ in messages), weight + arrived
 
@@ -146,10 +148,10 @@ class SharedMailboxes(SharedMemory, Mailboxes):
         self._mine.take(self._scratch, wait=True)
 
 
-class SharedPairs(SharedMemory, Pairs):
+class SharedPairs(SharedMemoryCarrier, PairwiseNetwork):
     """Every worker's model lies open in its segment, and the acting one of a pair averages both there."""
 
-    def _average(self, x: Flat, before: Flat, other: int | None, step: int) -> Seen:
+    def _average(self, x: FlatVector, before: FlatVector, other: int | None, step: int) -> Seen:
         ranks = sorted([self.rank] if other is None else [self.rank, other])  # in one order: no deadlock
         if other is not None:
             self._reach(other, step)
@@ -168,7 +170,7 @@ class SharedPairs(SharedMemory, Pairs):
                 segment.unlock(0)
         return seen
 
-    def _own(self) -> tuple[Flat, int]:
+    def _own(self) -> tuple[FlatVector, int]:
         return self._mine.vectors[0], self._mine.version
 
 

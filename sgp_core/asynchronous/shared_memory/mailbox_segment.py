@@ -15,14 +15,14 @@ import weakref
 import numpy as np
 import torch
 
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 
 _ALIGNMENT = 64
 _OWNER = 1 << 40
 """The byte that the owner holds locked for as long as it lives; far behind those of the slots."""
 
 
-class Segment:
+class MailboxSegment:
     """One worker's segment, as its owner or as a peer sees it.
 
     Slots are guarded by the kernel's record locks, one byte a slot: taken without waiting or not at all, and released
@@ -37,7 +37,7 @@ class Segment:
         fd: the open file.
     """
 
-    def __init__(self, fd: int, like: Flat, world_size: int, slots: int) -> None:
+    def __init__(self, fd: int, like: FlatVector, world_size: int, slots: int) -> None:
         self.fd = fd
         self.slots = slots
         self._close = weakref.finalize(self, os.close, fd)
@@ -62,10 +62,10 @@ class Segment:
             for start, tensor in zip(starts, like.tensors * slots, strict=True)
         ]
         per_slot = len(like.tensors)
-        self.vectors = [Flat(pieces[s * per_slot : (s + 1) * per_slot]) for s in range(slots)]
+        self.vectors = [FlatVector(pieces[s * per_slot : (s + 1) * per_slot]) for s in range(slots)]
 
     @classmethod
-    def make(cls, like: Flat, world_size: int, slots: int) -> Segment:
+    def make(cls, like: FlatVector, world_size: int, slots: int) -> MailboxSegment:
         """Make a segment of this process's own: zeros, nothing in any slot."""
         segment = cls(os.memfd_create("sgp-mailbox"), like, world_size, slots)
         segment.steps.fill(-1)
@@ -73,7 +73,7 @@ class Segment:
         return segment
 
     @classmethod
-    def open(cls, pid: int, fd: int, like: Flat, world_size: int, slots: int) -> Segment:
+    def open(cls, pid: int, fd: int, like: FlatVector, world_size: int, slots: int) -> MailboxSegment:
         """Open the segment that process ``pid`` has made as ``fd``.
 
         Raises:
@@ -144,7 +144,7 @@ class Segment:
         self._close()
 
     # -- mail ----------------------------------------------------------------------------------------------------------
-    def put(self, sender: int, step: int, x: Flat, share: float, weight: float) -> None:
+    def put(self, sender: int, step: int, x: FlatVector, share: float, weight: float) -> None:
         """Add ``share * x`` and ``share * weight`` to the first slot that nobody holds.
 
         With a slot for every sender and one for the owner, who each hold one at a time, there always is one.
@@ -164,7 +164,7 @@ class Segment:
         finally:
             self.unlock(slot)
 
-    def take(self, x: Flat, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
+    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
         """Add all slots to ``x`` and empty them; those that somebody holds, only with ``wait``.
 
         Returns:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from sgp_core.compression import Codec, Coding, Piece
-from sgp_core.runtime.compressed.payload import Parcel, Parcels
-from sgp_core.tensors.flat_vector import Flat, as_operand
+from sgp_core.runtime.compressed.payload import Payload, PayloadPool
+from sgp_core.tensors.flat_vector import FlatVector, as_operand
 from sgp_core.tensors.layout import Layout
 from sgp_core.topology import Topology
 
 
 @dataclass(frozen=True)
-class Part:
+class EdgeWeights:
     """One worker's part in a step of ``(1 - gamma) I + gamma P``.
 
     Attributes:
@@ -32,7 +32,7 @@ class Part:
     takes: Mapping[int, float]
 
     @classmethod
-    def of(cls, topology: Topology, rank: int, step: int, gamma: float) -> Part:
+    def of(cls, topology: Topology, rank: int, step: int, gamma: float) -> EdgeWeights:
         """Read it off the topology."""
         edges = topology.edges(step)
 
@@ -47,7 +47,7 @@ class Part:
         )
 
 
-class References:
+class EdgeReplicas:
     """One worker's end of all its edges: a reference copy ``r`` each, alike on both ends to the bit.
 
     For an edge j -> i the sender codes what the copy lacks, ``q = C(z_j - r)``, both ends set ``r <- r + q``, and::
@@ -77,28 +77,28 @@ class References:
         parcels: memory for messages.
     """
 
-    def __init__(self, rank: int, codec: Codec, layout: Layout, start: Flat, topology: Topology) -> None:
+    def __init__(self, rank: int, codec: Codec, layout: Layout, start: FlatVector, topology: Topology) -> None:
         self._rank = rank
         self._codec = codec
         self._layout = layout
         self._pieces = codec.pieces(layout)
         self._device = start.tensors[0].device
-        self._given: dict[int, Flat] = {}
-        self._taken: dict[int, Flat] = {}
+        self._given: dict[int, FlatVector] = {}
+        self._taken: dict[int, FlatVector] = {}
         self._memories: dict[int, list[Tensor | None]] = {}
-        self.parcels = Parcels(codec, self._pieces, self._device)
+        self.parcels = PayloadPool(codec, self._pieces, self._device)
         longest = max((piece.numel for piece in self._pieces), default=0)
         self._scratch = [tensor.new_zeros(min(longest, tensor.numel())) for tensor in start.tensors]
         self._spare = [torch.zeros_like(tensor) for tensor in self._scratch]
-        self._start: Flat | None = start.clone()
+        self._start: FlatVector | None = start.clone()
         if topology.period is not None:
             for step in range(topology.period):
-                part = Part.of(topology, rank, step, codec.gamma)
+                part = EdgeWeights.of(topology, rank, step, codec.gamma)
                 self._prepare(part.gives, part.takes)
             self._start = None
 
     # -- a step ------------------------------------------------------------------------------------------------------
-    def give(self, x: Flat, part: Part, weight: float | None) -> dict[int, Parcel]:
+    def give(self, x: FlatVector, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
         """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`parcels`."""
         self._prepare(part.gives, ())
         parcels = self.parcels.take(part.gives)
@@ -121,7 +121,7 @@ class References:
             parcel.weight.fill_(1.0 if weight is None else weight)
         return parcels
 
-    def take(self, x: Flat, part: Part, arrived: Mapping[int, Parcel], *, weighed: bool) -> float:
+    def take(self, x: FlatVector, part: EdgeWeights, arrived: Mapping[int, Payload], *, weighed: bool) -> float:
         """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
 
         Args:
@@ -173,8 +173,8 @@ class References:
 
         return undo
 
-    def _flat(self, tensors: Iterable[Tensor]) -> Flat:
-        return Flat([tensor.to(self._device, copy=True) for tensor in tensors])
+    def _flat(self, tensors: Iterable[Tensor]) -> FlatVector:
+        return FlatVector([tensor.to(self._device, copy=True) for tensor in tensors])
 
     # -- memory ------------------------------------------------------------------------------------------------------
     def _prepare(self, gives: Iterable[int], takes: Iterable[int]) -> None:
@@ -193,7 +193,7 @@ class References:
                 ]
 
 
-def _stretch(flat: Flat, piece: Piece) -> Tensor:
+def _stretch(flat: FlatVector, piece: Piece) -> Tensor:
     return flat.tensors[piece.tensor][piece.start : piece.start + piece.numel]
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch.distributed as dist
 
 from sgp_core.compression import Codec
-from sgp_core.runtime.compressed.edge_replicas import Part, References
-from sgp_core.runtime.compressed.payload import Parcel
+from sgp_core.runtime.compressed.edge_replicas import EdgeReplicas, EdgeWeights
+from sgp_core.runtime.compressed.payload import Payload
 from sgp_core.runtime.network import DistributedNetwork
-from sgp_core.tensors.flat_vector import Flat, Scalar
+from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.tensors.layout import Layout
 from sgp_core.timeline import Marks, now
-from sgp_core.transports import Content, Exchange
+from sgp_core.transports import Exchange, MessageContent
 
 _AT_ONCE_NS = 100_000
 """A wait that takes no longer found its message there already."""
@@ -34,22 +34,22 @@ class CompressedNetwork(DistributedNetwork):
     def __init__(self, codec: Codec, *options: Any) -> None:
         super().__init__(*options)
         self._codec = codec
-        self._references: References | None = None
-        self._whole = Flat([])
+        self._references: EdgeReplicas | None = None
+        self._whole = FlatVector([])
         self._begun = 0  # elements of the vector whose parts are being pushed
         self._coded: dict[int, _CodedMessage] = {}
         self._given_up: list[_CodedMessage] = []
 
-    def begin(self, layout: Layout, start: Flat) -> None:
+    def begin(self, layout: Layout, start: FlatVector) -> None:
         """Let references start as ``start``, of this layout, which every worker holds."""
-        self._references = References(self.rank, self._codec, layout, start, self.topology)
+        self._references = EdgeReplicas(self.rank, self._codec, layout, start, self.topology)
         self._whole = start
 
     # -- what rules ask for ------------------------------------------------------------------------------------------
-    def post(self, x: Flat, step: int, weight: Scalar | None = None) -> None:
+    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Do nothing: messages are coded in :meth:`mix`, all at once."""
 
-    def mix(self, x: Flat, step: int, weight: Scalar | None = None) -> Scalar:
+    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace ``x_i`` by ``x_i - sum_l P_li r_(i->l) + sum_j P_ij r_(j->i)``; return the weight mixed, exactly.
 
         Raises:
@@ -65,7 +65,7 @@ class CompressedNetwork(DistributedNetwork):
                 marks.hidden.clear()  # behind a computation that there was not
             return 1.0 if own is None else message.part.own * own + arrived
 
-    def push(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send, take ``sum_l P_li w_i r_(i->l)`` off ``x``, and return the weight that stays.
 
         Messages are coded all at once: of a vector in parts, when the last is pushed.
@@ -81,7 +81,7 @@ class CompressedNetwork(DistributedNetwork):
             message = self._coded[step] = self._send(x, step, float(weight), marks)
             return message.part.own * float(weight)
 
-    def pull(self, x: Flat, step: int, weight: Scalar) -> Scalar:
+    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Wait for what was pushed at ``step``, add it to ``x``, and return the weight with theirs added.
 
         What was pushed is pulled in the order it was pushed in: copies follow it message by message.
@@ -92,7 +92,7 @@ class CompressedNetwork(DistributedNetwork):
         with self._timed("pull", step, x) as marks:
             return weight + message.add_to(x, marks)
 
-    def drain(self, x: Flat, weight: Scalar) -> Scalar:
+    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
         """Pull everything that is in flight."""
         for step in sorted(self._coded):
             weight = self.pull(x, step, weight)
@@ -104,7 +104,7 @@ class CompressedNetwork(DistributedNetwork):
         """Whether anything pushed has not been pulled."""
         return bool(self._coded)
 
-    def in_flight_content(self) -> dict[int, Content]:
+    def in_flight_content(self) -> dict[int, MessageContent]:
         """Wait until everything in flight has arrived, here and elsewhere; return the parcels by the step of sending.
 
         What they mean depends on :meth:`references`: the two belong together.
@@ -114,7 +114,7 @@ class CompressedNetwork(DistributedNetwork):
             message.settle()
         return content
 
-    def load_in_flight(self, content: dict[int, Content]) -> None:
+    def load_in_flight(self, content: dict[int, MessageContent]) -> None:
         """Go on with what :meth:`in_flight_content` has returned, in place of what is in flight."""
         for message in self._coded.values():
             if not message.discard():
@@ -142,14 +142,14 @@ class CompressedNetwork(DistributedNetwork):
         self._agreed().load_state_dict(state)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _agreed(self) -> References:
+    def _agreed(self) -> EdgeReplicas:
         assert self._references is not None, "begin() was not called"
         return self._references
 
-    def _part(self, step: int) -> Part:
-        return Part.of(self.topology, self.rank, step, self._codec.gamma)
+    def _part(self, step: int) -> EdgeWeights:
+        return EdgeWeights.of(self.topology, self.rank, step, self._codec.gamma)
 
-    def _send(self, x: Flat, step: int, weight: float | None, marks: Marks | None) -> _CodedMessage:
+    def _send(self, x: FlatVector, step: int, weight: float | None, marks: Marks | None) -> _CodedMessage:
         references, part, weighed = self._agreed(), self._part(step), weight is not None
         inbox = references.parcels.take(part.takes)
         outbox = references.give(x, part, weight)
@@ -167,11 +167,11 @@ class CompressedNetwork(DistributedNetwork):
         message.under_way(outbox, arrivals, departures, marks)
         return message
 
-    def _operations(self, verb: Any, parcels: Mapping[int, Parcel], weighed: bool) -> list[dist.P2POp]:
+    def _operations(self, verb: Any, parcels: Mapping[int, Payload], weighed: bool) -> list[dist.P2POp]:
         contents = {peer: parcel.bytes(weighed=weighed) for peer, parcel in parcels.items()}
         return [dist.P2POp(verb, all_, self._global(peer), self.group) for peer, all_ in contents.items() if len(all_)]
 
-    def _arrived(self, content: Content, step: int) -> _CodedMessage:
+    def _arrived(self, content: MessageContent, step: int) -> _CodedMessage:
         references, part = self._agreed(), self._part(step)
         inbox = references.parcels.take(part.takes)
         for parcel, ([kept], _) in zip(inbox.values(), content, strict=True):
@@ -183,26 +183,32 @@ class _CodedMessage:
     """What has been sent and is being received of one step; without :meth:`under_way`, what has arrived."""
 
     def __init__(
-        self, references: References, part: Part, exchange: Exchange, inbox: Mapping[int, Parcel], *, weighed: bool
+        self,
+        references: EdgeReplicas,
+        part: EdgeWeights,
+        exchange: Exchange,
+        inbox: Mapping[int, Payload],
+        *,
+        weighed: bool,
     ) -> None:
         self.part = part
         self._references = references
         self._exchange = exchange
         self._inbox = inbox
         self._weighed = weighed
-        self._outbox: Mapping[int, Parcel] = {}
+        self._outbox: Mapping[int, Payload] = {}
         self._arrivals: Sequence[Any] = ()
         self._departures: Sequence[Any] = ()
         self._posted = 0
 
     def under_way(
-        self, outbox: Mapping[int, Parcel], arrivals: Sequence[Any], departures: Sequence[Any], marks: Marks | None
+        self, outbox: Mapping[int, Payload], arrivals: Sequence[Any], departures: Sequence[Any], marks: Marks | None
     ) -> None:
         """Say what has been handed to the process group."""
         self._outbox, self._arrivals, self._departures = outbox, arrivals, departures
         self._posted = 0 if marks is None else marks.posted
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Wait, add what the in-peers have given to ``x``, and give the memory back; return their weights. Once only.
 
         What was sent has left by then as well, since memory is only bounded if somebody waits for that.
@@ -213,7 +219,7 @@ class _CodedMessage:
         self.settle()
         return weight
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         """Wait and return copies of the in-peers' parcels, in the order of ``in_peers``."""
         self._arrive()
         return [([parcel.bytes().clone()], float(parcel.weight)) for parcel in self._inbox.values()]

@@ -12,7 +12,7 @@ from sgp_core.compression import Codec, Piece
 _WEIGHT_BYTES = 8
 
 
-class Parcel:
+class Payload:
     """The bytes of one message: the PushSum weight, then piece after piece.
 
     Attributes:
@@ -41,17 +41,17 @@ class Parcel:
         return self._bytes if weighed else self._bytes[_WEIGHT_BYTES:]
 
 
-class Parcels:
+class PayloadPool:
     """Memory for as many messages as were ever under way at once: no more is made while that number holds."""
 
     def __init__(self, codec: Codec, pieces: list[Piece], device: torch.device) -> None:
         self._options = (codec, pieces, device)
-        self._free: list[Parcel] = []
+        self._free: list[Payload] = []
 
-    def take(self, peers: Iterable[int]) -> dict[int, Parcel]:
+    def take(self, peers: Iterable[int]) -> dict[int, Payload]:
         """Return one for each peer, to be written; nobody else is given them until they are put back."""
-        return {peer: self._free.pop() if self._free else Parcel(*self._options) for peer in peers}
+        return {peer: self._free.pop() if self._free else Payload(*self._options) for peer in peers}
 
-    def put_back(self, parcels: Iterable[Parcel]) -> None:
+    def put_back(self, parcels: Iterable[Payload]) -> None:
         """Say that these have been read, and have left."""
         self._free.extend(parcels)

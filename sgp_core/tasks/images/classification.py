@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from sgp_core.tasks.base import Batch, Kind, Ranking, Task
 from sgp_core.tasks.datasets.base import Examples
 from sgp_core.tasks.models.base import ImageModel, Model
-from sgp_core.tasks.sharding import Shard
+from sgp_core.tasks.sharding import ExampleSampler
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ImageClassification(Task):
         """Return the class of every training image."""
         return self.train.targets
 
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> Shard:
+    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> ExampleSampler:
         """Return every ``world_size``-th example of an order that is new in each epoch."""
-        return Shard(len(self.train), world_size, rank, batch_size, seed)
+        return ExampleSampler(len(self.train), world_size, rank, batch_size, seed)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
         """Return normalised float32 images ``[B, C, H, W]`` and int64 targets ``[B]``."""

@@ -17,7 +17,7 @@ _FINAL_SIZE = 4
 """Larger feature maps are averaged down to this height and width before the last layer."""
 
 
-class Norm(StrEnum):
+class ConvNorm(StrEnum):
     """Normalisation after each convolution."""
 
     none = "none"
@@ -37,15 +37,15 @@ class Cnn(ImageModel):
 
     width: int = 32
     """Channels of the first convolution; the second has twice, the third four times as many."""
-    norm: Norm = Norm.none
+    norm: ConvNorm = ConvNorm.none
     """Normalisation after each convolution."""
 
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ConfigurationError(f"model.width must be at least 1, not {self.width}")
-        if self.norm not in list(Norm):
-            raise ConfigurationError(f"model.norm cannot be '{self.norm}'{did_you_mean(str(self.norm), Norm)}")
-        if self.norm == Norm.group and self.width % _GROUPS:
+        if self.norm not in list(ConvNorm):
+            raise ConfigurationError(f"model.norm cannot be '{self.norm}'{did_you_mean(str(self.norm), ConvNorm)}")
+        if self.norm == ConvNorm.group and self.width % _GROUPS:
             raise ConfigurationError(f"model.width must be a multiple of {_GROUPS} with model.norm=group")
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -74,8 +74,8 @@ class Cnn(ImageModel):
     def _after(self, channels: int) -> list[nn.Module]:
         from torch import nn
 
-        if self.norm == Norm.group:
+        if self.norm == ConvNorm.group:
             return [nn.GroupNorm(_GROUPS, channels), nn.ReLU()]
-        if self.norm == Norm.batch:
+        if self.norm == ConvNorm.batch:
             return [nn.BatchNorm2d(channels), nn.ReLU()]
         return [nn.ReLU()]

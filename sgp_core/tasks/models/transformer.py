@@ -34,7 +34,7 @@ _SIZES = {
 }
 
 
-class Norm(StrEnum):
+class NormPosition(StrEnum):
     """Where layer normalisation stands."""
 
     post = "post"
@@ -50,7 +50,7 @@ class Transformer(TranslationModel):
 
     size: Size = Size.small
     """What the options below are that are null."""
-    norm: Norm = Norm.post
+    norm: NormPosition = NormPosition.post
     """Layer normalisation after each sum, or before each sublayer."""
     width: int | None = None
     """Features of a position."""
@@ -70,7 +70,7 @@ class Transformer(TranslationModel):
     """After the ReLU between two attentions."""
 
     def __post_init__(self) -> None:
-        for option, choices in (("size", Size), ("norm", Norm)):
+        for option, choices in (("size", Size), ("norm", NormPosition)):
             value = getattr(self, option)
             if value not in list(choices):
                 raise ConfigurationError(f"model.{option} cannot be '{value}'{did_you_mean(str(value), choices)}")
@@ -88,8 +88,7 @@ class Transformer(TranslationModel):
 
     def build(self, vocabulary: int) -> nn.Module:
         """Return the network for ids below ``vocabulary``, source and target alike."""
-        from sgp_core.tasks.translation.transformer import Shape
-        from sgp_core.tasks.translation.transformer import Transformer as Network
+        from sgp_core.tasks.translation.transformer import Shape, TransformerNetwork
 
         shape = Shape(
             width=self._of_size("width", 0),
@@ -97,12 +96,12 @@ class Transformer(TranslationModel):
             heads=self._of_size("heads", 2),
             encoder_layers=self._of_size("encoder_layers", 3),
             decoder_layers=self._of_size("decoder_layers", 3),
-            norm_first=self.norm == Norm.pre,
+            norm_first=self.norm == NormPosition.pre,
             dropout=_SIZES[Size(self.size)][4] if self.dropout is None else self.dropout,
             attention_dropout=self.attention_dropout,
             activation_dropout=self.activation_dropout,
         )
-        return Network(vocabulary, shape)
+        return TransformerNetwork(vocabulary, shape)
 
     def _of_size(self, option: str, index: int) -> int:
         given = getattr(self, option)

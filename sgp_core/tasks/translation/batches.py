@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TokenShare:
+class TokenSampler:
     """What ``rank`` of ``world_size`` workers trains on: batches of at most ``max_tokens``, padding counted.
 
     Pairs are sorted by length, those of equal length in an order that is new in each epoch, and cut into groups of

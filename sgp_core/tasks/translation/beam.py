@@ -18,7 +18,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD, UNK
 
 if TYPE_CHECKING:
-    from sgp_core.tasks.translation.transformer import Transformer
+    from sgp_core.tasks.translation.transformer import TransformerNetwork
 
 _NEVER = [PAD, BOS, UNK]
 """What no translation may contain."""
@@ -87,7 +87,9 @@ class BeamSearch:
             for begin in range(0, len(order), self.batch):
                 chosen = order[begin : begin + self.batch]
                 ids = pad_sequence([torch.tensor(sources[i]) for i in chosen], batch_first=True, padding_value=PAD)
-                found |= zip(chosen, _Search(self, cast("Transformer", model), ids.to(device)).run(), strict=True)
+                found |= zip(
+                    chosen, _Search(self, cast("TransformerNetwork", model), ids.to(device)).run(), strict=True
+                )
         finally:
             model.train(was_training)
         return [found[index] for index in range(len(sources))]
@@ -126,7 +128,7 @@ class _Sentence:
 class _Search:
     """The search on one batch ``source`` ``[B, S]``; sentences leave it as they are done."""
 
-    def __init__(self, options: BeamSearch, model: Transformer, source: Tensor) -> None:
+    def __init__(self, options: BeamSearch, model: TransformerNetwork, source: Tensor) -> None:
         self._options = options
         self._model = model
         self._state = model.begin(source)

@@ -55,7 +55,7 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class SentencePairs:
     """A split: sources end with EOS, targets begin with BOS and end with EOS."""
 
     sources: Sentences
@@ -71,7 +71,7 @@ class Encoded:
     """All splits as tokens, and what is needed to make text of them again."""
 
     bpe: Bpe
-    splits: dict[str, Pairs]
+    splits: dict[str, SentencePairs]
     references: dict[str, list[str]]
     """The target side of every split but the one that trains, as it was written."""
 
@@ -100,7 +100,7 @@ def encode(text: Mapping[str, ParallelText], vocabulary: int, name: str) -> Enco
     bpe = Bpe.train(itertools.chain.from_iterable(full), vocabulary)
     trained = ParallelText(*map(list, zip(*full, strict=True)))
     splits = {
-        split: Pairs(_rows(bpe, lines.sources, []), _rows(bpe, lines.targets, [BOS]))
+        split: SentencePairs(_rows(bpe, lines.sources, []), _rows(bpe, lines.targets, [BOS]))
         for split, lines in {**text, TRAIN: trained}.items()
     }
     return Encoded(bpe, splits, {split: lines.targets for split, lines in text.items() if split != TRAIN})
@@ -148,7 +148,7 @@ def _load(folder: Path) -> Encoded | None:
                 )
                 for side in ("source", "target")
             )
-            splits[split] = Pairs(source, target)
+            splits[split] = SentencePairs(source, target)
         encoded = Encoded(Bpe.load(folder / "tokenizer.json"), splits, references)
     except (OSError, ValueError, EOFError):
         return None

@@ -16,13 +16,13 @@ from torch.nn.functional import cross_entropy
 
 from sgp_core.tasks.base import VALIDATION, Batch, Kind, Ranking, Task
 from sgp_core.tasks.models.base import Model, TranslationModel
-from sgp_core.tasks.translation.batches import TokenShare
-from sgp_core.tasks.translation.encoded import Encoded, Pairs
+from sgp_core.tasks.translation.batches import TokenSampler
+from sgp_core.tasks.translation.encoded import Encoded, SentencePairs
 from sgp_core.tasks.translation.text import TRAIN
 from sgp_core.tasks.translation.tokens import PAD
 
 if TYPE_CHECKING:
-    from sgp_core.tasks.translation.transformer import Transformer
+    from sgp_core.tasks.translation.transformer import TransformerNetwork
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ class Translation(Task):
     max_length: int
     """Of a sentence that trains, in tokens."""
 
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> TokenShare:
+    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> TokenSampler:
         """Return batches by tokens; ``batch_size`` is not used."""
         pairs = self.text.splits[TRAIN]
         lengths = pairs.sources.lengths, pairs.targets.lengths - 1
-        share = TokenShare(*lengths, world_size, rank, self.max_tokens, self.max_length, seed)
+        share = TokenSampler(*lengths, world_size, rank, self.max_tokens, self.max_length, seed)
         if rank == 0:
             _LOGGER.info("%d of %d pairs are left out of every epoch", share.left_out, len(pairs))
         return share
@@ -109,7 +109,9 @@ class Translation(Task):
 
         sources = self.text.splits[split].sources
         mine = sources.lengths.argsort(kind="stable")[rank::world_size].tolist()
-        hypotheses = self.text.bpe.decode(translate(cast("Transformer", model), [sources.row(index) for index in mine]))
+        hypotheses = self.text.bpe.decode(
+            translate(cast("TransformerNetwork", model), [sources.row(index) for index in mine])
+        )
         references = self.text.references[split]
         return [float(number) for number in statistics(hypotheses, [references[index] for index in mine]).to_list()]
 
@@ -140,7 +142,7 @@ class Translation(Task):
         self.text.bpe.save(folder / TOKENIZER)
 
 
-def _batch(pairs: Pairs, rows: np.ndarray) -> Batch:
+def _batch(pairs: SentencePairs, rows: np.ndarray) -> Batch:
     source, target = (torch.from_numpy(side.padded(rows)) for side in (pairs.sources, pairs.targets))
     so_far, following = target[:, :-1], target[:, 1:]
     so_far = so_far.where(following != PAD, PAD)  # the end of a shorter sentence asks for nothing

@@ -65,7 +65,7 @@ class Decoding:
         self.targets = [target and target.of(translations) for target in self.targets]
 
 
-class Transformer(nn.Module):
+class TransformerNetwork(nn.Module):
     """Translates ids into logits. Source, target and output share one embedding matrix: the vocabulary is joint.
 
     Padding may follow the end of a sentence, on either side; nothing looks at it. Sentences may be of any length.

@@ -23,7 +23,7 @@ from sgp_core.tasks.translation.tokens import EOS
 
 
 @dataclass(frozen=True)
-class Line:
+class TranslatedLine:
     """A line of text in the other language."""
 
     text: str
@@ -39,14 +39,14 @@ class Translator:
     bpe: Bpe
     search: BeamSearch
 
-    def __call__(self, lines: Sequence[str]) -> list[Line]:
+    def __call__(self, lines: Sequence[str]) -> list[TranslatedLine]:
         """Return the translation of each line, in their order; it is one line too."""
         given = [index for index, line in enumerate(lines) if line.strip()]
         sources = [[*ids, EOS] for ids in self.bpe.encode([lines[index] for index in given])]
         found = self.search(self.model, sources)
-        translated = [Line("", None) for _ in lines]
+        translated = [TranslatedLine("", None) for _ in lines]
         for index, best, text in zip(given, found, self.bpe.decode([best.tokens for best in found]), strict=True):
-            translated[index] = Line(text.replace("\r", " ").replace("\n", " "), best.score)
+            translated[index] = TranslatedLine(text.replace("\r", " ").replace("\n", " "), best.score)
         return translated
 
 

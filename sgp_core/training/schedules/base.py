@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
 
-SCHEDULES: Registry[Schedule] = Registry("schedule", "sgp_core.training.schedules")
+SCHEDULES: Registry[LearningRateSchedule] = Registry("schedule", "sgp_core.training.schedules")
 """Every schedule by name. A new one is one file in this package."""
 
 
 @dataclass(frozen=True)
-class Schedule(ABC):
+class LearningRateSchedule(ABC):
     """A learning rate as a pure function of the step: nothing to save, nothing to lose step on resume."""
 
     @abstractmethod

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.training.schedules.base import SCHEDULES, Schedule, require
+from sgp_core.training.schedules.base import SCHEDULES, LearningRateSchedule, require
 
 
 @SCHEDULES.register("inverse_square_root")
 @dataclass(frozen=True)
-class InverseSquareRoot(Schedule):
+class InverseSquareRoot(LearningRateSchedule):
     """Linear warm-up, then ``sqrt(warmup_steps / step)`` (Vaswani et al. 2017).
 
     The base learning rate is the highest, reached after ``warmup_steps``.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.training.schedules.base import Schedule, require
+from sgp_core.training.schedules.base import LearningRateSchedule, require
 
 
 @dataclass(frozen=True)
-class WarmupSchedule(Schedule):
+class WarmupSchedule(LearningRateSchedule):
     """Rises linearly to the target learning rate, step by step; what follows is up to the subclass."""
 
     warmup_epochs: float = 0.0

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import Wire, wait
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.distributed.point_to_point import PointToPoint, wait
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.hierarchical.plan import Chunk, Routes
-from sgp_core.transports.shared_memory.blocked_mixing import Blocks
+from sgp_core.transports.hierarchical.plan import InterHostPlan, PlanChunk
+from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
 
 _AWAITED = 8
 """Chunks that a worker has room for at least."""
@@ -23,7 +23,7 @@ _AWAITED = 8
 _ALIGNMENT_BYTES = 64
 
 
-class Room:
+class ReceiveArena:
     """Where chunks arrive; made once."""
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class Room:
         return self._bytes[:nbytes]
 
 
-class _Arriving(NamedTuple):
+class _IncomingChunk(NamedTuple):
     works: Sequence[Any]
     peers: Sequence[int]
     tensors: Sequence[Tensor]
 
 
-class Crossing:
+class InterHostMix:
     """One worker's part in one mix. Begins to receive at once, since that needs nobody of its host.
 
     There is room for as much as the parameters; where more arrives, what is mixed makes room for what is next.
@@ -57,7 +57,12 @@ class Crossing:
     """
 
     def __init__(
-        self, routes: Routes, chunks: Sequence[Chunk], dtypes: Sequence[torch.dtype], wire: Wire, room: Room
+        self,
+        routes: InterHostPlan,
+        chunks: Sequence[PlanChunk],
+        dtypes: Sequence[torch.dtype],
+        wire: PointToPoint,
+        room: ReceiveArena,
     ) -> None:
         self._routes = routes
         self._chunks = chunks
@@ -71,7 +76,7 @@ class Crossing:
         self._to_receive = enumerate(chunks)
         self._incoming = deque(self._receive(islice(self._to_receive, self._awaited)))
 
-    def mix(self, vectors: Sequence[Flat], blocks: Blocks, exchange: Exchange, marks: Marks | None) -> None:
+    def mix(self, vectors: Sequence[FlatVector], blocks: BlockedMixer, exchange: Exchange, marks: Marks | None) -> None:
         """Compute the chunks for all members of the component.
 
         Args:
@@ -97,7 +102,7 @@ class Crossing:
             self._incoming += self._receive(islice(self._to_receive, 1))
             outgoing += self._send(islice(to_send, 1), vectors)
 
-    def _receive(self, chunks: Iterable[tuple[int, Chunk]]) -> list[_Arriving]:
+    def _receive(self, chunks: Iterable[tuple[int, PlanChunk]]) -> list[_IncomingChunk]:
         """Begin to receive chunks; return each one's works."""
         begun = []
         for at, chunk in chunks:
@@ -105,9 +110,11 @@ class Crossing:
             begun.append((peers, [self._slot(at, sender, chunk) for sender in range(len(peers))]))
         receives = [self._wire.receive(*what) for peers, into in begun for what in zip(into, peers, strict=True)]
         works, _ = self._wire.post(receives, [])
-        return [_Arriving(theirs, *what) for theirs, what in zip(self._per_chunk(works, begun), begun, strict=True)]
+        return [
+            _IncomingChunk(theirs, *what) for theirs, what in zip(self._per_chunk(works, begun), begun, strict=True)
+        ]
 
-    def _send(self, chunks: Iterable[Chunk], vectors: Sequence[Flat]) -> list[list[Any]]:
+    def _send(self, chunks: Iterable[PlanChunk], vectors: Sequence[FlatVector]) -> list[list[Any]]:
         """Begin to send chunks; return each one's works."""
         begun = list(chunks)
         sends = [
@@ -118,7 +125,7 @@ class Crossing:
         _, works = self._wire.post([], sends)
         return self._per_chunk(works, begun)
 
-    def _slot(self, at: int, sender: int, chunk: Chunk) -> Tensor:
+    def _slot(self, at: int, sender: int, chunk: PlanChunk) -> Tensor:
         """Return where the chunk, the ``at``-th of this worker, of a sender arrives."""
         dtype = self._dtypes[chunk.piece]
         begin = ((at % self._awaited) * len(self._routes.arriving) + sender) * self._stride
@@ -130,5 +137,5 @@ class Crossing:
         return [works[at * each : (at + 1) * each] for at in range(len(chunks))]
 
 
-def _whose(turns: Sequence[int], chunk: Chunk) -> int:
+def _whose(turns: Sequence[int], chunk: PlanChunk) -> int:
     return turns[chunk.number % len(turns)]

@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import PostedWeights, Wire, weighed
+from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages, weighted_sum
 from sgp_core.tensors.flat_storage import Sizes
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.timeline import Marks
-from sgp_core.transports.base import Content
-from sgp_core.transports.hierarchical.inter_host import Crossing, Room
-from sgp_core.transports.hierarchical.plan import Routes, cut, routes_of
-from sgp_core.transports.p2p.buffers import Outbox, chunks_of
-from sgp_core.transports.p2p.pending_message import Letter, Letters
-from sgp_core.transports.shared_memory.blocked_mixing import Blocks
-from sgp_core.transports.shared_memory.counters import Board
-from sgp_core.transports.shared_memory.transport import SharedMemoryTransport, SharedMessage, outboxes
+from sgp_core.transports.base import MessageContent
+from sgp_core.transports.hierarchical.inter_host import InterHostMix, ReceiveArena
+from sgp_core.transports.hierarchical.plan import InterHostPlan, plan_of, split_into_chunks
+from sgp_core.transports.p2p.buffers import SendBuffer, chunks_of
+from sgp_core.transports.p2p.pending_message import MessageChannel, PendingMessage
+from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
+from sgp_core.transports.shared_memory.counters import SharedCounters
+from sgp_core.transports.shared_memory.transport import SharedMemoryTransport, SharedMessage, send_buffer_count
 
 T = TypeVar("T")
 
 
-class MixedTransport:
+class HierarchicalTransport:
     """Exchanges in memory inside a host, by messages between hosts, for workers with their parameters in CPU memory.
 
     ``mix``: workers of one host that edges of the step join, m of them, each compute the new values of one m-th of
@@ -41,25 +41,25 @@ class MixedTransport:
     it takes, for ``mix``, room for as much again; to push, the outboxes and inboxes of both kinds.
 
     Args:
-        board: of the workers, with :func:`outboxes` slots.
+        board: of the workers, with :func:`send_buffer_count` slots.
         overlap_steps: how many steps a pushed message may be under way when the next is pushed.
     """
 
     name = "mixed"
 
-    def __init__(self, board: Board, overlap_steps: int = 0) -> None:
+    def __init__(self, board: SharedCounters, overlap_steps: int = 0) -> None:
         self.rank = board.rank
         self._hosts = board.hosts
         self._near = frozenset(board.here)
         self._far = frozenset(rank for host in board.hosts for rank in host) - self._near
-        self._outboxes = leaving = list[Outbox]()
+        self._outboxes = leaving = list[SendBuffer]()
         self._here = SharedMemoryTransport(board, overlap_steps, lambda outbox: leaving[outbox].settle())
-        self._wire = Wire(board.group)
-        self._weights = PostedWeights(self._wire, torch.device("cpu"))
+        self._wire = PointToPoint(board.group)
+        self._weights = WeightMessages(self._wire, torch.device("cpu"))
         self._pieces: list[Tensor] = []
-        self._room = Room()
-        self._slots = outboxes(overlap_steps)
-        self._letters: Letters | None = None
+        self._room = ReceiveArena()
+        self._slots = send_buffer_count(overlap_steps)
+        self._letters: MessageChannel | None = None
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
         """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective.
@@ -68,8 +68,8 @@ class MixedTransport:
             NotShared: on all workers alike, if those that could map each other's memory cannot any more.
         """
         self._pieces = self._here.allocate(sizes)
-        self._letters = Letters(Flat(self._pieces), self._wire)
-        self._outboxes += [Outbox(self._here.outbox_vector(slot)) for slot in range(self._slots)]
+        self._letters = MessageChannel(FlatVector(self._pieces), self._wire)
+        self._outboxes += [SendBuffer(self._here.outbox_vector(slot)) for slot in range(self._slots)]
         return self._pieces
 
     @property
@@ -82,13 +82,13 @@ class MixedTransport:
         self._here.marks = marks
 
     # -- the two verbs -----------------------------------------------------------------------------------------------
-    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
 
         Raises:
             RuntimeError: a peer is gone; the message names the step and the peers.
         """
-        routes = routes_of(exchange.edges, self.rank, self._hosts)
+        routes = plan_of(exchange.edges, self.rank, self._hosts)
         far = exchange.among(self._far)
         if weight is not None:
             self._weights.post(weight, far)
@@ -101,12 +101,12 @@ class MixedTransport:
         if weight is None:
             return 1.0
         weights |= dict(zip(far.in_peers, self._weights.arrived(), strict=True))
-        return exchange.own * weight + weighed(exchange, [weights[peer] for peer in exchange.in_peers])
+        return exchange.own * weight + weighted_sum(exchange, [weights[peer] for peer in exchange.in_peers])
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: who sends what of another worker's vector waits until that worker has come."""
 
-    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> MixedMessage:
+    def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalMessage:
         """Copy ``x``, or in turn its parts, to where out-peers of this host find it, and send it to the others.
 
         Raises:
@@ -117,9 +117,11 @@ class MixedTransport:
         near, far = exchange.among(self._near), exchange.among(self._far)
         shared = self._here.push(x, near, weight)
         letter = self._letters.send(outbox, x, far, weight, self.marks, most=exchange.in_degree, copied=True)
-        return MixedMessage(self._here.blocks, exchange, near.in_peers, shared, letter, weighed=weight is not None)
+        return HierarchicalMessage(
+            self._here.blocks, exchange, near.in_peers, shared, letter, has_weight=weight is not None
+        )
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
         return self._here.scratch()
 
@@ -128,18 +130,20 @@ class MixedTransport:
         for outbox in self._outboxes:
             outbox.settle()
 
-    def _crossing(self, routes: Routes) -> Crossing | None:
+    def _crossing(self, routes: InterHostPlan) -> InterHostMix | None:
         """Begin to receive the chunks that this worker computes, if its component has to do with other hosts."""
         if not (routes.arriving or routes.leaving):
             return None
         members = routes.component.members
-        everybody = cut(tuple((p.numel(), p.element_size()) for p in self._pieces), routes.most, self._hosts)
+        everybody = split_into_chunks(
+            tuple((p.numel(), p.element_size()) for p in self._pieces), routes.most, self._hosts
+        )
         mine = everybody[members.index(self.rank) :: len(members)]
-        return Crossing(routes, mine, [piece.dtype for piece in self._pieces], self._wire, self._room)
+        return InterHostMix(routes, mine, [piece.dtype for piece in self._pieces], self._wire, self._room)
 
 
-class MixedMessage:
-    """What :meth:`MixedTransport.push` has begun: what in-peers of this host send lies there, the rest is under way.
+class HierarchicalMessage:
+    """A pushed message: what in-peers of this host send lies in shared memory, the rest is under way.
 
     Args:
         blocks: add.
@@ -151,22 +155,22 @@ class MixedMessage:
 
     def __init__(
         self,
-        blocks: Blocks,
+        blocks: BlockedMixer,
         exchange: Exchange,
         near: tuple[int, ...],
         shared: SharedMessage,
-        letter: Letter,
+        letter: PendingMessage,
         *,
-        weighed: bool,
+        has_weight: bool,
     ) -> None:
         self._blocks = blocks
         self._exchange = exchange
         self._near = near
         self._shared = shared
         self._letter = letter
-        self._weighed = weighed
+        self._has_weight = has_weight
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         vectors, weights = self._shared.arrived(marks)
         lying = [chunks_of(vector) for vector in vectors]
         for at, (chunk, slots) in enumerate(zip(chunks_of(x), self._letter.arriving(marks), strict=True)):
@@ -174,9 +178,9 @@ class MixedMessage:
         weights = self._in_order(weights, self._letter.weights)
         self._letter.done()
         self._shared.discard()
-        return weighed(self._exchange, weights) if self._weighed else 0.0
+        return weighted_sum(self._exchange, weights) if self._has_weight else 0.0
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         return self._in_order(self._shared.content(), self._letter.content())
 
     def discard(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import wait
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import GRAIN
 
 _CHUNK_BYTES = 4 << 20
@@ -20,7 +20,7 @@ _CHUNK_BYTES = 4 << 20
 
 
 @dataclass
-class Parcel:
+class SendChunk:
     """A stretch of a vector, and the sends of it that are under way.
 
     Attributes:
@@ -43,22 +43,22 @@ class Parcel:
         self.works, self.exchange = works, exchange
 
 
-class Outbox:
+class SendBuffer:
     """A copy of a vector that is on its way, in parcels that leave, and are written to again, one by one.
 
     Args:
         flat: where the copy lies.
     """
 
-    def __init__(self, flat: Flat) -> None:
+    def __init__(self, flat: FlatVector) -> None:
         self.flat = flat
-        self._parcels: WeakKeyDictionary[Flat, list[Parcel]] = WeakKeyDictionary()
+        self._parcels: WeakKeyDictionary[FlatVector, list[SendChunk]] = WeakKeyDictionary()
 
-    def parcels(self, x: Flat) -> list[Parcel]:
+    def parcels(self, x: FlatVector) -> list[SendChunk]:
         """Return room for the weight that goes with ``x``, and then for its chunks."""
         if x not in self._parcels:
             weight = torch.zeros(1, dtype=torch.float64, device=self.flat.tensors[0].device)
-            self._parcels[x] = [Parcel(piece) for piece in (weight, *chunks_of(self.flat.at(x)))]
+            self._parcels[x] = [SendChunk(piece) for piece in (weight, *chunks_of(self.flat.at(x)))]
         return self._parcels[x]
 
     def settle(self) -> None:
@@ -69,7 +69,7 @@ class Outbox:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class MixChunk:
     """A stretch of a vector, and where the same stretch of each in-peer's vector is received."""
 
     mine: Tensor
@@ -77,7 +77,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Room:
+class ReceiveSlots:
     """Where one stretch of the vectors of all in-peers arrives.
 
     Attributes:
@@ -91,40 +91,40 @@ class Room:
 
     mine: list[Tensor]
     slots: list[tuple[Tensor, ...]]
-    flats: list[Flat]
+    flats: list[FlatVector]
     weights: Tensor
     weight_slots: tuple[Tensor, ...]
     weight_out: Tensor
 
 
 @dataclass
-class _Views:
-    rooms: dict[int, Room] = field(default_factory=dict)
-    waves: dict[int, list[list[Chunk]]] = field(default_factory=dict)
+class _BufferViews:
+    rooms: dict[int, ReceiveSlots] = field(default_factory=dict)
+    waves: dict[int, list[list[MixChunk]]] = field(default_factory=dict)
 
 
-class Inbox:
+class ReceiveBuffer:
     """Memory for the vectors of in-peers: one vector, and more once a step has several in-peers at a time.
 
     Attributes:
         lent: elements that messages under way will write to.
     """
 
-    def __init__(self, like: Flat, world_size: int) -> None:
+    def __init__(self, like: FlatVector, world_size: int) -> None:
         # stretches are rounded up, so a wave may need a few elements more than the vector has
         self._room = [tensor.new_zeros(tensor.numel() + GRAIN * world_size) for tensor in like.tensors]
-        self._flats = [Flat([r[: t.numel()] for r, t in zip(self._room, like.tensors, strict=True)])]
-        self._views: WeakKeyDictionary[Flat, _Views] = WeakKeyDictionary()
+        self._flats = [FlatVector([r[: t.numel()] for r, t in zip(self._room, like.tensors, strict=True)])]
+        self._views: WeakKeyDictionary[FlatVector, _BufferViews] = WeakKeyDictionary()
         self.lent = 0
 
     @property
-    def first(self) -> Flat:
+    def first(self) -> FlatVector:
         """The first vector."""
         return self._flats[0]
 
-    def room(self, x: Flat, in_degree: int) -> Room:
+    def room(self, x: FlatVector, in_degree: int) -> ReceiveSlots:
         """Return where the stretch that ``x`` is arrives from up to ``in_degree`` in-peers."""
-        rooms = self._views.setdefault(x, _Views()).rooms
+        rooms = self._views.setdefault(x, _BufferViews()).rooms
         if in_degree not in rooms:
             while len(self._flats) < in_degree:
                 self._flats.append(self.first.zeros_like())
@@ -132,18 +132,18 @@ class Inbox:
             mine = chunks_of(x)
             slots = list(zip(*(chunks_of(flat) for flat in flats), strict=True)) or [()] * len(mine)
             weights = torch.zeros(in_degree, 1, dtype=torch.float64, device=mine[0].device)
-            rooms[in_degree] = Room(mine, slots, flats, weights, weights.unbind(), weights.new_zeros(1))
+            rooms[in_degree] = ReceiveSlots(mine, slots, flats, weights, weights.unbind(), weights.new_zeros(1))
         return rooms[in_degree]
 
-    def waves(self, x: Flat, in_degree: int) -> list[list[Chunk]]:
+    def waves(self, x: FlatVector, in_degree: int) -> list[list[MixChunk]]:
         """Return ``x`` cut so that up to ``in_degree`` in-peers need one vector's room; every rank cuts alike."""
-        waves = self._views.setdefault(x, _Views()).waves
+        waves = self._views.setdefault(x, _BufferViews()).waves
         if in_degree not in waves:
             waves[in_degree] = _cut(x, self._room, in_degree)
         return waves[in_degree]
 
 
-def chunks_of(x: Flat) -> list[Tensor]:
+def chunks_of(x: FlatVector) -> list[Tensor]:
     """Return the chunks in which a vector travels, in order."""
     return [chunk for tensor in x.tensors if tensor.numel() for chunk in tensor.split(_chunk_elements(tensor))]
 
@@ -152,9 +152,9 @@ def _chunk_elements(tensor: Tensor) -> int:
     return max(1, tensor.numel() if tensor.is_cuda else _CHUNK_BYTES // tensor.element_size())
 
 
-def _cut(x: Flat, rooms: list[Tensor], in_degree: int) -> list[list[Chunk]]:
+def _cut(x: FlatVector, rooms: list[Tensor], in_degree: int) -> list[list[MixChunk]]:
     """Cut ``x`` into ``in_degree`` waves of chunks, each with one slot of the room per in-peer."""
-    waves: list[list[Chunk]] = [[] for _ in range(in_degree)]
+    waves: list[list[MixChunk]] = [[] for _ in range(in_degree)]
     for mine, room in zip(x.tensors, rooms, strict=True):
         share = -(-mine.numel() // (GRAIN * in_degree)) * GRAIN if in_degree else 0
         chunk = share if mine.is_cuda else _chunk_elements(mine)
@@ -164,5 +164,5 @@ def _cut(x: Flat, rooms: list[Tensor], in_degree: int) -> list[list[Chunk]]:
             for at in range(0, length, max(1, chunk)):
                 size = min(chunk, length - at)
                 slots = [room[s * length + at : s * length + at + size] for s in range(in_degree)]
-                wave.append(Chunk(mine[begin + at : begin + at + size], slots))
+                wave.append(MixChunk(mine[begin + at : begin + at + size], slots))
     return waves

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.distributed import P2POp
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import Wire, wait, weighed
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.distributed.point_to_point import PointToPoint, wait, weighted_sum
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content
-from sgp_core.transports.p2p.buffers import Inbox, Outbox, Room, chunks_of
+from sgp_core.transports.base import MessageContent
+from sgp_core.transports.p2p.buffers import ReceiveBuffer, ReceiveSlots, SendBuffer, chunks_of
 
 
-class Letters:
+class MessageChannel:
     """Sends vectors and keeps the memory in which those of others arrive.
 
     Args:
@@ -26,12 +26,12 @@ class Letters:
         wire: carries them.
     """
 
-    def __init__(self, like: Flat, wire: Wire) -> None:
+    def __init__(self, like: FlatVector, wire: PointToPoint) -> None:
         self._like = like
         self._wire = wire
         self._at_once = like.tensors[0].is_cuda  # NCCL wants a batch as one operation, and its streams need no waits
-        self._free: list[Inbox] = []
-        self._opened: Inbox | None = None
+        self._free: list[ReceiveBuffer] = []
+        self._opened: ReceiveBuffer | None = None
         self._begun = 0
 
     @property
@@ -39,36 +39,36 @@ class Letters:
         """Whether all parts of the step that was begun last are under way."""
         return self._begun == 0
 
-    def inbox(self) -> Inbox:
+    def inbox(self) -> ReceiveBuffer:
         """Return the inbox of the step that is about to be, the same one until all of its vector is under way."""
         if self._opened is None:
-            self._opened = self._free.pop() if self._free else Inbox(self._like, self._wire.world_size)
+            self._opened = self._free.pop() if self._free else ReceiveBuffer(self._like, self._wire.world_size)
         return self._opened
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None, marks: Marks | None) -> Letter:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None, marks: Marks | None) -> PendingMessage:
         """Begin to send ``x``, which stays as it is until the letter is mixed into it, and to receive."""
         inbox, room = self._borrow(x, exchange.in_degree)
         outgoing = room.mine
         if weight is not None:
             room.weight_out.fill_(weight)
             outgoing = [room.weight_out, *outgoing]
-        receives = self._receives(room, exchange, weighed=weight is not None)
+        receives = self._receives(room, exchange, has_weight=weight is not None)
         sends = [self._wire.send(piece, peer) for piece in outgoing for peer in exchange.out_peers]
         arrivals, departures = self._wire.post(receives, sends)
         _mark(marks)
-        return Letter(self, exchange, inbox, room, arrivals, departures, marks, weighed=weight is not None)
+        return PendingMessage(self, exchange, inbox, room, arrivals, departures, marks, has_weight=weight is not None)
 
     def send(
         self,
-        outbox: Outbox,
-        x: Flat,
+        outbox: SendBuffer,
+        x: FlatVector,
         exchange: Exchange,
         weight: float | None,
         marks: Marks | None,
         *,
         most: int,
         copied: bool = False,
-    ) -> Letter:
+    ) -> PendingMessage:
         """Begin to send ``x`` to the out-peers from ``outbox`` and to receive from the in-peers.
 
         On CPU the copy is made chunk by chunk as what lies there leaves, so that the link never runs dry.
@@ -78,7 +78,7 @@ class Letters:
             copied: whether ``x`` lies in the outbox already.
         """
         inbox, room = self._borrow(x, most)
-        receives = self._receives(room, exchange, weighed=weight is not None)
+        receives = self._receives(room, exchange, has_weight=weight is not None)
         arrivals, _ = ([], []) if self._at_once else self._wire.post(receives, [])
         parcels, sends = outbox.parcels(x), []
         for parcel, mine in zip(parcels, [None, *room.mine], strict=True):
@@ -100,15 +100,15 @@ class Letters:
             for parcel in parcels:
                 parcel.leaves(departures, exchange)
         _mark(marks)
-        return Letter(self, exchange, inbox, room, arrivals, (), marks, weighed=weight is not None)
+        return PendingMessage(self, exchange, inbox, room, arrivals, (), marks, has_weight=weight is not None)
 
-    def give_back(self, inbox: Inbox, elements: int) -> None:
+    def give_back(self, inbox: ReceiveBuffer, elements: int) -> None:
         """Let the memory that so many elements of each in-peer arrived in be used again."""
         inbox.lent -= elements
         if not inbox.lent and inbox is not self._opened:
             self._free.append(inbox)
 
-    def _borrow(self, x: Flat, most: int) -> tuple[Inbox, Room]:
+    def _borrow(self, x: FlatVector, most: int) -> tuple[ReceiveBuffer, ReceiveSlots]:
         """Return where the in-peers' ``x`` arrives: all of a step's vector, or its next part.
 
         After the last part the next step has another inbox.
@@ -120,52 +120,52 @@ class Letters:
             self._begun, self._opened = 0, None
         return inbox, inbox.room(x, most)
 
-    def _receives(self, room: Room, exchange: Exchange, *, weighed: bool) -> list[P2POp]:
+    def _receives(self, room: ReceiveSlots, exchange: Exchange, *, has_weight: bool) -> list[P2POp]:
         """Return receives of the weight and of every chunk in turn, each from every in-peer."""
-        pieces: Sequence[Sequence[Tensor]] = [room.weight_slots, *room.slots] if weighed else room.slots
+        pieces: Sequence[Sequence[Tensor]] = [room.weight_slots, *room.slots] if has_weight else room.slots
         peers = exchange.in_peers
         return [self._wire.receive(slot, peer) for slots in pieces for slot, peer in zip(slots, peers, strict=False)]
 
 
-class Letter:
-    """What :class:`Letters` has begun: a vector under way from every in-peer of one step, or a part of it."""
+class PendingMessage:
+    """What :class:`MessageChannel` has begun: a vector under way from every in-peer of one step, or a part of it."""
 
     def __init__(
         self,
-        letters: Letters,
+        letters: MessageChannel,
         exchange: Exchange,
-        inbox: Inbox,
-        room: Room,
+        inbox: ReceiveBuffer,
+        room: ReceiveSlots,
         arrivals: Sequence[Any],
         departures: Sequence[Any],
         marks: Marks | None,
         *,
-        weighed: bool,
+        has_weight: bool,
     ) -> None:
         self._letters = letters
         self._exchange = exchange
         self._inbox = inbox
         self._room = room
-        self._weighed = weighed
+        self._has_weight = has_weight
         self._elements = sum(chunk.numel() for chunk in room.mine)
-        expected = len(exchange.in_peers) * (len(room.slots) + weighed)
+        expected = len(exchange.in_peers) * (len(room.slots) + has_weight)
         self._all = arrivals if len(arrivals) != expected else ()  # one work for all messages: NCCL
         self._arrivals = () if self._all else arrivals
         self._departures = () if self._all else departures
         self._posted = 0 if marks is None else marks.posted
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Add ``sum_j P_ij x_j`` to ``x``, which is like what was sent; return ``sum_j P_ij w_j`` or 0. Once only."""
         return self._mix_into(x, 1.0, marks)
 
-    def mix_into(self, x: Flat, marks: Marks | None = None) -> float:
+    def mix_into(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Replace ``x``, which was posted, by ``own x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` or 0. Once only."""
         return self._mix_into(x, self._exchange.own, marks)
 
-    def _mix_into(self, x: Flat, own: float, marks: Marks | None) -> float:
+    def _mix_into(self, x: FlatVector, own: float, marks: Marks | None) -> float:
         for chunk, slots in zip(chunks_of(x), self.arriving(marks), strict=True):
             mix_all_(chunk, own, slots, self._exchange.shares)
-        weight = weighed(self._exchange, self.weights)
+        weight = weighted_sum(self._exchange, self.weights)
         self.done()
         return weight
 
@@ -184,7 +184,7 @@ class Letter:
         if marks is not None:
             marks.posted = self._posted
             marks.hidden.update(ins)  # until one has to be waited for
-        if self._weighed:
+        if self._has_weight:
             wait(islice(arrivals, len(ins)), exchange, ins)
             wait(islice(departures, len(outs)), exchange, outs)
         for slots in self._room.slots:
@@ -196,7 +196,7 @@ class Letter:
     def weights(self) -> list[float]:
         """Of the in-peers, once something has arrived; zeros if none travelled."""
         count = len(self._exchange.in_peers)
-        return self._room.weights[:count].flatten().tolist() if self._weighed else [0.0] * count
+        return self._room.weights[:count].flatten().tolist() if self._has_weight else [0.0] * count
 
     def done(self) -> None:
         """Give the memory back, once all has arrived and is not looked at any more."""
@@ -207,7 +207,7 @@ class Letter:
         if self._room.weights.is_cuda:  # which may be given away at once, so let the stream wait; the host does not
             self._wait()
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
         self._wait()
         self._all = self._arrivals = ()

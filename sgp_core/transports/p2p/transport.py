@@ -8,12 +8,12 @@ from itertools import islice
 import torch.distributed as dist
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import PostedWeights, Wire, wait, weighed
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages, wait, weighted_sum
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.p2p.buffers import Chunk, Outbox
-from sgp_core.transports.p2p.pending_message import Letter, Letters
+from sgp_core.transports.p2p.buffers import MixChunk, SendBuffer
+from sgp_core.transports.p2p.pending_message import MessageChannel, PendingMessage
 
 
 class P2PTransport:
@@ -36,18 +36,18 @@ class P2PTransport:
 
     name = "p2p"
 
-    def __init__(self, like: Flat, group: dist.ProcessGroup | None, overlap_steps: int = 0) -> None:
+    def __init__(self, like: FlatVector, group: dist.ProcessGroup | None, overlap_steps: int = 0) -> None:
         self.marks: Marks | None = None
-        self._wire = Wire(group)
+        self._wire = PointToPoint(group)
         self.rank, self.world_size = self._wire.rank, self._wire.world_size
         self._like = like
-        self._weights = PostedWeights(self._wire, like.tensors[0].device)
-        self._outboxes = deque(Outbox(like.zeros_like()) for _ in range(overlap_steps))
-        self._letters = Letters(like, self._wire)
+        self._weights = WeightMessages(self._wire, like.tensors[0].device)
+        self._outboxes = deque(SendBuffer(like.zeros_like()) for _ in range(overlap_steps))
+        self._letters = MessageChannel(like, self._wire)
         self._letters.inbox()  # now rather than at the first step, where it may not fit
 
     # -- the verbs ---------------------------------------------------------------------------------------------------
-    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
 
         Raises:
@@ -59,22 +59,22 @@ class P2PTransport:
             self._mix_wave(wave, exchange)
         if weight is None:
             return 1.0
-        return exchange.own * weight + weighed(exchange, self._weights.arrived())
+        return exchange.own * weight + weighted_sum(exchange, self._weights.arrived())
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> Letter:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PendingMessage:
         """Begin to send ``x``, which stays as it is until the message is mixed into it, and to receive."""
         return self._letters.post(x, exchange, weight, self.marks)
 
-    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> Letter:
+    def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PendingMessage:
         """Begin to send ``x`` to the out-peers and to receive from the in-peers; ``x`` may be changed at once."""
         if not self._outboxes:  # an algorithm that pushes without having said so
-            self._outboxes.append(Outbox(self._like.zeros_like()))
+            self._outboxes.append(SendBuffer(self._like.zeros_like()))
         letter = self._letters.send(self._outboxes[0], x, exchange, weight, self.marks, most=exchange.in_degree)
         if self._letters.complete:
             self._outboxes.rotate(-1)
         return letter
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix``, ``post`` or ``push``."""
         return self._letters.inbox().first
 
@@ -84,7 +84,7 @@ class P2PTransport:
             outbox.settle()
 
     # -- a wave of a mix ---------------------------------------------------------------------------------------------
-    def _mix_wave(self, wave: list[Chunk], exchange: Exchange) -> None:
+    def _mix_wave(self, wave: list[MixChunk], exchange: Exchange) -> None:
         ins, outs = exchange.in_peers, exchange.out_peers
         receives = [self._wire.receive(s, peer) for c in wave for s, peer in zip(c.slots, ins, strict=False)]
         sends = [self._wire.send(chunk.mine, peer) for chunk in wave for peer in outs]

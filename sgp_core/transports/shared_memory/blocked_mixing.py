@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from sgp_core.tensors.mixing import GRAIN, mix_all_
-from sgp_core.transports.shared_memory.mixing_plan import Component
+from sgp_core.transports.shared_memory.mixing_plan import MixingComponent
 
 _CACHE_BYTES = 2 << 20
 """Of what a core works on at a time: few enough to stay near it, enough that Python's share of the time is small."""
 
 
-class Blocks:
+class BlockedMixer:
     """Memory for old values, made once, and the sizes of blocks."""
 
     def __init__(self) -> None:
         self._threads = torch.get_num_threads()
         self._room: dict[torch.dtype, Tensor] = {}
 
-    def mix(self, component: Component, tensors: Sequence[Tensor]) -> None:
+    def mix(self, component: MixingComponent, tensors: Sequence[Tensor]) -> None:
         """Give the members of a component their new values.
 
         Args:

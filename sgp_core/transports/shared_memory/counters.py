@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.host_memory import TOKEN_BYTES, share
+from sgp_core.distributed.host_memory import TOKEN_BYTES, map_segments
 
 # Words of 8 bytes in a worker's own row; each count has a cache line of its own.
 _LINE = 64 // 8
@@ -33,7 +33,7 @@ _LONGEST_PAUSE_S = 200e-6
 _LOOK_EVERY_S = 0.25
 
 
-class Board:
+class SharedCounters:
     """One row of numbers a worker, written by that worker alone and read by those of its host.
 
     What a worker writes before it raises a count is there for whoever sees the count raised: x86 keeps the order of
@@ -54,11 +54,11 @@ class Board:
         self.rank = dist.get_rank(group)
         self.group = group
         self.slots = slots
-        self._segments, self.hosts, self.why = share(8 * (_SLOTS + 2 * slots), group)
+        self._segments, self.hosts, self.why = map_segments(8 * (_SLOTS + 2 * slots), group)
         rows = self._segments.items()
         self._counts = {rank: np.frombuffer(segment.memory, dtype=np.int64) for rank, segment in rows}
         self._numbers = {rank: np.frombuffer(segment.memory, dtype=np.float64) for rank, segment in rows}
-        self._timeout_s = timeout_s(group, torch.device(device))
+        self._timeout_s = group_timeout_s(group, torch.device(device))
         self._order = threading.Lock()
 
     @property
@@ -137,7 +137,7 @@ class Board:
         return (at - _SLOTS) // 2, float(self._numbers[peer][at + 1])
 
 
-def timeout_s(group: dist.ProcessGroup | None, device: torch.device) -> float:
+def group_timeout_s(group: dist.ProcessGroup | None, device: torch.device) -> float:
     """Return how long members of a group wait for each other."""
     group = group or dist.distributed_c10d._get_default_group()
     return float(group._get_backend(device).options._timeout.total_seconds())

@@ -10,7 +10,7 @@ from sgp_core.tensors.mixing import GRAIN
 from sgp_core.topology.base import Edges
 
 
-class Turn(NamedTuple):
+class MixingStep(NamedTuple):
     """How one member's new values follow from old ones.
 
     Places 0 to m-1 are the members' vectors, then come those of the senders from elsewhere, then buffers.
@@ -29,7 +29,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Component:
+class MixingComponent:
     """Workers joined by edges of one step, ascending, and the order in which a stretch of their vectors is mixed.
 
     ``senders`` are the in-peers that are not members, ascending: workers of other hosts.
@@ -37,7 +37,7 @@ class Component:
 
     members: tuple[int, ...]
     senders: tuple[int, ...]
-    turns: tuple[Turn, ...]
+    turns: tuple[MixingStep, ...]
     buffers: int
 
     def stretch(self, rank: int, size: int) -> tuple[int, int]:
@@ -49,12 +49,12 @@ class Component:
 
 
 @lru_cache(maxsize=256)
-def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -> Component:
+def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -> MixingComponent:
     """Return the component that ``rank`` is in, by the edges inside ``host`` if there is one, else by all.
 
     Members are ordered so that few old values have to be copied.
     """
-    members = joined(edges, rank, host)
+    members = connected_workers(edges, rank, host)
     senders = senders_to(edges, members)
     waiting, turns = list(members), []
     place = {worker: number for number, worker in enumerate((*members, *senders))}
@@ -69,14 +69,14 @@ def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -
             end = max(end, keep + 1)
             place[member] = keep
         sources = tuple(place[peer] for peer in edges.in_peers[member])
-        turns.append(Turn(target, keep, edges.own_weight[member], sources, edges.in_weights[member]))
+        turns.append(MixingStep(target, keep, edges.own_weight[member], sources, edges.in_weights[member]))
         for old in [m for m, at in place.items() if at >= first]:
             if not any(old in edges.in_peers[other] for other in waiting):
                 free.append(place.pop(old))
-    return Component(members, senders, tuple(turns), end - first)
+    return MixingComponent(members, senders, tuple(turns), end - first)
 
 
-def joined(edges: Edges, rank: int, host: tuple[int, ...] | None) -> tuple[int, ...]:
+def connected_workers(edges: Edges, rank: int, host: tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the workers, ascending, that edges inside ``host`` join with ``rank``."""
     found, reached = {rank}, [rank]
     while reached:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.host_memory import TOKEN_BYTES, NotShared, share
-from sgp_core.distributed.point_to_point import weighed
+from sgp_core.distributed.host_memory import TOKEN_BYTES, TransportUnavailable, map_segments
+from sgp_core.distributed.point_to_point import weighted_sum
 from sgp_core.tensors.flat_storage import Sizes
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content
-from sgp_core.transports.shared_memory.blocked_mixing import Blocks
-from sgp_core.transports.shared_memory.counters import DONE, PUSHED, READ, READY, Board
-from sgp_core.transports.shared_memory.mixing_plan import Component, component_of
+from sgp_core.transports.base import MessageContent
+from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
+from sgp_core.transports.shared_memory.counters import DONE, PUSHED, READ, READY, SharedCounters
+from sgp_core.transports.shared_memory.mixing_plan import MixingComponent, component_of
 
 _PARAMETERS = 0
 """Of a worker's shared vectors the first; the others are its outboxes."""
@@ -25,7 +25,7 @@ _PARAMETERS = 0
 _ALIGNMENT_BYTES = 128
 
 
-def outboxes(overlap_steps: int) -> int:
+def send_buffer_count(overlap_steps: int) -> int:
     """Return how many outboxes a worker needs: the vectors it shares, beside the first, and the board's slots."""
     return max(1, 2 * overlap_steps)
 
@@ -42,7 +42,7 @@ class SharedMemoryTransport:
     others notice while they wait for it; its memory goes with the last process that maps it.
 
     Args:
-        board: of the workers, with :func:`outboxes` slots.
+        board: of the workers, with :func:`send_buffer_count` slots.
         overlap_steps: how many steps a pushed message may be under way when the next is pushed. A worker may be as
             many steps ahead of those it sends to, so there are twice as many outboxes; untouched ones use no memory.
         vacate: called with the number of an outbox that no worker reads any more, before it is used again.
@@ -51,16 +51,16 @@ class SharedMemoryTransport:
     name = "shared_memory"
 
     def __init__(
-        self, board: Board, overlap_steps: int = 0, vacate: Callable[[int], None] = lambda outbox: None
+        self, board: SharedCounters, overlap_steps: int = 0, vacate: Callable[[int], None] = lambda outbox: None
     ) -> None:
         self.marks: Marks | None = None
-        self.blocks = Blocks()
+        self.blocks = BlockedMixer()
         self.rank = board.rank
         self._board = board
         self._overlap_steps = overlap_steps
         self._vacate = vacate
-        self._outboxes: list[_Sent | None] = [None] * outboxes(overlap_steps)
-        self._vectors: dict[int, list[Flat]] = {}
+        self._outboxes: list[_SentMessage | None] = [None] * send_buffer_count(overlap_steps)
+        self._vectors: dict[int, list[FlatVector]] = {}
         self._mixes = 0
         self._pushes = 0
         self._unread: dict[int, int] = {}  # messages not pulled, and how many of their elements that is
@@ -80,16 +80,16 @@ class SharedMemoryTransport:
                 offsets.append((end, size, dtype))
                 end += size * dtype.itemsize
         pieces = len(sizes)
-        shared = share(end, self._board.group)
+        shared = map_segments(end, self._board.group)
         if shared.hosts != self._board.hosts:
-            raise NotShared(shared.why)
+            raise TransportUnavailable(shared.why)
         for rank, segment in shared.segments.items():
             tensors = [segment.tensor(*place) for place in offsets]
-            self._vectors[rank] = [Flat(tensors[at : at + pieces]) for at in range(0, len(tensors), pieces)]
+            self._vectors[rank] = [FlatVector(tensors[at : at + pieces]) for at in range(0, len(tensors), pieces)]
         return self._vectors[self.rank][_PARAMETERS].tensors
 
     # -- the two verbs -----------------------------------------------------------------------------------------------
-    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
 
         Raises:
@@ -100,12 +100,12 @@ class SharedMemoryTransport:
             self.mix_stretch(component, vectors)
         if weight is None:
             return 1.0
-        return exchange.own * weight + weighed(exchange, [weights[peer] for peer in exchange.in_peers])
+        return exchange.own * weight + weighted_sum(exchange, [weights[peer] for peer in exchange.in_peers])
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: nothing travels, so there is nothing to begin."""
 
-    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> SharedMessage:
+    def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SharedMessage:
         """Copy ``x``, or in turn its parts, to where the out-peers find it; it may be changed at once.
 
         Raises:
@@ -120,14 +120,14 @@ class SharedMemoryTransport:
         self._pushed += x.numel
         if self._pushed == mine[_PARAMETERS].numel:
             self._pushed, self._chosen = 0, None
-            self._outboxes[slot] = _Sent(self._pushes, exchange)
+            self._outboxes[slot] = _SentMessage(self._pushes, exchange)
             self._board.set_sent(slot, self._pushes, self._weight)
             self._board.raise_to(PUSHED, self._pushes)
         if self.marks is not None:
             self.marks.posted = now()
-        return SharedMessage(self, exchange, self._pushes, x, weighed=weight is not None)
+        return SharedMessage(self, exchange, self._pushes, x, has_weight=weight is not None)
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
         return self.outbox_vector(self.outbox())
 
@@ -137,8 +137,8 @@ class SharedMemoryTransport:
     # -- a mix -------------------------------------------------------------------------------------------------------
     @contextmanager
     def gathered(
-        self, x: Flat, exchange: Exchange, component: Component, weight: float | None
-    ) -> Iterator[tuple[list[Flat], dict[int, float]]]:
+        self, x: FlatVector, exchange: Exchange, component: MixingComponent, weight: float | None
+    ) -> Iterator[tuple[list[FlatVector], dict[int, float]]]:
         """Wait for the members of a component before, and after, this worker does its part for all of them.
 
         Yields:
@@ -168,13 +168,13 @@ class SharedMemoryTransport:
         if self._vectors[self.rank][vector].tensors[0] is not x.tensors[0]:
             x.copy_(self._vectors[self.rank][vector])
 
-    def mix_stretch(self, component: Component, vectors: list[Flat]) -> None:
+    def mix_stretch(self, component: MixingComponent, vectors: list[FlatVector]) -> None:
         """Compute this worker's stretch of the new vectors of all members, who have no other in-peers."""
         for tensors in zip(*(vector.tensors for vector in vectors), strict=True):
             begin, end = component.stretch(self.rank, tensors[0].numel())
             self.blocks.mix(component, [tensor[begin:end] for tensor in tensors])
 
-    def _number_of(self, x: Flat) -> int | None:
+    def _number_of(self, x: FlatVector) -> int | None:
         mine = self._vectors[self.rank]
         return next((n for n, vector in enumerate(mine) if vector.tensors[0] is x.tensors[0]), None)
 
@@ -200,17 +200,19 @@ class SharedMemoryTransport:
         self._board.wait(READ, sent.message, sent.exchange.out_peers, sent.exchange)
         return slot
 
-    def outbox_vector(self, slot: int) -> Flat:
+    def outbox_vector(self, slot: int) -> FlatVector:
         """Return where the vector in an outbox of this worker lies."""
         return self._vectors[self.rank][slot + 1]
 
-    def _is_read(self, sent: _Sent | None) -> bool:
+    def _is_read(self, sent: _SentMessage | None) -> bool:
         if sent is None:
             return True
         young = sent.message > self._pushes + 1 - self._overlap_steps  # may well be under way to another host
         return not young and self._board.has(READ, sent.message, sent.exchange.out_peers)
 
-    def arrived(self, exchange: Exchange, message: int, marks: Marks | None = None) -> tuple[list[Flat], list[float]]:
+    def arrived(
+        self, exchange: Exchange, message: int, marks: Marks | None = None
+    ) -> tuple[list[FlatVector], list[float]]:
         """Wait for a message of all in-peers; return their vectors, which are not this worker's, and their weights."""
         self._wait(PUSHED, message, exchange.in_peers, exchange, marks)
         lie = [(peer, *self._board.sent(peer, message)) for peer in exchange.in_peers]
@@ -231,7 +233,7 @@ class SharedMemoryTransport:
         self._board.raise_to(READ, min(self._unread, default=self._pushes + 1) - 1)
 
 
-class _Sent(NamedTuple):
+class _SentMessage(NamedTuple):
     """What an outbox holds."""
 
     message: int
@@ -242,27 +244,27 @@ class SharedMessage:
     """What :meth:`SharedMemoryTransport.push` has begun."""
 
     def __init__(
-        self, transport: SharedMemoryTransport, exchange: Exchange, message: int, x: Flat, *, weighed: bool
+        self, transport: SharedMemoryTransport, exchange: Exchange, message: int, x: FlatVector, *, has_weight: bool
     ) -> None:
         self._transport = transport
         self._exchange = exchange
         self._message = message
         self._part = x
-        self._weighed = weighed
+        self._has_weight = has_weight
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         vectors, weights = self.arrived(marks)
         for number, mine in enumerate(x.tensors):
             self._transport.blocks.add(mine, [vector.tensors[number] for vector in vectors], self._exchange.shares)
         self.discard()
-        return weighed(self._exchange, weights) if self._weighed else 0.0
+        return weighted_sum(self._exchange, weights) if self._has_weight else 0.0
 
-    def arrived(self, marks: Marks | None = None) -> tuple[list[Flat], list[float]]:
+    def arrived(self, marks: Marks | None = None) -> tuple[list[FlatVector], list[float]]:
         """Wait for it; return the vectors of the in-peers, where they lie, and their weights."""
         vectors, weights = self._transport.arrived(self._exchange, self._message, marks)
         return [vector.at(self._part) for vector in vectors], weights
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         vectors, weights = self.arrived()
         return [
             ([tensor.clone() for tensor in vector.tensors], weight)

@@ -10,16 +10,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.host_memory import NotShared, from_all, host
-from sgp_core.transports.shared_memory.counters import timeout_s
-from sgp_core.transports.symmetric_memory.peer_memory import Moment
+from sgp_core.distributed.host_memory import TransportUnavailable, gather_objects, host_id
+from sgp_core.transports.shared_memory.counters import group_timeout_s
+from sgp_core.transports.symmetric_memory.peer_memory import StreamEvent
 
 _OVERLAP = "TORCH_SYMM_MEM_ALLOW_OVERLAPPING_DEVICES"
 """Set to 1, torch lets several workers share a GPU: for tests, since they take turns there."""
 
 
-class DeviceFabric:
-    """A :class:`~sgp_core.transports.symmetric_memory.peer_memory.Fabric` of CUDA streams and signal pads.
+class CudaPeerMemory:
+    """A :class:`~sgp_core.transports.symmetric_memory.peer_memory.PeerMemory` of CUDA streams and signal pads.
 
     Args:
         device: this worker's GPU.
@@ -33,12 +33,12 @@ class DeviceFabric:
         self.rank = dist.get_rank(group)
         self._group = group or dist.distributed_c10d._get_default_group()
         self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-        self._timeout_ms = int(1000 * timeout_s(group, self._device))
+        self._timeout_ms = int(1000 * group_timeout_s(group, self._device))
         _agree(self._obstacle(), group)
         self._side = torch.cuda.Stream(self._device)
         self._try_out(group)
 
-    def open(self, nbytes: int) -> DeviceWindow:
+    def open(self, nbytes: int) -> CudaPeerWindow:
         """Make a window. Collective; the host waits for the other hosts and the GPU."""
         from torch._C._distributed_c10d import _SymmetricMemory
         from torch.distributed import _symmetric_memory
@@ -50,7 +50,7 @@ class DeviceFabric:
         handle = _symmetric_memory.rendezvous(memory, self._group.group_name)
         # It has told the GPU where the others' flags are, in the default stream, which the other does not wait for.
         torch.cuda.synchronize(self._device)
-        return DeviceWindow(memory, handle, self._timeout_ms)
+        return CudaPeerWindow(memory, handle, self._timeout_ms)
 
     def copy(self, into: Tensor, what: Tensor) -> None:
         """Copy on the GPU."""
@@ -60,13 +60,13 @@ class DeviceFabric:
         """Use the other stream inside the block."""
         return torch.cuda.stream(self._side)
 
-    def moment(self) -> Moment:
+    def moment(self) -> StreamEvent:
         """Return an event of the current stream."""
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(self._device))
         return event
 
-    def after(self, moment: Moment) -> None:
+    def after(self, moment: StreamEvent) -> None:
         """Let the current stream wait for an event."""
         if moment is not None:
             torch.cuda.current_stream(self._device).wait_event(moment)
@@ -80,8 +80,8 @@ class DeviceFabric:
     def _obstacle(self) -> str:
         """Return why this worker cannot reach the others' GPUs, as far as that can be told; collective."""
         properties = torch.cuda.get_device_properties(self._device)
-        mine = _Note(host(), self._device.index, str(getattr(properties, "uuid", "")))
-        notes: list[_Note] = from_all(mine, self._group)
+        mine = _DeviceAddress(host_id(), self._device.index, str(getattr(properties, "uuid", "")))
+        notes: list[_DeviceAddress] = gather_objects(mine, self._group)
         try:
             from torch.distributed import _symmetric_memory
         except ImportError as error:
@@ -110,7 +110,7 @@ class DeviceFabric:
     def _try_out(self, group: dist.ProcessGroup | None) -> None:
         """Let every worker write a number into the next one's memory, and read what it got."""
         size = dist.get_world_size(group)
-        window: DeviceWindow | None = None
+        window: CudaPeerWindow | None = None
         reason = ""
         try:
             window = self.open(8)
@@ -126,7 +126,7 @@ class DeviceFabric:
         _agree("" if found == 1 + before else f"what worker {before} wrote has not reached worker {self.rank}", group)
 
 
-class DeviceWindow:
+class CudaPeerWindow:
     """Memory of one GPU that other workers write; it goes with the object."""
 
     def __init__(self, memory: Tensor, handle: Any, timeout_ms: int) -> None:
@@ -151,7 +151,7 @@ class DeviceWindow:
         self._handle.wait_signal(rank, channel, self._timeout_ms)
 
 
-class _Note(NamedTuple):
+class _DeviceAddress(NamedTuple):
     """What a worker tells the others of its GPU."""
 
     host: str
@@ -160,9 +160,9 @@ class _Note(NamedTuple):
 
 
 def _agree(reason: str, group: dist.ProcessGroup | None) -> None:
-    reasons = [said for said in from_all(reason, group) if said]
+    reasons = [said for said in gather_objects(reason, group) if said]
     if reasons:
-        raise NotShared(reasons[0])
+        raise TransportUnavailable(reasons[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-Moment = Any
+StreamEvent = Any
 """A point in a lane that another lane can wait for."""
 
 
-class Window(Protocol):
+class PeerWindow(Protocol):
     """Memory of the same size on every worker, of which every worker reaches every other's."""
 
     def tensor(self, rank: int, offset: int, size: int, dtype: torch.dtype) -> Tensor:
@@ -31,12 +31,12 @@ class Window(Protocol):
         """Let the lane wait for the flag of ``rank`` and this channel, and take it down."""
 
 
-class Fabric(Protocol):
+class PeerMemory(Protocol):
     """Work is begun in the current lane and returns at once; within a lane it is done in the order of the calls."""
 
     rank: int
 
-    def open(self, nbytes: int) -> Window:
+    def open(self, nbytes: int) -> PeerWindow:
         """Make a window, all zero. Collective; the one call that waits."""
 
     def copy(self, into: Tensor, what: Tensor) -> None:
@@ -45,10 +45,10 @@ class Fabric(Protocol):
     def aside(self) -> AbstractContextManager[object]:
         """Make the lane beside the caller's the current one inside the block."""
 
-    def moment(self) -> Moment:
+    def moment(self) -> StreamEvent:
         """Return the moment when all that was begun in the current lane is done."""
 
-    def after(self, moment: Moment) -> None:
+    def after(self, moment: StreamEvent) -> None:
         """Let the current lane wait for a moment of the other; None is long past."""
 
     def settle(self) -> None:

@@ -7,12 +7,12 @@ from collections import deque
 from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.tensors.flat_vector import Flat
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import GRAIN, mix_all_
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import Content
-from sgp_core.transports.symmetric_memory.peer_memory import Fabric, Moment
-from sgp_core.transports.symmetric_memory.weight_exchange import Weights
+from sgp_core.transports.base import MessageContent
+from sgp_core.transports.symmetric_memory.peer_memory import PeerMemory, StreamEvent
+from sgp_core.transports.symmetric_memory.weight_exchange import WeightExchange
 
 _FREE, _FULL = 0, 1
 """Channels of a window: the reader says that the sender may write, the sender that it has written."""
@@ -26,8 +26,8 @@ class SymmetricMemoryTransport:
     An inbox is written only when its owner has said to the sender, who is a function of the step, that it is free. It
     says so aside, as soon as it has mixed what was there, so that no sender waits for the receiver's next step to be
     computed. All work is begun by the host and done in the order of two lanes (CUDA streams): the host never waits
-    for a GPU. PushSum weights are known to the hosts, so they pass them to each other themselves, see :class:`Weights`;
-    where graphs are regular there are none.
+    for a GPU. PushSum weights are known to the hosts, so they pass them to each other themselves, see
+    :class:`WeightExchange`; where graphs are regular there are none.
 
     Every wait is for something that its giver begins before it waits itself, so there is no circle, also where lanes
     share a queue of the hardware or workers a GPU.
@@ -46,7 +46,9 @@ class SymmetricMemoryTransport:
 
     name = "symmetric_memory"
 
-    def __init__(self, like: Flat, fabric: Fabric, weights: Weights, world_size: int, overlap_steps: int = 0) -> None:
+    def __init__(
+        self, like: FlatVector, fabric: PeerMemory, weights: WeightExchange, world_size: int, overlap_steps: int = 0
+    ) -> None:
         self.marks: Marks | None = None
         self.rank = fabric.rank
         self._like = like
@@ -54,15 +56,15 @@ class SymmetricMemoryTransport:
         self._weights = weights
         self._overlap_steps = overlap_steps
         self._pushed = 0  # elements of the message that is being pushed
-        self._outboxes = deque(_Outbox(like) for _ in range(overlap_steps))
-        self._inboxes: deque[_Inbox | None] = deque([None] * (overlap_steps + 1))
+        self._outboxes = deque(_SendBuffer(like) for _ in range(overlap_steps))
+        self._inboxes: deque[_ReceiveBuffer | None] = deque([None] * (overlap_steps + 1))
         self._spare = GRAIN * world_size  # waves are rounded up
-        self._room: _Inbox | None = None
+        self._room: _ReceiveBuffer | None = None
         if not overlap_steps:
             self._mixing_room()  # now rather than at the first step, where it may not fit
 
     # -- the two verbs -----------------------------------------------------------------------------------------------
-    def mix(self, x: Flat, exchange: Exchange, weight: float | None) -> float:
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
         """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
 
         Raises:
@@ -81,7 +83,7 @@ class SymmetricMemoryTransport:
                 self._grant(room, exchange)
             pieces = [_stretch(tensor, wave, exchange.in_degree) for tensor in x.tensors]
             for peer in exchange.out_peers:
-                self._give(room, exchange, peer, Flat(pieces))
+                self._give(room, exchange, peer, FlatVector(pieces))
             self._await(room, exchange)
             for number_of_piece, mine in enumerate(pieces):
                 slots = [
@@ -95,10 +97,10 @@ class SymmetricMemoryTransport:
             return 1.0
         return exchange.own * weight + _weighed(exchange, self._weights.hear(exchange, number))
 
-    def post(self, x: Flat, exchange: Exchange, weight: float | None) -> None:
+    def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: GPUs reach each other faster than a part of a model is computed."""
 
-    def push(self, x: Flat, exchange: Exchange, weight: float | None) -> SymmetricMessage:
+    def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SymmetricMessage:
         """Copy ``x``, or in turn its parts, to an outbox and, aside, on to the out-peers; it may be changed at once.
 
         Raises:
@@ -130,7 +132,7 @@ class SymmetricMemoryTransport:
             self.marks.posted = now()
         return SymmetricMessage(self, inbox, exchange, number, mine)
 
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
         if self._outboxes:
             return self._next_outbox().flat
@@ -143,36 +145,43 @@ class SymmetricMemoryTransport:
         self._fabric.settle()
 
     # -- a message ---------------------------------------------------------------------------------------------------
-    def _grant(self, inbox: _Inbox, exchange: Exchange) -> None:
+    def _grant(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
         for peer in exchange.in_peers:
             inbox.window.signal(peer, _FREE)
 
     def _give(
-        self, inbox: _Inbox, exchange: Exchange, peer: int, mine: Flat, *, first: bool = True, last: bool = True
+        self,
+        inbox: _ReceiveBuffer,
+        exchange: Exchange,
+        peer: int,
+        mine: FlatVector,
+        *,
+        first: bool = True,
+        last: bool = True,
     ) -> None:
         """Copy to where ``peer`` finds it: all of a message, or the parts of one in turn."""
         slot = exchange.edges.in_peers[peer].index(self.rank)
         if first:
             inbox.window.wait(peer, _FREE)
         sizes = [piece.numel() for piece in (mine if mine.begins is None else self._like).tensors]
-        room = Flat([inbox.slot(peer, number, slot, size) for number, size in enumerate(sizes)])
+        room = FlatVector([inbox.slot(peer, number, slot, size) for number, size in enumerate(sizes)])
         for into, piece in zip(room.at(mine).tensors, mine.tensors, strict=True):
             self._fabric.copy(into, piece)
         if last:
             inbox.window.signal(peer, _FULL)
 
-    def _await(self, inbox: _Inbox, exchange: Exchange) -> None:
+    def _await(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
         for peer in exchange.in_peers:
             inbox.window.wait(peer, _FULL)
 
-    def received(self, inbox: _Inbox, exchange: Exchange) -> list[Flat]:
+    def received(self, inbox: _ReceiveBuffer, exchange: Exchange) -> list[FlatVector]:
         """Let the lane wait for what the in-peers send to ``inbox``; return the vector of each."""
         if not inbox.arrived:
             self._await(inbox, exchange)
             inbox.arrived = True
         sizes = [tensor.numel() for tensor in self._like.tensors]
         return [
-            Flat([inbox.slot(self.rank, number, slot, size) for number, size in enumerate(sizes)])
+            FlatVector([inbox.slot(self.rank, number, slot, size) for number, size in enumerate(sizes)])
             for slot in range(len(exchange.in_peers))
         ]
 
@@ -180,51 +189,51 @@ class SymmetricMemoryTransport:
         """Return the weights of a message of the in-peers. Once only."""
         return self._weights.hear(exchange, number)
 
-    def finished_with(self, inbox: _Inbox, elements: int) -> None:
+    def finished_with(self, inbox: _ReceiveBuffer, elements: int) -> None:
         """Count what is no longer needed; let it be written again once what this worker does with all is done."""
         inbox.waits -= elements
         if not inbox.waits:
             inbox.free, inbox.arrived = self._fabric.moment(), False
 
     # -- memory ------------------------------------------------------------------------------------------------------
-    def _next_outbox(self) -> _Outbox:
+    def _next_outbox(self) -> _SendBuffer:
         if not self._outboxes:  # an algorithm that pushes without having said so
-            self._outboxes.append(_Outbox(self._like))
+            self._outboxes.append(_SendBuffer(self._like))
         outbox = self._outboxes[0]
         self._fabric.after(outbox.left)
         return outbox
 
-    def _next_inbox(self, in_degree: int) -> _Inbox:
+    def _next_inbox(self, in_degree: int) -> _ReceiveBuffer:
         inbox = self._inboxes[0]
         if inbox is not None and inbox.waits:
             raise RuntimeError(
                 f"more messages are in flight than an algorithm with steps_in_flight={self._overlap_steps} has"
             )
         if inbox is None or inbox.slots < in_degree:
-            inbox = self._inboxes[0] = _Inbox(self._fabric, self._like, in_degree)
+            inbox = self._inboxes[0] = _ReceiveBuffer(self._fabric, self._like, in_degree)
         inbox.waits = self._like.numel
         return inbox
 
-    def _mixing_room(self) -> _Inbox:
+    def _mixing_room(self) -> _ReceiveBuffer:
         if self._room is None:
-            self._room = _Inbox(self._fabric, self._like, 1, self._spare)
+            self._room = _ReceiveBuffer(self._fabric, self._like, 1, self._spare)
         return self._room
 
 
-class _Outbox:
+class _SendBuffer:
     """A copy of a vector that is on its way."""
 
-    def __init__(self, like: Flat) -> None:
+    def __init__(self, like: FlatVector) -> None:
         self.flat = like.zeros_like()
-        self.left: Moment = None
+        self.left: StreamEvent = None
 
 
-class _Inbox:
+class _ReceiveBuffer:
     """A window laid out for vectors from ``slots`` in-peers, or for waves of one vector's size."""
 
-    def __init__(self, fabric: Fabric, like: Flat, slots: int, spare: int = 0) -> None:
+    def __init__(self, fabric: PeerMemory, like: FlatVector, slots: int, spare: int = 0) -> None:
         self.slots = slots
-        self.free: Moment = None
+        self.free: StreamEvent = None
         self.lent = False
         self.waits = 0
         """Elements of a message that is to arrive in it, or has, that have not been added."""
@@ -242,9 +251,9 @@ class _Inbox:
         self._lengths = [tensor.numel() for tensor in like.tensors]
 
     @property
-    def scratch(self) -> Flat:
+    def scratch(self) -> FlatVector:
         """This worker's part of it as one vector."""
-        return Flat([self.slot(self._rank, number, 0, length) for number, length in enumerate(self._lengths)])
+        return FlatVector([self.slot(self._rank, number, 0, length) for number, length in enumerate(self._lengths)])
 
     def slot(self, rank: int, piece: int, slot: int, size: int) -> Tensor:
         """Return where ``size`` elements of a piece from the in-peer number ``slot`` of ``rank`` arrive."""
@@ -259,23 +268,28 @@ class SymmetricMessage:
     """What :meth:`SymmetricMemoryTransport.push` has begun."""
 
     def __init__(
-        self, transport: SymmetricMemoryTransport, inbox: _Inbox, exchange: Exchange, number: int | None, x: Flat
+        self,
+        transport: SymmetricMemoryTransport,
+        inbox: _ReceiveBuffer,
+        exchange: Exchange,
+        number: int | None,
+        x: FlatVector,
     ) -> None:
         self._transport = transport
         self._inbox = inbox
         self._exchange = exchange
         self._number = number
         self._part = x
-        self._arrived: tuple[list[Flat], list[float]] | None = None
+        self._arrived: tuple[list[FlatVector], list[float]] | None = None
 
-    def add_to(self, x: Flat, marks: Marks | None = None) -> float:
+    def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         vectors, weights = self._received()
         for mine, *theirs in zip(x.tensors, *(vector.tensors for vector in vectors), strict=True):
             mix_all_(mine, 1.0, theirs, self._exchange.shares)
         self._transport.finished_with(self._inbox, self._part.numel)
         return _weighed(self._exchange, weights)
 
-    def content(self) -> Content:
+    def content(self) -> MessageContent:
         vectors, weights = self._received()
         return [
             ([tensor.clone() for tensor in vector.tensors], weight)
@@ -287,7 +301,7 @@ class SymmetricMessage:
         self._received()
         self._transport.finished_with(self._inbox, self._part.numel)
 
-    def _received(self) -> tuple[list[Flat], list[float]]:
+    def _received(self) -> tuple[list[FlatVector], list[float]]:
         """Return the in-peers' vectors, or this part of them, and their weights: those go with the first part."""
         if self._arrived is None:
             vectors = [vector.at(self._part) for vector in self._transport.received(self._inbox, self._exchange)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.transports.shared_memory.counters import PUSHED, READ, Board
+from sgp_core.transports.shared_memory.counters import PUSHED, READ, SharedCounters
 
 
-class Weights(Protocol):
+class WeightExchange(Protocol):
     """Numbers that workers tell each other, one with each exchange that has weights."""
 
     def tell(self, exchange: Exchange, weight: float) -> int:
@@ -18,7 +18,7 @@ class Weights(Protocol):
         """Return what the in-peers told at exchange ``number``. Once only; waits for their hosts to come so far."""
 
 
-class WeightsOnBoard:
+class HostWeightExchange:
     """Weights in memory that the hosts' processes share; a peer that has died is noticed while waiting.
 
     Args:
@@ -26,7 +26,7 @@ class WeightsOnBoard:
         slots: more than there may be exchanges told and not heard.
     """
 
-    def __init__(self, board: Board, slots: int) -> None:
+    def __init__(self, board: SharedCounters, slots: int) -> None:
         self._board = board
         self._told: list[Exchange | None] = [None] * slots
         self._count = 0

@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.translation.batches import TokenShare
+from sgp_core.tasks.translation.batches import TokenSampler
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=150)
 
 
-def shares(pairs: list[tuple[int, int]], world_size: int, max_tokens: int, longest: int, seed: int) -> list[TokenShare]:
+def shares(
+    pairs: list[tuple[int, int]], world_size: int, max_tokens: int, longest: int, seed: int
+) -> list[TokenSampler]:
     sources, targets = np.array(pairs).T
-    return [TokenShare(sources, targets, world_size, rank, max_tokens, longest, seed) for rank in range(world_size)]
+    return [TokenSampler(sources, targets, world_size, rank, max_tokens, longest, seed) for rank in range(world_size)]
 
 
 @settings(max_examples=60, deadline=None)

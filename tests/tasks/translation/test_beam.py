@@ -14,18 +14,18 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.beam import BeamSearch, Hypothesis, translate
 from sgp_core.tasks.translation.tokens import BOS, EOS
-from sgp_core.tasks.translation.transformer import Transformer
+from sgp_core.tasks.translation.transformer import TransformerNetwork
 
 WORDS = [4, 5, 6]
 VOCABULARY = 7
 
 
-def build(seed: int, vocabulary: int = VOCABULARY) -> Transformer:
+def build(seed: int, vocabulary: int = VOCABULARY) -> TransformerNetwork:
     """Return an untrained model that is sure of what it writes, and ends now and then."""
     torch.manual_seed(seed)
     options = {"width": 16, "feedforward": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.5}
     model = MODELS.build("transformer", **options).build(vocabulary)
-    assert isinstance(model, Transformer)
+    assert isinstance(model, TransformerNetwork)
     # Of an untrained one the most probable word is the last once more, as input and output share their embeddings.
     last = model.decoder[-1].get_submodule("after_feedforward.norm")
     assert isinstance(last, nn.LayerNorm)
@@ -40,13 +40,13 @@ def sources(count: int, longest: int = 6, vocabulary: int = VOCABULARY, seed: in
 
 
 @torch.no_grad()
-def logarithms(model: Transformer, source: list[int], tokens: list[int]) -> Tensor:
+def logarithms(model: TransformerNetwork, source: list[int], tokens: list[int]) -> Tensor:
     """Return the log-probability of each of ``tokens`` and of the end."""
     logits = model.eval()(torch.tensor([source]), torch.tensor([[BOS, *tokens]]))[0]
     return log_softmax(logits, dim=-1)[torch.arange(len(tokens) + 1), torch.tensor([*tokens, EOS])]
 
 
-def exhaustive(model: Transformer, source: list[int], longest: int, alpha: float) -> Hypothesis:
+def exhaustive(model: TransformerNetwork, source: list[int], longest: int, alpha: float) -> Hypothesis:
     """Return the best of all translations of at most ``longest`` tokens."""
     every = [list(words) for n in range(longest + 1) for words in itertools.product(WORDS, repeat=n)]
     scored = [
@@ -75,7 +75,7 @@ def test_the_length_penalty_matters() -> None:
 
 
 @torch.no_grad()
-def greedily(model: Transformer, source: list[int], longest: int) -> list[int]:
+def greedily(model: TransformerNetwork, source: list[int], longest: int) -> list[int]:
     tokens: list[int] = []
     while len(tokens) < longest:
         logits = model.eval()(torch.tensor([source]), torch.tensor([[BOS, *tokens]]))[0, -1]

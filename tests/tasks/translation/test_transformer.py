@@ -13,18 +13,18 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.translation.transformer import Transformer, sinusoids
+from sgp_core.tasks.translation.transformer import TransformerNetwork, sinusoids
 from sgp_core.tensors.flat_storage import FlatStorage
 
 VOCABULARY = 40
 NORMS = ["post", "pre"]
 
 
-def build(seed: int = 0, **options: Any) -> Transformer:
+def build(seed: int = 0, **options: Any) -> TransformerNetwork:
     torch.manual_seed(seed)
     small = {"width": 16, "feedforward": 32, "heads": 4, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0}
     model = MODELS.build("transformer", **{**small, **options}).build(VOCABULARY)
-    assert isinstance(model, Transformer)
+    assert isinstance(model, TransformerNetwork)
     return model
 
 
