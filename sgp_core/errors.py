@@ -17,3 +17,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+class PeerLost(RuntimeError):
+    """Another worker ended, closed its connection or did not come in time; this one cannot go on without it.
+
+    The failure of the worker that raises it is a consequence: whoever judges a run looks for another cause first.
+
+    Attributes:
+        rank: the worker that raises it.
+        peers: the ranks that are missing, as far as it is known which; empty if not.
+        step: the step at which they were missed; None outside of steps.
+    """
+
+    def __init__(self, message: str, *, rank: int, peers: Iterable[int] = (), step: int | None = None) -> None:
+        super().__init__(message)
+        self.rank = rank
+        self.peers = tuple(peers)
+        self.step = step

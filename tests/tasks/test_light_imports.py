@@ -9,7 +9,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.models.torchvision import resolve_model
-from sgp_core.tasks.sharding import Shard
+from sgp_core.tasks.sharding import ExampleSampler
 from sgp_core.training.optimizers import OPTIMIZERS
 from sgp_core.training.schedules import SCHEDULES
 
@@ -22,7 +22,7 @@ for registry in (DATASETS, MODELS, OPTIMIZERS, SCHEDULES):
             except ConfigurationError:
                 pass
 assert resolve_model({"name": "resnet50"})["architecture"] == "resnet50"
-assert Shard(10, 2, 0, 2).steps_per_epoch == 3
+assert ExampleSampler(10, 2, 0, 2).steps_per_epoch == 3
 print(sorted({"torch", "torchvision", "sklearn", "PIL", "hydra", "omegaconf", "tokenizers"} & sys.modules.keys()))
 """
 

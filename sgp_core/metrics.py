@@ -1,0 +1,130 @@
+"""Every metric once: its name in ``metrics.jsonl``, its unit, which direction is better, its place on a dashboard.
+
+A task declares the scores that its evaluation returns; what every run measures is declared here. A run records the
+facts of its scores, so that tables and reports show them where the code that defined them is gone. Imports without
+torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Direction(StrEnum):
+    """Which values of a metric are good ones."""
+
+    maximize = "maximize"
+    minimize = "minimize"
+
+
+class NumberFormat(StrEnum):
+    """How people read a metric."""
+
+    plain = "plain"
+    """As few digits as it takes: 0.9689, 34.95."""
+    scientific = "scientific"
+    """A quantity that spans many orders of magnitude: 6.1e-3."""
+    count = "count"
+    milliseconds = "milliseconds"
+    seconds = "seconds"
+    bytes = "bytes"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a number that runs measure.
+
+    Attributes:
+        name: its key in ``metrics.jsonl``.
+        direction: which values are good ones; None where neither is.
+        unit: such as ``"ms"``; empty for plain numbers.
+        format: how people read it.
+        label: what charts and tables call it; by default the name as words.
+        dashboard: its name in Weights & Biases; None: ``train/<name>`` or ``val/<name>``, by the row's split.
+    """
+
+    name: str
+    direction: Direction | None = None
+    unit: str = ""
+    format: NumberFormat = NumberFormat.plain
+    label: str = ""
+    dashboard: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.direction is not None:
+            object.__setattr__(self, "direction", Direction(self.direction))
+        object.__setattr__(self, "format", NumberFormat(self.format))
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether small values are good ones."""
+        return self.direction is Direction.minimize
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data from which ``Metric(**data)`` is the same."""
+        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in vars(self).items()}
+
+
+LOSS = Metric("loss", Direction.minimize)
+
+RUN_METRICS = (
+    LOSS,
+    Metric("step", format=NumberFormat.count, dashboard="step"),
+    Metric("epoch", dashboard="epoch"),
+    Metric("wall_time_s", Direction.minimize, "s", NumberFormat.seconds, "time", "time/wall_s"),
+    Metric("lr", label="learning rate", dashboard="train/lr"),
+    Metric("samples_per_s", Direction.maximize, "1/s", NumberFormat.count, "samples per second", "time/samples_per_s"),
+    Metric("step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms"),
+    Metric("data_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "data time", "time/data_ms"),
+    Metric("compute_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "compute time", "time/compute_ms"),
+    Metric("comm_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "communication", "time/comm_ms"),
+    Metric("bytes_sent", Direction.minimize, "bytes", NumberFormat.bytes, "sent", "gossip/bytes_sent"),
+    Metric(
+        "consensus_distance",
+        Direction.minimize,
+        format=NumberFormat.scientific,
+        dashboard="gossip/consensus_distance",
+    ),
+    Metric("push_sum_weight_min", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_min"),
+    Metric("push_sum_weight_max", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_max"),
+    Metric("world_size", format=NumberFormat.count, label="workers", dashboard="system/world_size"),
+)
+"""What every run measures, whatever it learns."""
+
+_BY_NAME = {metric.name: metric for metric in RUN_METRICS}
+_SUFFIXES = ("_local_mean", "_local_min", "_local_max")
+"""Of a score of the workers' own replicas."""
+
+
+def find_metric(name: str, scores: Iterable[Metric] = ()) -> Metric:
+    """Return what is known of the metric ``name``, also of the replicas' mean, least or most; else just its name.
+
+    Args:
+        scores: those of the task, beside what every run measures.
+    """
+    known = _BY_NAME | {metric.name: metric for metric in scores}
+    if name in known:
+        return known[name]
+    for suffix in _SUFFIXES:
+        base = known.get(name.removesuffix(suffix))
+        if name.endswith(suffix) and base is not None:
+            return dataclasses.replace(base, name=name, label=f"{base.label}{suffix.replace('_', ' ')}")
+    return Metric(name)
+
+
+def read_metrics(recorded: Iterable[Mapping[str, Any]]) -> list[Metric]:
+    """Return the metrics that a run has recorded, by :meth:`Metric.to_dict`; what cannot be read is left out."""
+    known = {field.name for field in dataclasses.fields(Metric)}
+    found = []
+    for facts in recorded:
+        try:
+            found.append(Metric(**{key: value for key, value in facts.items() if key in known}))
+        except (TypeError, ValueError):
+            continue
+    return found
