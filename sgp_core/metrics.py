@@ -28,7 +28,7 @@ class NumberFormat(StrEnum):
     """As few digits as it takes: 0.9689, 34.95."""
     scientific = "scientific"
     """A quantity that spans many orders of magnitude: 6.1e-3."""
-    count = "count"
+    whole = "whole"
     milliseconds = "milliseconds"
     seconds = "seconds"
     bytes = "bytes"
@@ -75,11 +75,11 @@ LOSS = Metric("loss", Direction.minimize)
 
 RUN_METRICS = (
     LOSS,
-    Metric("step", format=NumberFormat.count, dashboard="step"),
+    Metric("step", format=NumberFormat.whole, dashboard="step"),
     Metric("epoch", dashboard="epoch"),
     Metric("wall_time_s", Direction.minimize, "s", NumberFormat.seconds, "time", "time/wall_s"),
     Metric("lr", label="learning rate", dashboard="train/lr"),
-    Metric("samples_per_s", Direction.maximize, "1/s", NumberFormat.count, "samples per second", "time/samples_per_s"),
+    Metric("samples_per_s", Direction.maximize, "1/s", NumberFormat.whole, "samples per second", "time/samples_per_s"),
     Metric("step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms"),
     Metric("data_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "data time", "time/data_ms"),
     Metric("compute_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "compute time", "time/compute_ms"),
@@ -93,7 +93,7 @@ RUN_METRICS = (
     ),
     Metric("push_sum_weight_min", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_min"),
     Metric("push_sum_weight_max", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_max"),
-    Metric("world_size", format=NumberFormat.count, label="workers", dashboard="system/world_size"),
+    Metric("world_size", format=NumberFormat.whole, label="workers", dashboard="system/world_size"),
 )
 """What every run measures, whatever it learns."""
 
