@@ -47,11 +47,11 @@ class DistributedNetwork(CommunicationStats):
     # -- what rules ask for ------------------------------------------------------------------------------------------
     def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Begin to mix a part of the vector, which stays as it is until :meth:`mix`; a whole one is mixed then."""
-        if self.transport is None or x.begins is None:
+        if self.transport is None or not x.is_part:
             return
         exchange = self._exchange(step)
         with self._timed("post", step, x) as self.transport.marks:
-            own = None if weight is None or self._posted else float(weight)  # it goes with the first part
+            own = float(weight) if weight is not None and x.first else None  # it goes with the first part
             self._posted.append((x, self.transport.post(x, exchange, own)))
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
@@ -60,7 +60,7 @@ class DistributedNetwork(CommunicationStats):
         Raises:
             RuntimeError: a peer is gone; the message names the step and the peers. Or only a part is to be mixed.
         """
-        if x.begins is not None:
+        if x.is_part:
             raise RuntimeError("a rule whose steps are taken inside backward posts in after_step and mixes in receive")
         if self.transport is None:
             return 1.0 if weight is None else weight
@@ -85,10 +85,9 @@ class DistributedNetwork(CommunicationStats):
             return weight
         exchange = self._exchange(step)
         with self._timed("push", step, x) as self.transport.marks:
-            begun = self._in_flight.setdefault(step, [])
-            own = None if begun else float(weight)  # it goes with the first part
+            own = float(weight) if x.first else None  # it goes with the first part
             self._count(exchange, x, weighed=own is not None)
-            begun.append((x, self.transport.push(x, exchange, own)))
+            self._in_flight.setdefault(step, []).append((x, self.transport.push(x, exchange, own)))
             if exchange.own != 1.0:
                 x.mul_(exchange.own)
             return exchange.own * float(weight)

@@ -107,7 +107,7 @@ class FlatStorage:
             last = parameter is self.parameters[-1]
             if last:
                 ends = [tensor.numel() for tensor in self.flat.tensors]
-            part = self.flat.stretch(list(zip(begins, ends, strict=True)))
+            part = self.flat.part(list(zip(begins, ends, strict=True)), first=not parts, last=last)
             if part.nbytes >= least or last:
                 parts.append((members, part))
                 begins, members, least = list(ends), [], next(wanted)

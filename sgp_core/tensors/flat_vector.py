@@ -39,26 +39,41 @@ class FlatVector:
     Args:
         tensors: the pieces. In a worker each is one-dimensional and contiguous; in the simulator ``[n, d]``.
         wire: what travels when the vector is sent, where that is more than ``tensors`` themselves.
-        begins: of a stretch of a vector, where in each of its pieces it begins; None: it is a whole vector.
+        begins: for a part of a vector, its offset in each piece; None for a whole vector.
+        first: whether it is the first of the parts that together make the vector.
+        last: whether it is the last of them. A whole vector is both.
     """
 
     def __init__(
-        self, tensors: Sequence[Tensor], wire: Sequence[Tensor] | None = None, begins: Sequence[int] | None = None
+        self,
+        tensors: Sequence[Tensor],
+        wire: Sequence[Tensor] | None = None,
+        begins: Sequence[int] | None = None,
+        *,
+        first: bool = True,
+        last: bool = True,
     ) -> None:
         self.tensors = list(tensors)
         self.wire = self.tensors if wire is None else list(wire)
         self.begins = begins
+        self.first, self.last = first, last
 
-    def stretch(self, spans: Sequence[tuple[int, int]]) -> FlatVector:
-        """Return the stretch from begin to end of each piece, sharing memory."""
+    @property
+    def is_part(self) -> bool:
+        """Whether this is a part of a vector, even if the only one."""
+        return self.begins is not None
+
+    def part(self, spans: Sequence[tuple[int, int]], *, first: bool, last: bool) -> FlatVector:
+        """Return the part from begin to end of each piece, sharing memory."""
         pieces = [tensor[begin:end] for tensor, (begin, end) in zip(self.tensors, spans, strict=True)]
-        return FlatVector(pieces, begins=[begin for begin, _ in spans])
+        return FlatVector(pieces, begins=[begin for begin, _ in spans], first=first, last=last)
 
     def at(self, part: FlatVector) -> FlatVector:
-        """Return the stretch of this vector that ``part`` is of its own, sharing memory; all of it if that is whole."""
+        """Return the same part of this vector as ``part`` is of its own, sharing memory; all of it if that is whole."""
         if part.begins is None:
             return self
-        return self.stretch([(b, b + t.numel()) for b, t in zip(part.begins, part.tensors, strict=True)])
+        spans = [(begin, begin + tensor.numel()) for begin, tensor in zip(part.begins, part.tensors, strict=True)]
+        return self.part(spans, first=part.first, last=part.last)
 
     @property
     def numel(self) -> int:

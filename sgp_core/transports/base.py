@@ -66,7 +66,8 @@ class Transport(Protocol):
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Message:
         """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
 
-        ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others.
+        ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others. Messages
+        of parts are taken, or discarded, in the order in which they were pushed.
         """
 
     def scratch(self) -> FlatVector:

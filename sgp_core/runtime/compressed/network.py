@@ -36,7 +36,6 @@ class CompressedNetwork(DistributedNetwork):
         self._codec = codec
         self._references: EdgeReplicas | None = None
         self._whole = FlatVector([])
-        self._begun = 0  # elements of the vector whose parts are being pushed
         self._coded: dict[int, _CodedMessage] = {}
         self._given_up: list[_CodedMessage] = []
 
@@ -72,11 +71,10 @@ class CompressedNetwork(DistributedNetwork):
         """
         if self.transport is None:
             return weight
-        if x.begins is not None:
-            self._begun += x.numel
-            if self._begun < self._whole.numel:
-                return weight
-            x, self._begun = self._whole, 0
+        if not x.last:
+            return weight
+        if x.is_part:
+            x = self._whole
         with self._timed("push", step, x) as marks:
             message = self._coded[step] = self._send(x, step, float(weight), marks)
             return message.part.own * float(weight)

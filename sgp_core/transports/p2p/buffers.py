@@ -104,18 +104,13 @@ class _BufferViews:
 
 
 class ReceiveBuffer:
-    """Memory for the vectors of in-peers: one vector, and more once a step has several in-peers at a time.
-
-    Attributes:
-        lent: elements that messages under way will write to.
-    """
+    """Memory for the vectors of in-peers: one vector, and more once a step has several in-peers at a time."""
 
     def __init__(self, like: FlatVector, world_size: int) -> None:
         # stretches are rounded up, so a wave may need a few elements more than the vector has
         self._room = [tensor.new_zeros(tensor.numel() + GRAIN * world_size) for tensor in like.tensors]
         self._flats = [FlatVector([r[: t.numel()] for r, t in zip(self._room, like.tensors, strict=True)])]
         self._views: WeakKeyDictionary[FlatVector, _BufferViews] = WeakKeyDictionary()
-        self.lent = 0
 
     @property
     def first(self) -> FlatVector:

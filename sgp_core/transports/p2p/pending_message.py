@@ -32,12 +32,6 @@ class MessageChannel:
         self._at_once = like.tensors[0].is_cuda  # NCCL wants a batch as one operation, and its streams need no waits
         self._free: list[ReceiveBuffer] = []
         self._opened: ReceiveBuffer | None = None
-        self._begun = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether all parts of the step that was begun last are under way."""
-        return self._begun == 0
 
     def inbox(self) -> ReceiveBuffer:
         """Return the inbox of the step that is about to be, the same one until all of its vector is under way."""
@@ -56,7 +50,9 @@ class MessageChannel:
         sends = [self._wire.send(piece, peer) for piece in outgoing for peer in exchange.out_peers]
         arrivals, departures = self._wire.post(receives, sends)
         _mark(marks)
-        return PendingMessage(self, exchange, inbox, room, arrivals, departures, marks, has_weight=weight is not None)
+        return PendingMessage(
+            self, exchange, inbox, room, arrivals, departures, marks, last=x.last, has_weight=weight is not None
+        )
 
     def send(
         self,
@@ -100,13 +96,13 @@ class MessageChannel:
             for parcel in parcels:
                 parcel.leaves(departures, exchange)
         _mark(marks)
-        return PendingMessage(self, exchange, inbox, room, arrivals, (), marks, has_weight=weight is not None)
+        return PendingMessage(
+            self, exchange, inbox, room, arrivals, (), marks, last=x.last, has_weight=weight is not None
+        )
 
-    def give_back(self, inbox: ReceiveBuffer, elements: int) -> None:
-        """Let the memory that so many elements of each in-peer arrived in be used again."""
-        inbox.lent -= elements
-        if not inbox.lent and inbox is not self._opened:
-            self._free.append(inbox)
+    def give_back(self, inbox: ReceiveBuffer) -> None:
+        """Let the memory that a step's vectors arrived in be used again."""
+        self._free.append(inbox)
 
     def _borrow(self, x: FlatVector, most: int) -> tuple[ReceiveBuffer, ReceiveSlots]:
         """Return where the in-peers' ``x`` arrives: all of a step's vector, or its next part.
@@ -114,10 +110,8 @@ class MessageChannel:
         After the last part the next step has another inbox.
         """
         inbox = self.inbox()
-        inbox.lent += x.numel
-        self._begun += x.numel
-        if self._begun == self._like.numel:
-            self._begun, self._opened = 0, None
+        if x.last:
+            self._opened = None
         return inbox, inbox.room(x, most)
 
     def _receives(self, room: ReceiveSlots, exchange: Exchange, *, has_weight: bool) -> list[P2POp]:
@@ -140,6 +134,7 @@ class PendingMessage:
         departures: Sequence[Any],
         marks: Marks | None,
         *,
+        last: bool,
         has_weight: bool,
     ) -> None:
         self._letters = letters
@@ -147,7 +142,7 @@ class PendingMessage:
         self._inbox = inbox
         self._room = room
         self._has_weight = has_weight
-        self._elements = sum(chunk.numel() for chunk in room.mine)
+        self._last = last
         expected = len(exchange.in_peers) * (len(room.slots) + has_weight)
         self._all = arrivals if len(arrivals) != expected else ()  # one work for all messages: NCCL
         self._arrivals = () if self._all else arrivals
@@ -199,8 +194,9 @@ class PendingMessage:
         return self._room.weights[:count].flatten().tolist() if self._has_weight else [0.0] * count
 
     def done(self) -> None:
-        """Give the memory back, once all has arrived and is not looked at any more."""
-        self._letters.give_back(self._inbox, self._elements)
+        """Give the memory back after the last part: parts are taken in the order in which they were begun."""
+        if self._last:
+            self._letters.give_back(self._inbox)
 
     def discard(self) -> None:
         """Leave it: what is still under way arrives in memory that nobody uses."""

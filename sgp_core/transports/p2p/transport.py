@@ -70,7 +70,7 @@ class P2PTransport:
         if not self._outboxes:  # an algorithm that pushes without having said so
             self._outboxes.append(SendBuffer(self._like.zeros_like()))
         letter = self._letters.send(self._outboxes[0], x, exchange, weight, self.marks, most=exchange.in_degree)
-        if self._letters.complete:
+        if x.last:
             self._outboxes.rotate(-1)
         return letter
 

@@ -63,9 +63,9 @@ class SharedMemoryTransport:
         self._vectors: dict[int, list[FlatVector]] = {}
         self._mixes = 0
         self._pushes = 0
-        self._unread: dict[int, int] = {}  # messages not pulled, and how many of their elements that is
+        self._unread: set[int] = set()  # messages that have not been pulled
         self._chosen: int | None = None
-        self._pushed, self._weight = 0, 1.0  # elements of the message that is being pushed, and its weight
+        self._weight = 1.0  # of the message that is being pushed
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
         """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective.
@@ -113,13 +113,12 @@ class SharedMemoryTransport:
         """
         slot, mine = self.outbox(), self._vectors[self.rank]
         mine[slot + 1].at(x).copy_(x)
-        if weight is not None:  # the first part
+        if x.first:
             self._pushes += 1
-            self._weight = weight
-            self._unread[self._pushes] = mine[_PARAMETERS].numel
-        self._pushed += x.numel
-        if self._pushed == mine[_PARAMETERS].numel:
-            self._pushed, self._chosen = 0, None
+            self._weight = 1.0 if weight is None else weight
+            self._unread.add(self._pushes)
+        if x.last:
+            self._chosen = None
             self._outboxes[slot] = _SentMessage(self._pushes, exchange)
             self._board.set_sent(slot, self._pushes, self._weight)
             self._board.raise_to(PUSHED, self._pushes)
@@ -224,12 +223,9 @@ class SharedMemoryTransport:
         if marks is not None:
             marks.waited += now() - begin
 
-    def finished_with(self, message: int, elements: int) -> None:
-        """Count what of a message is no longer needed; in the end let the in-peers use again where it lies."""
-        self._unread[message] -= elements
-        if self._unread[message]:
-            return
-        del self._unread[message]
+    def finished_with(self, message: int) -> None:
+        """Let the in-peers use again the memory in which a message lies."""
+        self._unread.discard(message)
         self._board.raise_to(READ, min(self._unread, default=self._pushes + 1) - 1)
 
 
@@ -273,4 +269,5 @@ class SharedMessage:
 
     def discard(self) -> None:
         """Let the in-peers go on without it."""
-        self._transport.finished_with(self._message, self._part.numel)
+        if self._part.last:
+            self._transport.finished_with(self._message)

@@ -55,7 +55,6 @@ class SymmetricMemoryTransport:
         self._fabric = fabric
         self._weights = weights
         self._overlap_steps = overlap_steps
-        self._pushed = 0  # elements of the message that is being pushed
         self._outboxes = deque(_SendBuffer(like) for _ in range(overlap_steps))
         self._inboxes: deque[_ReceiveBuffer | None] = deque([None] * (overlap_steps + 1))
         self._spare = GRAIN * world_size  # waves are rounded up
@@ -106,26 +105,24 @@ class SymmetricMemoryTransport:
         Raises:
             RuntimeError: more messages are in flight than there was room made for.
         """
-        fabric, first = self._fabric, weight is not None
+        fabric = self._fabric
         outbox = self._next_outbox()
-        inbox = self._next_inbox(exchange.in_degree) if first else self._inboxes[0]
+        inbox = self._next_inbox(exchange.in_degree) if x.first else self._inboxes[0]
         assert inbox is not None
-        self._pushed += x.numel
-        last = self._pushed == self._like.numel
         mine = outbox.flat.at(x)
         mine.copy_(x)
         ready = fabric.moment()
         number = None if weight is None else self._weights.tell(exchange, weight)
         with fabric.aside():
-            if first:
+            if x.first:
                 fabric.after(inbox.free)
                 self._grant(inbox, exchange)
             fabric.after(ready)
             for peer in exchange.out_peers:
-                self._give(inbox, exchange, peer, mine, first=first, last=last)
+                self._give(inbox, exchange, peer, mine)
             left = fabric.moment()
-        if last:
-            self._pushed, outbox.left = 0, left
+        if x.last:
+            outbox.left = left
             self._outboxes.rotate(-1)
             self._inboxes.rotate(-1)
         if self.marks is not None:
@@ -149,25 +146,16 @@ class SymmetricMemoryTransport:
         for peer in exchange.in_peers:
             inbox.window.signal(peer, _FREE)
 
-    def _give(
-        self,
-        inbox: _ReceiveBuffer,
-        exchange: Exchange,
-        peer: int,
-        mine: FlatVector,
-        *,
-        first: bool = True,
-        last: bool = True,
-    ) -> None:
+    def _give(self, inbox: _ReceiveBuffer, exchange: Exchange, peer: int, mine: FlatVector) -> None:
         """Copy to where ``peer`` finds it: all of a message, or the parts of one in turn."""
         slot = exchange.edges.in_peers[peer].index(self.rank)
-        if first:
+        if mine.first:
             inbox.window.wait(peer, _FREE)
-        sizes = [piece.numel() for piece in (mine if mine.begins is None else self._like).tensors]
+        sizes = [piece.numel() for piece in (self._like if mine.is_part else mine).tensors]
         room = FlatVector([inbox.slot(peer, number, slot, size) for number, size in enumerate(sizes)])
         for into, piece in zip(room.at(mine).tensors, mine.tensors, strict=True):
             self._fabric.copy(into, piece)
-        if last:
+        if mine.last:
             inbox.window.signal(peer, _FULL)
 
     def _await(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
@@ -189,11 +177,9 @@ class SymmetricMemoryTransport:
         """Return the weights of a message of the in-peers. Once only."""
         return self._weights.hear(exchange, number)
 
-    def finished_with(self, inbox: _ReceiveBuffer, elements: int) -> None:
-        """Count what is no longer needed; let it be written again once what this worker does with all is done."""
-        inbox.waits -= elements
-        if not inbox.waits:
-            inbox.free, inbox.arrived = self._fabric.moment(), False
+    def finished_with(self, inbox: _ReceiveBuffer) -> None:
+        """Let an inbox be written again once what this worker has begun to do with its content is done."""
+        inbox.free, inbox.arrived, inbox.pending = self._fabric.moment(), False, False
 
     # -- memory ------------------------------------------------------------------------------------------------------
     def _next_outbox(self) -> _SendBuffer:
@@ -205,13 +191,13 @@ class SymmetricMemoryTransport:
 
     def _next_inbox(self, in_degree: int) -> _ReceiveBuffer:
         inbox = self._inboxes[0]
-        if inbox is not None and inbox.waits:
+        if inbox is not None and inbox.pending:
             raise RuntimeError(
                 f"more messages are in flight than an algorithm with steps_in_flight={self._overlap_steps} has"
             )
         if inbox is None or inbox.slots < in_degree:
             inbox = self._inboxes[0] = _ReceiveBuffer(self._fabric, self._like, in_degree)
-        inbox.waits = self._like.numel
+        inbox.pending = True
         return inbox
 
     def _mixing_room(self) -> _ReceiveBuffer:
@@ -235,8 +221,8 @@ class _ReceiveBuffer:
         self.slots = slots
         self.free: StreamEvent = None
         self.lent = False
-        self.waits = 0
-        """Elements of a message that is to arrive in it, or has, that have not been added."""
+        self.pending = False
+        """Whether a message is to arrive in it, or has, and has not been added."""
         self.arrived = False
         """Whether the lane has waited for that message."""
         self._kinds = [tensor.dtype for tensor in like.tensors]
@@ -286,7 +272,8 @@ class SymmetricMessage:
         vectors, weights = self._received()
         for mine, *theirs in zip(x.tensors, *(vector.tensors for vector in vectors), strict=True):
             mix_all_(mine, 1.0, theirs, self._exchange.shares)
-        self._transport.finished_with(self._inbox, self._part.numel)
+        if self._part.last:
+            self._transport.finished_with(self._inbox)
         return _weighed(self._exchange, weights)
 
     def content(self) -> MessageContent:
@@ -299,7 +286,8 @@ class SymmetricMessage:
     def discard(self) -> None:
         """Let it arrive, and make room."""
         self._received()
-        self._transport.finished_with(self._inbox, self._part.numel)
+        if self._part.last:
+            self._transport.finished_with(self._inbox)
 
     def _received(self) -> tuple[list[FlatVector], list[float]]:
         """Return the in-peers' vectors, or this part of them, and their weights: those go with the first part."""
