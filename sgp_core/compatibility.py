@@ -52,15 +52,15 @@ def check_compatibility(
         _check_in_backward(algorithm, node_size)
     if node_size == 1:
         return
-    if algorithm.asynchronous:
+    if algorithm.traits.asynchronous:
         raise ConfigurationError("workers of a node march together, those of this algorithm do not; use single workers")
 
 
 def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:
     why = ""
-    if algorithm.reads_gradients:
+    if algorithm.traits.reads_gradients:
         why = "this algorithm changes gradients before any step"
-    elif algorithm.asynchronous:
+    elif algorithm.traits.asynchronous:
         why = "this algorithm's workers exchange whole models"
     elif node_size > 1:
         why = "the workers of a node average gradients before any step"

@@ -119,7 +119,7 @@ class Gossip:
         self.topology = topology
         self._model = model
         self._node = node
-        pace = pace if algorithm.gossips else None  # others have a rhythm of their own
+        pace = pace if algorithm.traits.gossips else None  # others have a rhythm of their own
         graphs = graphs_of(topology, pace)
         self._network = (
             DistributedNetwork(graphs, node.peers)
@@ -128,13 +128,20 @@ class Gossip:
         )
         GlobalCollectives(node, self._network).check_alike(model, trainable[0].device)
         self._one_sided: AsynchronousNetwork | None = None
-        if algorithm.one_sided is None:
-            in_flight = algorithm.steps_in_flight if compression is None else 0  # coded messages have their own memory
+        if algorithm.traits.one_sided is None:
+            in_flight = (
+                algorithm.traits.steps_in_flight if compression is None else 0
+            )  # coded messages have their own memory
             self._share, self._network.transport = place_model(model, trainable, transport, node, in_flight)
         else:
             self._share = FlatModelShard(FlatStorage(trainable), node)
             self._one_sided = connect(
-                algorithm.one_sided, topology, node.peers, self._share.flat, transport, record_events=record_events
+                algorithm.traits.one_sided,
+                topology,
+                node.peers,
+                self._share.flat,
+                transport,
+                record_events=record_events,
             )
             self._network = self._one_sided
         share = self._share

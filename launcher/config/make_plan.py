@@ -159,7 +159,7 @@ def run_name(experiment: dict[str, Any]) -> str:
     workers, node_size = experiment["world_size"], experiment.get("node_size", 1)
     size = f"{workers}w" if node_size == 1 else f"{workers // node_size}x{node_size}w"
     rule = options_class("algorithm", experiment["algorithm"]["name"])
-    parts += [experiment["topology"]["name"]] if rule.gossips or rule.one_sided else []
+    parts += [experiment["topology"]["name"]] if rule.traits.gossips or rule.traits.one_sided else []
     parts += [size, f"seed{experiment['seed']}"]
     return "-".join(parts)
 

@@ -1,6 +1,16 @@
 """One file, one screen, per published algorithm."""
 
-from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, Network, OneSided, OneSidedNetwork, Outer, Worker
+from sgp_core.algorithms.base import (
+    ALGORITHMS,
+    OUTERS,
+    Algorithm,
+    Network,
+    OneSided,
+    OneSidedNetwork,
+    Outer,
+    Traits,
+    Worker,
+)
 
 __all__ = [
     "ALGORITHMS",
@@ -10,6 +20,7 @@ __all__ = [
     "OneSided",
     "OneSidedNetwork",
     "Outer",
+    "Traits",
     "Worker",
     "build_algorithm",
     "build_outer",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits, Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 from sgp_core.topology.schedule import TopologySchedule
@@ -32,8 +32,7 @@ class ADPSGD(Algorithm):
     and an odd rank the even one acts (the paper's active and passive workers), of any others the lower.
     """
 
-    one_sided: ClassVar[OneSided | None] = OneSided.pairs
-    gossips: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(one_sided=OneSided.pairs, gossips=False)
 
     def check(self, topology: Topology) -> None:
         if isinstance(topology, TopologySchedule):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
 
 
 @ALGORITHMS.register("allreduce")
@@ -17,8 +17,7 @@ class AllReduce(Algorithm):
     DistributedDataParallel. The topology plays no part.
     """
 
-    reads_gradients: ClassVar[bool] = True
-    gossips: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(reads_gradients=True, gossips=False)
 
     def on_gradients(self, worker: Worker) -> None:
         worker.network.mean(worker.grads)

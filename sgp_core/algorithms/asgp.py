@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits, Worker
 from sgp_core.errors import ConfigurationError
 
 
@@ -36,9 +36,7 @@ class AsynchronousSGP(Algorithm):
         least_weight: weight below which a worker gives nothing away; 0: gives always.
     """
 
-    sends_weight: ClassVar[bool] = True
-    one_sided: ClassVar[OneSided | None] = OneSided.mailbox
-    gossips: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(sends_weight=True, one_sided=OneSided.mailbox, gossips=False)
 
     max_staleness: int | None = None
     least_weight: float = 0.75

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -101,7 +101,7 @@ class Worker(Protocol):
     params: FlatVector
     """The model's trainable parameters: what the optimizer updates and the next forward uses."""
     grads: FlatVector
-    """Gradients, laid out like ``params``; only for rules with ``reads_gradients``."""
+    """Gradients, laid out like ``params``; only for rules whose traits have ``reads_gradients``."""
     weight: Scalar
     """PushSum weight ``w``; starts at 1."""
     biased: bool
@@ -110,7 +110,7 @@ class Worker(Protocol):
     """Whether ``params`` are the exact average already; False again as soon as the optimizer is about to step."""
     network: Network
     one_sided: OneSidedNetwork
-    """The same, for rules that have :attr:`Algorithm.one_sided`."""
+    """The same, for rules whose traits have ``one_sided``."""
 
     @property
     def lr(self) -> float:
@@ -142,36 +142,50 @@ class OneSided(str, Enum):
 
 
 @dataclass(frozen=True)
-class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do nothing
-    """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
+class Traits:
+    """What runtimes and checks must know of a rule, beside its stages. One frozen value per rule.
 
-    reads_gradients: ClassVar[bool] = False
-    """Whether :meth:`on_gradients` does anything, so that runtimes must collect gradients into ``worker.grads``."""
-    sends_weight: ClassVar[bool] = False
-    """Whether the rule is PushSum: it may run on graphs that are only column-stochastic."""
+    Attributes:
+        gossips: the rule mixes along the topology's edges.
+        sends_weight: the rule is PushSum, and may run on graphs that are only column-stochastic.
+        reads_gradients: ``on_gradients`` does something, so runtimes collect gradients into ``worker.grads``.
+        one_sided: how workers communicate that never wait for each other; None: workers step together.
+        own_momentum: the rule has a momentum in place of the optimizer's, which must be plain SGD then.
+        one_exact_round: what the rule remembers presumes one exact round of gossip after every step: no pace and no
+            compression.
+        one_symmetric_graph: the rule is defined, and stable, only where mixing weights are symmetric and the same at
+            every step.
+        conserves_sum: communication never changes the sum of the numerators; if not, no outer may move the models.
+        steps_in_flight: how many steps a message may be under way when the next is sent; 0: every step ends with none.
+    """
 
-    gossips: ClassVar[bool] = True
-    """Whether the rule mixes along the topology's edges."""
-    one_sided: ClassVar[OneSided | None] = None
-    """How workers communicate that never wait for each other; None for a rule whose workers march together."""
-    own_momentum: ClassVar[bool] = False
-    """Whether the rule has a momentum in place of the optimizer's, which must be plain SGD then."""
-    one_exact_round: ClassVar[bool] = False
-    """Whether what the rule remembers presumes one exact round of gossip after every step: no pace, no compression."""
-    one_symmetric_graph: ClassVar[bool] = False
-    """Whether the rule is defined, and stable, only where mixing weights are symmetric and the same at every step."""
-    conserves_sum: ClassVar[bool] = True
-    """Whether communication never changes the sum of the numerators; if not, no outer may move the models besides."""
+    gossips: bool = True
+    sends_weight: bool = False
+    reads_gradients: bool = False
+    one_sided: OneSided | None = None
+    own_momentum: bool = False
+    one_exact_round: bool = False
+    one_symmetric_graph: bool = False
+    conserves_sum: bool = True
+    steps_in_flight: int = 0
 
     @property
     def asynchronous(self) -> bool:
-        """Whether workers take their steps each at its own pace."""
+        """Whether each worker steps at its own pace."""
         return self.one_sided is not None
 
-    @property
-    def steps_in_flight(self) -> int:
-        """How many steps a message may be under way when the next is sent; 0 where every step ends with none."""
-        return 0
+
+@dataclass(frozen=True)
+class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do nothing
+    """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
+
+    traits: ClassVar[Traits] = Traits()
+    """Of the rule; an instance whose options or base change them has a value of its own."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls).keys() & {trait.name for trait in fields(Traits)}:
+            raise TypeError(f"{cls.__name__}.{name} is a trait; declare traits = Traits({name}=...)")
 
     def check(self, topology: Topology) -> None:
         """Refuse a topology the rule is not defined for.
@@ -179,7 +193,7 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         Raises:
             ConfigurationError: with the reason and what would be right.
         """
-        if self.one_symmetric_graph and not topology.is_symmetric_and_fixed:
+        if self.traits.one_symmetric_graph and not topology.is_symmetric_and_fixed:
             raise ConfigurationError(
                 f"algorithm '{ALGORITHMS.name_of(type(self))}' needs symmetric mixing weights that never change, and"
                 " this topology's are not; use ring, torus, hypercube, complete, star or spanning_tree, with metropolis"
@@ -194,11 +208,11 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         """
         from sgp_core.pacing.every import Every
 
-        if not self.gossips and pace != Every():
+        if not self.traits.gossips and pace != Every():
             raise pace.refuse("this algorithm has a rhythm of its own; choose one that gossips, such as sgp")
-        if self.steps_in_flight and not (isinstance(pace, Every) and pace.steps == 1):
+        if self.traits.steps_in_flight and not (isinstance(pace, Every) and pace.steps == 1):
             raise pace.refuse("messages that overlap with computation leave after every step; use overlap_steps=0")
-        if self.one_exact_round and pace != Every():
+        if self.traits.one_exact_round and pace != Every():
             raise pace.refuse("this algorithm is defined with one round of gossip after every step; use pace=every")
 
     def check_optimizer(self, options: Mapping[str, Any]) -> None:
@@ -210,7 +224,7 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         Raises:
             ConfigurationError: it has a momentum, and the rule has one of its own.
         """
-        if self.own_momentum and (options.get("momentum") or "betas" in options or "beta1" in options):
+        if self.traits.own_momentum and (options.get("momentum") or "betas" in options or "beta1" in options):
             raise ConfigurationError(
                 "this algorithm has a momentum of its own, beta, so the optimizer must have none; use"
                 " optimizer=sgd optimizer.momentum=0 optimizer.nesterov=false"
@@ -218,9 +232,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
 
     def leaves_one(self, topology: Topology) -> bool:
         """Whether PushSum weights may leave 1: the graph is not doubly stochastic, or messages are in flight."""
-        if not self.sends_weight or topology.world_size == 1:
+        if not self.traits.sends_weight or topology.world_size == 1:
             return False
-        return self.asynchronous or self.steps_in_flight > 0 or not topology.is_doubly_stochastic
+        return self.traits.asynchronous or self.traits.steps_in_flight > 0 or not topology.is_doubly_stochastic
 
     def on_gradients(self, worker: Worker) -> None:
         """Backward is complete; gradients may be changed before they are clipped or used."""
@@ -238,20 +252,28 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         """The step ends, for the whole model: what others have sent is waited for and used."""
 
 
+def declare(algorithm: Algorithm, traits: Traits, **changes: Any) -> None:
+    """Give an instance ``traits``, with changes, of its own. For ``__post_init__``, where options decide on them."""
+    object.__setattr__(algorithm, "traits", replace(traits, **changes))
+
+
 @dataclass(frozen=True)
 class Outer(Algorithm):
-    """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves on."""
+    """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves on.
+
+    Its traits are those of the base.
+    """
 
     base: Algorithm = field(metadata=NOT_AN_OPTION)
     tau: int = 12
 
     def __post_init__(self) -> None:
-        if self.base.asynchronous:
+        if self.base.traits.asynchronous:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}' averages all workers every tau steps, but those of algorithm"
                 f" '{ALGORITHMS.name_of(type(self.base))}' wait for nobody; use outer 'none', or algorithm 'osgp'"
             )
-        if not self.base.conserves_sum:
+        if not self.base.traits.conserves_sum:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}' moves models, but what algorithm"
                 f" '{ALGORITHMS.name_of(type(self.base))}' has under way is of models before that; use outer 'none'"
@@ -260,36 +282,7 @@ class Outer(Algorithm):
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}': tau must be at least 1 step, not {self.tau}"
             )
-
-    @property
-    def reads_gradients(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.reads_gradients
-
-    @property
-    def sends_weight(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.sends_weight
-
-    @property
-    def gossips(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.gossips
-
-    @property
-    def own_momentum(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.own_momentum
-
-    @property
-    def one_exact_round(self) -> bool:  # type: ignore[override]
-        """As the base does."""
-        return self.base.one_exact_round
-
-    @property
-    def steps_in_flight(self) -> int:
-        """As the base does."""
-        return self.base.steps_in_flight
+        declare(self, self.base.traits)
 
     def check(self, topology: Topology) -> None:
         """Refuse what the base refuses."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
@@ -46,8 +46,7 @@ class D2(Algorithm):
             0: never.
     """
 
-    one_exact_round: ClassVar[bool] = True
-    one_symmetric_graph: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(one_exact_round=True, one_symmetric_graph=True)
 
     lazy: bool = False
     recentre_every: int = 100

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Traits, Worker
 from sgp_core.algorithms.dpsgd import DPSGD
 from sgp_core.algorithms.momentum import RATE, check_share, rescaling
 
@@ -36,9 +36,7 @@ class DecentLaM(DPSGD):
         beta: momentum.
     """
 
-    own_momentum: ClassVar[bool] = True
-    one_exact_round: ClassVar[bool] = True
-    one_symmetric_graph: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(own_momentum=True, one_exact_round=True, one_symmetric_graph=True)
 
     beta: float = 0.9
 

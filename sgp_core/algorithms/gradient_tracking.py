@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
 from sgp_core.algorithms.sgp import SGP
 
 _SGP = SGP()
@@ -32,9 +32,7 @@ class GradientTracking(Algorithm):
     ``no_sync``.
     """
 
-    reads_gradients: ClassVar[bool] = True
-    sends_weight: ClassVar[bool] = True
-    one_exact_round: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(reads_gradients=True, sends_weight=True, one_exact_round=True)
 
     def on_gradients(self, worker: Worker) -> None:
         worker.memory("gradient").copy_(worker.grads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker, average_exactly
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker, average_exactly
 from sgp_core.errors import ConfigurationError
 
 
@@ -21,7 +21,7 @@ class LocalSGD(Algorithm):
     ``tau`` averages within the block, too.
     """
 
-    gossips: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(gossips=False)
 
     period: int = 12
 

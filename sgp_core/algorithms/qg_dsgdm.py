@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Traits, Worker
 from sgp_core.algorithms.dpsgd import DPSGD
 from sgp_core.algorithms.momentum import RATE, check_share, rescaling
 
@@ -34,7 +34,7 @@ class QuasiGlobalMomentum(DPSGD):
         nesterov: Nesterov's form of the step.
     """
 
-    own_momentum: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(own_momentum=True)
 
     beta: float = 0.9
     mu: float = 0.9

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 
@@ -35,8 +35,7 @@ class RelaySGD(Algorithm):
     Any optimizer: ``x'`` is what its step makes of x. A worker keeps two vectors per neighbour, and sends one to each.
     """
 
-    one_exact_round: ClassVar[bool] = True
-    conserves_sum: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits(one_exact_round=True, conserves_sum=False)
 
     def check(self, topology: Topology) -> None:
         if topology.period != 1 or behind(topology) is None:

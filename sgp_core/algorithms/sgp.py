@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker, declare
 from sgp_core.errors import ConfigurationError
 
 
@@ -35,7 +35,7 @@ class SGP(Algorithm):
     Sums stay exact because w counts what is in flight: it is below 1 on every graph.
     """
 
-    sends_weight: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(sends_weight=True)
 
     overlap_steps: int = 0
 
@@ -45,10 +45,7 @@ class SGP(Algorithm):
                 f"algorithm '{ALGORITHMS.name_of(type(self))}': overlap_steps must be 0 (wait) or more steps, not"
                 f" {self.overlap_steps}"
             )
-
-    @property
-    def steps_in_flight(self) -> int:
-        return self.overlap_steps
+        declare(self, self.traits, steps_in_flight=self.overlap_steps)
 
     def before_step(self, worker: Worker) -> None:
         if worker.biased:

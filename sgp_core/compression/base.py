@@ -103,12 +103,12 @@ class Codec(ABC):
             ConfigurationError: with the reason and what would be right.
         """
         name = COMPRESSIONS.name_of(type(self))
-        if not algorithm.gossips:
+        if not algorithm.traits.gossips:
             raise ConfigurationError(
                 f"compression '{name}' acts on messages that all workers exchange after a step, and this algorithm has"
                 " none; use algorithm=sgp, osgp or dpsgd, or compression=none"
             )
-        if algorithm.one_exact_round:
+        if algorithm.traits.one_exact_round:
             raise ConfigurationError(
                 f"compression '{name}' mixes approximately, and what this algorithm remembers presumes exact rounds;"
                 " use algorithm=sgp, qg_dsgdm or gossip_pga, or compression=none"

@@ -39,8 +39,14 @@ class GradientBucket:
         self._present = pieces[0].new_zeros(len(self._parameters))
         self.flat = FlatVector(pieces, wire=[*pieces, self._present])
         self._views = storage.views(self.flat)
-        for parameter in self._parameters:
-            parameter.register_post_accumulate_grad_hook(self._gradient_ready)
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(self._gradient_ready) for parameter in self._parameters
+        ]
+
+    def close(self) -> None:
+        """Leave gradients alone from now on."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _gradient_ready(self, _: nn.Parameter) -> None:
         if self.enabled and not self._pending:

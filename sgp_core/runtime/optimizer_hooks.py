@@ -97,6 +97,8 @@ class OptimizerHooks:
         """Take part in no further step."""
         for hook in self._hooks:
             hook.remove()
+        if self.gradients is not None:
+            self.gradients.close()
         if self._in_backward is not None:
             self._in_backward.close()
 
@@ -181,13 +183,13 @@ class OptimizerHooks:
 
     def _collected_gradients(self) -> GradientBucket | None:
         if self._share.storage is None:
-            if self._algorithm.reads_gradients:
+            if self._algorithm.traits.reads_gradients:
                 raise ConfigurationError(
                     "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard"
                     " a mesh of two axes"
                 )
             return None
-        if not self._algorithm.reads_gradients and self._node.size == 1:
+        if not self._algorithm.traits.reads_gradients and self._node.size == 1:
             return None
         take = self._take_gradients if self._sharded_optimizer else None
         return GradientBucket(self._share.storage, self._on_gradients, take)

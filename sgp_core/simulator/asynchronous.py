@@ -104,7 +104,7 @@ class _VirtualWorkers:
         self._algorithm = algorithm
         self._gradient = gradient
         self._lr = lr
-        self.pairs = algorithm.one_sided is OneSided.pairs
+        self.pairs = algorithm.traits.one_sided is OneSided.pairs
         self.rows = [row.clone().unsqueeze(0).requires_grad_() for row in initial]
         self._steppers = [optimizer([row]) if optimizer else torch.optim.SGD([row], lr=0.1) for row in self.rows]
         self.networks: list[_VirtualNetwork] = []
@@ -265,7 +265,7 @@ def replay(
     Raises:
         ValueError: the algorithm's workers march together, or the events do not fit each other.
     """
-    if not algorithm.asynchronous:
+    if not algorithm.traits.asynchronous:
         raise ValueError("there is no order to replay where workers march together; use simulate")
     workers = _VirtualWorkers(algorithm, topology, torch.as_tensor(initial).detach(), gradient, optimizer, lr)
     waiting: list[deque[Event]] = [deque() for _ in workers.workers]

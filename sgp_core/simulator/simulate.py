@@ -256,7 +256,7 @@ def simulate(
     if node_size < 1:
         raise ConfigurationError(f"node_size must be at least 1 worker, not {node_size}")
     check_compatibility(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
-    if algorithm.asynchronous:
+    if algorithm.traits.asynchronous:
         return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
     graphs = graphs_of(topology, pace)
     stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)

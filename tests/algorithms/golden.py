@@ -33,11 +33,11 @@ def trajectory(name: str) -> dict[str, Any]:
         algorithm = sgp_core.build_outer(name, sgp_core.build_algorithm("local_sgd", period=0), tau=4)
     else:
         algorithm = sgp_core.build_algorithm(name, **({"period": 4} if "period" in ALGORITHMS.options(name) else {}))
-    directed = {"weights": "uniform"} if algorithm.sends_weight else {}  # irregular: weights leave 1
+    directed = {"weights": "uniform"} if algorithm.traits.sends_weight else {}  # irregular: weights leave 1
     topology = sgp_core.build_topology("star", world_size=5, **directed)
-    if algorithm.one_sided is OneSided.pairs:
+    if algorithm.traits.one_sided is OneSided.pairs:
         topology = sgp_core.build_topology("alternating_ring", world_size=5)
-    momentum = {} if algorithm.own_momentum else {"momentum": 0.9, "nesterov": True}
+    momentum = {} if algorithm.traits.own_momentum else {"momentum": 0.9, "nesterov": True}
     curvature = torch.linspace(0.2, 1.0, 15, dtype=torch.float64).view(5, 3)
     target = torch.arange(15, dtype=torch.float64).view(5, 3).sin()
     run = sgp_core.simulate(

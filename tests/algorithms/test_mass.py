@@ -14,7 +14,7 @@ from sgp_core.topology import TOPOLOGIES
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 STEPS = 12
-CONSERVING = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).conserves_sum]
+CONSERVING = [name for name in ALGORITHMS.names() if ALGORITHMS.get(name).traits.conserves_sum]
 """All but relaysgd, whose averages are of models of different ages: see test_heterogeneous_data.py."""
 IRREGULAR = ["star", "spanning_tree", "erdos_renyi"]
 """Graphs whose degrees differ: with uniform weights, PushSum weights leave 1."""
@@ -43,7 +43,7 @@ def _run(rule, graph, dtype, seed):
         graph,
         initial,
         lambda z, step: torch.zeros_like(z),
-        optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.0 if rule.own_momentum else 0.9),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.0 if rule.traits.own_momentum else 0.9),
         steps=STEPS,
     )
     # Numerators are formed in float64, so that it is the run's rounding that is measured, not the test's.

@@ -31,14 +31,14 @@ def maker() -> dict[str, Any]:
 
 def test_everyone_who_marches_together_takes_part() -> None:
     contestants = everyone(16)
-    marching = {name for name in ALGORITHMS.names() if ALGORITHMS.get(name).one_sided is None}
+    marching = {name for name in ALGORITHMS.names() if ALGORITHMS.get(name).traits.one_sided is None}
     assert {one.algorithm for one in contestants} == marching
     assert {one.outer for one in contestants if one.outer} == set(OUTERS.names())
     assert len(set(contestants)) == len(contestants)
     lines = {(one.name, one.graph, one.momentum_is) for one in contestants}
     assert {("dpsgd", "ring", "0.9"), ("qg_dsgdm", "ring", "its own"), ("sgp", "exponential", "-")} <= lines
     assert ("allreduce", "-", "0.9") in lines
-    assert not any(one.momentum for one in contestants if ALGORITHMS.get(one.algorithm).own_momentum)
+    assert not any(one.momentum for one in contestants if ALGORITHMS.get(one.algorithm).traits.own_momentum)
 
 
 def test_splits_share_no_example() -> None:

@@ -26,10 +26,10 @@ def _cases() -> list:
         (
             make_algorithm(name, outer),
             tree if name in ON_TREES else regular,
-            "plain" if ALGORITHMS.get(name).own_momentum else "sgd",
+            "plain" if ALGORITHMS.get(name).traits.own_momentum else "sgd",
         )
         for name in ALGORITHMS.names()
-        if not ALGORITHMS.get(name).one_sided  # those agree by replay, see test_asynchronous.py
+        if not ALGORITHMS.get(name).traits.one_sided  # those agree by replay, see test_asynchronous.py
         for outer in (None, *OUTERS_OF.get(name, OUTERS.names()))
     ]
     irregular = Irregular(4)

@@ -92,7 +92,7 @@ def work() -> dict[str, Any]:
     for name, case in cases().items():
         found = ways[name] = {"after": train(case, "p2p", False, STEPS)}
         dist.barrier()
-        if case[0].reads_gradients:
+        if case[0].traits.reads_gradients:
             found["resumed"] = train(case, "p2p", False, STEPS, stop=STEPS // 2, turn=False)
         else:
             found["inside"] = train(case, "shared_memory", True, STEPS)

@@ -94,7 +94,7 @@ def train(cases: list[tuple[Algorithm, Topology, str]], steps: int) -> list[dict
             chosen |= {"step_in_backward": True, "part_mb": PART_MB}
         gossip = sgp_core.Gossip(model, optimizer, **chosen)
         if gossip.world_size > 1:
-            gossip._network.transport = transport(gossip._share.flat, algorithm.steps_in_flight, dawdle_s=1e-4)
+            gossip._network.transport = transport(gossip._share.flat, algorithm.traits.steps_in_flight, dawdle_s=1e-4)
         models, weights = [agreement.flatten(model)], [gossip.push_sum_weight]
         for step in range(steps):
             if step == steps // 2:  # as if stopped and resumed, with messages in flight

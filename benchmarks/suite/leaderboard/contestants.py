@@ -53,12 +53,12 @@ class Contestant:
     @property
     def graph(self) -> str:
         """Return the topology's name, or a dash where it plays no part."""
-        return self.topology if ALGORITHMS.get(self.algorithm).gossips else "-"
+        return self.topology if ALGORITHMS.get(self.algorithm).traits.gossips else "-"
 
     @property
     def momentum_is(self) -> str:
         """Return whose momentum there is: the optimizer's, the rule's own or none."""
-        own = ALGORITHMS.get(self.algorithm).own_momentum
+        own = ALGORITHMS.get(self.algorithm).traits.own_momentum
         return "its own" if own else f"{self.momentum:g}" if self.momentum else "-"
 
     def rule(self) -> Algorithm:
@@ -79,9 +79,9 @@ def everyone(workers: int) -> list[Contestant]:
 def _algorithms(workers: int) -> Iterator[Contestant]:
     for name in ALGORITHMS.names():
         kind, options = ALGORITHMS.get(name), OPTIONS.get(name, {})
-        if kind.one_sided is not None:
+        if kind.traits.one_sided is not None:
             continue  # who waits for nobody has a clock, and the simulator none
-        graphs: Sequence[str] = OF_ITS_OWN.get(name, GRAPHS) if kind.gossips else (NO_GRAPH,)
+        graphs: Sequence[str] = OF_ITS_OWN.get(name, GRAPHS) if kind.traits.gossips else (NO_GRAPH,)
         legal = [graph for graph in graphs if _legal(Contestant(name, graph, 0.0, None, options), workers)]
         if not legal:
             others = [graph for graph in ELSEWHERE if _legal(Contestant(name, graph, 0.0, None, options), workers)]
