@@ -48,7 +48,7 @@ def perceptron(parameters: float) -> nn.Module:
 
 def resnet() -> nn.Module:
     """Return the ResNet-18 for small images."""
-    from sgp_core.tasks.models.resnet18_cifar import Resnet18Cifar
+    from sgp_core.tasks.images.models.resnet18_cifar import Resnet18Cifar
 
     return Resnet18Cifar().build((3, 16, 16), CLASSES)
 

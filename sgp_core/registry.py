@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -28,7 +29,8 @@ class Registry(Generic[T]):
 
     Args:
         kind: the word used in messages, such as ``"topology"``.
-        package: import path whose modules register themselves; a new file there is found by itself.
+        package: import path whose modules register themselves; a new file there is found by itself. ``*`` in it
+            stands for any one package: ``sgp_core.tasks.*.models`` is the models of every task.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -91,6 +93,17 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            importlib.import_module(module.name)
+        for name in _expand(self._package):
+            found = importlib.import_module(name)
+            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
+                importlib.import_module(module.name)
+
+
+def _expand(package: str) -> list[str]:
+    """Return the packages and modules that ``package``, in which ``*`` is any one package, stands for."""
+    above, star, below = package.partition(".*.")
+    if not star:
+        return [package]
+    inside = pkgutil.iter_modules(importlib.import_module(above).__path__, above + ".")
+    candidates = [f"{entry.name}.{below}" for entry in inside if entry.ispkg]
+    return [name for name in candidates if importlib.util.find_spec(name) is not None]

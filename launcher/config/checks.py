@@ -97,7 +97,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
     from sgp_core.compatibility import check_compatibility
-    from sgp_core.tasks.base import check_kinds
+    from sgp_core.tasks.kinds import check_task
     from sgp_core.tasks.partitions import check_labels
 
     def build(group: str, **given: Any) -> Any:
@@ -106,7 +106,7 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     for group in ("optimizer", "schedule"):
         build(group)
     dataset = build("dataset")
-    check_kinds(build("model"), dataset)
+    check_task(build("model"), dataset)
     dataset.check_training(TrainingConfig.from_dict(experiment["training"]).changed())
     dataset.check()
     check_labels(build("partition"), dataset)

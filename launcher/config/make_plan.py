@@ -181,7 +181,7 @@ def _choice(group: str, given: Any, chosen: dict[str, str]) -> dict[str, Any]:
         raise ConfigurationError(f"no {group} is chosen; known: {', '.join(choices(group))}")
     options = dict(given)
     if group == "model" and chosen.get(group) == "torchvision":
-        from sgp_core.tasks.models.torchvision import resolve_model
+        from sgp_core.tasks.images.models.torchvision import resolve_model
 
         options = resolve_model(options)  # model.name may be torchvision's name
     name = options.pop("name")

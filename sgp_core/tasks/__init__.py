@@ -1,1 +1,1 @@
-"""What is learned: data, models, losses, scores."""
+"""What is learned: data sets, models, losses and scores. Each task is a folder that registers itself."""

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-
-from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from sgp_core.tasks.datasets.base import Dataset
-    from sgp_core.tasks.models.base import Model
+    from sgp_core.tasks.models import Model
 
 
 VALIDATION = "val"
 """The split that is looked at while training."""
-
-
-class Kind(StrEnum):
-    """What a data set holds and a model is for."""
-
-    images = "images"
-    translation = "translation"
-
-
-_DOES = {Kind.images: "classifies images", Kind.translation: "translates text"}
-_HOLDS = {Kind.images: "images to classify", Kind.translation: "text to translate"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,7 @@ class Batch:
         return (Batch(*part) for part in zip(inputs, targets, counts, strict=True))
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> Batch:
-        """Return the batch on a device; images (four dimensions) in channels-last order if that is asked for."""
+        """Return the batch on a device; inputs of four dimensions in channels-last order if that is asked for."""
         import torch
 
         def placed(tensor: Tensor) -> Tensor:
@@ -86,31 +71,9 @@ class BatchSampler(Protocol):
         """Return this rank's batches of ``epoch``: int64 index tensors, ``steps_per_epoch`` of them."""
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """The score by which evaluations, and so checkpoints, are ranked."""
-
-    score: str
-    higher_is_better: bool = True
-
-    def of(self, line: Mapping[str, Any] | None) -> float | None:
-        """Return the rank of an evaluation, higher is better; None if that score was not measured.
-
-        It is the averaged model's, else that of the mean of the replicas.
-        """
-        for name in (self.score, f"{self.score}_local_mean"):
-            if line and line.get(name) is not None:
-                return float(line[name]) if self.higher_is_better else -float(line[name])
-        return None
-
-
 class Task(ABC):
     """A loaded data set, and what it means to learn it: batches, loss, scores."""
 
-    kind: ClassVar[Kind]
-    ranking: ClassVar[Ranking]
-    told: ClassVar[tuple[str, ...]]
-    """Words in the names of scores that describe an exported model."""
     statistics_size: ClassVar[int]
     """How many numbers :meth:`statistics` returns."""
 
@@ -174,16 +137,19 @@ class Task(ABC):
         """Return what :meth:`build` knows of the data: with the model's options, a model can be rebuilt from it."""
 
     @property
-    def written(self) -> tuple[str, ...]:
-        """Splits that a model is scored on by what it writes, which takes long: ``val`` and tests; none by default."""
+    def generated_splits(self) -> tuple[str, ...]:
+        """Splits that a model is scored on by what it generates, which takes long: ``val`` and tests; none by default.
+
+        Only the averaged model generates, when ``evaluation.generate`` says so.
+        """
         return ()
 
-    def write(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
-        """Let the model write for ``rank``'s part of a split; return numbers that add up over workers."""
+    def generate(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
+        """Let the model generate for ``rank``'s part of a split; return statistics that add up over workers."""
         raise NotImplementedError
 
-    def written_scores(self, sums: Sequence[float]) -> dict[str, Any]:
-        """Return the scores from sums of :meth:`write`."""
+    def generation_scores(self, sums: Sequence[float]) -> dict[str, Any]:
+        """Return the scores from sums of :meth:`generate`."""
         raise NotImplementedError
 
     def state(self) -> dict[str, str]:
@@ -192,20 +158,3 @@ class Task(ABC):
 
     def export(self, folder: Path) -> None:
         """Write the files, if any, without which an exported model in ``folder`` is of no use."""
-
-
-def check_kinds(model: Model, dataset: Dataset) -> None:
-    """Refuse a model that is not for such data.
-
-    Raises:
-        ConfigurationError: with the models that are.
-    """
-    from sgp_core.tasks.datasets.base import DATASETS
-    from sgp_core.tasks.models.base import MODELS
-
-    if model.kind is not dataset.kind:
-        fitting = [name for name in MODELS.names() if MODELS.get(name).kind is dataset.kind]
-        raise ConfigurationError(
-            f"model '{MODELS.name_of(type(model))}' {_DOES[model.kind]}, but dataset "
-            f"'{DATASETS.name_of(type(dataset))}' is {_HOLDS[dataset.kind]}; use model={' or '.join(fitting)}"
-        )

@@ -16,8 +16,9 @@ from sgp_core.gossip import Gossip
 from sgp_core.pacing import PACES
 from sgp_core.pacing.every import Every
 from sgp_core.registry import Registry
-from sgp_core.tasks.base import BatchSampler, Task, check_kinds
+from sgp_core.tasks.base import BatchSampler, Task
 from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.kinds import TASKS, TaskKind, check_task
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.partitions import PARTITIONS, check_labels
 from sgp_core.tasks.sharding import share_of
@@ -35,6 +36,7 @@ T = TypeVar("T")
 class Parts:
     """What :func:`assemble` builds for one worker."""
 
+    kind: TaskKind
     task: Task
     share: BatchSampler
     model: nn.Module
@@ -67,7 +69,7 @@ def assemble(
     optimizer_options = _chosen(OPTIMIZERS, experiment.optimizer)
     model_options = _chosen(MODELS, experiment.model)
     dataset = _chosen(DATASETS, experiment.dataset)
-    check_kinds(model_options, dataset)
+    check_task(model_options, dataset)
     partition = _chosen(PARTITIONS, experiment.partition)
     check_labels(partition, dataset)
     dataset.check_training(training.changed())
@@ -100,7 +102,7 @@ def assemble(
         max_norm=training.clip_norm if step_in_backward else None,
         compression=build_compression(codec, **codec_options),
     )
-    return Parts(task, share, model, optimizer, schedule, gossip)
+    return Parts(TASKS.get(dataset.task)(), task, share, model, optimizer, schedule, gossip)
 
 
 def algorithm_of(experiment: Experiment) -> Algorithm:

@@ -9,6 +9,7 @@ from torch import nn
 
 from sgp_core.gossip import Gossip
 from sgp_core.tasks.base import VALIDATION, Task
+from sgp_core.tasks.kinds import TaskKind
 from sgp_core.training.config import EvaluatedModel, EvaluationConfig, LoaderConfig, TrainingConfig, When
 from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
@@ -22,6 +23,7 @@ class Evaluator:
         self,
         model: nn.Module,
         gossip: Gossip,
+        kind: TaskKind,
         task: Task,
         peers: Peers,
         device: torch.device,
@@ -31,6 +33,7 @@ class Evaluator:
     ) -> None:
         self._model = model
         self._gossip = gossip
+        self._score = kind.score
         self._task = task
         self._peers = peers
         self._device = device
@@ -47,27 +50,27 @@ class Evaluator:
         scores: dict[str, Any] = {}
         if self._evaluation.model is not EvaluatedModel.local:
             scores |= self._averaged()
-            if VALIDATION in self._task.written and (last or self._evaluation.translate is When.always):
-                scores |= self.written(VALIDATION)
+            if VALIDATION in self._task.generated_splits and (last or self._evaluation.translate is When.always):
+                scores |= self.generated(VALIDATION)
         if self._evaluation.model is not EvaluatedModel.averaged:
             scores |= self._local()
         return scores
 
     def tests(self) -> dict[str, dict[str, Any]]:
-        """Return the scores of what the averaged model writes for each test split, the same on every worker."""
-        return {split: self.written(split) for split in self._task.written if split != VALIDATION}
+        """Return the scores of what the averaged model generates for each test split, the same on every worker."""
+        return {split: self.generated(split) for split in self._task.generated_splits if split != VALIDATION}
 
     @torch.no_grad()
-    def written(self, split: str) -> dict[str, Any]:
-        """Return the scores of what the averaged model writes for a split, each worker a part of it."""
+    def generated(self, split: str) -> dict[str, Any]:
+        """Return the scores of what the averaged model generates for a split, each worker for a part of it."""
         if self._evaluation.translate is When.never:
             return {}
         was_training = self._model.training
         self._model.eval()
         with self._gossip.averaged(), autocast(self._device, self._training.precision):
-            sums = self._task.write(self._model, split, self._peers.rank, self._peers.world_size)
+            sums = self._task.generate(self._model, split, self._peers.rank, self._peers.world_size)
         self._model.train(was_training)
-        return self._task.written_scores(self._peers.sum(sums))
+        return self._task.generation_scores(self._peers.sum(sums))
 
     def _averaged(self) -> dict[str, float]:
         """Each worker scores its share of the examples: the model is the same everywhere."""
@@ -78,13 +81,12 @@ class Evaluator:
     def _local(self) -> dict[str, float]:
         """Each worker scores all examples, so that the spread is one of models, not of examples."""
         own = self._task.scores(self._sums(0, 1))
-        ranking = self._task.ranking.score
-        losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[ranking])
+        losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[self._score])
         return {
             "loss_local_mean": sum(losses) / len(losses),
-            f"{ranking}_local_mean": sum(ranks) / len(ranks),
-            f"{ranking}_local_min": min(ranks),
-            f"{ranking}_local_max": max(ranks),
+            f"{self._score}_local_mean": sum(ranks) / len(ranks),
+            f"{self._score}_local_min": min(ranks),
+            f"{self._score}_local_max": max(ranks),
         }
 
     @torch.no_grad()

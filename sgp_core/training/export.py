@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.kinds import TASKS, TaskKind
 from sgp_core.tensors.flat_storage import CUDA_ALIGNMENT_BYTES, FlatStorage
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
 from sgp_core.training.config import Experiment, choice, registry
@@ -44,17 +45,24 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
 
 
 def describe(
-    experiment: Experiment, task: Task, step: int, scores: Mapping[str, Any], tests: Mapping[str, Any] | None = None
+    experiment: Experiment,
+    kind: TaskKind,
+    task: Task,
+    step: int,
+    scores: Mapping[str, Any],
+    tests: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what one needs to know to rebuild an exported model, and how good it is."""
     chosen = experiment.to_dict()
     return {
-        "kind": task.kind.value,
+        "kind": kind.name,
         "model": chosen["model"],
         "dataset": chosen["dataset"].get("name"),
         **task.describe(),
         "step": step,
-        "scores": {name: value for name, value in scores.items() if any(word in name for word in task.told)},
+        "scores": {
+            name: value for name, value in scores.items() if any(metric.name in name for metric in kind.metrics)
+        },
         **({"test": dict(tests)} if tests else {}),
     }
 
@@ -77,7 +85,8 @@ def export_checkpoint(
     for manifest in manifests:
         store.check(manifest)
     name, options = choice(experiment.dataset)
-    task: Task = registry("dataset").build(name, **options).load()
+    dataset = registry("dataset").build(name, **options)
+    task: Task = dataset.load()
     model = _untrained(experiment, task)
     try:
         state = mean_of_checkpoints(store, manifests, model, experiment.node_size)
@@ -85,7 +94,7 @@ def export_checkpoint(
         others = [str(other.step) for other in store.manifests() if other not in manifests]
         instead = f"; other checkpoints: step {', '.join(others)}" if others else ""
         raise ConfigurationError(f"{error}{instead}") from error
-    description = describe(experiment, task, manifests[0].step, scores)
+    description = describe(experiment, TASKS.get(dataset.task)(), task, manifests[0].step, scores)
     if len(manifests) > 1:
         description["averaged_steps"] = [manifest.step for manifest in manifests]
     export_state(state, path, description)

@@ -142,13 +142,13 @@ class _Loop:
         criterion = partial(parts.task.loss, smoothing=training.label_smoothing)
         self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
         self.evaluate = Evaluator(
-            parts.model, parts.gossip, parts.task, self.peers, device, evaluation, training, loader
+            parts.model, parts.gossip, parts.kind, parts.task, self.peers, device, evaluation, training, loader
         )
         self.report = Reporter(
             parts.gossip,
             parts.optimizer,
             self.peers,
-            parts.task.ranking,
+            parts.kind,
             trackers,
             on_progress,
             self.steps_per_epoch,
@@ -320,7 +320,9 @@ class _Loop:
         tests = {split: scores for split, scores in self.evaluate.tests().items() if scores}
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
-                description = describe(self.experiment, self.parts.task, self.step, self.report.latest or {}, tests)
+                description = describe(
+                    self.experiment, self.parts.kind, self.parts.task, self.step, self.report.latest or {}, tests
+                )
                 export_model(self.parts.model, self.directory / "model.safetensors", description)
                 self.parts.task.export(self.directory)
         return {

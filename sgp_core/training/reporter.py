@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sgp_core.gossip import Gossip
-from sgp_core.tasks.base import Ranking
+from sgp_core.tasks.kinds import TaskKind
 from sgp_core.tracking import Row, Tracker
 from sgp_core.training.metrics import Meter, row
 from sgp_core.training.peers import Peers
@@ -29,7 +29,7 @@ class Reporter:
         gossip: Gossip,
         optimizer: torch.optim.Optimizer,
         peers: Peers,
-        ranking: Ranking,
+        kind: TaskKind,
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
         steps_per_epoch: int,
@@ -38,7 +38,7 @@ class Reporter:
         self._gossip = gossip
         self._optimizer = optimizer
         self._peers = peers
-        self._ranking = ranking
+        self._kind = kind
         self._trackers = trackers
         self._on_progress = on_progress
         self._steps_per_epoch = steps_per_epoch
@@ -83,7 +83,7 @@ class Reporter:
         distance = self._gossip.consensus_distance()
         self.latest = self._log(step, "val", {**timings, **scores}, weights, distance)
         self._since_evaluation.reset()
-        score, best = self._ranking.of(self.latest), self._ranking.of(self.best)
+        score, best = self._kind.rank(self.latest), self._kind.rank(self.best)
         improved = score is not None and (best is None or score > best)
         if improved:
             self.best = self.latest
@@ -91,7 +91,7 @@ class Reporter:
 
     def score_at(self, step: int) -> float | None:
         """Return the rank of ``step``, higher is better, if it was the step evaluated last."""
-        return self._ranking.of(self.latest) if self.latest and self.latest["step"] == step else None
+        return self._kind.rank(self.latest) if self.latest and self.latest["step"] == step else None
 
     def state(self) -> dict[str, Any]:
         """Return what makes rows after a resume those of an uninterrupted run."""

@@ -175,7 +175,7 @@ def test_a_model_of_another_shape_is_refused(ask: Callable[..., Said], spoilt: P
 @pytest.mark.parametrize(
     ("content", "arguments", "says"),
     [
-        (LINES, [IMAGES], f"runs/{IMAGES}/model.safetensors classifies images and cannot translate; name a run of"),
+        (LINES, [IMAGES], f"runs/{IMAGES}/model.safetensors is not a model for translation; name a run of"),
         (LINES, [UNFINISHED], f"runs/{UNFINISHED} has no model.safetensors (failed); sgp export writes"),
         (LINES, ["ffff"], "no run or sweep 'ffff'"),
         (LINES, [RUN, "--beam", "0"], "beam must be at least 1, not 0"),

@@ -61,7 +61,7 @@ def test_every_choice_composes_into_a_plan(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "graph.edgelist").write_text("0 1\n1 2\n2 3\n3 0\n")
     (tmp_path / "picture.jpg").touch()
-    monkeypatch.setattr("sgp_core.tasks.datasets.base.Dataset.check", lambda self: None)
+    monkeypatch.setattr("sgp_core.tasks.datasets.Dataset.check", lambda self: None)
     for cls in (options_class("dataset", known) for known in choices("dataset")):
         monkeypatch.setattr(cls, "check", lambda self: None)
     workers = [] if (group, name) in {("cluster", "inline"), ("debug", "default")} else ["cluster.workers_per_node=4"]

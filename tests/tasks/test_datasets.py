@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets import DATASETS, fashion_mnist
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.images.datasets import fashion_mnist
 
 
 def one_sentence(error: pytest.ExceptionInfo[ConfigurationError]) -> str:

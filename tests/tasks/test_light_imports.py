@@ -8,7 +8,7 @@ import sys
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.models.torchvision import resolve_model
+from sgp_core.tasks.images.models.torchvision import resolve_model
 from sgp_core.tasks.sharding import ExampleSampler
 from sgp_core.training.optimizers import OPTIMIZERS
 from sgp_core.training.schedules import SCHEDULES

@@ -8,8 +8,8 @@ import torchvision
 from torch import nn
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.images.models.torchvision import architectures, resolve_model
 from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.models.torchvision import architectures, resolve_model
 
 
 def parameters(model: nn.Module) -> int:

@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.base import Batch, Kind, Ranking, check_kinds
+from sgp_core.metrics import LOSS, Direction, Metric
+from sgp_core.tasks.base import Batch
 from sgp_core.tasks.datasets import DATASETS
-from sgp_core.tasks.models import MODELS, TranslationModel
+from sgp_core.tasks.kinds import TASKS, TaskKind, check_task, register_task, task_kind_of
+from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.translation.models import TranslationModel
 
 
 def test_parts_of_a_batch_hold_each_example_and_its_targets_once() -> None:
@@ -29,12 +32,12 @@ def test_parts_of_a_batch_hold_each_example_and_its_targets_once() -> None:
 
 
 def test_ranks_are_higher_where_the_model_is_better() -> None:
-    accuracy, loss = Ranking("accuracy"), Ranking("loss", higher_is_better=False)
-    assert accuracy.of({"accuracy": 0.5, "accuracy_local_mean": 0.4}) == 0.5
-    assert accuracy.of({"accuracy": None, "accuracy_local_mean": 0.4}) == 0.4
-    assert loss.of({"loss": 3.0}) == -3.0
-    assert accuracy.of({"loss": 3.0}) is None
-    assert accuracy.of(None) is None
+    accuracy, loss = task_kind_of("digits"), task_kind_of("verses")
+    assert accuracy.rank({"accuracy": 0.5, "accuracy_local_mean": 0.4}) == 0.5
+    assert accuracy.rank({"accuracy": None, "accuracy_local_mean": 0.4}) == 0.4
+    assert loss.rank({"loss": 3.0}) == -3.0
+    assert accuracy.rank({"loss": 3.0}) is None
+    assert accuracy.rank(None) is None
 
 
 def test_a_model_for_other_data_is_refused_with_those_that_fit() -> None:
@@ -49,12 +52,31 @@ def test_a_model_for_other_data_is_refused_with_those_that_fit() -> None:
             ConfigurationError,
             match=r"model .parrot' translates text, but dataset 'digits' is images to classify; use model=cnn or mlp ",
         ):
-            check_kinds(MODELS.build("parrot"), DATASETS.build("digits"))
+            check_task(MODELS.build("parrot"), DATASETS.build("digits"))
     finally:
         del MODELS._entries["parrot"]
-    check_kinds(MODELS.build("mlp"), DATASETS.build("digits"))
+    check_task(MODELS.build("mlp"), DATASETS.build("digits"))
 
 
 @pytest.mark.parametrize("registry", [MODELS, DATASETS])
-def test_every_choice_has_a_kind(registry: Any) -> None:
-    assert all(registry.get(name).kind in Kind for name in registry.names())
+def test_every_choice_names_its_task(registry: Any) -> None:
+    assert all(registry.get(name).task in TASKS.names() for name in registry.names())
+
+
+def test_a_kind_of_task_knows_which_scores_are_good() -> None:
+    assert [TASKS.get(name).name for name in TASKS.names()] == TASKS.names()
+    assert (task_kind_of("digits").score, task_kind_of("digits").direction) == ("accuracy", Direction.maximize)
+    assert (task_kind_of("verses").score, task_kind_of("verses").direction) == ("loss", Direction.minimize)
+
+
+@pytest.mark.parametrize("metrics", [(LOSS,), (LOSS, Metric("wer"))])
+def test_a_score_without_facts_is_refused(metrics: tuple[Metric, ...]) -> None:
+    class Speech(TaskKind):
+        score = "wer"
+        does = "transcribes speech"
+        holds = "speech"
+
+    Speech.metrics = metrics
+    with pytest.raises(ValueError, match="task 'speech': its score 'wer' must be one of its metrics"):
+        register_task("speech")(Speech)
+    assert "speech" not in TASKS.names()

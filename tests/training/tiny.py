@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sgp_core.tasks.datasets import DATASETS, ImageDataset
+from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.images.classification import ImageClassification
-from sgp_core.tasks.models import MODELS, ImageModel
+from sgp_core.tasks.images.datasets import ImageDataset
+from sgp_core.tasks.images.models import ImageModel
+from sgp_core.tasks.models import MODELS
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 

@@ -106,7 +106,7 @@ def test_every_other_pair_takes_two_steps() -> None:
 
 
 def test_every_small_experiment_takes_two_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sgp_core.tasks.datasets.cifar.Cifar10.check", lambda self: None)
+    monkeypatch.setattr("sgp_core.tasks.images.datasets.cifar.Cifar10.check", lambda self: None)
     names = [*SMALL, "smoke", "translation_small"]
     experiments = []
     for name in names:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from sgp_core.tasks.datasets.digits import Digits
-from sgp_core.tasks.models.mlp import Mlp
+from sgp_core.tasks.images.datasets.digits import Digits
+from sgp_core.tasks.images.models.mlp import Mlp
 from sgp_core.tasks.partitions import PARTITIONS, Assigned
 
 HIDDEN = [64]

@@ -1,1 +1,1 @@
-"""How images are found, decoded, kept and turned into batches; nothing here knows a data set by name."""
+"""The task of classifying images, registered by its module ``kind``."""

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sgp_core.tasks.base import Batch, Kind, Ranking, Task
-from sgp_core.tasks.datasets.base import Examples
-from sgp_core.tasks.models.base import ImageModel, Model
+from sgp_core.tasks.base import Batch, Task
+from sgp_core.tasks.images.models.base import ImageModel
+from sgp_core.tasks.models import Model
 from sgp_core.tasks.sharding import ExampleSampler
+
+
+class Examples(Protocol):
+    """One split of images: examples that are addressed by index and come out as batches."""
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of every example, int64 ``[N]``."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return the examples at ``indices`` (int64 ``[B]``) as CPU tensors.
+
+        Args:
+            indices: which examples, in which order.
+            generator: source of every random number of augmentation; None means no augmentation.
+
+        Returns:
+            Normalised float32 inputs ``[B, C, H, W]`` and int64 targets ``[B]``.
+        """
 
 
 @dataclass(frozen=True)
 class ImageClassification(Task):
     """A loaded data set of images ``[C, H, W]``, each of one class. Models return logits ``[B, num_classes]``."""
 
-    kind: ClassVar = Kind.images
-    ranking: ClassVar = Ranking("accuracy")
-    told: ClassVar = ("accuracy",)
     statistics_size: ClassVar = 4
 
     train: Examples
@@ -49,7 +68,7 @@ class ImageClassification(Task):
 
     def build(self, model: Model) -> nn.Module:
         """Return a new classifier for these images."""
-        assert isinstance(model, ImageModel), "refused by check_kinds"
+        assert isinstance(model, ImageModel), "refused by check_task"
         return model.build(self.example_shape, self.num_classes)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgp_core.tasks.images import cache
+from sgp_core.tasks import cache
 from sgp_core.tasks.images.decode import decode
 from sgp_core.tasks.images.source import Source
 from sgp_core.tasks.images.tree import Tree

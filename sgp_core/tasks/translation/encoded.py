@@ -14,7 +14,7 @@ import numpy as np
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION
-from sgp_core.tasks.images.cache import kept_or_made
+from sgp_core.tasks.cache import kept_or_made
 from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.text import TRAIN, ParallelText
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD

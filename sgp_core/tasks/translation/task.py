@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sgp_core.tasks.base import VALIDATION, Batch, Kind, Ranking, Task
-from sgp_core.tasks.models.base import Model, TranslationModel
+from sgp_core.tasks.base import VALIDATION, Batch, Task
+from sgp_core.tasks.models import Model
 from sgp_core.tasks.translation.batches import TokenSampler
 from sgp_core.tasks.translation.encoded import Encoded, SentencePairs
+from sgp_core.tasks.translation.models.base import TranslationModel
 from sgp_core.tasks.translation.text import TRAIN
 from sgp_core.tasks.translation.tokens import PAD
 
@@ -34,9 +35,6 @@ TOKENIZER = "tokenizer.json"
 class Translation(Task):
     """Loaded parallel text. Models take source and target so far and return logits ``[B, T, vocabulary]``."""
 
-    kind: ClassVar = Kind.translation
-    ranking: ClassVar = Ranking("loss", higher_is_better=False)
-    told: ClassVar = ("loss", "perplexity", "bleu")
     statistics_size: ClassVar = 2
 
     text: Encoded
@@ -62,7 +60,7 @@ class Translation(Task):
 
     def build(self, model: Model) -> nn.Module:
         """Return a new model for this vocabulary."""
-        assert isinstance(model, TranslationModel), "refused by check_kinds"
+        assert isinstance(model, TranslationModel), "refused by check_task"
         return model.build(self.text.bpe.size)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -98,11 +96,11 @@ class Translation(Task):
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
     @property
-    def written(self) -> tuple[str, ...]:
+    def generated_splits(self) -> tuple[str, ...]:
         """The splits that are translated to be scored."""
         return tuple(self.text.references)
 
-    def write(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
+    def generate(self, model: nn.Module, split: str, rank: int, world_size: int) -> list[float]:
         """Translate every ``world_size``-th sentence by beam search; return what BLEU is computed from."""
         from sgp_core.tasks.translation.beam import translate
         from sgp_core.tasks.translation.scoring import statistics
@@ -115,7 +113,7 @@ class Translation(Task):
         references = self.text.references[split]
         return [float(number) for number in statistics(hypotheses, [references[index] for index in mine]).to_list()]
 
-    def written_scores(self, sums: Sequence[float]) -> dict[str, Any]:
+    def generation_scores(self, sums: Sequence[float]) -> dict[str, Any]:
         """Return corpus BLEU and sacrebleu's signature."""
         from sgp_core.tasks.translation.scoring import Statistics
 

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.base import Kind
-from sgp_core.tasks.models import MODELS, TranslationModel
+from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.beam import BeamSearch
 from sgp_core.tasks.translation.bpe import Bpe
+from sgp_core.tasks.translation.kind import TASK
+from sgp_core.tasks.translation.models.base import TranslationModel
 from sgp_core.tasks.translation.tokens import EOS
 
 
@@ -61,8 +62,8 @@ def load_translator(path: Path, search: BeamSearch, device: torch.device | None 
         ConfigurationError: it is no model for translation, or a file is missing, damaged or another model's.
     """
     description = _described(path)
-    if description.get("kind", Kind.images) != Kind.translation:
-        raise ConfigurationError(f"{path} classifies images and cannot translate; name a run of a data set of text")
+    if description.get("kind") != TASK:
+        raise ConfigurationError(f"{path} is not a model for translation; name a run of a data set of text")
     bpe = _tokenizer(path, description)
     model = _model(path, description)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -32,7 +32,7 @@ def test_files_may_be_plain_or_gzipped_and_tests_are_found(tmp_path: Path) -> No
     assert text["train"].sources[0] == text["train"].targets[0].lower()
     task = text_files(tmp_path).load()
     assert task.languages == ("en", "de")
-    assert task.written == ("val", "test_2016")
+    assert task.generated_splits == ("val", "test_2016")
     other = text_files(tmp_path, source="de", target="en").load()
     assert other.text.references["val"] == text["val"].sources
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models.base import MODELS, ImageModel
+from sgp_core.tasks.images.models.base import ImageModel
+from sgp_core.tasks.models import MODELS
 
 if TYPE_CHECKING:
     from torch import nn

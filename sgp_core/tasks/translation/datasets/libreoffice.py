@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY
-from sgp_core.tasks.datasets.text import TextDataset
+from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY
+from sgp_core.tasks.translation.datasets.text import TextDataset
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.help_pages import HelpPages

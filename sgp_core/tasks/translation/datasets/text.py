@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.base import Kind
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, Dataset
-from sgp_core.tasks.images.cache import cache_root
+from sgp_core.tasks.cache import cache_root
+from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY, Dataset
+from sgp_core.tasks.translation.kind import TASK
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.task import Translation
@@ -26,7 +26,7 @@ _LAYOUT = "text-1"
 class TextDataset(Dataset):
     """Text in two languages, to be translated from one to the other."""
 
-    kind: ClassVar = Kind.translation
+    task: ClassVar = TASK
     languages: ClassVar[tuple[str, ...]] = ()
     """Those there are to choose from; none: any."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models.base import MODELS, ImageModel
+from sgp_core.tasks.images.models.base import ImageModel
+from sgp_core.tasks.models import MODELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,6 @@ class Resnet18Cifar(ImageModel):
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``."""
-        from sgp_core.tasks.networks.resnet import resnet18_for_small_images
+        from sgp_core.tasks.images.resnet import resnet18_for_small_images
 
         return resnet18_for_small_images(example[0], num_classes, self.width, self.zero_init_residual)

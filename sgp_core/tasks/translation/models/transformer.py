@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models.base import MODELS, TranslationModel
+from sgp_core.tasks.models import MODELS
+from sgp_core.tasks.translation.models.base import TranslationModel
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import LATER
-from sgp_core.tasks.models.base import MODELS, ImageModel
+from sgp_core.tasks.images.models.base import ImageModel
+from sgp_core.tasks.models import MODELS
 
 if TYPE_CHECKING:
     from torch import nn

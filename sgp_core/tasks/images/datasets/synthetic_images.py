@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets.base import DATASETS, ImageDataset
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.images.datasets.base import ImageDataset
 
 if TYPE_CHECKING:
     from sgp_core.tasks.images.classification import ImageClassification

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models.base import MODELS, ImageModel
+from sgp_core.tasks.images.models.base import ImageModel
+from sgp_core.tasks.models import MODELS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sgp_core.tasks.datasets.base import DATASETS
-from sgp_core.tasks.datasets.text import TextDataset
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.translation.datasets.text import TextDataset
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.text import ParallelFiles, ParallelText

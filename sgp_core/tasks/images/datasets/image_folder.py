@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, ImageDataset
+from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY
+from sgp_core.tasks.images.datasets.base import ImageDataset
 
 if TYPE_CHECKING:
     from sgp_core.tasks.images.classification import ImageClassification
@@ -82,7 +83,7 @@ class ImageFolder(ImageDataset):
 
     def load(self) -> ImageClassification:
         """Decode the images, or read them from the cache, or prepare to decode them per batch."""
-        from sgp_core.tasks.images.cache import cache_root
+        from sgp_core.tasks.cache import cache_root
         from sgp_core.tasks.images.decoded import kept_or_made
         from sgp_core.tasks.images.prepare import Preparation
         from sgp_core.tasks.images.source import open_source

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets.base import DATASETS, NOT_IDENTITY, ImageDataset
-from sgp_core.tasks.images.cache import cache_root, exclusive
+from sgp_core.tasks.cache import cache_root, exclusive
+from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY
+from sgp_core.tasks.images.datasets.base import ImageDataset
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.datasets.base import DATASETS
-from sgp_core.tasks.datasets.standard import Arrays, StandardDataset
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.images.datasets.standard import Arrays, StandardDataset
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.tasks.datasets.base import DATASETS
-from sgp_core.tasks.datasets.image_folder import Crop, ImageFolder
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.images.datasets.image_folder import Crop, ImageFolder
 
 
 @DATASETS.register("imagenet")

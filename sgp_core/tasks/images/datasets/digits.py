@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgp_core.tasks.datasets.base import DATASETS, ImageDataset
+from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.images.datasets.base import ImageDataset
 
 if TYPE_CHECKING:
     import numpy as np

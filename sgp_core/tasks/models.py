@@ -1,0 +1,22 @@
+"""What a model is: named options that build a torch module for the data at hand. Imports without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sgp_core.registry import Registry
+
+MODELS: Registry[Model] = Registry("model", "sgp_core.tasks.*.models")
+"""Every model by name. A new one is one file in ``models`` of its task's folder."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Options of a model. Creating one is cheap; its ``build`` makes the torch module. Extension point: stable.
+
+    What ``build`` is given is up to the task: see the base class in the task's folder.
+    """
+
+    task: ClassVar[str]
+    """Name of the task it is for, as registered in :data:`sgp_core.tasks.kinds.TASKS`."""

@@ -1,1 +1,0 @@
-"""Torch modules that options in ``sgp_core.tasks.models`` build; these do import torch."""
