@@ -235,7 +235,7 @@ def where_cpu_goes(rounds: int) -> dict[str, dict[str, float]]:
     from launcher.config.make_plan import make_plans
 
     plan = make_plans(compose(["cluster=inline", "topology=complete"]))[0]
-    given = {"arguments": ["cluster=local"], "experiment": plan.experiment}
+    given = {"arguments": ["cluster=local"], "experiment": plan.experiment.to_dict()}
     return {"sgp-train": cpu_times(LAUNCHER, given, rounds), "a worker": cpu_times(WORKER, given, rounds)}
 
 

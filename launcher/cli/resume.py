@@ -82,7 +82,7 @@ def _run(plans: Mapping[str, RunPlan], command: Sequence[str]) -> int:
     from launcher.execution.run_lifecycle import OK
 
     codes = start(list(plans.values()), command)
-    if len(plans) > 1 and not any(plan.cluster["name"] == "slurm" for plan in plans.values()):
+    if len(plans) > 1 and not any(plan.cluster.name == "slurm" for plan in plans.values()):
         print(f"\n{codes.count(OK)} of {len(plans)} runs ok")
     return exit_code(codes)
 

@@ -67,14 +67,14 @@ def analysed(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[st
     Raises:
         ConfigurationError: there is no such topology or option, or none over so many workers.
     """
-    from launcher.config.coerce import checked
+    from launcher.config.coerce import coerce_options
     from launcher.config.schema import choices, options_class
     from sgp_core.topology import build_topology
     from sgp_core.topology.analysis import analyse
 
     if name not in choices("topology"):
         raise ConfigurationError(f"unknown topology '{name}'{did_you_mean(name, choices('topology'))}")
-    options = checked("topology", given, options_class("topology", name))
+    options = coerce_options("topology", given, options_class("topology", name))
     return options, analyse(build_topology(name, world_size, **options))
 
 

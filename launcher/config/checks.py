@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.config.schema import Device, TransportName
+from launcher.config.schema import Cluster, Device, InlineCluster, SlurmCluster, TransportName
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import NOTHING, TrainingConfig, registry
+from sgp_core.training.config import NOTHING, Experiment, choice, registry
 
 if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan
 
 
-def world_size(cluster: Mapping[str, Any]) -> int:
+def world_size(cluster: Cluster) -> int:
     """Return the number of workers: nodes x workers per node.
 
     Raises:
         ConfigurationError: not a positive number of them.
     """
     for option in ("nodes", "workers_per_node"):
-        _at_least(1, f"cluster.{option}", cluster[option])
-    return int(cluster["nodes"] * cluster["workers_per_node"])
+        _at_least(1, f"cluster.{option}", getattr(cluster, option))
+    return cluster.world_size
 
 
 def check(plan: RunPlan) -> None:
@@ -35,65 +34,65 @@ def check(plan: RunPlan) -> None:
     _check_cluster(plan)
     _check_debug(plan)
     _at_least(1, "log_every", plan.log_every)
-    _check_experiment(plan.experiment, step_in_backward=plan.cluster.get("step_in_backward", False))
+    _check_experiment(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
     _check_folder(plan.run_dir)
 
 
 def _check_cluster(plan: RunPlan) -> None:
     cluster = plan.cluster
-    if cluster["name"] == "inline" and plan.world_size != 1:
+    if isinstance(cluster, InlineCluster) and plan.world_size != 1:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
     for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
-        _at_least(1, f"cluster.{option}", cluster.get(option))
+        _at_least(1, f"cluster.{option}", getattr(cluster, option))
     _check_transport(cluster)
-    if cluster["name"] == "slurm":
+    if isinstance(cluster, SlurmCluster):
         _check_slurm(cluster)
-    elif cluster["device"] == Device.cuda and not _sees_gpu():
+    elif cluster.device == Device.cuda and not _sees_gpu():
         raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
 
 
-def _check_transport(cluster: Mapping[str, Any]) -> None:
-    transport = cluster.get("transport")
+def _check_transport(cluster: Cluster) -> None:
+    transport = cluster.transport
     if transport not in (TransportName.shared_memory, TransportName.symmetric_memory, TransportName.mixed):
         return
     chosen = f"cluster.transport={transport}"
     wrong, right = (Device.cpu, "cuda") if transport == TransportName.symmetric_memory else (Device.cuda, "cpu")
-    if cluster["device"] == wrong:
+    if cluster.device == wrong:
         raise ConfigurationError(f"{chosen} is for cluster.device={right}, not {wrong}; use p2p")
-    hosts = cluster["nodes"] if cluster["name"] == "slurm" else 1
+    hosts = cluster.nodes if isinstance(cluster, SlurmCluster) else 1
     if transport == TransportName.mixed:
         if hosts == 1:
             raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
-        if cluster["workers_per_node"] == 1:
+        if cluster.workers_per_node == 1:
             raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
     elif hosts > 1:
         others = "mixed or p2p" if transport == TransportName.shared_memory else "p2p"
         raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use {others}")
 
 
-def _check_slurm(cluster: Mapping[str, Any]) -> None:
+def _check_slurm(cluster: SlurmCluster) -> None:
     for option in ("cpus_per_worker", "memory_gb", "array_parallelism", "signal_delay_s"):
-        _at_least(1, f"cluster.{option}", cluster[option])
-    limit_s, delay_s = 60 * cluster["timeout_min"], cluster["signal_delay_s"]
+        _at_least(1, f"cluster.{option}", getattr(cluster, option))
+    limit_s, delay_s = 60 * cluster.timeout_min, cluster.signal_delay_s
     if delay_s >= limit_s:
         raise ConfigurationError(
-            f"cluster.signal_delay_s={delay_s}: must be less than cluster.timeout_min={cluster['timeout_min']}"
+            f"cluster.signal_delay_s={delay_s}: must be less than cluster.timeout_min={cluster.timeout_min}"
         )
-    gpus, workers = cluster["gpus_per_node"], cluster["workers_per_node"]
+    gpus, workers = cluster.gpus_per_node, cluster.workers_per_node
     _at_least(0, "cluster.gpus_per_node", gpus)
-    if cluster["device"] == Device.cuda and gpus is not None and gpus < workers:
+    if cluster.device == Device.cuda and gpus is not None and gpus < workers:
         raise ConfigurationError(f"cluster.gpus_per_node={gpus}: device=cuda needs one for each of {workers} workers")
 
 
 def _check_debug(plan: RunPlan) -> None:
-    _at_least(1, "debug.fail_step", plan.debug["fail_step"])
-    _at_least(0, "debug.timeline_steps", plan.debug["timeline_steps"])
-    rank = plan.debug["fail_rank"]
+    _at_least(1, "debug.fail_step", plan.debug.fail_step)
+    _at_least(0, "debug.timeline_steps", plan.debug.timeline_steps)
+    rank = plan.debug.fail_rank
     if rank is not None and not 0 <= rank < plan.world_size:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
 
 
-def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) -> None:
+def _check_experiment(experiment: Experiment, *, step_in_backward: bool) -> None:
     """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
     from sgp_core.algorithms import build_outer
     from sgp_core.compatibility import check_compatibility
@@ -101,30 +100,28 @@ def _check_experiment(experiment: Mapping[str, Any], *, step_in_backward: bool) 
     from sgp_core.tasks.partitions import check_labels
 
     def build(group: str, **given: Any) -> Any:
-        return registry(group).build(experiment[group]["name"], **_options(experiment[group]), **given)
+        name, options = choice(getattr(experiment, group))
+        return registry(group).build(name, **options, **given)
 
     for group in ("optimizer", "schedule"):
         build(group)
     dataset = build("dataset")
     check_task(build("model"), dataset)
-    dataset.check_training(TrainingConfig.from_dict(experiment["training"]).changed())
+    dataset.check_training(experiment.training.changed())
     dataset.check()
     check_labels(build("partition"), dataset)
-    nodes = experiment["world_size"] // experiment.get("node_size", 1)
-    topology = build("topology", world_size=nodes)
-    algorithm = build("algorithm")
-    outer = experiment["outer"]
-    if outer["name"] != NOTHING:
-        algorithm = build_outer(outer["name"], algorithm, **_options(outer))
-    compressed = experiment["compression"]["name"] != NOTHING
+    topology = build("topology", world_size=experiment.nodes)
+    outer, outer_options = choice(experiment.outer)
+    algorithm = build_outer(outer, build("algorithm"), **outer_options)
+    compressed = experiment.compression["name"] != NOTHING
     check_compatibility(
         algorithm,
         topology,
         pace=build("pace"),
         compression=build("compression") if compressed else None,
-        node_size=experiment.get("node_size", 1),
+        node_size=experiment.node_size,
         step_in_backward=step_in_backward,
-        optimizer=[experiment["optimizer"]],
+        optimizer=[experiment.optimizer],
     )
 
 
@@ -136,10 +133,6 @@ def _check_folder(run_dir: Path) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} cannot be written to")
             return
-
-
-def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in chosen.items() if key != "name"}
 
 
 def _at_least(least: int, name: str, value: float | None) -> None:

@@ -8,24 +8,41 @@ import sys
 import typing
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
+from launcher.config.schema import option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.training.settings import plain
+
+T = TypeVar("T")
 
 
-def checked(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
-    """Return ``given`` with every value converted to the type of ``cls``'s field, and defaults for what is absent.
-
-    The result is plain data: lists, dictionaries, numbers, strings and None; an Enum is its value.
+def coerce_settings(section: str, given: Any, cls: type[T]) -> T:
+    """Return the ``cls`` that ``given`` describes: every value has its field's type, what is absent its default.
 
     Args:
-        section: where the values are on the command line, such as ``"optimizer"``; for messages.
-        given: what was composed for that section.
+        section: where the values are on the command line, such as ``"evaluation"``; empty at the top. For messages.
+        given: what Hydra composed for that section.
         cls: dataclass whose fields are the options.
+
+    Raises:
+        ConfigurationError: an unknown option, a value of the wrong type or out of range, or a required one missing.
+    """
+    return cls(**_coerce(section, given, cls))
+
+
+def coerce_options(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
+    """Return the options that ``given`` describes, as :func:`coerce_settings` does, without making a ``cls``.
+
+    The result is plain data: lists, dictionaries, numbers, strings and None; an Enum is its value.
 
     Raises:
         ConfigurationError: an unknown option, a value of the wrong type, or a required one missing.
     """
+    return {name: plain(value) for name, value in _coerce(section, given, cls).items()}
+
+
+def _coerce(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -33,6 +50,7 @@ def checked(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
         raise ConfigurationError(f"{section}={given!r}: this is a section with options, not a value")
     fields = option_fields(cls)
     types = {name: _annotation(cls, name) for name in fields}
+    prefix = f"{section}." if section else ""
     for name in given:
         if name not in fields:
             raise ConfigurationError(f"{section} has no option '{name}'{did_you_mean(str(name), fields)}")
@@ -40,20 +58,15 @@ def checked(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
     values: Any = OmegaConf.structured(schema)
     for name, value in given.items():
         if bool in _members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
-            raise ConfigurationError(f"{section}.{name}={value}: expected {_describe(types[name])}")
+            raise ConfigurationError(f"{prefix}{name}={value}: expected {_describe(types[name])}")
         try:
             values[name] = _by_member_name(types[name], value)
         except OmegaConfBaseException:
-            raise ConfigurationError(f"{section}.{name}={_show(value)}: expected {_describe(types[name])}") from None
+            raise ConfigurationError(f"{prefix}{name}={_show(value)}: expected {_describe(types[name])}") from None
     for name in fields:
         if OmegaConf.is_missing(values, name):
-            raise ConfigurationError(f"{section}.{name} must be given: {_describe(types[name])}")
-    return {name: _plain(value) for name, value in vars(OmegaConf.to_object(values)).items()}
-
-
-def option_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
-    """Return the fields of ``cls`` that a user may set."""
-    return {field.name: field for field in dataclasses.fields(cls) if field.metadata.get("option", True)}
+            raise ConfigurationError(f"{prefix}{name} must be given: {_describe(types[name])}")
+    return vars(OmegaConf.to_object(values))
 
 
 def _annotation(cls: type[Any], name: str) -> Any:
@@ -88,16 +101,6 @@ def _by_member_name(kind: Any, value: Any) -> Any:
     enum = _enum(kind)
     if enum is not None and isinstance(value, str):
         return next((member for member in enum if member.value == value), value)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     return value
 
 

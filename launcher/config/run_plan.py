@@ -1,4 +1,4 @@
-"""A plan: everything one run needs, as checked plain data."""
+"""A plan: everything one run needs, checked and typed, and its record in ``spec.json``."""
 
 from __future__ import annotations
 
@@ -8,60 +8,79 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.config.schema import SECTIONS, Choice, Cluster, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.config import Experiment
+from sgp_core.training.settings import Settings
 
 SCHEMA_VERSION = 1
+RUN_ID_DIGITS = 10
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """One run, ready to start. Everything in it is plain data, so it can be written down and read elsewhere."""
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(Sections):
+    """One run, ready to start: what it is, what is recorded of it, and where it runs.
+
+    The launcher writes a plan to ``spec.json`` by :meth:`spec`; a worker reads it back by :func:`plan_of_spec`.
+    """
 
     run_id: str
     """The first hex digits of the hash of what defines the experiment, never of where it runs or logs."""
     name: str
-    experiment: dict[str, Any]
-    evaluation: dict[str, Any]
-    checkpoint: dict[str, Any]
+    """A name for people; it need not be unique."""
+    experiment: Experiment
+    cluster: Cluster
+    tracker: Choice
     log_every: int
-    tracker: dict[str, Any]
-    cluster: dict[str, Any]
-    debug: dict[str, Any]
+    """Steps between two rows of training metrics."""
     run_dir: Path
-    loader: dict[str, Any] = dataclasses.field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     """What the user wrote for this run."""
     sweep: str | None = None
-    """The sweep it was started in."""
+    """The id of the sweep it belongs to."""
     snapshot: str | None = None
-    """Folder its code is imported from; None: where it is installed."""
+    """Folder that workers import the code from; None: where it is installed."""
 
     @property
     def world_size(self) -> int:
         """Number of workers."""
-        return int(self.experiment["world_size"])
+        return self.experiment.world_size
 
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
-        plan = dataclasses.asdict(self)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            **plan,
-            "run_dir": str(self.run_dir),
-            "overrides": list(self.overrides),
-        }
+        fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+        return {"schema_version": SCHEMA_VERSION, **fields}
 
 
 def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
-    """Return the plan that ``spec.json`` records.
+    """Return the plan that ``spec.json`` records. What version 0.1 did not record yet has its default.
 
     Raises:
-        ConfigurationError: it is none, or of another version.
+        ConfigurationError: the spec is damaged or of another version, or a setting in it is unknown or out of range.
     """
     if spec.get("schema_version") != SCHEMA_VERSION:
-        raise ConfigurationError(f"spec.json is of version {spec.get('schema_version')}, not {SCHEMA_VERSION}")
-    given = {field.name: spec[field.name] for field in dataclasses.fields(RunPlan) if field.name in spec}
+        raise ConfigurationError(f"its spec.json is of version {spec.get('schema_version')}, not {SCHEMA_VERSION}")
     try:
-        return RunPlan(**{**given, "run_dir": Path(given["run_dir"]), "overrides": tuple(given["overrides"])})
-    except (KeyError, TypeError) as missing:
-        raise ConfigurationError(f"spec.json is incomplete: {missing}") from None
+        sections = {name: cls.from_dict(spec[name]) for name, cls in SECTIONS.items() if name in spec}
+        cluster = choice_of_spec("cluster", spec["cluster"])
+        assert isinstance(cluster, Cluster)
+        typed: dict[str, Any] = {
+            **sections,
+            "experiment": Experiment.from_dict(spec["experiment"]),
+            "cluster": cluster,
+            "tracker": choice_of_spec("tracker", spec["tracker"]),
+            "run_dir": Path(spec["run_dir"]),
+            "overrides": tuple(spec["overrides"]),
+        }
+        plain = {entry.name: spec[entry.name] for entry in dataclasses.fields(RunPlan) if entry.name in spec}
+        return RunPlan(**{**plain, **typed})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"its spec.json is damaged: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,12 +1,33 @@
-"""What may be configured: the launcher's own options, and where the options of every group are defined."""
+"""What users can set: the launcher's own options, and where the options of every group are defined.
+
+A new group of settings is one line here: in :class:`Sections` for a section of fixed options, in :data:`CHOICES` for
+a choice between several.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
-from sgp_core.training.config import NOTHING, OPTIONAL, registry
+from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.registry import NOT_AN_OPTION
+from sgp_core.training.config import (
+    NOTHING,
+    OPTIONAL,
+    CheckpointConfig,
+    EvaluationConfig,
+    LoaderConfig,
+    TrainingConfig,
+    registry,
+)
+from sgp_core.training.settings import Settings
+
+CONFIG_MODULE = "launcher.conf"
+"""Package of the YAML files that Hydra composes."""
 
 LIBRARY_GROUPS = (
     *("model", "dataset", "partition", "topology", "algorithm", "outer", "pace", "compression", "optimizer"),
@@ -53,19 +74,28 @@ class FailHow(StrEnum):
     kill = "kill"
 
 
+class Choice(Settings):
+    """One choice of a group of the launcher's own; its fields are its options."""
+
+    name: ClassVar[str]
+    """What users write to choose it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"name": ..., options...}`` as plain data."""
+        fixed = {entry.name for entry in dataclasses.fields(self) if not entry.metadata.get("option", True)}  # type: ignore[arg-type]
+        return {"name": self.name, **{key: value for key, value in super().to_dict().items() if key not in fixed}}
+
+
 @dataclass(frozen=True)
-class InlineCluster:
-    """One worker inside the launching process."""
+class NoOptions(Choice):
+    """A choice without options."""
 
-    nodes: int = 1
-    workers_per_node: int = 1
-    threads_per_worker: int | None = None
-    device: Device = Device.auto
+    name: ClassVar[str] = NOTHING
 
 
 @dataclass(frozen=True)
-class LocalCluster:
-    """Worker processes on this machine."""
+class Cluster(Choice):
+    """Where workers run. What is no option of a kind of cluster is the same for all of that kind."""
 
     nodes: int = 1
     workers_per_node: int = 4
@@ -75,19 +105,39 @@ class LocalCluster:
     step_in_backward: bool = False
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
+    slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
+
+    @property
+    def world_size(self) -> int:
+        """Number of workers."""
+        return self.nodes * self.workers_per_node
+
+
+@dataclass(frozen=True)
+class InlineCluster(Cluster):
+    """One worker inside the launching process."""
+
+    name: ClassVar[str] = "inline"
+    workers_per_node: int = 1
+    transport: TransportName = field(default=TransportName.auto, metadata=NOT_AN_OPTION)
+    step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
+    timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
+    process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
+
+
+@dataclass(frozen=True)
+class LocalCluster(Cluster):
+    """Worker processes on this machine."""
+
+    name: ClassVar[str] = "local"
     slots: int | None = None
 
 
 @dataclass(frozen=True)
-class SlurmCluster:
+class SlurmCluster(Cluster):
     """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
 
-    nodes: int = 1
-    workers_per_node: int = 4
-    threads_per_worker: int | None = None
-    device: Device = Device.auto
-    transport: TransportName = TransportName.auto
-    step_in_backward: bool = False
+    name: ClassVar[str] = "slurm"
     gpus_per_node: int | None = None
     cpus_per_worker: int | None = None
     memory_gb: float | None = None
@@ -102,7 +152,6 @@ class SlurmCluster:
     array_parallelism: int = 256
     signal_delay_s: int = 120
     network: str | None = None
-    process_group_timeout_s: int = 600
     python: str | None = None
     setup: list[str] = field(default_factory=list)
     srun_args: list[str] = field(default_factory=list)
@@ -111,9 +160,10 @@ class SlurmCluster:
 
 
 @dataclass(frozen=True)
-class WandbOptions:
+class WandbOptions(Choice):
     """Mirror metrics to Weights & Biases."""
 
+    name: ClassVar[str] = "wandb"
     mode: WandbMode | None = None
     project: str = "stochastic-gradient-push"
     entity: str | None = None
@@ -132,7 +182,7 @@ class SearchDirection(StrEnum):
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(Choice):
     """Trying values out instead of every combination."""
 
     trials: int = 20
@@ -143,8 +193,17 @@ class SearchOptions:
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """A choice without options."""
+class RandomSearch(SearchOptions):
+    """Every run draws its values by itself."""
+
+    name: ClassVar[str] = "random"
+
+
+@dataclass(frozen=True)
+class TpeSearch(SearchOptions):
+    """Tree-structured Parzen estimator: runs draw values near those of the best so far."""
+
+    name: ClassVar[str] = "tpe"
 
 
 class GossipUnit(StrEnum):
@@ -163,7 +222,7 @@ class AlgorithmOptions:
 
 
 @dataclass(frozen=True)
-class DebugOptions:
+class DebugOptions(Settings):
     """Aids for finding mistakes; never part of a run's identity."""
 
     anomaly: bool = False
@@ -173,10 +232,28 @@ class DebugOptions:
     timeline_steps: int = 0
 
 
-CHOICES: dict[str, dict[str, type[Any]]] = {
-    "cluster": {"inline": InlineCluster, "local": LocalCluster, "slurm": SlurmCluster},
-    "tracker": {"wandb": WandbOptions, "none": NoOptions},
-    "search": {"none": NoOptions, "random": SearchOptions, "tpe": SearchOptions},
+@dataclass(frozen=True, kw_only=True)
+class Sections:
+    """The sections of a run's settings that are no part of its experiment: one line each."""
+
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    debug: DebugOptions = field(default_factory=DebugOptions)
+
+
+SECTIONS: dict[str, type[Settings]] = {"training": TrainingConfig, **typing.get_type_hints(Sections)}
+"""The dataclass of every section; ``training`` is part of the experiment."""
+
+
+def _by_name(*choices: type[Choice]) -> dict[str, type[Choice]]:
+    return {choice.name: choice for choice in choices}
+
+
+CHOICES: dict[str, dict[str, type[Choice]]] = {
+    "cluster": _by_name(InlineCluster, LocalCluster, SlurmCluster),
+    "tracker": _by_name(WandbOptions, NoOptions),
+    "search": _by_name(NoOptions, RandomSearch, TpeSearch),
 }
 """Groups whose choices are the launcher's own."""
 
@@ -189,10 +266,34 @@ def choices(group: str) -> list[str]:
 
 
 def options_class(group: str, name: str) -> type[Any]:
-    """Return the dataclass whose fields are the options of ``name`` in ``group``."""
+    """Return the dataclass whose fields are the options of ``name`` in ``group``.
+
+    Raises:
+        ConfigurationError: no such name; the message suggests the nearest.
+    """
+    if name not in choices(group):
+        raise ConfigurationError(f"unknown {group} '{name}'{did_you_mean(name, choices(group))}")
     if group in CHOICES:
         return CHOICES[group][name]
     return NoOptions if group in OPTIONAL and name == NOTHING else registry(group).get(name)
 
 
-CONFIG_MODULE = "launcher.conf"
+def choice_of_spec(group: str, values: Mapping[str, Any]) -> Choice:
+    """Return one of the launcher's own choices from the plain data of :meth:`Choice.to_dict`.
+
+    Raises:
+        ConfigurationError: an unknown name or option.
+        KeyError: there is no name.
+    """
+    cls: type[Choice] = options_class(group, values["name"])
+    options = {key: value for key, value in values.items() if key != "name"}
+    known = option_fields(cls)
+    for option in options:
+        if option not in known:
+            raise ConfigurationError(f"{group} has no option '{option}'{did_you_mean(option, known)}")
+    return cls.from_dict(options)
+
+
+def option_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of ``cls`` that a user may set."""
+    return {field.name: field for field in dataclasses.fields(cls) if field.metadata.get("option", True)}

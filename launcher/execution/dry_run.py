@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from launcher.config.run_plan import RunPlan
+from launcher.config.schema import SlurmCluster
 from launcher.execution.attempts import attempts_of
 from launcher.execution.run_lifecycle import announced
 from launcher.runs.run_folder import RunFolder
@@ -16,9 +17,10 @@ def show(plans: Sequence[RunPlan]) -> None:
 
     for plan in plans:
         print(f"# {announced(plan, RunFolder(plan.run_dir))}")
-        settings = {"run_id": plan.run_id, **plan.experiment, "evaluation": plan.evaluation}
-        print(OmegaConf.to_yaml({**settings, "checkpoint": plan.checkpoint, "tracker": plan.tracker}))
-    submitted = [plan for plan in plans if plan.cluster["name"] == "slurm"]
+        spec = plan.spec()
+        settings = {"run_id": plan.run_id, **spec["experiment"]}
+        print(OmegaConf.to_yaml({**settings, **{key: spec[key] for key in ("evaluation", "checkpoint", "tracker")}}))
+    submitted = [plan for plan in plans if isinstance(plan.cluster, SlurmCluster)]
     if submitted:
         from launcher.execution.backends.slurm import batches
 

@@ -6,10 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from launcher.config.make_plan import LaunchOptions, Rerun
 from launcher.config.run_plan import RunPlan
+from launcher.config.schema import SlurmCluster
 from launcher.console.summary import print_complete, relative
 from launcher.execution.attempts import attempts_of
 from launcher.execution.backends.base import Attempt, SubmissionFailed
@@ -18,9 +18,6 @@ from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
 from launcher.runs.sweep import record_sweep
 from launcher.system import slurm_cli
-
-if TYPE_CHECKING:
-    pass
 
 _LIVE = ("queued", "running")
 
@@ -46,7 +43,7 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, command: Sequence[s
     if options.snapshot:
         due = with_code(due, take=True)
     codes = start(due, command)
-    if len(plans) > 1 and any(plan.cluster["name"] != "slurm" for plan in due):
+    if len(plans) > 1 and not all(isinstance(plan.cluster, SlurmCluster) for plan in due):
         done = len(plans) - len(due) + codes.count(OK)
         print(f"\n{done} of {len(plans)} runs ok; compare them: sgp table {plans[0].sweep}")
     return exit_code(codes)
@@ -54,8 +51,8 @@ def launch(plans: Sequence[RunPlan], options: LaunchOptions, command: Sequence[s
 
 def start(plans: Sequence[RunPlan], command: Sequence[str]) -> list[int]:
     """Start or continue runs, those that stay here until they have ended; return exit codes."""
-    there = [plan for plan in plans if plan.cluster["name"] == "slurm"]
-    here = [plan for plan in plans if plan.cluster["name"] != "slurm"]
+    there = [plan for plan in plans if isinstance(plan.cluster, SlurmCluster)]
+    here = [plan for plan in plans if not isinstance(plan.cluster, SlurmCluster)]
     return [*(_submit(there, command) if there else []), *(_run(here, command) if here else [])]
 
 
@@ -142,7 +139,8 @@ def _submit(plans: Sequence[RunPlan], command: Sequence[str]) -> list[int]:
     """Submit to SLURM, and wait for the end if asked to; return exit codes."""
     attempts = attempts_of(plans)
     codes = submit(attempts, command)
-    if not codes and plans[0].cluster["wait"]:
+    cluster = plans[0].cluster
+    if not codes and isinstance(cluster, SlurmCluster) and cluster.wait:
         from launcher.execution.slurm_wait import wait_for
 
         return wait_for(attempts)

@@ -69,10 +69,10 @@ class _Queue:
         self.codes: list[int] = []
         self.stop = StopSignals()
         self._total = feed.total if feed else len(plans)
-        self.screen = Screen(many=self._total > 1, plain=all(plan.cluster["name"] == "inline" for plan in plans))
+        self.screen = Screen(many=self._total > 1, plain=all(plan.cluster.name == "inline" for plan in plans))
         self._command = command
         self._feed = feed
-        self._slots = WorkerSlots(plans[0].cluster.get("slots")) if plans else None
+        self._slots = WorkerSlots(plans[0].cluster.slots) if plans else None
         self._waiting = deque(plans)
         self._started = 0
         self._active: list[_Active] = []
@@ -97,9 +97,9 @@ class _Queue:
     def _start_what_fits(self) -> None:
         while self._waiting:
             plan = self._waiting[0]
-            self._slots = self._slots or WorkerSlots(plan.cluster.get("slots"))
+            self._slots = self._slots or WorkerSlots(plan.cluster.slots)
             lease = self._slots.lease(plan.cluster, plan.world_size)
-            if lease is None or (plan.cluster["name"] == "inline" and self._active):
+            if lease is None or (plan.cluster.name == "inline" and self._active):
                 return
             self._waiting.popleft()
             self._started += 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from launcher.config.schema import Device
+from launcher.config.schema import Cluster, Device
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class WorkerSlots:
         self._all_gpus = visible_gpus() if gpus is None else gpus
         self._cores, self._gpus = self._all_cores, list(self._all_gpus)
 
-    def lease(self, cluster: dict[str, Any], workers: int) -> Lease | None:
+    def lease(self, cluster: Cluster, workers: int) -> Lease | None:
         """Return what ``workers`` workers may use, None if they have to wait."""
         if self.uses_gpus(cluster, workers):
             if len(self._gpus) < workers:
@@ -47,9 +46,9 @@ class WorkerSlots:
         self._cores += lease.cores
         self._gpus += lease.gpus
 
-    def uses_gpus(self, cluster: dict[str, Any], workers: int) -> bool:
+    def uses_gpus(self, cluster: Cluster, workers: int) -> bool:
         """Whether workers will compute on GPUs: there is one for each, and the user does not mind."""
-        return cluster["device"] != Device.cpu and 0 < workers <= len(self._all_gpus)
+        return cluster.device != Device.cpu and 0 < workers <= len(self._all_gpus)
 
 
 def visible_gpus() -> list[str]:

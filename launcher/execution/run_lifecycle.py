@@ -48,7 +48,7 @@ def run_here(
         view.say(f"{label}{announced(plan, folder)}")
         record(attempt, command, "running", watched=True)
         try:
-            outcome = yield from backend(plan.cluster["name"]).run(attempt, view, stop)
+            outcome = yield from backend(plan.cluster.name).run(attempt, view, stop)
         except BaseException:
             conclude(folder, Outcome("failed"), view.latest)
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config.run_plan import RunPlan
+from launcher.config.schema import Choice, WandbOptions
 from launcher.runs.run_folder import SWEEPS, read_json, write_json
 
 SWEEP_ID_DIGITS = 8
@@ -28,7 +29,7 @@ def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) ->
         identity: what defines the sweep; by default its runs.
     """
     name = sweep_id(identity or [plan.run_id for plan in plans])
-    return [dataclasses.replace(plan, sweep=name, tracker=_grouped(plan.tracker, name)) for plan in plans]
+    return [dataclasses.replace(plan, sweep=name, tracker=_with_group(plan.tracker, name)) for plan in plans]
 
 
 def sweep_folder(runs_dir: Path, sweep: str) -> Path:
@@ -56,5 +57,7 @@ def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[
     write_json(path, record)
 
 
-def _grouped(tracker: dict[str, Any], sweep: str) -> dict[str, Any]:
-    return {**tracker, "group": sweep} if "group" in tracker and tracker["group"] is None else tracker
+def _with_group(tracker: Choice, sweep: str) -> Choice:
+    if isinstance(tracker, WandbOptions) and tracker.group is None:
+        return dataclasses.replace(tracker, group=sweep)
+    return tracker

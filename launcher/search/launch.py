@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from launcher.config.run_plan import RunPlan
+from launcher.config.schema import SlurmCluster
 from launcher.execution.attempts import attempts_of
 from launcher.execution.backends.base import Attempt
 from launcher.execution.launch import SlurmQueue, submit
@@ -24,7 +25,7 @@ def launch_search(search: Search, command: Sequence[str]) -> int:
         show([search.example()])
         return OK
     example = search.open()
-    if example.cluster["name"] == "slurm":
+    if isinstance(example.cluster, SlurmCluster):
         from launcher.execution.slurm_wait import run_feed
 
         codes = run_feed(search, lambda plan: _submitted(plan, command))

@@ -14,6 +14,7 @@ from typing import Any
 from launcher.config.compose import compose
 from launcher.config.make_plan import LaunchOptions, launch_options, make_plan
 from launcher.config.run_plan import RunPlan
+from launcher.config.schema import RandomSearch
 from launcher.execution.snapshot import with_code
 from launcher.runs.run_folder import RunFolder, read_json
 from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder
@@ -50,8 +51,9 @@ def prepare(arguments: Sequence[str]) -> Search:
                 raise ConfigurationError(f"{' '.join(others)}: {error}") from None
     assert options is not None
     for option in ("trials", "parallel"):
-        if options.search[option] < 1:
-            raise ConfigurationError(f"search.{option}={options.search[option]}: must be at least 1")
+        number = getattr(options.search, option)
+        if number < 1:
+            raise ConfigurationError(f"search.{option}={number}: must be at least 1")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Search(fixed, space, options, arguments)
 
@@ -62,8 +64,9 @@ class Search:
     def __init__(
         self, fixed: list[str], space: list[Dimension], options: LaunchOptions, arguments: Sequence[str]
     ) -> None:
-        self.options = options
-        self.total: int = options.search["trials"]
+        assert options.search is not None
+        self.options, self.settings = options, options.search
+        self.total: int = self.settings.trials
         self._fixed, self._space, self._arguments = fixed, space, arguments
         self._identity = ["search", *(word for word in arguments if not word.startswith(_PACE))]
         self._study: Any = None
@@ -95,7 +98,7 @@ class Search:
         self._study = create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
             study_name=example.sweep,
-            direction=self.options.search["direction"],
+            direction=self.settings.direction.value,
             load_if_exists=True,
         )
         self._study.sampler = self._sampler(len(self._study.trials))
@@ -104,7 +107,7 @@ class Search:
 
     def next(self, running: int) -> RunPlan | None:
         """Return the next run, None if there is to be none now."""
-        if running >= self.options.search["parallel"]:
+        if running >= self.settings.parallel:
             return None
         if self._unfinished:  # from a command that was interrupted
             trial = self._unfinished.pop()
@@ -118,7 +121,7 @@ class Search:
         if self.options.snapshot:
             [plan] = with_code([plan], take=True)
         self._trials.setdefault(plan.run_id, []).append(number)
-        record_sweep([plan], ["sgp-train", *self._arguments], self.options.search)
+        record_sweep([plan], ["sgp-train", *self._arguments], self.settings.to_dict())
         return plan
 
     def ended(self, plan: RunPlan) -> None:
@@ -128,7 +131,7 @@ class Search:
         summary = read_json(RunFolder(plan.run_dir).summary) or {}
         if summary.get("status") not in ("completed", "failed"):
             return
-        value: Any = (summary.get("best") or summary.get("final") or {}).get(self.options.search["metric"])
+        value: Any = (summary.get("best") or summary.get("final") or {}).get(self.settings.metric)
         usable = summary["status"] == "completed" and isinstance(value, int | float) and math.isfinite(value)
         for number in self._trials.pop(plan.run_id, []):
             if usable:
@@ -142,17 +145,17 @@ class Search:
 
         done = [trial for trial in self._study.trials if trial.state == TrialState.COMPLETE]
         if not done:
-            return f"no run has ended with {self.options.search['metric']} yet"
+            return f"no run has ended with {self.settings.metric} yet"
         best = self._study.best_trial
         values = [f"{dimension.key}={dimension.written(best.params[dimension.key])}" for dimension in self._space]
-        return f"best {self.options.search['metric']} of {len(done)}: {best.value:.4f} with {' '.join(values)}"
+        return f"best {self.settings.metric} of {len(done)}: {best.value:.4f} with {' '.join(values)}"
 
     def _sampler(self, trials: int) -> Any:
         """Return a sampler; one that goes on after ``trials`` must not draw the same again."""
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = self.options.search["seed"] + trials
-        if self.options.search["name"] == "random":
+        seed = self.settings.seed + trials
+        if isinstance(self.settings, RandomSearch):
             return RandomSampler(seed=seed)
         # constant_liar: runs that are under way keep others from the same place
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)

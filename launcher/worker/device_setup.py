@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from launcher.config.schema import Cluster, Device, SlurmCluster
 from launcher.system import network_interface
 from launcher.worker import rendezvous
-from launcher.worker.process_setup import on_slurm
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import torch
+
+    from launcher.config.run_plan import RunPlan
 
 
 @dataclass(frozen=True)
@@ -28,37 +29,39 @@ class Place:
     local_world_size: int = 1
 
 
-def prepare(spec: Mapping[str, Any], place: Place, folder: Path, *, separate: bool) -> torch.device:
+def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None, *, separate: bool) -> torch.device:
     """Set threads and network, join the other workers, and return this worker's device.
 
     Args:
         folder: of this attempt; workers meet there.
+        visible_gpus: the user's ``CUDA_VISIBLE_DEVICES``, None if it was not set.
         separate: whether this process exists for the worker alone.
 
     Raises:
         ConfigurationError: fewer GPUs than asked for, or ranks in an order that makes no nodes.
     """
-    cluster = spec["cluster"]
-    _check_order(spec, place)
-    threads = cluster["threads_per_worker"] or _cores(place, on_slurm(spec))
+    cluster = plan.cluster
+    slurm = isinstance(cluster, SlurmCluster)
+    _check_order(plan, place)
+    threads = cluster.threads_per_worker or _cores(place, slurm)
     if separate:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        if not on_slurm(spec):  # submitit has replaced what the user or the queue chose
-            _restore("CUDA_VISIBLE_DEVICES", spec["attempt"]["cuda_visible_devices"])
+        if not slurm:  # submitit has replaced what the user or the queue chose
+            _restore("CUDA_VISIBLE_DEVICES", visible_gpus)
     import torch
 
     torch.set_num_threads(threads)
-    torch.autograd.set_detect_anomaly(spec["debug"]["anomaly"])
-    device = _device(cluster["device"], place, on_slurm(spec))
+    torch.autograd.set_detect_anomaly(plan.debug.anomaly)
+    device = _device(cluster.device, place, slurm)
     if place.world_size > 1:
         _join(cluster, place, folder, device)
     return device
 
 
-def _check_order(spec: Mapping[str, Any], place: Place) -> None:
+def _check_order(plan: RunPlan, place: Place) -> None:
     """Refuse ranks dealt out to the nodes in turn where those of a node are to be one gossip node."""
     in_order = place.local_rank == place.rank % place.local_world_size
-    if on_slurm(spec) and spec["experiment"].get("node_size", 1) > 1 and not in_order:
+    if isinstance(plan.cluster, SlurmCluster) and plan.experiment.node_size > 1 and not in_order:
         raise ConfigurationError(
             "algorithm.unit=node needs consecutive ranks on each node, and SLURM has dealt them out in turn: use"
             " cluster.srun_args=[--distribution=block]"
@@ -76,34 +79,34 @@ def _cores(place: Place, slurm: bool) -> int:
     return min(here, int(given)) if given else max(1, min(here, on_node) // place.local_world_size)
 
 
-def _device(wanted: str, place: Place, slurm: bool) -> torch.device:
+def _device(wanted: Device, place: Place, slurm: bool) -> torch.device:
     """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
     import torch
 
     count, needed = torch.cuda.device_count(), place.local_world_size
     bound = slurm and count == 1  # SLURM may show each task its own GPU only
-    if wanted == "cuda" and count < needed and not bound:
+    if wanted == Device.cuda and count < needed and not bound:
         raise ConfigurationError(
             f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, and {count} can be seen"
         )
-    if wanted == "cpu" or (count < needed and not bound):
+    if wanted == Device.cpu or (count < needed and not bound):
         return torch.device("cpu")
     index = 0 if bound else place.local_rank
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 
 
-def _join(cluster: Mapping[str, Any], place: Place, folder: Path, device: torch.device) -> None:
+def _join(cluster: Cluster, place: Place, folder: Path, device: torch.device) -> None:
     """Initialise torch.distributed through a store that belongs to this attempt alone."""
     from datetime import timedelta
 
     import torch.distributed as dist
 
     rank, world_size = place.rank, place.world_size
-    timeout = timedelta(seconds=cluster["process_group_timeout_s"])
-    if cluster["name"] == "slurm":
-        network_interface.use_interface(cluster["network"])
-        interface = network_interface.choose_interface(cluster["network"])
+    timeout = timedelta(seconds=cluster.process_group_timeout_s)
+    if isinstance(cluster, SlurmCluster):
+        network_interface.use_interface(cluster.network)
+        interface = network_interface.choose_interface(cluster.network)
         store = rendezvous.store_across_machines(folder, rank, world_size, interface, timeout)
     else:
         if sys.platform == "linux":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
+
+from launcher.config.schema import DebugOptions, FailHow
 
 
 class FailedOnPurpose(RuntimeError):
@@ -14,9 +16,9 @@ class FailedOnPurpose(RuntimeError):
 
 
 @contextlib.contextmanager
-def armed(debug: Mapping[str, Any], rank: int) -> Iterator[None]:
-    """Let this worker fail after ``debug["fail_step"]`` optimizer steps of this attempt, if it is the one to fail."""
-    if debug["fail_rank"] != rank:
+def armed(debug: DebugOptions, rank: int) -> Iterator[None]:
+    """Let this worker fail after ``debug.fail_step`` optimizer steps of this attempt, if it is the one to fail."""
+    if debug.fail_rank != rank:
         yield
         return
     from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -26,8 +28,8 @@ def armed(debug: Mapping[str, Any], rank: int) -> Iterator[None]:
     def after_step(optimizer: Any, args: Any, kwargs: Any) -> None:
         nonlocal steps
         steps += 1
-        if steps == debug["fail_step"]:
-            if debug["fail_how"] == "kill":
+        if steps == debug.fail_step:
+            if debug.fail_how == FailHow.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise FailedOnPurpose(f"debug.fail_rank={rank}, debug.fail_step={steps}")
 

@@ -44,23 +44,22 @@ class SignalRequests:
 SIGNAL_REQUESTS = SignalRequests()
 
 
-def on_slurm(spec: Mapping[str, Any]) -> bool:
-    """Whether SLURM starts the workers, and no launcher watches them."""
-    return bool(spec["cluster"]["name"] == "slurm")
+def prepare_process(launcher: Mapping[str, Any] | None, *, slurm: bool) -> None:
+    """Log crashes, and end with the process that watches this worker: the launcher, or SLURM's daemon.
 
-
-def prepare_process(spec: Mapping[str, Any]) -> None:
-    """Log crashes, and end with who looks after this worker: the launcher, or SLURM's daemon."""
+    Args:
+        launcher: ``pid``, ``started`` and ``host`` of the launcher; None if it does not stay.
+        slurm: whether SLURM has started this process.
+    """
     gc.disable()  # imports make many objects and no garbage: looking for some takes a tenth of their time
     faulthandler.enable()
     atexit.register(_skip_teardown)  # first registered, so last called
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("submitit").propagate = False  # it has a handler of its own
-    launcher = spec["attempt"]["launcher"]
     if launcher is not None and launcher["host"] == socket.gethostname():
         processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
     parent = processes.process(os.getppid())
-    if on_slurm(spec) and parent is not None:
+    if slurm and parent is not None:
         processes.when_ended(parent, _leave_slurm)
 
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.config.run_plan import RunPlan, plan_of_spec
+from launcher.config.schema import SlurmCluster
 from launcher.runs.run_folder import RunFolder, read_json, write_json
 from launcher.system import processes
 from launcher.wandb.run import trackers
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
-from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, on_slurm, prepare_process
+from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,19 +83,28 @@ def run_worker(
     spec = read_json(spec_path)
     if spec is None:
         raise RuntimeError(f"{spec_path} cannot be read")
-    share = _Share(spec, RunFolder(Path(spec["run_dir"])), attempt, place, separate, on_row)
-    return share.run()
+    return _Share(spec, plan_of_spec(spec), attempt, place, separate, on_row).run()
 
 
 @dataclass
 class _Share:
     spec: dict[str, Any]
-    folder: RunFolder
+    plan: RunPlan
     attempt: int
     place: Place
     separate: bool
     on_row: Callable[[Row], None] | None
     trackers: list[Tracker] = field(default_factory=list)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(self.plan.run_dir)
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether SLURM has started the workers, and no launcher watches them."""
+        return isinstance(self.plan.cluster, SlurmCluster)
 
     def run(self) -> Row:
         """Train; whatever happens, say how it ended in ``rank-<k>.json``."""
@@ -102,8 +113,8 @@ class _Share:
         with contextlib.ExitStack() as held:
             try:
                 if self.separate:
-                    prepare_process(self.spec)
-                if on_slurm(self.spec) and self.place.rank == 0:  # elsewhere the launcher does this
+                    prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm)
+                if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher does this
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may be about to leave
                     self.update_summary(status="running", error=None)
                 ended = self.train()
@@ -128,16 +139,18 @@ class _Share:
     def update_summary(self, **news: Any) -> Row:
         """Bring ``summary.json`` up to date and return what it holds; what earlier attempts achieved is kept."""
         earlier = read_json(self.folder.summary) or {}
-        summary = {**earlier, "run_id": self.spec["run_id"], "name": self.spec["name"], **news}
+        summary = {**earlier, "run_id": self.plan.run_id, "name": self.plan.name, **news}
         write_json(self.folder.summary, summary)
         return summary
 
     # -- training -------------------------------------------------------------------------------------------------
     def train(self) -> Row:
         """Train and return the summary."""
-        device = device_setup.prepare(self.spec, self.place, self.folder.attempt(self.attempt), separate=self.separate)
+        plan = self.plan
+        gpus = self.spec.get("attempt", {}).get("cuda_visible_devices")
+        attempt_folder = self.folder.attempt(self.attempt)
+        device = device_setup.prepare(plan, self.place, attempt_folder, gpus, separate=self.separate)
         from launcher.worker import fault_injection
-        from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
         from sgp_core.training.loop import train
 
         if self.separate:
@@ -145,21 +158,21 @@ class _Share:
             gc.enable()
         self.open_trackers()
         self.report("training")
-        with fault_injection.armed(self.spec["debug"], self.place.rank):
+        with fault_injection.armed(plan.debug, self.place.rank):
             return train(
-                Experiment.from_dict(self.spec["experiment"]),
+                plan.experiment,
                 directory=self.folder.path,
                 device=device,
-                evaluation=EvaluationConfig.from_dict(self.spec["evaluation"]),
-                checkpoint=CheckpointConfig.from_dict(self.spec["checkpoint"]),
-                loader=LoaderConfig.from_dict(self.spec.get("loader", {})),
-                log_every=self.spec["log_every"],
+                evaluation=plan.evaluation,
+                checkpoint=plan.checkpoint,
+                loader=plan.loader,
+                log_every=plan.log_every,
                 trackers=self.trackers,
                 on_progress=self.on_row if self.place.rank == 0 else None,
                 should_stop=lambda: SIGNAL_REQUESTS.stop,
-                timeline_steps=self.spec["debug"].get("timeline_steps", 0),
-                transport=self.spec["cluster"].get("transport", "auto"),  # one worker inline has none
-                step_in_backward=self.spec["cluster"].get("step_in_backward", False),
+                timeline_steps=plan.debug.timeline_steps,
+                transport=plan.cluster.transport,
+                step_in_backward=plan.cluster.step_in_backward,
             )
 
     def open_trackers(self) -> None:
@@ -187,7 +200,7 @@ class _Share:
     def report(self, status: str, **more: Any) -> None:
         """Write ``rank-<k>.json``: the launcher judges a run by these files, all of them."""
         me = processes.this_process()
-        if on_slurm(self.spec):
+        if self.on_slurm:
             more = {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME"), **more}
         write_json(
             self.folder.rank(self.place.rank),

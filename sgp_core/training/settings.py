@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -28,7 +28,7 @@ class Settings:
         for name in values:
             if name not in hints:
                 raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
-        return cls(**{name: _read(hints[name], name, value) for name, value in values.items()})
+        return cls(**{name: _read(hints[name], f"{_title(cls)}.{name}", value) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data of a JSON file from which :meth:`from_dict` rebuilds this."""
@@ -57,6 +57,10 @@ def one_of(kind: type[E], name: str, value: Any) -> E:
 def _read(hint: Any, name: str, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, Settings) and isinstance(value, Mapping):
         return hint.from_dict(value)
+    if isinstance(value, str):
+        for part in get_args(hint) or (hint,):
+            if isinstance(part, type) and issubclass(part, Enum):
+                return one_of(part, name, value)
     return copy.deepcopy(value)
 
 

@@ -129,9 +129,9 @@ def test_complete_and_live_runs_are_left_alone(tmp_path: Path, sgp: Sgp) -> None
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"schema_version": 0}, "spec.json is of version 0, not 1"),
+        ({"schema_version": 0}, "its spec.json is of version 0, not 1"),
         ({"experiment": [1]}, "its spec.json is damaged: "),
-        ({"cluster": {"name": "cloud"}}, "its spec.json is damaged: 'cloud'"),
+        ({"cluster": {"name": "cloud"}}, "unknown cluster 'cloud'; known: inline, local, slurm"),
         ({"cluster": {"name": "inline", "nodes": 2}}, "its spec.json is damaged: 2 workers cannot be 1"),
         ({"cluster": {"name": "inline", "slots": 2}}, "cluster has no option 'slots'"),
         ({"log_every": 0}, "log_every=0: must be at least 1"),
@@ -150,7 +150,7 @@ def test_a_folder_that_does_not_say_what_to_do(values: dict[str, Any], why: str,
 
 def test_settings_that_were_changed_are_another_run(work: Path, sgp: Sgp) -> None:
     plan, other = planned(), planned("seed=7")
-    damage(plan, experiment=other.experiment)
+    damage(plan, experiment=other.experiment.to_dict())
     said = sgp("resume", plan.run_id)
     assert (said.code, f"its settings are those of run {other.run_id} today" in said.err) == (2, True)
 
@@ -182,7 +182,9 @@ def test_a_run_goes_on_where_its_folder_and_its_code_are_now(work: Path) -> None
 
 def test_options_that_did_not_exist_then_have_their_defaults(work: Path) -> None:
     plan = planned("cluster=local", "cluster.workers_per_node=1")
-    damage(plan, cluster={key: value for key, value in plan.cluster.items() if key != "process_group_timeout_s"})
+    damage(
+        plan, cluster={key: value for key, value in plan.cluster.to_dict().items() if key != "process_group_timeout_s"}
+    )
     [run] = read_runs(work / "runs", [plan.run_id])
     assert plan_to_resume(run) == plan
 

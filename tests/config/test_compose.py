@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from launcher import conf
-from launcher.config.coerce import option_fields
 from launcher.config.compose import compose
 from launcher.config.make_plan import SECTIONS, LaunchOptions, RunSettings, make_plan, make_plans
-from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, options_class
+from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, option_fields, options_class
 from tests.support.command_line import composed
 
 CONF = Path(conf.__path__[0])
@@ -69,7 +68,7 @@ def test_every_choice_composes_into_a_plan(
     plan = make_plan(point)
     assert point.choices[group] == name
     if group in LIBRARY_GROUPS:
-        assert plan.experiment[group]["name"] == name
+        assert getattr(plan.experiment, group)["name"] == name
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -108,7 +107,7 @@ def test_later_choices_win_over_earlier_ones() -> None:
 @pytest.mark.parametrize("order", [["seed=1,2", "-m", "log_every=3"], ["-m", "seed=1,2", "log_every=3"]])
 def test_a_sweep_gives_a_plan_per_point(order: list[str]) -> None:
     plans = make_plans(compose(order))
-    assert [plan.experiment["seed"] for plan in plans] == [1, 2]
+    assert [plan.experiment.seed for plan in plans] == [1, 2]
     assert [plan.overrides for plan in plans] == [("seed=1", "log_every=3"), ("seed=2", "log_every=3")]
 
 
@@ -118,7 +117,7 @@ def test_points_that_are_the_same_experiment_are_one_run() -> None:
 
 def test_torchvision_models_go_by_their_own_names() -> None:
     [point] = compose(["model=torchvision", "model.name=resnet50"])
-    model = make_plan(point).experiment["model"]
+    model = make_plan(point).experiment.model
     assert (model["name"], model["architecture"]) == ("torchvision", "resnet50")
 
 

@@ -77,7 +77,7 @@ def test_what_changes_the_numbers_changes_the_identity(usual: RunPlan, changed: 
 
 def test_nodes_that_gossip_are_part_of_the_identity_by_their_size(usual: RunPlan) -> None:
     pairs = plan("algorithm.unit=node", "cluster.nodes=2", "cluster.workers_per_node=2")
-    assert pairs.experiment["node_size"] == 2
+    assert pairs.experiment.node_size == 2
     assert len({usual.run_id, pairs.run_id, plan("algorithm.unit=node").run_id}) == 3
     assert pairs.name == "sgp-one_peer_exponential-2x2w-seed0"
     assert plan("algorithm.unit=worker").run_id == usual.run_id

@@ -45,16 +45,16 @@ def _nothing_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def rates(preset: str) -> tuple[float, float]:
     """Return the first and the highest learning rate of a run."""
     experiment = plan(preset).experiment
-    options = dict(experiment["schedule"])
+    options = dict(experiment.schedule)
     schedule = SCHEDULES.build(options.pop("name"), **options)
-    world = experiment["world_size"]
+    world = experiment.world_size
     factors = [schedule.factor(step, 1000, 10**6, world) for step in range(0, 6001, 100)]
-    return experiment["optimizer"]["lr"] * factors[0], experiment["optimizer"]["lr"] * max(factors)
+    return experiment.optimizer["lr"] * factors[0], experiment.optimizer["lr"] * max(factors)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_composes(preset: str) -> None:
-    assert plan(preset).cluster["name"] == (
+    assert plan(preset).cluster.name == (
         "slurm" if preset in LARGE else "local"
     )  # hundreds of workers never by mistake
 
@@ -86,7 +86,7 @@ def test_is_the_size_and_has_the_learning_rate_of_the_paper(preset: str) -> None
 
 @pytest.mark.parametrize("preset", LARGE)
 def test_small_twin_keeps_what_makes_the_experiment(preset: str) -> None:
-    large, small = plan(preset).experiment, plan(f"{preset}_small").experiment
+    large, small = (plan(name).experiment.to_dict() for name in (preset, f"{preset}_small"))
     assert small["world_size"] == 4
     assert small["algorithm"] == large["algorithm"]
     for group in ("outer", "topology"):

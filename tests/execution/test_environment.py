@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from launcher.config.make_plan import make_plan
 from launcher.execution.environment import changed, outside_allocation
 from launcher.execution.snapshot import snapshot_path, take_snapshot
 from launcher.system.network_interface import choose_interface, use_interface
 from launcher.worker.device_setup import Place, prepare
 from sgp_core.errors import ConfigurationError
+from tests.support.command_line import composed
 
 
 def test_variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,8 @@ def test_a_snapshot_is_what_is_imported(tmp_path: Path) -> None:
 
 
 def test_nodes_that_gossip_need_their_ranks_in_order(tmp_path: Path) -> None:
-    spec = {"cluster": {"name": "slurm"}, "experiment": {"world_size": 4, "node_size": 2}}
+    pairs = ("algorithm.unit=node", "cluster.nodes=2", "cluster.workers_per_node=2")
+    plan = make_plan(composed("cluster=slurm", *pairs, f"runs_dir={tmp_path}"))
     dealt_out = Place(rank=1, world_size=4, local_rank=0, local_world_size=2)
     with pytest.raises(ConfigurationError, match="consecutive ranks on each node"):
-        prepare(spec, dealt_out, tmp_path, separate=False)
+        prepare(plan, dealt_out, tmp_path, None, separate=False)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.schema import Device
+from launcher.config.schema import Device, LocalCluster
 from launcher.execution.resources import Lease, WorkerSlots, visible_gpus
 from tests.support.launched import Launched, read
 
 LONG = ("tracker=none", "training.epochs=10000", "checkpoint.every_epochs=0", "evaluation.every_epochs=0")
-CPU, AUTO = {"device": Device.cpu}, {"device": Device.auto}
+CPU, AUTO = LocalCluster(device=Device.cpu), LocalCluster(device=Device.auto)
 
 
 def workers(launched: Launched) -> int:

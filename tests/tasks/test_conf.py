@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.config.coerce import checked
+from launcher.config.coerce import coerce_options
 from sgp_core.compression import COMPRESSIONS
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS
@@ -48,5 +48,5 @@ def test_file_holds_every_option_with_its_default(group: str, name: str) -> None
     expected = {option: default(field) for option, field in GROUPS[group].options(name).items()}
     assert written == {"name": name, **expected}
     del written["name"]
-    assert checked(group, written, GROUPS[group].get(name)) == expected
+    assert coerce_options(group, written, GROUPS[group].get(name)) == expected
     GROUPS[group].build(name, **written)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.config.coerce import checked
+from launcher.config.coerce import coerce_options
 from sgp_core.topology import TOPOLOGIES
 
 FOLDER = Path(__file__).parents[2] / "conf" / "topology"
@@ -31,4 +31,4 @@ def test_file_holds_every_option_with_its_default(name: str) -> None:
     expected = {option: default(field) for option, field in TOPOLOGIES.options(name).items()}
     assert written == {"name": name, **expected}
     del written["name"]
-    assert checked("topology", written, TOPOLOGIES.get(name)) == expected
+    assert coerce_options("topology", written, TOPOLOGIES.get(name)) == expected

@@ -50,7 +50,7 @@ def pair(algorithm: str, outer: str) -> dict[str, Any]:
     """Return the experiment of an algorithm in an outer; composing each by itself is quicker than all pairs."""
     alone = settings(f"algorithm={algorithm}", *NEEDED.get(("algorithm", algorithm), []))
     chosen = {**alone, "outer": settings(f"outer={outer}")["outer"]}
-    return make_plan(Point(chosen, {}, [])).experiment
+    return make_plan(Point(chosen, {}, [])).experiment.to_dict()
 
 
 def two_steps(experiments: list[dict[str, Any]]) -> list[tuple[float, float, float]]:
@@ -110,7 +110,7 @@ def test_every_small_experiment_takes_two_steps(monkeypatch: pytest.MonkeyPatch,
     names = [*SMALL, "smoke", "translation_small"]
     experiments = []
     for name in names:
-        experiment = plan(name).experiment
+        experiment = plan(name).experiment.to_dict()
         dataset, training = dict(experiment["dataset"]), dict(experiment["training"])
         if dataset["name"] == "verses":
             dataset["cache"] = str(tmp_path)

@@ -47,7 +47,7 @@ class LocalJob:
         from launcher.worker.worker import WorkerJob
 
         self.world_size = attempt.plan.world_size
-        timeout_min = attempt.plan.cluster["timeout_min"]
+        timeout_min = attempt.plan.cluster.timeout_min
         try:
             executor = LocalExecutor(folder=attempt.folder.attempt(attempt.number))
             executor.update_parameters(

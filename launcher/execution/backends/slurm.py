@@ -22,7 +22,7 @@ from typing import Any
 from submitit import SlurmExecutor
 
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import Device
+from launcher.config.schema import Device, SlurmCluster
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.environment import outside_allocation
 from launcher.execution.slurm_epilogue import REQUEUE
@@ -92,7 +92,7 @@ def batches(attempts: Sequence[Attempt]) -> list[JobArray]:
     """Group attempts of a sweep by what they ask of the cluster; a run that belongs to none is a job of its own."""
     by_shape: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
-        shape = json.dumps(attempt.plan.cluster, sort_keys=True)
+        shape = json.dumps(attempt.plan.cluster.to_dict(), sort_keys=True)
         by_shape.setdefault((attempt.plan.sweep or attempt.plan.run_id, shape), []).append(attempt)
     return [
         JobArray(group[start : start + _LONGEST_ARRAY])
@@ -126,22 +126,22 @@ class _Executor(SlurmExecutor):
 
 def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
     """Return submitit's parameters; what is not set is left to the cluster, whose defaults are not ours to know."""
-    cluster = plan.cluster
-    gpus = cluster["gpus_per_node"]
-    if gpus is None and cluster["device"] == Device.cuda:
-        gpus = cluster["workers_per_node"]
-    cpus = cluster["cpus_per_worker"]
+    cluster = _cluster(plan)
+    gpus = cluster.gpus_per_node
+    if gpus is None and cluster.device == Device.cuda:
+        gpus = cluster.workers_per_node
+    cpus = cluster.cpus_per_worker
     given = {
         "job_name": plan.sweep or plan.name,
-        "nodes": cluster["nodes"],
-        "ntasks_per_node": cluster["workers_per_node"],
+        "nodes": cluster.nodes,
+        "ntasks_per_node": cluster.workers_per_node,
         "cpus_per_task": cpus,
         "gpus_per_node": gpus or None,
-        "mem": cluster["memory_gb"] and f"{int(cluster['memory_gb'] * 1024)}M",
-        "time": cluster["timeout_min"],
-        "signal_delay_s": cluster["signal_delay_s"],
-        **{key: cluster[key] for key in ("partition", "account", "qos", "constraint", "exclude")},
-        **{key: cluster[key] for key in ("mail_user", "mail_type", "array_parallelism")},
+        "mem": cluster.memory_gb and f"{int(cluster.memory_gb * 1024)}M",
+        "time": cluster.timeout_min,
+        "signal_delay_s": cluster.signal_delay_s,
+        **{key: getattr(cluster, key) for key in ("partition", "account", "qos", "constraint", "exclude")},
+        **{key: getattr(cluster, key) for key in ("mail_user", "mail_type", "array_parallelism")},
     }
     return {
         **{key: value for key, value in given.items() if value is not None},
@@ -153,17 +153,20 @@ def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
             "--kill-on-bad-exit=1",
             f"--wait={_LEAVE_S}",  # srun would wait for ever for workers of a node that has lost sight of them
             *([f"--cpus-per-task={cpus}"] if cpus else []),  # since SLURM 22.05 srun does not take it from sbatch
-            *cluster["srun_args"],
+            *cluster.srun_args,
         ],
         "additional_parameters": {
             "requeue": True,
             **{
-                key: value
-                for key, value in (cluster["additional_parameters"] or {}).items()
-                if value not in (None, False)
+                key: value for key, value in (cluster.additional_parameters or {}).items() if value not in (None, False)
             },
         },
     }
+
+
+def _cluster(plan: RunPlan) -> SlurmCluster:
+    assert isinstance(plan.cluster, SlurmCluster)
+    return plan.cluster
 
 
 def _before(plan: RunPlan) -> list[str]:
@@ -173,12 +176,12 @@ def _before(plan: RunPlan) -> list[str]:
         "trap 'asked_to_end=--asked-to-end' TERM",
         "export PYTHONSAFEPATH=1",
         *code,
-        *plan.cluster["setup"],
+        *_cluster(plan).setup,
     ]
 
 
 def _after(plan: RunPlan, folder: Path) -> list[str]:
-    python = plan.cluster["python"] or shlex.quote(sys.executable)
+    python = _cluster(plan).python or shlex.quote(sys.executable)
     return [
         "code=$?",
         "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
@@ -191,7 +194,7 @@ def _after(plan: RunPlan, folder: Path) -> list[str]:
 
 
 def _python(plan: RunPlan) -> str:
-    return f"{_DEFER_SIGNALS} {plan.cluster['python'] or shlex.quote(sys.executable)}"
+    return f"{_DEFER_SIGNALS} {_cluster(plan).python or shlex.quote(sys.executable)}"
 
 
 def _folder(attempt: Attempt) -> Path:
