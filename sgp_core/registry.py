@@ -6,11 +6,14 @@ Modules that register must import without torch: the launcher reads them before 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from sgp_core.errors import ConfigurationError, did_you_mean
@@ -27,28 +30,51 @@ LATER = {"identity": "where set"}
 class Registry(Generic[T]):
     """Maps names to dataclasses; finds them by importing every module of ``package`` on first use.
 
+    Stable extension point: a plug-in registers its own parts with :meth:`register`, as this package does.
+
     Args:
         kind: the word used in messages, such as ``"topology"``.
         package: import path whose modules register themselves; a new file there is found by itself. ``*`` in it
             stands for any one package: ``sgp_core.tasks.*.models`` is the models of every task.
+        options: whether entries have options, and therefore have to be dataclasses.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, *, options: bool = True) -> None:
         self.kind = kind
         self._package = package
+        self._have_options = options
         self._entries: dict[str, type[Any]] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator: make the dataclass known under ``name``."""
+        """Class decorator: make the dataclass known under ``name``. Stable extension point.
+
+        Raises:
+            ConfigurationError: by the decorator, if the name is taken or the class is no dataclass.
+        """
 
         def add(cls: type[T]) -> type[T]:
+            if cls.__module__.partition(".")[0] != self._package.partition(".")[0]:
+                self._discover()  # else a plug-in could take a name of this package
             if name in self._entries:
-                raise ValueError(f"{self.kind} '{name}' is registered twice")
+                owner = _source(self._entries[name])
+                raise ConfigurationError(f"{self.kind} '{name}' is registered already, by {owner}")
+            if self._have_options and "__dataclass_fields__" not in vars(cls):  # a base's would not hold its own fields
+                raise ConfigurationError(
+                    f"{self.kind} '{name}': {cls.__name__} is not a dataclass; write @dataclass below the line that"
+                    " registers it"
+                )
             self._entries[name] = cls
+            record = _RECORD.get()
+            if record is not None:
+                record.append(Registration(self, name))
             return cls
 
         return add
+
+    def remove(self, name: str) -> None:
+        """Forget ``name``, so that it can be registered again."""
+        del self._entries[name]
 
     def names(self) -> list[str]:
         """Return every registered name, sorted."""
@@ -93,10 +119,42 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        for name in _expand(self._package):
-            found = importlib.import_module(name)
-            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
-                importlib.import_module(module.name)
+        token = _RECORD.set(None)  # what this package registers is no part of a plug-in
+        try:
+            for name in _expand(self._package):
+                found = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
+                    importlib.import_module(module.name)
+        finally:
+            _RECORD.reset(token)
+
+
+@dataclasses.dataclass(frozen=True)
+class Registration:
+    """A name in a registry."""
+
+    registry: Registry[Any]
+    name: str
+
+
+_RECORD: ContextVar[list[Registration] | None] = ContextVar("registrations", default=None)
+
+
+@contextlib.contextmanager
+def record_registrations() -> Iterator[list[Registration]]:
+    """Collect in a list what is registered inside the block."""
+    record: list[Registration] = []
+    token = _RECORD.set(record)
+    try:
+        yield record
+    finally:
+        _RECORD.reset(token)
+
+
+def _source(cls: type[Any]) -> str:
+    """Return where a class was written, for messages."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"{cls.__qualname__} in {file or cls.__module__}"
 
 
 def _expand(package: str) -> list[str]:

@@ -54,7 +54,7 @@ class TaskKind(ABC):
         return None
 
 
-TASKS: Registry[TaskKind] = Registry("task", "sgp_core.tasks.*.kind")
+TASKS: Registry[TaskKind] = Registry("task", "sgp_core.tasks.*.kind", options=False)
 """Every kind of task by name. A new one is one folder in this package, or a user's own module."""
 
 
