@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from launcher.config.schema import option_fields
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.training.settings import plain
+from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
 
@@ -50,6 +50,9 @@ def _coerce(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
         raise ConfigurationError(f"{section}={given!r}: this is a section with options, not a value")
     fields = option_fields(cls)
     types = {name: _annotation(cls, name) for name in fields}
+    former = former_names(cls)
+    given = {**given, **{former[name]: given[name] for name in former if name in given}}
+    given = {name: value for name, value in given.items() if name not in former}
     prefix = f"{section}." if section else ""
     for name in given:
         if name not in fields:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 
 from launcher.config.schema import CONFIG_MODULE
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.config import renamed_options
 
 _TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
 
@@ -41,6 +43,7 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         ConfigurationError: the arguments cannot be composed.
         SystemExit: with code 0, after ``--help``.
     """
+    arguments = [_present_name(word) for word in arguments]
     points: list[Point] = []
     unresolved: list[Exception] = []
 
@@ -63,6 +66,13 @@ def compose(arguments: Sequence[str]) -> list[Point]:
 
         raise ConfigurationError(explain(error, arguments)) from None
     return points
+
+
+def _present_name(argument: str) -> str:
+    """Return an override with the name that its setting has now, should earlier versions have called it otherwise."""
+    former = re.match(r"[+~]*([\w.]+)", argument)
+    name = renamed_options().get(former[1]) if former else None
+    return argument if name is None or former is None else argument.replace(former[1], name, 1)
 
 
 def _point(settings: Any) -> Point:

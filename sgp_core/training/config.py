@@ -18,7 +18,7 @@ from typing import Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import LATER, Registry
-from sgp_core.training.settings import Settings, at_least, one_of, plain
+from sgp_core.training.settings import FORMERLY, Settings, at_least, former_names, one_of, plain
 
 NOTHING = "none"
 OPTIONAL = ("outer", "compression")
@@ -50,7 +50,7 @@ class EvaluatedModel(StrEnum):
 
 
 class When(StrEnum):
-    """How often something dear is done."""
+    """How often something expensive is done."""
 
     end = "end"
     always = "always"
@@ -117,15 +117,15 @@ class EvaluationConfig(Settings):
     """averaged: the network-wide average; local: each worker's replica (mean, min, max); or both."""
     batch_size: int = 256
     """Most examples per forward pass."""
-    translate: When = When.end
-    """When BLEU is measured, by translating the validation text with the averaged model, which takes a while: at the
-    end of training (test text, too), at each evaluation, or never. Text only."""
+    generate: When = field(default=When.end, metadata={FORMERLY: "translate"})
+    """When the averaged model is scored by what it generates, which takes a while: at the end of training (on test
+    splits, too), at each evaluation, or never. Only for tasks that generate, such as translation."""
     consensus_every: int = 0
     """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
-        self.translate = one_of(When, "evaluation.translate", self.translate)
+        self.generate = one_of(When, "evaluation.generate", self.generate)
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
         at_least(0, "evaluation.consensus_every", self.consensus_every)
@@ -236,6 +236,21 @@ class Experiment(Settings):
         """Return the SHA-256 of :meth:`identity` in canonical JSON, as 64 hexadecimal digits."""
         canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def renamed_options() -> dict[str, str]:
+    """Return the present name of every setting that users of earlier versions know by another one."""
+    sections: dict[str, type[Settings]] = {
+        "training": TrainingConfig,
+        "evaluation": EvaluationConfig,
+        "checkpoint": CheckpointConfig,
+        "loader": LoaderConfig,
+    }
+    return {
+        f"{section}.{former}": f"{section}.{name}"
+        for section, cls in sections.items()
+        for former, name in former_names(cls).items()
+    }
 
 
 def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -50,7 +50,7 @@ class Evaluator:
         scores: dict[str, Any] = {}
         if self._evaluation.model is not EvaluatedModel.local:
             scores |= self._averaged()
-            if VALIDATION in self._task.generated_splits and (last or self._evaluation.translate is When.always):
+            if VALIDATION in self._task.generated_splits and (last or self._evaluation.generate is When.always):
                 scores |= self.generated(VALIDATION)
         if self._evaluation.model is not EvaluatedModel.averaged:
             scores |= self._local()
@@ -63,7 +63,7 @@ class Evaluator:
     @torch.no_grad()
     def generated(self, split: str) -> dict[str, Any]:
         """Return the scores of what the averaged model generates for a split, each worker for a part of it."""
-        if self._evaluation.translate is When.never:
+        if self._evaluation.generate is When.never:
             return {}
         was_training = self._model.training
         self._model.eval()

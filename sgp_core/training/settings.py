@@ -11,6 +11,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 S = TypeVar("S", bound="Settings")
+FORMERLY = "formerly"
+"""Key of field metadata: the name that the option had in earlier versions, which is still accepted."""
+
 E = TypeVar("E", bound=Enum)
 
 
@@ -25,6 +28,8 @@ class Settings:
             ConfigurationError: an unknown name, or a value out of range.
         """
         hints = get_type_hints(cls)
+        former = former_names(cls)
+        values = {former.get(name, name): value for name, value in values.items()}
         for name in values:
             if name not in hints:
                 raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
@@ -37,6 +42,12 @@ class Settings:
             value = getattr(self, entry.name)
             data[entry.name] = value.to_dict() if isinstance(value, Settings) else plain(value)
         return data
+
+
+def former_names(cls: type[Any]) -> dict[str, str]:
+    """Return the current name of every option of the dataclass ``cls`` that had another one in earlier versions."""
+    renamed = {entry.metadata.get(FORMERLY): entry.name for entry in dataclasses.fields(cls)}
+    return {former: name for former, name in renamed.items() if former is not None}
 
 
 def at_least(least: int, name: str, value: int | None) -> None:

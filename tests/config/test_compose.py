@@ -27,6 +27,8 @@ NEEDED = {
     ("dataset", "imagenet"): ["dataset.path=."],
     **{("dataset", text): ["model=transformer"] for text in TEXTS},
     ("model", "transformer"): ["dataset=verses"],
+    ("dataset", "diabetes"): ["model=linear"],
+    ("model", "linear"): ["dataset=diabetes"],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
     ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
@@ -130,3 +132,10 @@ def test_plans_are_plain_data() -> None:
     assert spec["experiment"]["training"]["precision"] == "bf16"
     assert type(spec["experiment"]["training"]["precision"]) is str
     assert type(spec["experiment"]["outer"]["buffers"]) is str
+
+
+def test_settings_of_earlier_versions_are_known_by_their_former_names() -> None:
+    [point] = compose(["evaluation.translate=never", "cluster=inline"])
+    assert make_plan(point).evaluation.generate == "never"
+    point.settings["evaluation"]["translate"] = "always"  # as in a preset of a user's own
+    assert make_plan(point).evaluation.generate == "always"

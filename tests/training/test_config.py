@@ -102,3 +102,7 @@ def test_dealing_out_anew_is_no_part_of_the_identity():
 def test_an_unknown_option_of_a_choice_is_named():
     with pytest.raises(ConfigurationError, match="model 'noisy' has no option 'droput'; did you mean 'dropout'"):
         tiny.experiment(choices={"model": {"name": "noisy", "droput": 0.1}}).identity()
+
+
+def test_options_are_read_by_their_former_names() -> None:
+    assert EvaluationConfig.from_dict({"translate": "never"}).to_dict()["generate"] == "never"

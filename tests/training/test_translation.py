@@ -135,7 +135,7 @@ def test_it_learns_and_says_how_well_it_translates(tmp_path: Path, text: dict[st
 def test_bleu_is_measured_when_it_is_asked_for(
     tmp_path: Path, text: dict[str, Any], when: str, measured: list[bool]
 ) -> None:
-    summary = run(tmp_path / "run", make(text), evaluation=EvaluationConfig(translate=when))
+    summary = run(tmp_path / "run", make(text), evaluation=EvaluationConfig(generate=when))
     assert [("bleu" in row) for row in rows(tmp_path / "run", "val")] == measured
     assert ("test" in summary) == measured[-1]
 
