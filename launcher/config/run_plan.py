@@ -10,6 +10,7 @@ from typing import Any
 
 from launcher.config.schema import SECTIONS, Choice, Cluster, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.kinds import task_kind_of
 from sgp_core.training.config import Experiment
 from sgp_core.training.settings import Settings
 
@@ -49,7 +50,7 @@ class RunPlan(Sections):
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
         fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
-        return {"schema_version": SCHEMA_VERSION, **fields}
+        return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self.experiment)}
 
 
 def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
@@ -76,6 +77,12 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
         return RunPlan(**{**plain, **typed})
     except (AttributeError, KeyError, TypeError) as error:
         raise ConfigurationError(f"its spec.json is damaged: {error}") from error
+
+
+def _scores(experiment: Experiment) -> dict[str, Any]:
+    """Return what the task measures, so that commands show it where the code of the task is gone."""
+    kind = task_kind_of(experiment.dataset["name"])
+    return {"score": kind.score, "scores": [metric.to_dict() for metric in kind.metrics]}
 
 
 def _plain(value: Any) -> Any:

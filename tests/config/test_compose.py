@@ -129,6 +129,8 @@ def test_plans_are_plain_data() -> None:
     [plan] = make_plans(compose(["outer=slowmo", "training.precision=bf16"]))
     spec = plan.spec()
     assert json.loads(json.dumps(spec)) == spec
+    assert spec["metrics"]["score"] == "accuracy"
+    assert {facts["name"]: facts["direction"] for facts in spec["metrics"]["scores"]}["loss"] == "minimize"
     assert spec["experiment"]["training"]["precision"] == "bf16"
     assert type(spec["experiment"]["training"]["precision"]) is str
     assert type(spec["experiment"]["outer"]["buffers"]) is str
