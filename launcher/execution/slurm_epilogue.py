@@ -17,7 +17,7 @@ from typing import Any
 from launcher.console.progress import Tail
 from launcher.execution.backends.base import Outcome
 from launcher.execution.run_lifecycle import conclude
-from launcher.runs.failure import ENDED, WELL, Report, first_failure, reports, with_log
+from launcher.runs.failure import ENDED, NODE_LOST, SUCCESSFUL, WORKER_DIED, Report, add_log, find_culprit, read_reports
 from launcher.runs.run_folder import RunFolder, read_json
 
 REQUEUE = 75
@@ -41,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     folder, attempt, world_size = _run_of(given.folder, given.job)
-    said = reports(folder, world_size, attempt)
+    said = read_reports(folder, world_size, attempt)
     outcome, again = judge(said, world_size, given.code, asked_to_end=given.asked_to_end)
     if folder.cancel.exists():  # by somebody who need not know whether the workers were about to be started again
         folder.cancel.unlink(missing_ok=True)
         outcome, again = (outcome if outcome.status == "completed" else Outcome("cancelled")), False
     again = again and not (outcome.status == "failed" and _starts_in_vain(folder) >= _STARTS_WITHOUT_PROGRESS)
     if outcome.error is not None:
-        outcome = Outcome("preempted" if again else outcome.status, with_log(outcome.error, folder, attempt))
+        outcome = Outcome("preempted" if again else outcome.status, add_log(outcome.error, folder, attempt))
     conclude(folder, outcome, {row["split"]: row for row in Tail(folder.progress(attempt)).rows()})
     print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', queued again' if again else ''}")
     if again:
@@ -68,17 +68,17 @@ def judge(said: Mapping[int, Report], world_size: int, code: int, *, asked_to_en
     complete = len(said) == world_size
     if complete and statuses == {"completed"}:
         return Outcome("completed"), False
-    if complete and statuses <= set(WELL):
+    if complete and statuses <= set(SUCCESSFUL):
         # Asked to make room, by SIGTERM on some clusters, only the workers are signalled; by scancel the script is too.
         again = not asked_to_end or any(report.get("requeue") for report in said.values())
         return Outcome("preempted" if again else "cancelled"), again
     silent = [rank for rank in range(world_size) if rank not in said or said[rank]["status"] not in ENDED]
-    culprit = first_failure(said, silent, world_size)
-    if culprit["type"] == "WorkerDied":
+    culprit = find_culprit(said, silent, world_size)
+    if culprit["type"] == WORKER_DIED:
         if asked_to_end:
             return Outcome("cancelled"), False
         if culprit["rank"] in said and code <= _LARGEST_CODE:  # it trained, and SLURM cannot say how it ended
-            lost = {**culprit, "type": "NodeLost", "message": "SLURM lost sight of this worker's node"}
+            lost = {**culprit, "type": NODE_LOST, "message": "SLURM lost sight of this worker's node"}
             return Outcome("failed", error=lost), True
     return Outcome("failed", error=culprit), False
 

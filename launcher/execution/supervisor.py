@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from launcher.console.progress import Tail
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.signals import StopSignals
-from launcher.runs.failure import ENDED, WELL, Report, first_failure, reports, with_log
+from launcher.runs.failure import ENDED, SUCCESSFUL, Report, add_log, find_culprit, read_reports
 from launcher.system import processes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LAST_WORDS_S = 1.5
 """After a failure, how long the other workers may take to say how they ended, and to close what they have open."""
-_SAVE_S = 15.0
+_SAVE_S = 60.0
 """After a request to stop, how long workers may take to save."""
 _CLOSE_S = 90.0
 """After success, how long workers may take to close trackers and leave."""
@@ -63,7 +63,7 @@ class Supervisor:
             said = self._reports()
             lost = [rank for rank in vanished if said.get(rank, {}).get("status") not in ENDED]
             failed = [rank for rank, report in said.items() if report["status"] in ("failed", "cancelled")]
-            if len(said) == self._world_size and all(report["status"] in WELL for report in said.values()):
+            if len(said) == self._world_size and all(report["status"] in SUCCESSFUL for report in said.values()):
                 yield from self._wait_for_exit(job)
                 return
             asked = self._asked()
@@ -88,7 +88,7 @@ class Supervisor:
             return Outcome("completed")
         if self._failure is not None:
             return Outcome("failed", error=self._failure)
-        saved = complete and statuses <= set(WELL)
+        saved = complete and statuses <= set(SUCCESSFUL)
         if asked := self._asked():
             status = "preempted" if saved and asked[0] != signal.SIGINT else "cancelled"
             return Outcome(status, signal=next(iter(self._stop.received), None))
@@ -131,15 +131,15 @@ class Supervisor:
         self._show_progress()
 
     def _error(self, job: Job) -> dict[str, Any]:
-        culprit = first_failure(self._reports(), self._vanished(job), self._world_size)
-        return with_log(culprit, self._attempt.folder, self._attempt.number)
+        culprit = find_culprit(self._reports(), self._vanished(job), self._world_size)
+        return add_log(culprit, self._attempt.folder, self._attempt.number)
 
     # -- looking --------------------------------------------------------------------------------------------------
     def _vanished(self, job: Job) -> list[int]:
         return [rank for rank, worker in job.workers().items() if not processes.is_alive(worker)]
 
     def _reports(self) -> dict[int, Report]:
-        return reports(self._attempt.folder, self._world_size, self._attempt.number)
+        return read_reports(self._attempt.folder, self._world_size, self._attempt.number)
 
     def _show_progress(self) -> None:
         for row in self._tail.rows():

@@ -1,12 +1,11 @@
-"""Judging an attempt by what its workers said: all of them count, and one is to blame.
+"""Which worker made an attempt fail, found from what all its workers reported.
 
-A worker that dies takes the others with it: they see closed connections and time-outs. The culprit is the one whose
-failure was not the consequence of another's.
+A worker that dies takes the others with it: they see closed connections and time-outs, and fail as well. The culprit
+is the worker whose failure was not the consequence of another's.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,26 @@ from launcher.runs.run_folder import RunFolder, read_json
 Report = dict[str, Any]
 """Content of ``rank-<k>.json``."""
 
-WELL = ("completed", "preempted")
-ENDED = (*WELL, "failed", "cancelled")
+SUCCESSFUL = ("completed", "preempted")
+"""Statuses of a worker that did what it was asked to."""
+ENDED = (*SUCCESSFUL, "failed", "cancelled")
+"""Statuses of a worker that has ended and reported it."""
 
-_VICTIM = re.compile(
-    r"(closed|reset) by peer|connection (closed|reset|refused|aborted)|broken pipe|timed ?out|gloo/|nccl"
-    r"|lost (its exchange|rank \d|the others of its node)",  # as sgp_core says it
-    re.IGNORECASE,
+WORKER_DIED = "WorkerDied"
+"""Error type of a worker that ended without a report."""
+NODE_LOST = "NodeLost"
+"""Error type of a worker whose machine SLURM has lost."""
+
+_PEER_LOST_IN_0_1 = (
+    *("closed by peer", "reset by peer", "broken pipe", "timed out", "timeout", "gloo/", "nccl"),
+    *("connection closed", "connection reset", "connection refused", "connection aborted"),
+    *("lost its exchange", "lost rank ", "lost the others of its node"),
 )
+"""What messages of version 0.1 say when a peer is missing; its workers did not record ``peer_lost``."""
 
 
-def reports(folder: RunFolder, world_size: int, attempt: int) -> dict[int, Report]:
-    """Return what each worker of this attempt says of itself."""
+def read_reports(folder: RunFolder, world_size: int, attempt: int) -> dict[int, Report]:
+    """Return the reports of an attempt by rank; a worker that has not reported yet is left out."""
     found = {}
     for rank in range(world_size):
         report = read_json(folder.rank(rank))
@@ -36,41 +43,50 @@ def reports(folder: RunFolder, world_size: int, attempt: int) -> dict[int, Repor
     return found
 
 
-def first_failure(reports: Mapping[int, Report], vanished: Collection[int], world_size: int) -> dict[str, Any]:
-    """Return ``rank``, ``type``, ``message`` and ``traceback`` of the worker that failed first.
+def find_culprit(reports: Mapping[int, Report], vanished: Collection[int], world_size: int) -> dict[str, Any]:
+    """Return ``rank``, ``type``, ``message`` and ``traceback`` of the failure that caused the others.
+
+    That is the first failure that was not the loss of a peer; without one, a worker that vanished, first of all one
+    that others have missed; without one, the first failure of all.
 
     Args:
-        reports: of the workers that have spoken.
-        vanished: workers whose process is gone.
-        world_size: number of workers there should be.
+        reports: by rank; workers without one are left out.
+        vanished: ranks whose process is gone.
+        world_size: number of workers of the run.
     """
-    spoken = sorted((r for r in reports.values() if r.get("status") == "failed"), key=lambda report: report["time"])
-    silent = [rank for rank in vanished if reports.get(rank, {}).get("status") not in ENDED]
-    culprits = [report for report in spoken if not is_victim(report["error"])]
-    if culprits or (spoken and not silent):
-        report = (culprits or spoken)[0]
+    failures = [report for report in reports.values() if report.get("status") == "failed"]
+    failures.sort(key=lambda report: report["time"])
+    silent = {rank for rank in vanished if reports.get(rank, {}).get("status") not in ENDED}
+    own = [report for report in failures if not has_lost_peer(report["error"])]
+    if own or (failures and not silent):
+        report = (own or failures)[0]
         return {"rank": report["rank"], **report["error"]}
-    rank = min(silent or [rank for rank in range(world_size) if rank not in reports] or [0])
-    message = "gone without a word: killed (kill -9, out of memory?) or crashed"
-    return {"rank": rank, "type": "WorkerDied", "message": message, "traceback": None}
+    missed = {peer for report in failures for peer in (report["error"].get("peer_lost") or {}).get("peers", ())}
+    absent = [rank for rank in range(world_size) if rank not in reports]
+    rank = min((silent & missed) or silent or absent or [0])
+    message = "ended without a report: it was killed (kill -9, out of memory?) or crashed"
+    return {"rank": rank, "type": WORKER_DIED, "message": message, "traceback": None}
 
 
-def with_log(error: dict[str, Any], folder: RunFolder, attempt: int) -> dict[str, Any]:
-    """Add where the worker's log is and, if it left no traceback, the last lines of that log."""
+def has_lost_peer(error: Mapping[str, Any]) -> bool:
+    """Whether a worker failed because another one was missing."""
+    if "peer_lost" in error:
+        return bool(error["peer_lost"])
+    text = f"{error.get('type')}: {error.get('message')}".lower()
+    return any(words in text for words in _PEER_LOST_IN_0_1)
+
+
+def add_log(error: dict[str, Any], folder: RunFolder, attempt: int) -> dict[str, Any]:
+    """Return the error with the path of the worker's log; without a traceback, with the log's last lines instead."""
     log = folder.log(attempt, error["rank"])
     traceback = error.get("traceback") or (last_lines(log) if log else "")
     return {**error, "log": str(log) if log else None, "traceback": traceback}
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log, with a heading; empty if it cannot be read."""
+    """Return the last lines of a log under a heading; empty if it cannot be read."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     return "\n".join(["last lines of its log:", *lines[-count:]]) if lines else ""
-
-
-def is_victim(error: Mapping[str, Any]) -> bool:
-    """Whether an error is what a worker sees when another one has died."""
-    return bool(_VICTIM.search(f"{error.get('type')}: {error.get('message')}"))

@@ -15,7 +15,7 @@ from launcher.system import slurm_cli
 from launcher.runs.metric_rows import Row, last_rows
 from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
-from launcher.runs.failure import ENDED, Report, first_failure, last_lines
+from launcher.runs.failure import ENDED, Report, find_culprit, last_lines
 
 _MOST_WORKERS = 1 << 16
 
@@ -134,7 +134,7 @@ class Run:
             return None
         silent = [rank for rank, report in self.workers.items() if report["status"] not in ENDED]
         vanished = silent if self.state == "lost" else []
-        return self._explained(first_failure(self.workers, vanished, len(self.workers)))
+        return self._explained(find_culprit(self.workers, vanished, len(self.workers)))
 
     def _explained(self, error: Mapping[str, Any]) -> dict[str, Any]:
         """Return an error with the traceback, or the end of the log, of the worker that had it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.runs.run_folder import read_json, write_json
 from launcher.system import network_interface
+from sgp_core.errors import PeerLost
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -28,7 +29,7 @@ def store_across_machines(folder: Path, rank: int, world_size: int, interface: s
     """Return a store that rank 0 serves on a port the system found free, announced in the shared folder.
 
     Raises:
-        TimeoutError: rank 0 has not announced itself.
+        PeerLost: rank 0 has not announced itself in time.
     """
     from torch.distributed import TCPStore
 
@@ -38,12 +39,12 @@ def store_across_machines(folder: Path, rank: int, world_size: int, interface: s
         store = TCPStore(host, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
         write_json(note, {"host": host, "port": store.port})
         return store
-    where = _wait_for(note, timeout)
+    where = _wait_for(note, rank, timeout)
     host, port = str(where["host"]), int(where["port"])
     return TCPStore(host, port, world_size, is_master=False, timeout=timeout, wait_for_workers=False)
 
 
-def _wait_for(note: Path, timeout: timedelta) -> dict[str, Any]:
+def _wait_for(note: Path, rank: int, timeout: timedelta) -> dict[str, Any]:
     end = time.monotonic() + timeout.total_seconds()
     while time.monotonic() < end:
         if note.name in os.listdir(note.parent):  # listing makes NFS look again; asking for the name may not
@@ -51,4 +52,4 @@ def _wait_for(note: Path, timeout: timedelta) -> dict[str, Any]:
             if said is not None:
                 return said
         time.sleep(_POLL_S)
-    raise TimeoutError(f"rank 0 has not announced itself in {note}")
+    raise PeerLost(f"rank 0 has not announced itself in {note}", rank=rank, peers=[0])

@@ -1,0 +1,81 @@
+"""What a worker says of itself in ``rank-<k>.json``: the launcher judges a run by these files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.runs.run_folder import RunFolder, write_json
+from launcher.system import processes
+from sgp_core.errors import ConfigurationError, PeerLost
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """The report of one worker in one attempt."""
+
+    folder: RunFolder
+    rank: int
+    attempt: int
+    on_slurm: bool
+
+    def write(self, status: str, **more: Any) -> None:
+        """Replace the report.
+
+        Args:
+            status: ``starting``, ``training``, ``completed``, ``preempted``, ``cancelled`` or ``failed``.
+            more: further entries, such as ``error``.
+        """
+        me = processes.this_process()
+        if self.on_slurm:
+            more = {"job_id": os.environ.get("SLURM_JOB_ID"), "node": os.environ.get("SLURMD_NODENAME"), **more}
+        report = {
+            "rank": self.rank,
+            "status": status,
+            "attempt": self.attempt,
+            "pid": me.pid,
+            "started": me.started,
+            "host": socket.gethostname(),
+            "time": time.time(),
+        }
+        write_json(self.folder.rank(self.rank), {**report, **more})
+
+
+def describe_error(error: BaseException, rank: int) -> dict[str, Any]:
+    """Return an exception as plain data.
+
+    ``peer_lost`` tells a worker that failed because another one had gone; it is None for a failure of its own.
+    """
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+        "user_mistake": isinstance(error, ConfigurationError),
+        **({"peer_lost": lost} if (lost := _lost_peer(error, rank)) else {}),
+    }
+
+
+def _lost_peer(error: BaseException, rank: int) -> dict[str, Any] | None:
+    """Return ``rank``, ``peers`` and ``step`` if a missing worker is the cause of ``error``, else None."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PeerLost):
+            return {"rank": cause.rank, "peers": list(cause.peers), "step": cause.step}
+        if _is_raised_by_torch_distributed(cause):
+            return {"rank": rank, "peers": [], "step": None}
+        cause = cause.__cause__
+    return None
+
+
+def _is_raised_by_torch_distributed(error: BaseException) -> bool:
+    """Whether a collective or a store failed. Gloo raises plain RuntimeErrors, which the place tells from others."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    name = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    names = (type(error).__module__, str(name))
+    return isinstance(error, RuntimeError) and any(name.startswith("torch.distributed") for name in names)
