@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from sgp_core.errors import PeerLost
 from sgp_core.topology import Topology
 from sgp_core.topology.base import Edges
 
@@ -14,22 +15,23 @@ class Exchange:
     """One worker's part in the graph of one step.
 
     Attributes:
-        own: the share of its own vector a worker keeps.
-        shares: what it takes of each in-peer's.
-        edges: everybody's part.
+        rank: the worker's, in the process group of the exchange.
+        own_weight: the mixing weight of the worker's own vector, ``P_ii``.
+        in_weights: the mixing weight of each in-peer's vector, ``P_ij``, in the order of ``in_peers``.
+        edges: the whole graph of the step.
     """
 
     step: int
     rank: int
     in_peers: tuple[int, ...]
     out_peers: tuple[int, ...]
-    own: float
-    shares: tuple[float, ...]
+    own_weight: float
+    in_weights: tuple[float, ...]
     edges: Edges
 
     @classmethod
     def of(cls, topology: Topology, rank: int, step: int) -> Exchange:
-        """Read it off the topology."""
+        """Return the part of ``rank`` in the graph of ``step``."""
         edges = topology.edges(step)
         return cls(
             step,
@@ -43,20 +45,26 @@ class Exchange:
 
     @property
     def in_degree(self) -> int:
-        """The largest number of in-peers anywhere, so that all workers cut their messages alike."""
+        """The largest number of in-peers of any worker: all workers cut their messages by it, alike."""
         return self.edges.max_in_degree
 
     def among(self, peers: Collection[int]) -> Exchange:
-        """Return the part of it that these peers have, in the same order."""
-        taken = [(peer, share) for peer, share in zip(self.in_peers, self.shares, strict=True) if peer in peers]
+        """Return the exchange restricted to some peers, in the same order."""
+        kept = [(peer, weight) for peer, weight in zip(self.in_peers, self.in_weights, strict=True) if peer in peers]
         return replace(
             self,
-            in_peers=tuple(peer for peer, _ in taken),
+            in_peers=tuple(peer for peer, _ in kept),
             out_peers=tuple(peer for peer in self.out_peers if peer in peers),
-            shares=tuple(share for _, share in taken),
+            in_weights=tuple(weight for _, weight in kept),
         )
 
-    def lost(self, why: object) -> RuntimeError:
-        """Return (to be raised) the error that says which exchange could not be, and why."""
+    def lost(self, why: object, peers: Iterable[int] = ()) -> PeerLost:
+        """Return the error to raise when the exchange fails.
+
+        Args:
+            why: the reason, for the message.
+            peers: the ranks that are missing, as far as known.
+        """
         where = f"receiving from {list(self.in_peers)}, sending to {list(self.out_peers)}"
-        return RuntimeError(f"rank {self.rank} lost its exchange of step {self.step} ({where}): {why}")
+        message = f"rank {self.rank} lost its exchange of step {self.step} ({where}): {why}"
+        return PeerLost(message, rank=self.rank, peers=peers, step=self.step)

@@ -6,11 +6,13 @@ import mmap
 import os
 import secrets
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from sgp_core.distributed.process_group import gather_objects
 
 TOKEN_BYTES = 64
 """At the start of every segment, a random number by which others know that they have opened the right one."""
@@ -133,13 +135,6 @@ def _opened(note: _SegmentAddress, rank: int, mine: int) -> HostSegment:
         return HostSegment(fd, note)
     finally:
         os.close(fd)
-
-
-def gather_objects(mine: Any, group: dist.ProcessGroup | None) -> list[Any]:
-    """Return what every worker has to say, by rank. Collective."""
-    gathered: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(gathered, mine, group)
-    return gathered
 
 
 def host_id() -> str:

@@ -17,7 +17,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sgp_core.distributed.comm_stats import CommunicationStats
-from sgp_core.errors import ConfigurationError
+from sgp_core.distributed.point_to_point import PointToPoint
+from sgp_core.distributed.process_group import make_subgroup
+from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.tensors.flat_vector import FlatVector, as_operand
 
 
@@ -56,8 +58,9 @@ class NodeGroup(CommunicationStats):
         self._inside: dist.ProcessGroup | None = None
         self._room: dict[tuple[torch.dtype, int], Tensor] = {}
         if size > 1:
-            self._inside = _subgroup(self.ranks, group, device)
-            self.peers = _subgroup(workers[self.place :: size], group, device)
+            self._inside = make_subgroup(self.ranks, group, device)
+            self._messages = PointToPoint(self._inside)
+            self.peers = make_subgroup(workers[self.place :: size], group, device)
 
     def shard_of(self, x: FlatVector) -> FlatVector:
         """Return this worker's shard of a vector, as views; pieces are multiples of the node's size long."""
@@ -128,17 +131,20 @@ class NodeGroup(CommunicationStats):
 
     def _exchange(self, into: dict[int, Tensor], what: dict[int, Tensor]) -> list[Any]:
         """Receive from and send to every other worker of the node; receives first, or gloo serialises a pair."""
-        receives = [dist.P2POp(dist.irecv, into[o], self.ranks[o], self._inside) for o in self._others]
-        sends = [dist.P2POp(dist.isend, what[o], self.ranks[o], self._inside) for o in self._others]
-        return list(dist.batch_isend_irecv([*receives, *sends])) if into and what[0].numel() else []
+        if not what[0].numel():
+            return []
+        receives = [self._messages.receive(into[other], other) for other in self._others]
+        arrivals, departures = self._messages.post(receives, [self._messages.send(what[o], o) for o in self._others])
+        return arrivals if arrivals is departures else [*arrivals, *departures]
 
     def _wait(self, works: list[Any]) -> None:
         try:
             for work in works:
                 work.wait()
         except RuntimeError as error:
-            raise RuntimeError(
-                f"worker {self.place} of node {self.number} lost the others of its node, ranks {self.ranks}: {error}"
+            raise PeerLost(
+                f"worker {self.place} of node {self.number} lost the others of its node, ranks {self.ranks}: {error}",
+                rank=self.ranks[self.place],
             ) from error
 
     def _rooms(self, like: Tensor) -> dict[int, Tensor]:
@@ -162,13 +168,3 @@ class NodeGroup(CommunicationStats):
 
 def _beside(x: FlatVector) -> list[Tensor]:
     return x.wire[len(x.tensors) :]
-
-
-def _subgroup(ranks: list[int], parent: dist.ProcessGroup | None, device: torch.device) -> dist.ProcessGroup:
-    """Make a process group that only its members take part in making, and that gives up when its parent would."""
-    whole = dist.group.WORLD if parent is None else parent
-    assert whole is not None
-    patience = whole._get_backend(device).options._timeout  # a new group's own default is half an hour
-    made = dist.new_group(ranks, timeout=patience, use_local_synchronization=True)
-    assert isinstance(made, dist.ProcessGroup)
-    return made

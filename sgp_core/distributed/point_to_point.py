@@ -48,6 +48,27 @@ class PointToPoint:
             return works, works
         return works[: len(receives)], works[len(receives) :]
 
+    def send_and_receive(
+        self, sends: Iterable[tuple[Tensor, int]], receives: Iterable[tuple[Tensor, int]], exchange: Exchange
+    ) -> None:
+        """Send tensors to peers, receive tensors from peers, and wait for all of it.
+
+        Args:
+            sends: tensors, each with the peer to send it to.
+            receives: tensors to write to, each with the peer to receive from.
+            exchange: describes what fails if a peer is missed.
+
+        Raises:
+            PeerLost: a peer is gone or does not answer in time.
+        """
+        sends, receives = list(sends), list(receives)
+        arrivals, departures = self.post([self.receive(*r) for r in receives], [self.send(*s) for s in sends])
+        if arrivals is departures:
+            wait(arrivals, exchange)
+        else:
+            wait(arrivals, exchange, [peer for _, peer in receives])
+            wait(departures, exchange, [peer for _, peer in sends])
+
 
 class WeightMessages:
     """The PushSum weights of one step, a message each.
@@ -103,19 +124,11 @@ def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), ma
         try:
             work.wait()
         except RuntimeError as error:
-            whose = f"rank {peers[slot % len(peers)]}: " if peers else ""
-            raise exchange.lost(f"{whose}{error}") from error
+            missing = [peers[slot % len(peers)]] if peers else []
+            raise exchange.lost(f"rank {missing[0]}: {error}" if missing else error, missing) from error
         if marks is not None:
             marks.arrived[peers[slot]] = seen = now()
             if seen - looked > AT_ONCE_NS:
                 marks.hidden.discard(peers[slot])
     if marks is not None:
         marks.waited += now() - begin
-
-
-def weighted_sum(exchange: Exchange, weights: Iterable[float]) -> float:
-    """Return ``sum_j P_ij w_j`` over the in-peers, in their order."""
-    total = 0.0
-    for share, weight in zip(exchange.shares, weights, strict=False):
-        total += share * weight
-    return total

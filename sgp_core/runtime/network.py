@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sgp_core.distributed.comm_stats import CommunicationStats
+from sgp_core.distributed.point_to_point import PointToPoint
 from sgp_core.tensors.flat_vector import FlatVector, Scalar, as_operand
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
@@ -77,7 +78,7 @@ class DistributedNetwork(CommunicationStats):
                 arrived += message.mix_into(part, marks)
             if not posted:
                 return self.transport.mix(x, exchange, own)
-            return 1.0 if own is None else exchange.own * own + arrived
+            return 1.0 if own is None else exchange.own_weight * own + arrived
 
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
@@ -88,9 +89,9 @@ class DistributedNetwork(CommunicationStats):
             own = float(weight) if x.first else None  # it goes with the first part
             self._count(exchange, x, weighed=own is not None)
             self._in_flight.setdefault(step, []).append((x, self.transport.push(x, exchange, own)))
-            if exchange.own != 1.0:
-                x.mul_(exchange.own)
-            return exchange.own * float(weight)
+            if exchange.own_weight != 1.0:
+                x.mul_(exchange.own_weight)
+            return exchange.own_weight * float(weight)
 
     def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Wait for what was pushed at ``step`` and add it to ``x``; return the weight with theirs added."""
@@ -122,13 +123,8 @@ class DistributedNetwork(CommunicationStats):
         if self.transport is None or not (exchange.in_peers or exchange.out_peers):
             return arrived
         with self._timed("share", step, None):
-            receives = [
-                dist.P2POp(dist.irecv, arrived[slot], self._global(p), self.group)
-                for slot, p in enumerate(exchange.in_peers)
-            ]
-            sends = [dist.P2POp(dist.isend, tables, self._global(p), self.group) for p in exchange.out_peers]
-            for work in dist.batch_isend_irecv([*receives, *sends]):
-                work.wait()
+            sends = [(tables, peer) for peer in exchange.out_peers]
+            self._messages.send_and_receive(sends, zip(arrived, exchange.in_peers, strict=True), exchange)
             self.bytes_sent += len(sends) * tables.numel() * tables.element_size()
         return arrived
 
@@ -162,17 +158,15 @@ class DistributedNetwork(CommunicationStats):
         if not exchange.in_peers:
             return
         with self._timed("swap", step, None):
-            operations = [
-                dist.P2POp(verb, tensor, self._global(peer), self.group)
-                for verb, vectors in ((dist.irecv, incoming), (dist.isend, outgoing))
-                for peer, vector in zip(exchange.in_peers, vectors, strict=True)
-                for tensor in vector.tensors
-            ]
-            try:
-                for work in dist.batch_isend_irecv(operations):
-                    work.wait()
-            except RuntimeError as error:
-                raise exchange.lost(error) from error
+            sends, receives = (
+                [
+                    (tensor, peer)
+                    for peer, vector in zip(exchange.in_peers, vectors, strict=True)
+                    for tensor in vector.tensors
+                ]
+                for vectors in (outgoing, incoming)
+            )
+            self._messages.send_and_receive(sends, receives, exchange)
             self.bytes_sent += sum(vector.nbytes for vector in outgoing)
 
     def in_degree(self, step: int) -> int:
@@ -235,6 +229,11 @@ class DistributedNetwork(CommunicationStats):
     # -- inside ------------------------------------------------------------------------------------------------------
     def _global(self, rank: int) -> int:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+    @functools.cached_property
+    def _messages(self) -> PointToPoint:
+        """For what travels by messages whatever the transport; not to be asked for in a world of one."""
+        return PointToPoint(self.group)
 
     def _exchange(self, step: int) -> Exchange:
         return Exchange.of(self.topology, self.rank, step)

@@ -42,6 +42,14 @@ def mix_all_(x: Tensor, own_weight: float, received: Iterable[Tensor], weights: 
         x.mul_(as_operand(own_weight, x))
 
 
+def weighted_sum(weights: Iterable[float], values: Iterable[float]) -> float:
+    """Return ``sum_j weights_j * values_j``, added in that order by every runtime, so that all round alike."""
+    total = 0.0
+    for weight, value in zip(weights, values, strict=True):
+        total += weight * value
+    return total
+
+
 def _like(weight: Scalar, x: Tensor) -> Tensor:
     return weight.to(x.dtype) if isinstance(weight, Tensor) else x.new_full((), weight)
 

@@ -9,7 +9,7 @@ import torch
 
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.tensors.flat_vector import FlatVector, Tensor
-from sgp_core.tensors.mixing import mix_
+from sgp_core.tensors.mixing import mix_all_, weighted_sum
 from sgp_core.timeline import Marks
 
 MessageContent = list[tuple[list[Tensor], float]]
@@ -82,15 +82,15 @@ class ReceivedMessage:
 
     def __init__(self, content: MessageContent, exchange: Exchange) -> None:
         self._content = content
-        self._shares: Sequence[float] = exchange.shares
+        self._exchange = exchange
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
-        weight = 0.0
-        for (pieces, theirs), share in zip(self._content, self._shares, strict=True):
-            for mine, piece in zip(x.tensors, pieces, strict=True):
-                mix_(mine, 1.0, piece.to(mine.device), share)  # a checkpoint is read to the CPU
-            weight += share * theirs
-        return weight
+        for number, mine in enumerate(x.tensors):
+            received = [
+                pieces[number].to(mine.device) for pieces, _ in self._content
+            ]  # a checkpoint is read to the CPU
+            mix_all_(mine, 1.0, received, self._exchange.in_weights)
+        return weighted_sum(self._exchange.in_weights, [weight for _, weight in self._content])
 
     def discard(self) -> None:
         """Nobody waits for it."""

@@ -131,4 +131,6 @@ def test_the_others_notice_at_once_that_a_worker_was_killed(overlap_steps):
     for rank in run_workers(3, shared_memory.killed, 1, overlap_steps, killed=[1]):
         assert "lost its exchange of step" in rank["said"]
         assert "has ended" in rank["said"]
+        assert rank["peers"] == (1,)
+        assert f"exchange of step {rank['step']} " in rank["said"]
         assert rank["seconds"] < 10

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import sgp_core
 from sgp_core.distributed import host_memory
 from sgp_core.distributed.node_group import NodeGroup
-from sgp_core.errors import ConfigurationError
+from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
@@ -193,8 +193,9 @@ def killed(victim: int, overlap_steps: int) -> dict[str, Any]:
         for _ in range(5):
             gossip._steps.before_step()
             gossip._steps.after_step()
-    except RuntimeError as error:
-        return {"said": str(error), "seconds": time.monotonic() - began}
+    except PeerLost as error:
+        assert error.rank == dist.get_rank()
+        return {"said": str(error), "seconds": time.monotonic() - began, "peers": error.peers, "step": error.step}
     return {"said": "nothing"}
 
 
@@ -207,7 +208,8 @@ def late() -> str:
         return ""
     try:
         gossip._steps.after_step()
-    except RuntimeError as error:
+    except PeerLost as error:
+        assert (error.rank, error.peers, error.step) == (0, (1,), 1)
         return str(error)
     return "nothing"
 

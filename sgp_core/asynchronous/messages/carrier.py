@@ -16,10 +16,10 @@ from sgp_core.asynchronous.messages.peer_connection import (
     PeerConnection,
     connect_peers,
     disconnect,
-    group_timeout,
     say_goodbye,
 )
 from sgp_core.asynchronous.network import LOOK_SECONDS, AsynchronousNetwork
+from sgp_core.distributed.process_group import group_timeout
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 

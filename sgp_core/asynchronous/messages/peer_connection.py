@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sgp_core.distributed.process_group import group_timeout
 from sgp_core.tensors.flat_vector import FlatVector
 
 _FOR_EVER = timedelta(days=3650)
@@ -236,14 +237,6 @@ def _send(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
 def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int, tag: int = 0) -> dist.Work:
     work: dist.Work = group.recv([tensor], peer, tag)  # type: ignore[attr-defined]
     return work
-
-
-def group_timeout(group: dist.ProcessGroup | None) -> timedelta:
-    """Return how long a group waits for its workers."""
-    whole = dist.group.WORLD if group is None else group
-    assert whole is not None
-    found: timedelta = whole._get_backend(torch.device("cpu")).options._timeout
-    return found
 
 
 class BufferPool:

@@ -13,6 +13,7 @@ from sgp_core.compression import Codec, Coding, Piece
 from sgp_core.runtime.compressed.payload import Payload, PayloadPool
 from sgp_core.tensors.flat_vector import FlatVector, as_operand
 from sgp_core.tensors.layout import Layout
+from sgp_core.tensors.mixing import weighted_sum
 from sgp_core.topology import Topology
 
 
@@ -138,7 +139,7 @@ class EdgeReplicas:
                 self._codec.decode(arrived[peer].pieces[piece.index], difference, coding)
                 copy.add_(difference)
                 mine.add_(copy, alpha=_amount(share, weights[peer]))
-        return sum(_amount(share, weights[peer]) for peer, share in part.takes.items()) if weighed else 0.0
+        return weighted_sum(part.takes.values(), [float(arrived[p].weight) for p in part.takes]) if weighed else 0.0
 
     # -- state -------------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

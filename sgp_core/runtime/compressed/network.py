@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import torch.distributed as dist
+from torch import Tensor
 
 from sgp_core.compression import Codec
 from sgp_core.runtime.compressed.edge_replicas import EdgeReplicas, EdgeWeights
@@ -151,23 +152,17 @@ class CompressedNetwork(DistributedNetwork):
         references, part, weighed = self._agreed(), self._part(step), weight is not None
         inbox = references.parcels.take(part.takes)
         outbox = references.give(x, part, weight)
-        receives = self._operations(dist.irecv, inbox, weighed)
-        sends = self._operations(dist.isend, outbox, weighed)
-        works = list(dist.batch_isend_irecv([*receives, *sends])) if receives or sends else []
+        messages, contents = self._messages, partial(_contents, weighed=weighed)
+        arrivals, departures = messages.post(
+            [messages.receive(*content) for content in contents(inbox)],
+            [messages.send(*content) for content in contents(outbox)],
+        )
         if marks is not None:
             marks.posted = now()
-        if len(works) == len(receives) + len(sends):
-            arrivals, departures = works[: len(receives)], works[len(receives) :]
-        else:  # a backend that coalesces the batch into one operation: NCCL
-            arrivals, departures = works, works
         self.bytes_sent += sum(parcel.bytes(weighed=weighed).numel() for parcel in outbox.values())
         message = _CodedMessage(references, part, self._exchange(step), inbox, weighed=weighed)
         message.under_way(outbox, arrivals, departures, marks)
         return message
-
-    def _operations(self, verb: Any, parcels: Mapping[int, Payload], weighed: bool) -> list[dist.P2POp]:
-        contents = {peer: parcel.bytes(weighed=weighed) for peer, parcel in parcels.items()}
-        return [dist.P2POp(verb, all_, self._global(peer), self.group) for peer, all_ in contents.items() if len(all_)]
 
     def _arrived(self, content: MessageContent, step: int) -> _CodedMessage:
         references, part = self._agreed(), self._part(step)
@@ -175,6 +170,12 @@ class CompressedNetwork(DistributedNetwork):
         for parcel, ([kept], _) in zip(inbox.values(), content, strict=True):
             parcel.bytes().copy_(kept)
         return _CodedMessage(references, part, self._exchange(step), inbox, weighed=True)
+
+
+def _contents(payloads: Mapping[int, Payload], *, weighed: bool) -> list[tuple[Tensor, int]]:
+    """Return the bytes that travel, if any, each with the peer that sends or receives them."""
+    contents = [(payload.bytes(weighed=weighed), peer) for peer, payload in payloads.items()]
+    return [(content, peer) for content, peer in contents if len(content)]
 
 
 class _CodedMessage:

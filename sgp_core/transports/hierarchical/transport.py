@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages, weighted_sum
+from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages
 from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.mixing import weighted_sum
 from sgp_core.timeline import Marks
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.hierarchical.inter_host import InterHostMix, ReceiveArena
@@ -101,7 +102,9 @@ class HierarchicalTransport:
         if weight is None:
             return 1.0
         weights |= dict(zip(far.in_peers, self._weights.arrived(), strict=True))
-        return exchange.own * weight + weighted_sum(exchange, [weights[peer] for peer in exchange.in_peers])
+        return exchange.own_weight * weight + weighted_sum(
+            exchange.in_weights, [weights[peer] for peer in exchange.in_peers]
+        )
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: who sends what of another worker's vector waits until that worker has come."""
@@ -174,11 +177,11 @@ class HierarchicalMessage:
         vectors, weights = self._shared.arrived(marks)
         lying = [chunks_of(vector) for vector in vectors]
         for at, (chunk, slots) in enumerate(zip(chunks_of(x), self._letter.arriving(marks), strict=True)):
-            self._blocks.add(chunk, self._in_order([theirs[at] for theirs in lying], slots), self._exchange.shares)
+            self._blocks.add(chunk, self._in_order([theirs[at] for theirs in lying], slots), self._exchange.in_weights)
         weights = self._in_order(weights, self._letter.weights)
         self._letter.done()
         self._shared.discard()
-        return weighted_sum(self._exchange, weights) if self._has_weight else 0.0
+        return weighted_sum(self._exchange.in_weights, weights) if self._has_weight else 0.0
 
     def content(self) -> MessageContent:
         return self._in_order(self._shared.content(), self._letter.content())

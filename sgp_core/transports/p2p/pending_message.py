@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributed import P2POp
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import PointToPoint, wait, weighted_sum
+from sgp_core.distributed.point_to_point import PointToPoint, wait
 from sgp_core.tensors.flat_vector import FlatVector
-from sgp_core.tensors.mixing import mix_all_
+from sgp_core.tensors.mixing import mix_all_, weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.p2p.buffers import ReceiveBuffer, ReceiveSlots, SendBuffer, chunks_of
@@ -155,12 +155,12 @@ class PendingMessage:
 
     def mix_into(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Replace ``x``, which was posted, by ``own x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` or 0. Once only."""
-        return self._mix_into(x, self._exchange.own, marks)
+        return self._mix_into(x, self._exchange.own_weight, marks)
 
     def _mix_into(self, x: FlatVector, own: float, marks: Marks | None) -> float:
         for chunk, slots in zip(chunks_of(x), self.arriving(marks), strict=True):
-            mix_all_(chunk, own, slots, self._exchange.shares)
-        weight = weighted_sum(self._exchange, self.weights)
+            mix_all_(chunk, own, slots, self._exchange.in_weights)
+        weight = weighted_sum(self._exchange.in_weights, self.weights)
         self.done()
         return weight
 

@@ -8,9 +8,9 @@ from itertools import islice
 import torch.distributed as dist
 
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages, wait, weighted_sum
+from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages, wait
 from sgp_core.tensors.flat_vector import FlatVector
-from sgp_core.tensors.mixing import mix_all_
+from sgp_core.tensors.mixing import mix_all_, weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.p2p.buffers import MixChunk, SendBuffer
 from sgp_core.transports.p2p.pending_message import MessageChannel, PendingMessage
@@ -59,7 +59,7 @@ class P2PTransport:
             self._mix_wave(wave, exchange)
         if weight is None:
             return 1.0
-        return exchange.own * weight + weighted_sum(exchange, self._weights.arrived())
+        return exchange.own_weight * weight + weighted_sum(exchange.in_weights, self._weights.arrived())
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PendingMessage:
         """Begin to send ``x``, which stays as it is until the message is mixed into it, and to receive."""
@@ -98,4 +98,4 @@ class P2PTransport:
         for chunk in wave:
             wait(islice(incoming, len(ins)), exchange, ins, self.marks)
             wait(islice(outgoing, len(outs)), exchange, outs)
-            mix_all_(chunk.mine, exchange.own, chunk.slots, exchange.shares)
+            mix_all_(chunk.mine, exchange.own_weight, chunk.slots, exchange.in_weights)

@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.host_memory import TOKEN_BYTES, map_segments
+from sgp_core.distributed.process_group import group_timeout
 
 # Words of 8 bytes in a worker's own row; each count has a cache line of its own.
 _LINE = 64 // 8
@@ -58,7 +59,7 @@ class SharedCounters:
         rows = self._segments.items()
         self._counts = {rank: np.frombuffer(segment.memory, dtype=np.int64) for rank, segment in rows}
         self._numbers = {rank: np.frombuffer(segment.memory, dtype=np.float64) for rank, segment in rows}
-        self._timeout_s = group_timeout_s(group, torch.device(device))
+        self._timeout_s = group_timeout(group, device).total_seconds()
         self._order = threading.Lock()
 
     @property
@@ -103,11 +104,11 @@ class SharedCounters:
             pause = min(1.5 * pause, _LONGEST_PAUSE_S)
             now = time.monotonic()
             if now - begin > self._timeout_s:
-                raise exchange.lost(f"rank {peer} has not come for {self._timeout_s:g} s")
+                raise exchange.lost(f"rank {peer} has not come for {self._timeout_s:g} s", [peer])
             if now >= look:
                 look = now + _LOOK_EVERY_S
                 if not segment.owner_lives() and row[count] < least:
-                    raise exchange.lost(f"rank {peer} (process {segment.pid}) has ended")
+                    raise exchange.lost(f"rank {peer} (process {segment.pid}) has ended", [peer])
 
     def _keep_order(self) -> None:
         with self._order:
@@ -135,9 +136,3 @@ class SharedCounters:
         slots = range(_SLOTS, _SLOTS + 2 * self.slots, 2)
         at = next(word for word in slots if self._counts[peer][word] == message)
         return (at - _SLOTS) // 2, float(self._numbers[peer][at + 1])
-
-
-def group_timeout_s(group: dist.ProcessGroup | None, device: torch.device) -> float:
-    """Return how long members of a group wait for each other."""
-    group = group or dist.distributed_c10d._get_default_group()
-    return float(group._get_backend(device).options._timeout.total_seconds())

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.host_memory import TOKEN_BYTES, TransportUnavailable, map_segments
-from sgp_core.distributed.point_to_point import weighted_sum
 from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.tensors.mixing import weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
@@ -100,7 +100,9 @@ class SharedMemoryTransport:
             self.mix_stretch(component, vectors)
         if weight is None:
             return 1.0
-        return exchange.own * weight + weighted_sum(exchange, [weights[peer] for peer in exchange.in_peers])
+        return exchange.own_weight * weight + weighted_sum(
+            exchange.in_weights, [weights[peer] for peer in exchange.in_peers]
+        )
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: nothing travels, so there is nothing to begin."""
@@ -251,9 +253,9 @@ class SharedMessage:
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         vectors, weights = self.arrived(marks)
         for number, mine in enumerate(x.tensors):
-            self._transport.blocks.add(mine, [vector.tensors[number] for vector in vectors], self._exchange.shares)
+            self._transport.blocks.add(mine, [vector.tensors[number] for vector in vectors], self._exchange.in_weights)
         self.discard()
-        return weighted_sum(self._exchange, weights) if self._has_weight else 0.0
+        return weighted_sum(self._exchange.in_weights, weights) if self._has_weight else 0.0
 
     def arrived(self, marks: Marks | None = None) -> tuple[list[FlatVector], list[float]]:
         """Wait for it; return the vectors of the in-peers, where they lie, and their weights."""

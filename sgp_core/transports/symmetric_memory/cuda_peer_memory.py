@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.host_memory import TransportUnavailable, gather_objects, host_id
-from sgp_core.transports.shared_memory.counters import group_timeout_s
+from sgp_core.distributed.host_memory import TransportUnavailable, host_id
+from sgp_core.distributed.process_group import gather_objects, group_timeout
 from sgp_core.transports.symmetric_memory.peer_memory import StreamEvent
 
 _OVERLAP = "TORCH_SYMM_MEM_ALLOW_OVERLAPPING_DEVICES"
@@ -33,7 +33,7 @@ class CudaPeerMemory:
         self.rank = dist.get_rank(group)
         self._group = group or dist.distributed_c10d._get_default_group()
         self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-        self._timeout_ms = int(1000 * group_timeout_s(group, self._device))
+        self._timeout_ms = int(1000 * group_timeout(group, self._device).total_seconds())
         _agree(self._obstacle(), group)
         self._side = torch.cuda.Stream(self._device)
         self._try_out(group)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.tensors.flat_vector import FlatVector
-from sgp_core.tensors.mixing import GRAIN, mix_all_
+from sgp_core.tensors.mixing import GRAIN, mix_all_, weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.symmetric_memory.peer_memory import PeerMemory, StreamEvent
@@ -88,13 +88,13 @@ class SymmetricMemoryTransport:
                 slots = [
                     room.slot(self.rank, number_of_piece, slot, mine.numel()) for slot in range(len(exchange.in_peers))
                 ]
-                mix_all_(mine, exchange.own, slots, exchange.shares)
+                mix_all_(mine, exchange.own_weight, slots, exchange.in_weights)
         room.free = fabric.moment()
         if self.marks is not None:
             self.marks.posted = now()
         if weight is None or number is None:
             return 1.0
-        return exchange.own * weight + _weighed(exchange, self._weights.hear(exchange, number))
+        return exchange.own_weight * weight + weighted_sum(exchange.in_weights, self._weights.hear(exchange, number))
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: GPUs reach each other faster than a part of a model is computed."""
@@ -271,10 +271,10 @@ class SymmetricMessage:
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         vectors, weights = self._received()
         for mine, *theirs in zip(x.tensors, *(vector.tensors for vector in vectors), strict=True):
-            mix_all_(mine, 1.0, theirs, self._exchange.shares)
+            mix_all_(mine, 1.0, theirs, self._exchange.in_weights)
         if self._part.last:
             self._transport.finished_with(self._inbox)
-        return _weighed(self._exchange, weights)
+        return weighted_sum(self._exchange.in_weights, weights)
 
     def content(self) -> MessageContent:
         vectors, weights = self._received()
@@ -302,10 +302,3 @@ class SymmetricMessage:
 def _stretch(tensor: Tensor, wave: int, waves: int) -> Tensor:
     share = -(-tensor.numel() // (GRAIN * waves)) * GRAIN
     return tensor[min(wave * share, tensor.numel()) : min((wave + 1) * share, tensor.numel())]
-
-
-def _weighed(exchange: Exchange, weights: list[float]) -> float:
-    total = 0.0
-    for share, weight in zip(exchange.shares, weights, strict=True):
-        total += share * weight
-    return total
