@@ -11,7 +11,8 @@ help:  ## show this
 train: .venv/installed  ## install, then train: four gossiping workers on handwritten digits
 	$(BIN)/sgp-train
 
-test: .venv/installed-dev  ## install, then run all tests
+test: .venv/installed-dev  ## install, Debian packages such as SLURM included, then run all tests
+	@$(BIN)/python -m tests.support.install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev  ## check style and types

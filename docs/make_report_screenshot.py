@@ -18,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 from tests.support import browser
+from tests.support.install import install
+from tests.support.packages import BROWSER
 
 PICTURE = Path(__file__).parent / "images" / "report.png"
 SWEEP = (
@@ -61,7 +63,8 @@ def report(sweep: str, runs: Path, folder: Path) -> Path:
 
 def photograph(page: Path, picture: Path) -> None:
     """Save what the page looks like."""
-    opened = browser.Browser(browser.install())
+    install(BROWSER)
+    opened = browser.Browser()
     try:
         opened.photograph(page, picture, width=WIDTH, scale=SCALE)
     finally:

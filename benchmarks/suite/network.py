@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -148,6 +149,12 @@ def _remove(chosen: Callable[[str], bool]) -> None:
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    # An interrupt must not leave a command running that makes a namespace after all have been removed. The signals
+    # wait until the command has ended; it inherits the mask, so that Ctrl-C in a terminal does not end it either.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if done.returncode:
         raise Unavailable(f"`{' '.join(words)}` failed: {done.stderr.strip()}")

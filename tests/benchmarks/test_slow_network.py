@@ -20,7 +20,7 @@ from suite.network import SlowNetwork
 from suite.paced import BLOCKS, Clock, PacedModel, Problem
 from suite.workers import in_workers
 from tests.benchmarks.running import run_small, table_rows
-from tests.support.packages import Unavailable, install
+from tests.support.packages import SLOW_NETWORK, give_up, require
 
 BENCHMARK = Path(slow_network.__file__)
 
@@ -34,14 +34,11 @@ def namespaces() -> set[str]:
 @pytest.fixture
 def clean() -> Iterator[None]:
     """A machine that can have slow networks, and has none of ours after the test either."""
-    required = bool(os.environ.get("CI") or os.environ.get("SGP_REQUIRE_SLURM"))
+    require(SLOW_NETWORK)
     try:
-        install("iproute2", {"ip": "iproute2", "tc": "iproute2", "cc": "gcc"}, sudo=False)
         network.check(delay=True)
-    except (Unavailable, network.Unavailable) as reason:
-        if required:
-            pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
+    except network.Unavailable as reason:
+        give_up(str(reason))
     before = namespaces()
     yield
     assert namespaces() <= before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from launcher.report.series import MAX_POINTS, band, series_of
 from launcher.runs.find import run_ids
 from sgp_core.errors import ConfigurationError
 from tests.support import browser
+from tests.support.packages import BROWSER, require
 from tests.support.run_folders import make_rows, make_run, make_sweep
 from tests.support.run_states import DAMAGED_SWEEPS, MIXED_SWEEP, WHOLE_SWEEP, make_folders
 
@@ -48,14 +48,9 @@ SEEN = """Object.fromEntries([...document.querySelectorAll('figure')].map(figure
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[browser.Browser]:
-    """A browser. Where this machine cannot have one, the test says why it is left out; for CI that is a failure."""
-    try:
-        program = browser.install()
-    except browser.Unavailable as reason:
-        if any(os.environ.get(name) for name in browser.REQUIRED_BY):
-            pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
-    opened = browser.Browser(program)
+    """A browser. Without one on this machine, tests that ask for it are skipped, or fail in CI."""
+    require(BROWSER)
+    opened = browser.Browser()
     yield opened
     opened.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.execution import provenance
+from tests.support.packages import GIT, require
 
 
 @pytest.fixture
@@ -22,6 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(*words: str) -> str:
+    """Run git and return what it printed."""
+    require(GIT)
     identity = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
     done = subprocess.run(["git", *identity, *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()

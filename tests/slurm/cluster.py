@@ -18,7 +18,7 @@ from launcher.system import processes
 from launcher.system.processes import Process
 from tests.slurm.configuration import Settings, free_ports, node_names, slurm_conf, slurmdbd_conf
 from tests.slurm.daemons import Daemons, by_environment
-from tests.slurm.packages import Unavailable, program
+from tests.support.packages import Unavailable, program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PATIENCE_S = 150.0

@@ -13,23 +13,20 @@ import pytest
 from launcher.system.processes import this_process
 from tests.slurm.cluster import is_foreign
 from tests.slurm.lab import Lab
-from tests.slurm.packages import Unavailable, install
+from tests.support.packages import SLURM, Unavailable, give_up, require
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Lab]:
-    """Four nodes. Where this machine cannot have SLURM, the test says why it is left out; for CI that is a failure."""
-    required = bool(os.environ.get("CI") or os.environ.get("SGP_REQUIRE_SLURM"))
+    """Four nodes. Without SLURM on this machine, tests that ask for them are skipped, or fail in CI."""
+    require(SLURM)
     folder = Path(tempfile.mkdtemp(prefix="sgp-slurm-", dir="/tmp"))  # a short path: there are sockets in it
     lab = Lab(folder)
     try:
-        install(sudo=required)
         lab.up(watch=this_process())
         yield lab
     except Unavailable as reason:
-        if required:
-            pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
+        give_up(str(reason))
     finally:
         lab.down()
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,7 +20,8 @@ from launcher.system import processes
 from launcher.system.processes import Process
 from tests.slurm.cluster import REPOSITORY, Cluster
 from tests.slurm.configuration import Settings
-from tests.slurm.packages import Unavailable, install
+from tests.support.install import install
+from tests.support.packages import ACCOUNTING, SLURM, Unavailable
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ def _act(given: argparse.Namespace) -> None:
     while watched is not None and processes.is_alive(watched):
         time.sleep(0.3)
     if given.action == "up":
-        install(accounting=given.accounting)
+        install(SLURM)
+        if given.accounting:
+            install(ACCOUNTING)
         _raise(lab)
         print(f"{given.nodes} nodes are ready. Tell SLURM's commands where:\n")
         print(f"  export SLURM_CONF={lab.environment['SLURM_CONF']}")

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,17 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-REQUIRED_BY = ("CI", "SGP_REQUIRE_ALL", "SGP_REQUIRE_SLURM")
-"""Where one of these is set, a machine without a browser is a failure and no reason to leave tests out."""
+from tests.support.packages import BROWSER, program
 
 _PATIENCE_S = 60.0
 _PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 500))))"
 _COMPLAINTS = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-
-
-class Unavailable(Exception):
-    """This machine has no browser; the message says why."""
 
 
 class PageError(AssertionError):
@@ -40,11 +33,11 @@ class PageError(AssertionError):
 class Browser:
     """One tab of a headless browser.
 
-    Args:
-        program: path of the browser.
+    Raises:
+        FileNotFoundError: no browser is installed.
     """
 
-    def __init__(self, program: str) -> None:
+    def __init__(self) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="sgp-browser-", ignore_cleanup_errors=True)
         its_input, self._send = _high(os.pipe())
         self._receive, its_output = _high(os.pipe())
@@ -56,7 +49,7 @@ class Browser:
             os.dup2(its_output, 4)
 
         self._process = subprocess.Popen(
-            [program, *options, "about:blank"],
+            [_program(), *options, "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -156,31 +149,12 @@ class Browser:
             self._buffer += new
 
 
-def install() -> str:
-    """Return the path of a browser, after installing one if there is none.
-
-    Raises:
-        Unavailable: it cannot be done here.
-    """
-    if path := _find():
-        return path
-    if shutil.which("apt-get") is None:
-        raise Unavailable("no Chromium, and this is neither Debian nor Ubuntu")
-    root: list[str] = []
-    if os.geteuid() != 0:
-        root = ["sudo", "-n"]
-        if shutil.which("sudo") is None or subprocess.run([*root, "true"], capture_output=True, check=False).returncode:
-            raise Unavailable("no Chromium, and installing it takes root, or sudo without a password")
-    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        done = subprocess.run([*root, *quiet, *command], capture_output=True, text=True, check=False)
-    if (path := _find()) is None:
-        raise Unavailable(f"no Chromium, and apt-get failed: {done.stderr.strip()[-300:]}")
-    return path
-
-
-def _find() -> str | None:
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+def _program() -> str:
+    """Return the path of a browser."""
+    [names] = BROWSER.packages.values()
+    if found := next(filter(None, map(program, names)), None):
+        return found
+    raise FileNotFoundError(f"{BROWSER.name} is not installed: none of {', '.join(names)} is on PATH")
 
 
 def _high(ends: tuple[int, int]) -> tuple[int, int]:
