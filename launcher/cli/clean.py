@@ -17,10 +17,10 @@ from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, complete_targets, states
 from launcher.cli.table_printing import clean as cleaned
 from launcher.cli.table_printing import print_table
-from launcher.report.number_format import size
 from launcher.runs.find import Run, Sweep, age, all_runs, find, find_runs
 from launcher.runs.leftovers import leftovers, remove_leftover
 from launcher.runs.liveness import Observer
+from launcher.runs.number_format import size
 from launcher.runs.removal import (
     checkpoints_of,
     emptied_sweeps,

@@ -13,7 +13,7 @@ from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
 from launcher.console.summary import relative
 from launcher.report.axis import Axis
-from launcher.runs.metric_rows import usual_metric
+from launcher.runs.ranking import choose_objective, rank
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 FORMATS = ("html", "png", "svg")
@@ -25,7 +25,7 @@ def report(
     formats: Annotated[str, typer.Option("--format", help="What to write: html, png, svg.")] = ",".join(FORMATS),
     metric: Annotated[
         str | None,
-        typer.Option(help="Validation score that decides what is best; by default accuracy, BLEU or perplexity."),
+        typer.Option(help="Metric that ranks the runs; by default the search's, else the task's score."),
     ] = None,
     x: Annotated[Axis, typer.Option(help="What curves are drawn over (the page can change it).")] = Axis.step,
     as_json: JsonOption = False,
@@ -36,18 +36,18 @@ def report(
     Curves, time per step and results.
     """
     kinds = _formats(formats)
-    from launcher.report.panels import curves_of, panels
+    from launcher.report.panels import curves_of, make_panels
     from launcher.report.record import read_record
     from launcher.report.report import make_report
-    from launcher.report.results import line_as_json
     from launcher.report.selection import origin, select
+    from launcher.report.table_rows import row_as_json
     from launcher.report.write import save
 
     selection = select(targets, runs_dir)
-    metric = metric or usual_metric(run.last_rows.get("val", {}) for run in selection.runs)
-    wanted = curves_of(panels(metric))
+    objective = choose_objective(selection.runs, metric, selection.sweep.get("search"))
+    wanted = curves_of(make_panels(objective))
     records = [read_record(run, wanted) for run in selection.runs]
-    made = make_report(selection.kind, records, metric, x, origin(selection, records))
+    made = make_report(selection.kind, records, rank(selection.runs, objective), x, origin(selection, records))
     folder = out or selection.folder
     try:
         files = save(made, folder, kinds)
@@ -56,9 +56,9 @@ def report(
     if as_json:
         content = {
             "files": files,
-            "metric": metric,
-            "runs": [line_as_json(line) for line in made.runs],
-            "groups": [line_as_json(line) for line in made.merged] if made.seeds else [],
+            "metric": objective.name,
+            "runs": [row_as_json(row) for row in made.runs],
+            "groups": [row_as_json(row) for row in made.merged] if made.seeds else [],
             "timelines": {
                 record.run_id: {**asdict(record.timeline), "remarks": record.timeline.remarks()}
                 for record in records

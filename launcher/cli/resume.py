@@ -11,7 +11,7 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, TargetArguments, states
-from launcher.cli.status_view import counted
+from launcher.cli.status_view import count_states
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, again, find_runs
@@ -72,9 +72,9 @@ def _say(meant: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[st
     for run_id, why in refused.items():
         print(clean(f"sgp: {run_id} cannot be resumed: {why}"), file=sys.stderr)
     if not plans:
-        print(f"nothing to resume: {counted(meant)}")
+        print(f"nothing to resume: {count_states(meant)}")
     elif len(meant) > 1:
-        print(f"{counted(meant)}; {len(plans)} to resume", flush=True)
+        print(f"{count_states(meant)}; {len(plans)} to resume", flush=True)
 
 
 def _run(plans: Mapping[str, RunPlan], command: Sequence[str]) -> int:

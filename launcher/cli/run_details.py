@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.run_fields import facts, moment, progress, score_of, seen, where
+from launcher.cli.run_fields import facts, iso_time, last_sign_age, progress, score_of, where
 from launcher.cli.table_printing import aligned, clean
 from launcher.console.summary import relative
-from launcher.report.number_format import duration, milliseconds, plain, small
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number, text, whole
-from launcher.runs.metric_rows import Row, score
+from launcher.runs.metric_rows import Row
+from launcher.runs.number_format import duration, format_value, milliseconds, plain
+from launcher.runs.scores import read_scores, score_in
+from sgp_core.metrics import find_metric
 
 
 def details(run: Run) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _worker(rank: int, said: dict[str, Any]) -> dict[str, Any]:
         "status": said.get("status"),
         "host": text(said.get("node")) or text(said.get("host")),
         "pid": whole(said.get("pid")),
-        "said": moment(number(said.get("time"))),
+        "said": iso_time(number(said.get("time"))),
     }
 
 
@@ -92,15 +94,16 @@ def _told(run: Run) -> Iterator[tuple[str, str]]:
     yield "step", progress(run) + (f", about {duration(left)} left" if left is not None else "")
     workers = f"{run.world_size} worker{'s' if run.world_size != 1 else ''}" if run.world_size else "? workers"
     yield "where", f"{where(run)}, {workers}, attempt {run.attempt}"
-    yield "last sign of life", f"{seen(run)} ago"
+    yield "last sign of life", f"{last_sign_age(run)} ago"
     if (spent := _wall_time(run)) is not None:
         yield "training time", duration(spent)
     for title, row in (("loss", run.last_rows.get("train", {})), ("validation loss", run.last_rows.get("val", {}))):
         if (loss := number(row.get("loss"))) is not None:
             yield title, f"{plain(loss)} at step {whole(row.get('step')) or '?'}"
-    yield from _score(run)
+    yield from _scores(run)
     if (distance := number(_latest(run, "consensus_distance"))) is not None:
-        yield "consensus distance", small(distance)
+        metric = find_metric("consensus_distance")
+        yield metric.label, format_value(metric, distance)
     if parts := time_split(run):
         shares = " + ".join(f"{name} {milliseconds(parts[name])}" for name in ("data", "compute", "communication"))
         yield "time per step", f"{milliseconds(parts['total'])} ms = {shares}"
@@ -111,14 +114,17 @@ def _told(run: Run) -> Iterator[tuple[str, str]]:
     yield "run folder", relative(run.folder.path)
 
 
-def _score(run: Run) -> Iterator[tuple[str, str]]:
-    name, value = score_of(run)
-    if name is None or value is None:
-        return
+def _scores(run: Run) -> Iterator[tuple[str, str]]:
+    """Return every score of the latest evaluation; for the one that ranks the run, also its best value."""
+    row = run.last_rows.get("val") or mapping(run.summary.get("final"))
+    ranking, _ = score_of(run)
     best = mapping(run.summary.get("best"))
-    value_then, step = score(best, name), whole(best.get("step"))
-    at_best = f" (best {plain(value_then)} at step {step})" if value_then is not None and step is not None else ""
-    yield name, f"{plain(value)}{at_best}"
+    for metric, value in read_scores(run.spec).measured_in(row):
+        best_value, step = score_in(best, metric.name), whole(best.get("step"))
+        at_best = ""
+        if metric == ranking and best_value is not None and step is not None:
+            at_best = f" (best {format_value(metric, best_value)} at step {step})"
+        yield metric.label, f"{format_value(metric, value)}{at_best}"
 
 
 def _blame(error: Any) -> Iterator[str]:

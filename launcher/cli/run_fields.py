@@ -1,19 +1,20 @@
-"""What verbs tell of a run: as plain data, and in words."""
+"""The facts about a run that commands print, as plain data and in words."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from launcher.report import number_format
+from launcher.runs import number_format
 from launcher.runs.find import Run, age
 from launcher.runs.json_fields import mapping, number, text
-from launcher.runs.metric_rows import SCORES, score
+from launcher.runs.scores import read_scores, score_in
+from sgp_core.metrics import Metric
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """Return what a list of runs tells of one."""
-    name, value = score_of(run)
+    """Return the facts that lists of runs hold, as plain data."""
+    score, value = score_of(run)
     return {
         "run_id": run.run_id,
         "name": run.name,
@@ -23,10 +24,10 @@ def facts(run: Run) -> dict[str, Any]:
         "step": run.step,
         "total_steps": run.total_steps,
         "loss": loss_of(run),
-        "score_name": name,
+        "score_name": score.name if score is not None else None,
         "score": value,
-        "created": moment(run.created or None),
-        "last_sign": moment(run.last_sign),
+        "created": iso_time(run.created or None),
+        "last_sign": iso_time(run.last_sign),
         "cluster": run.cluster,
         "host": host_of(run),
         "job_id": run.job_id,
@@ -42,22 +43,21 @@ def loss_of(run: Run) -> float | None:
     return number(run.last_rows.get("train", {}).get("loss"))
 
 
-def score_of(run: Run) -> tuple[str | None, float | None]:
-    """Return the name and the latest value of the run's validation score."""
-    for row in (run.last_rows.get("val", {}), mapping(run.summary.get("final"))):
-        for name in SCORES:
-            if (value := score(row, name)) is not None:
-                return name, value
-    return None, None
+def score_of(run: Run) -> tuple[Metric | None, float | None]:
+    """Return the run's score and its latest value; None for both if the run has not been evaluated."""
+    rows = [run.last_rows.get("val", {}), mapping(run.summary.get("final"))]
+    metric = read_scores(run.spec).ranked_by(rows)
+    value = next((value for row in rows if (value := score_in(row, metric.name)) is not None), None)
+    return (None, None) if value is None else (metric, value)
 
 
 def host_of(run: Run) -> str | None:
-    """Return the machine that watches, or watched, a run that is not on SLURM."""
+    """Return the machine whose launcher watches, or watched, a run; None for a run on SLURM."""
     return None if run.job else text(mapping(mapping(run.spec.get("attempt")).get("launcher")).get("host"))
 
 
 def where(run: Run) -> str:
-    """Return where a run is: a job, its nodes or why it waits; or a machine."""
+    """Return where a run is: on a machine, or in a SLURM job with its nodes or the reason why it waits."""
     if run.cluster != "slurm":
         return f"{run.cluster} on {host}" if (host := host_of(run)) else run.cluster
     job = f"slurm {run.job_id or '?'}"
@@ -68,31 +68,31 @@ def where(run: Run) -> str:
     return f"{job} on {run.queued.nodes}" if text(run.queued.nodes) else job
 
 
-def stands(run: Run) -> str:
-    """Return a run's state; a point of a sweep whose folder is not there is shown as such."""
+def displayed_state(run: Run) -> str:
+    """Return a run's state, or ``no folder`` for a point of a sweep that has none."""
     return "no folder" if run.state == "damaged" and not run.folder.path.exists() else run.state
 
 
 def progress(run: Run) -> str:
-    """Return steps completed, and of how many."""
+    """Return the steps completed, and if the run goes on, of how many."""
     total = run.total_steps
     if run.state == "completed" or not total:
         return str(run.step)
     return f"{run.step}/{total} {min(100, 100 * run.step // total):3}%"
 
 
-def shown(value: float | None) -> str:
-    """Return a number as people read it."""
+def format_number(value: float | None) -> str:
+    """Return a number as people read it, and a dash for None."""
     return "-" if value is None else number_format.plain(value)
 
 
-def seen(run: Run) -> str:
-    """Return how long ago the run gave a sign of life."""
+def last_sign_age(run: Run) -> str:
+    """Return how long ago a file of the run last changed."""
     return age(run.last_sign)
 
 
-def moment(at: float | None) -> str | None:
-    """Return a time as ISO 8601."""
+def iso_time(at: float | None) -> str | None:
+    """Return a time, given in seconds since the epoch, as ISO 8601."""
     try:
         return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):

@@ -17,13 +17,22 @@ from launcher.cli.options import (
     complete_sweeps,
     states,
 )
-from launcher.cli.run_fields import facts, loss_of, progress, score_of, seen, shown, stands, where
+from launcher.cli.run_fields import (
+    displayed_state,
+    facts,
+    format_number,
+    last_sign_age,
+    loss_of,
+    progress,
+    score_of,
+    where,
+)
 from launcher.cli.table_printing import print_table
 from launcher.runs.find import Run, all_runs, find_sweep, members
 from launcher.runs.json_fields import number
-from launcher.runs.metric_rows import lower_is_better
 from launcher.runs.settings import Condition, all_settings, nearest, written
 from sgp_core.errors import ConfigurationError
+from sgp_core.metrics import Metric
 
 COLUMNS = ("run", "name", "state", "step", "loss", "score", "seen", "where")
 RIGHT = ("step", "loss", "score", "seen")
@@ -37,7 +46,7 @@ _KEYS: dict[str, Callable[[Run], Any]] = {
     "loss": loss_of,
     "score": lambda run: _best_first(*score_of(run)),
 }
-"""What runs can be sorted by, so that what one looks for comes first."""
+"""The keys of ``--sort``: the newest, the furthest and the best runs come first."""
 
 
 def runs(
@@ -71,26 +80,27 @@ def runs(
     wanted = states(state)
     found = members(find_sweep(sweep, runs_dir)) if sweep else all_runs(runs_dir)
     there = len(found)
-    found = [run for run in _chosen(found, conditions or []) if wanted is None or run.state in wanted]
-    found = _sorted(found, sort)[:limit]
+    found = [run for run in _matching(found, conditions or []) if wanted is None or run.state in wanted]
+    found = _sort(found, sort)[:limit]
     if as_json:
         print_json([facts(run) for run in found])
         return
     if not found:
-        print(f"none of {there} runs in {runs_dir} is meant" if there else f"no runs in {runs_dir}")
+        print(f"no run matches ({there} runs in {runs_dir})" if there else f"no runs in {runs_dir}")
         return
     print_table(COLUMNS, [cells(run) for run in found], right=RIGHT)
     print_notes(found)
 
 
 def cells(run: Run) -> list[str]:
-    """Return a run's line."""
+    """Return a run's line in a table of runs, a cell for each of :data:`COLUMNS`."""
     _, score = score_of(run)
-    return [run.run_id, run.name, stands(run), progress(run), shown(loss_of(run)), shown(score), seen(run), where(run)]
+    numbers = [progress(run), format_number(loss_of(run)), format_number(score)]
+    return [run.run_id, run.name, displayed_state(run), *numbers, last_sign_age(run), where(run)]
 
 
 def print_notes(found: Collection[Run]) -> None:
-    """Say which states are only what files say."""
+    """Name the runs whose states are only what their files say."""
     notes = [f"{run.run_id}: {run.note}" for run in found if not run.verified]
     for note in notes[:3]:
         print(note)
@@ -98,7 +108,7 @@ def print_notes(found: Collection[Run]) -> None:
         print(f"... and {len(notes) - 3} more runs that were not checked")
 
 
-def _chosen(found: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+def _matching(found: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     read = [Condition(text) for text in conditions]
     settings = {run.run_id: all_settings(run.spec) for run in found} if read else {}
     known = {key for each in settings.values() for key in each}
@@ -107,8 +117,8 @@ def _chosen(found: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     return [run for run in found if all(condition.holds(settings[run.run_id]) for condition in read)]
 
 
-def _sorted(found: Sequence[Run], key: str) -> list[Run]:
-    """Sort runs; those that have nothing to be sorted by come last."""
+def _sort(found: Sequence[Run], key: str) -> list[Run]:
+    """Sort runs; those without a value to sort by come last."""
     by = _KEYS.get(key) or _by_setting(found, key)
     values = [(by(run), run) for run in found]
     known = sorted((pair for pair in values if pair[0] is not None), key=lambda pair: pair[0])
@@ -116,7 +126,7 @@ def _sorted(found: Sequence[Run], key: str) -> list[Run]:
 
 
 def _by_setting(found: Sequence[Run], key: str) -> Callable[[Run], Any]:
-    """Return what sorts by a setting: numbers by size and before words.
+    """Return a sort key for a setting: numbers by size, before words.
 
     Raises:
         ConfigurationError: no run has such a setting.
@@ -134,5 +144,5 @@ def _by_setting(found: Sequence[Run], key: str) -> Callable[[Run], Any]:
     return by
 
 
-def _best_first(name: str | None, value: float | None) -> float | None:
-    return value if value is None or lower_is_better(name or "") else -value
+def _best_first(score: Metric | None, value: float | None) -> float | None:
+    return value if value is None or score is None or score.lower_is_better else -value

@@ -1,4 +1,4 @@
-"""What ``sgp status`` shows: one run in all detail, or several in a line each."""
+"""The views of ``sgp status``: one run in all detail, or several runs in a line each."""
 
 from __future__ import annotations
 
@@ -8,33 +8,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.cli.run_details import details, lines
-from launcher.cli.run_fields import facts, shown
+from launcher.cli.run_fields import facts
 from launcher.cli.runs import COLUMNS, RIGHT, cells, print_notes
 from launcher.cli.table_printing import clean, print_table
 from launcher.runs.find import Run, Sweep
-from launcher.runs.json_fields import mapping, text
 from launcher.runs.liveness import STATES
-from launcher.runs.metric_rows import lower_is_better, score, usual_metric
+from launcher.runs.number_format import format_sample
+from launcher.runs.ranking import choose_objective, rank
+from launcher.runs.seeds import Sample
+from sgp_core.metrics import Metric
 
 
 @dataclass(frozen=True)
 class View:
-    """What is shown: one run in all detail, or several in a line each."""
+    """One run in all detail, or several runs in a line each.
+
+    Attributes:
+        title: of several runs.
+        sweep: the sweep whose runs they are.
+        single: whether the one run is shown in all detail.
+    """
 
     runs: Sequence[Run]
     title: str
-    """Of several runs."""
     sweep: Sweep | None = None
     single: bool = False
 
     def heading(self) -> list[str]:
-        """Return what comes before the lines of the runs."""
+        """Return the lines above the table of runs; for a single run all that is shown."""
         if self.single:
             return list(lines(self.runs[0]))
-        heading = [clean(f"{self.title}: {counted(self.runs)}")]
-        if self.sweep is not None and (leader := winner(self.sweep, self.runs)):
-            run, metric, value = leader
-            heading.append(f"best {metric} so far: {shown(value)}, {clean(run.name)} ({run.run_id})")
+        heading = [clean(f"{self.title}: {count_states(self.runs)}")]
+        if self.sweep is not None and (leader := best_run(self.sweep, self.runs)):
+            run, objective, score = leader
+            value = format_sample(objective, score.mean, score.std, score.count)
+            heading.append(f"best {objective.label} so far: {value}, {clean(run.name)} ({run.run_id})")
         return heading
 
     def as_json(self) -> Any:
@@ -44,8 +52,11 @@ class View:
         runs = [{**facts(run), "error": run.error} for run in self.runs]
         if self.sweep is None:
             return {"runs": runs}
-        leader = winner(self.sweep, self.runs)
-        best = None if leader is None else {"run_id": leader[0].run_id, "metric": leader[1], "value": leader[2]}
+        best = None
+        if leader := best_run(self.sweep, self.runs):
+            run, objective, score = leader
+            best = {"run_id": run.run_id, "metric": objective.name, "value": score.mean}
+            best |= {"std": score.std, "seeds": score.count}
         states = dict(Counter(run.state for run in self.runs))
         return {"sweep_id": self.sweep.sweep_id, "states": states, "best": best, "runs": runs}
 
@@ -63,25 +74,17 @@ def show(view: View) -> None:
                 print(clean(f"{run.run_id} failed: {message}; sgp logs {run.run_id}"))
 
 
-def counted(runs: Sequence[Run]) -> str:
-    """Return how many runs are in which state."""
+def count_states(runs: Sequence[Run]) -> str:
+    """Return how many runs there are, and how many in each state."""
     states = Counter(run.state for run in runs)
-    told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
-    return f"{len(runs)} run{'s' if len(runs) != 1 else ''}{', ' if told else ''}{told}"
+    parts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    return f"{len(runs)} run{'s' if len(runs) != 1 else ''}{', ' if parts else ''}{parts}"
 
 
-def winner(sweep: Sweep, runs: Sequence[Run]) -> tuple[Run, str, float] | None:
-    """Return the run of a sweep that is best so far, by what, and how good it is."""
-    search = mapping(sweep.record.get("search"))
-    metric = text(search.get("metric")) or usual_metric(run.last_rows.get("val", {}) for run in runs)
-    direction = text(search.get("direction"))
-    smallest = direction == "minimize" if direction else lower_is_better(metric)
-    scored = []
-    for run in runs:
-        best, final = mapping(run.summary.get("best")), mapping(run.summary.get("final"))
-        values = [score(row, metric) for row in (best, final, run.last_rows.get("val", {}))]
-        scored += [(run, value) for value in values if value is not None][:1]
-    if not scored:
+def best_run(sweep: Sweep, runs: Sequence[Run]) -> tuple[Run, Metric, Sample] | None:
+    """Return the best run of a sweep so far, the metric that ranks it, and its configuration's score over seeds."""
+    objective = choose_objective(runs, search=sweep.record.get("search"))
+    best = rank(runs, objective).best
+    if best is None or best.score is None:
         return None
-    run, value = (min if smallest else max)(scored, key=lambda pair: pair[1])
-    return run, metric, value
+    return runs[best.runs[0]], objective, best.score

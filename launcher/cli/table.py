@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -12,30 +12,20 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
-from launcher.cli.run_fields import progress, stands
+from launcher.cli.run_fields import displayed_state, progress
 from launcher.cli.table_printing import clean, print_table
-from launcher.report.number_format import decimals, duration, milliseconds, plain, size, small
 from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow, compare
 from launcher.runs.find import STATES, Run, Sweep, find, find_runs
-from launcher.runs.json_fields import mapping, text
-from launcher.runs.metric_rows import usual_metric
+from launcher.runs.number_format import format_std, format_value
+from launcher.runs.ranking import choose_objective
+from launcher.runs.scores import common_scores
 from launcher.runs.settings import nearest, written
 from sgp_core.errors import ConfigurationError
+from sgp_core.metrics import LOSS, Metric
 
 _ABOUT = ("run", "name", "state", "seeds")
-_TITLES = {"consensus_distance": "distance", "wall_time_s": "time"}
-_SHOW: Mapping[str, Callable[[float], str]] = {
-    "step": lambda value: f"{value:.0f}",
-    "best_step": lambda value: f"{value:.0f}",
-    "consensus_distance": small,
-    "wall_time_s": duration,
-    "bytes_sent": size,
-    "step_time_ms": milliseconds,
-    "data_time_ms": milliseconds,
-    "compute_time_ms": milliseconds,
-    "comm_time_ms": milliseconds,
-    "samples_per_s": lambda value: f"{value:,.0f}",
-}
+_ALIASES = {"distance": "consensus_distance", "time": "wall_time_s"}
+"""Short titles of columns, which --columns takes as well."""
 
 
 class Format(StrEnum):
@@ -52,11 +42,11 @@ def table(
     metric: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Validation score that decides; by default a search's, accuracy, BLEU or perplexity."
+            metavar="NAME", help="Metric that ranks the runs; by default the search's, else the task's score."
         ),
     ] = None,
     mean: Annotated[
-        bool, typer.Option("--mean", help="One line for runs that differ in the seed only: mean ± standard deviation.")
+        bool, typer.Option("--mean", help="One line for runs that differ by their seed only: mean ± std over seeds.")
     ] = False,
     columns: Annotated[
         str | None,
@@ -74,9 +64,9 @@ def table(
     runs = find_runs(targets, runs_dir)
     if not runs:
         raise ConfigurationError(f"sweep {targets[0]} has no runs: its sweep.json is empty or cannot be read")
-    compared = _compared(runs, metric, mapping(sweep.record.get("search")) if sweep else {}, mean=mean)
-    known = {*_ABOUT, *(key for line in compared.lines for key in (*line.settings, *line.numbers))}
-    chosen = _chosen(columns, compared, known, mean=mean)
+    compared = _compare(runs, metric, sweep, mean=mean)
+    known = {*_ABOUT, *(key for row in compared.rows for key in (*row.settings, *row.numbers))}
+    chosen = _choose_columns(columns, compared, known, mean=mean)
     if as_json or form == Format.json:
         print_json({"sweep_id": sweep.sweep_id if sweep else None, **as_data(compared, chosen, mean=mean)})
     elif form == Format.csv:
@@ -85,25 +75,25 @@ def table(
         _print_markdown(compared, chosen)
     else:
         what = f"sweep {sweep.sweep_id}" if sweep else f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
-        print(f"{what}: {_counted(compared.lines)}; best {compared.metric} on top")
+        print(f"{what}: {_count_states(compared.rows)}; {_describe_order(compared, mean=mean)}")
         _print_text(compared, chosen)
 
 
 def as_data(compared: Comparison, columns: Sequence[str], *, mean: bool) -> dict[str, Any]:
     """Return a comparison as plain data."""
     rows = []
-    for line in compared.lines:
-        about = {"runs": [run.run_id for run in line.runs], "states": line.states} if mean else _about(line.runs[0])
-        settings = {key: line.settings.get(key) for key in compared.changed}
-        wanted = [*NUMBERS, *(key for key in columns if key in line.numbers)]
-        numbers = {key: _exact(line.numbers.get(key)) for key in dict.fromkeys(wanted)}
-        spread = {"spread": {key: line.spread[key] for key in numbers if key in line.spread}} if mean else {}
-        rows.append({**about, "settings": settings, **numbers, **spread, "winner": line.winner})
-    better = "lower" if compared.smallest else "higher"
-    return {"metric": compared.metric, "better": better, "changed": list(compared.changed), "rows": rows}
+    for row in compared.rows:
+        about = {"runs": [run.run_id for run in row.runs], "states": row.states} if mean else _describe(row.runs[0])
+        settings = {key: row.settings.get(key) for key in compared.changed}
+        wanted = [*NUMBERS, *(key for key in columns if key in row.numbers)]
+        numbers = {key: _exact(row.numbers.get(key)) for key in dict.fromkeys(wanted)}
+        spread = {"spread": {key: row.spread[key] for key in numbers if key in row.spread}} if mean else {}
+        rows.append({**about, "settings": settings, **numbers, **spread, "winner": row.winner})
+    better = "lower" if compared.objective.lower_is_better else "higher"
+    return {"metric": compared.objective.name, "better": better, "changed": list(compared.changed), "rows": rows}
 
 
-def _about(run: Run) -> dict[str, Any]:
+def _describe(run: Run) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
@@ -113,26 +103,40 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-def _compared(runs: Sequence[Run], metric: str | None, search: Mapping[str, Any], *, mean: bool) -> Comparison:
-    searched, direction = text(search.get("metric")), text(search.get("direction"))
-    usual = usual_metric(run.last_rows.get("val", {}) for run in runs)
-    metric = metric or searched or usual
-    smallest = direction == "minimize" if direction and metric == searched else None
-    compared = compare(runs, metric, smallest=smallest, merge_seeds=mean)
+def _describe_order(compared: Comparison, *, mean: bool) -> str:
+    """Return how the rows are ordered, and what ± stands for."""
+    objective = compared.objective.name
+    if not compared.seeds:
+        return f"best {objective} on top"
+    return f"best mean {objective} over seeds on top{', ± std over seeds' if mean else ''}"
+
+
+def _compare(runs: Sequence[Run], metric: str | None, sweep: Sweep | None, *, mean: bool) -> Comparison:
+    """Compare the runs.
+
+    Raises:
+        ConfigurationError: validation has not measured what the user named.
+    """
+    objective = choose_objective(runs, metric, sweep.record.get("search") if sweep else None)
+    compared = compare(runs, objective, merge_seeds=mean)
     measured = {key for run in runs for key in run.last_rows.get("val", {})}
-    if measured and not any("best" in line.numbers for line in compared.lines) and metric != usual:
+    if metric and measured and not any("best" in row.numbers for row in compared.rows):
         raise ConfigurationError(f"--metric {metric}: validation has measured no such thing{nearest(metric, measured)}")
     return compared
 
 
-def _chosen(given: str | None, compared: Comparison, known: set[str], *, mean: bool) -> list[str]:
-    """Return the columns to print."""
+def _choose_columns(given: str | None, compared: Comparison, known: set[str], *, mean: bool) -> list[str]:
+    """Return the columns to print.
+
+    Raises:
+        ConfigurationError: no run has a column that is named.
+    """
     if given is None:
         who = "seeds" if mean else "run"
         return [who, *compared.changed, "state", "step", "loss", "best", "last", "consensus_distance", "wall_time_s"]
     named = [word.strip() for word in given.split(",") if word.strip()]
-    aliases = {title: key for key, title in _TITLES.items()}
-    aliases |= {compared.metric: "best"} if compared.metric not in NUMBERS else {}
+    objective = compared.objective.name
+    aliases = _ALIASES | ({objective: "best"} if objective not in NUMBERS else {})
     chosen = [aliases.get(word, word) for word in named]
     for word in chosen:
         if word not in known | set(NUMBERS):
@@ -145,71 +149,77 @@ def _chosen(given: str | None, compared: Comparison, known: set[str], *, mean: b
 # -- cells ------------------------------------------------------------------------------------------------------------
 def _title(column: str, compared: Comparison) -> str:
     if column == "best":
-        return "validation loss" if compared.metric == "loss" else compared.metric
-    return _TITLES.get(column, column)
+        return "validation loss" if compared.objective.name == LOSS.name else compared.objective.name
+    return next((title for title, name in _ALIASES.items() if name == column), column)
 
 
-def _value(line: ComparisonRow, column: str) -> Any:
+def _value(row: ComparisonRow, column: str) -> Any:
     """Return a cell as data."""
     if column == "run":
-        return " ".join(run.run_id for run in line.runs)
+        return " ".join(run.run_id for run in row.runs)
     if column == "name":
-        return line.runs[0].name
+        return row.runs[0].name
     if column == "state":
-        return _counted([line]) if len(line.states) > 1 else stands(line.runs[0])
+        return _count_states([row]) if len(row.states) > 1 else displayed_state(row.runs[0])
     if column == "seeds":
-        return len(line.runs)
-    return line.numbers.get(column, line.settings.get(column))
+        return len(row.runs)
+    return row.numbers.get(column, row.settings.get(column))
 
 
-def _cell(line: ComparisonRow, column: str) -> str:
+def _cell(row: ComparisonRow, column: str, compared: Comparison) -> str:
     """Return a cell as people read it."""
-    value = _value(line, column)
-    if column == "step" and len(line.runs) == 1:
-        return progress(line.runs[0])
+    value = _value(row, column)
+    if column == "step" and len(row.runs) == 1:
+        return progress(row.runs[0])
     if value is None:
         return "-"
-    if column not in line.numbers:  # a setting; found by a search, it may have more digits than one wants to read
+    if column not in row.numbers:  # a setting; one that a search found may have more digits than a reader wants
         return f"{value:.4g}" if isinstance(value, float) else written(value)
-    show, spread = _SHOW.get(column, plain), line.spread.get(column)
-    if not spread:
-        return show(value)
-    digits = decimals(value)
-    same_digits = column not in _SHOW and spread >= 10**-digits
-    return f"{show(value)} ± {f'{spread:.{digits}f}' if same_digits else _SHOW.get(column, small)(spread)}"
+    metric, spread = _metric_of(column, row, compared), row.spread.get(column)
+    shown = format_value(metric, value)
+    return f"{shown} ± {format_std(metric, spread, value)}" if spread else shown
 
 
-def _counted(lines: Sequence[ComparisonRow]) -> str:
-    counts = {state: sum(line.states.get(state, 0) for line in lines) for state in STATES}
+def _metric_of(column: str, row: ComparisonRow, compared: Comparison) -> Metric:
+    """Return what is known of the numbers in a column."""
+    if column in ("best", "last"):
+        return compared.objective
+    name = "step" if column == "best_step" else column
+    return common_scores([run.spec for run in row.runs]).find(name)
+
+
+def _count_states(rows: Sequence[ComparisonRow]) -> str:
+    counts = {state: sum(row.states.get(state, 0) for row in rows) for state in STATES}
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
 def _is_number(column: str, compared: Comparison) -> bool:
-    return any(column in line.numbers for line in compared.lines) or column == "seeds"
+    return any(column in row.numbers for row in compared.rows) or column == "seeds"
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------
 def _print_text(compared: Comparison, columns: Sequence[str]) -> None:
     titles = [_title(column, compared) for column in columns]
-    winners = [number for number, line in enumerate(compared.lines) if line.winner]
-    rows = [[_cell(line, column) for column in columns] for line in compared.lines]
-    marks = ["*" if line.winner else "" for line in compared.lines]
+    winners = [number for number, row in enumerate(compared.rows) if row.winner]
+    rows = [[_cell(row, column, compared) for column in columns] for row in compared.rows]
+    marks = ["*" if row.winner else "" for row in compared.rows]
     right = [title for title, column in zip(titles, columns, strict=True) if _is_number(column, compared)]
     print_table([*titles, ""], [[*row, mark] for row, mark in zip(rows, marks, strict=True)], right=right, bold=winners)
 
 
 def _print_csv(compared: Comparison, columns: Sequence[str]) -> None:
-    spread = {column for line in compared.lines for column in line.spread if column in columns}
-    titles, rows = [], [[] for _ in compared.lines]  # type: ignore[var-annotated]
+    spread = {column for row in compared.rows for column in row.spread if column in columns}
+    titles: list[str] = []
+    lines: list[list[str]] = [[] for _ in compared.rows]
     for column in columns:
         titles.append(_title(column, compared))
-        for row, line in zip(rows, compared.lines, strict=True):
-            row.append(_raw(_value(line, column)))
+        for line, row in zip(lines, compared.rows, strict=True):
+            line.append(_raw(_value(row, column)))
         if column in spread:
             titles.append(f"{titles[-1]}_std")
-            for row, line in zip(rows, compared.lines, strict=True):
-                row.append(_raw(line.spread.get(column)))
-    csv.writer(sys.stdout, lineterminator="\n").writerows([titles, *rows])
+            for line, row in zip(lines, compared.rows, strict=True):
+                line.append(_raw(row.spread.get(column)))
+    csv.writer(sys.stdout, lineterminator="\n").writerows([titles, *lines])
 
 
 def _raw(value: Any) -> str:
@@ -219,18 +229,18 @@ def _raw(value: Any) -> str:
 
 
 def _exact(value: Any) -> Any:
-    """Return a number as one wrote it: whole ones, such as steps, without a point."""
+    """Return a whole number, such as a step, without a decimal point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _print_markdown(compared: Comparison, columns: Sequence[str]) -> None:
-    print(_piped([_title(column, compared) for column in columns]))
+    print(_markdown_line([_title(column, compared) for column in columns]))
     print("|" + "|".join("---:" if _is_number(column, compared) else "---" for column in columns) + "|")
-    for line in compared.lines:
-        cells = {column: clean(_cell(line, column)).replace("|", "\\|") for column in columns}
-        bold = {"best": f"**{cells['best']}**"} if line.winner and "best" in cells else {}
-        print(_piped(list({**cells, **bold}.values())))
+    for row in compared.rows:
+        cells = {column: clean(_cell(row, column, compared)).replace("|", "\\|") for column in columns}
+        bold = {"best": f"**{cells['best']}**"} if row.winner and "best" in cells else {}
+        print(_markdown_line(list({**cells, **bold}.values())))
 
 
-def _piped(cells: Sequence[str]) -> str:
+def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

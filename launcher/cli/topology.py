@@ -11,7 +11,7 @@ import typer
 from launcher.cli.json_output import print_json
 from launcher.cli.options import JsonOption
 from launcher.cli.table_printing import print_table
-from launcher.report.number_format import small
+from launcher.runs.number_format import scientific
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def described(analysis: Analysis) -> Iterator[tuple[str, str]]:
     span = f"over the first {HORIZON} steps" if period is None else "a period"
     yield "contraction", f"{analysis.contraction_per_step:.3g} a step, {analysis.contraction_per_period:.3g} {span}"
     yield "exact mean", "never" if analysis.exact_in is None else f"after {analysis.exact_in} steps"
-    reached = [f"{steps or 'never'} to {small(to)}" for to, steps in analysis.steps_to.items()]
+    reached = [f"{steps or 'never'} to {scientific(to)}" for to, steps in analysis.steps_to.items()]
     yield "steps to a precision", ", ".join(reached) if analysis.world_size > 1 else "0"
     averaged = [f"{workers:.3g} at {gamma:g}" for gamma, workers in analysis.effective_neighbors.items()]
     yield "effective neighbours", f"{', '.join(averaged)}, of {analysis.world_size}"

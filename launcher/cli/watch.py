@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from launcher.cli.run_fields import loss_of, progress, score_of, shown
+from launcher.cli.run_fields import format_number, loss_of, progress, score_of
 from launcher.cli.runs import COLUMNS, RIGHT, cells
 from launcher.cli.status_view import View, show
 from launcher.cli.table_printing import clean, drawn
@@ -88,7 +88,8 @@ class _Lines:
 
 
 def _line(run: Run) -> str:
-    numbers = [("loss", loss_of(run)), score_of(run)]
-    told = "".join(f"  {name} {shown(value)}" for name, value in numbers if value is not None)
+    score, value = score_of(run)
+    numbers = [("loss", loss_of(run)), (score.label if score is not None else "", value)]
+    measured = "".join(f"  {name} {format_number(number)}" for name, number in numbers if number is not None)
     note = f" ({run.note})" if run.note else ""
-    return f"{run.name}: {run.state}{note}, step {progress(run)}{told}"
+    return f"{run.name}: {run.state}{note}, step {progress(run)}{measured}"

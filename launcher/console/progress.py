@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.runs.metric_rows import SCORES, score
+from launcher.runs.number_format import format_value
+from launcher.runs.scores import Scores, read_scores
+from sgp_core.metrics import LOSS, find_metric
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -47,11 +49,17 @@ class Screen:
         self._many = many
         self._bars = None if plain or not sys.stdout.isatty() else _bars()
 
-    def display(self, name: str, label: str = "") -> Display:
-        """Return a display for one run; ``label`` tells it from others."""
+    def display(self, name: str, label: str = "", spec: Mapping[str, Any] | None = None) -> Display:
+        """Return a display for one run.
+
+        Args:
+            label: what tells the run from others.
+            spec: the run's ``spec.json``, which says what its scores are.
+        """
+        scores = read_scores(spec or {})
         if self._bars is None:
-            return LineDisplay(label)
-        return BarDisplay(f"{label}{name}", self._bars, passing=self._many)
+            return LineDisplay(label, scores)
+        return BarDisplay(f"{label}{name}", self._bars, scores, passing=self._many)
 
     def close(self) -> None:
         """Leave the terminal as it should be."""
@@ -62,9 +70,10 @@ class Screen:
 class LineDisplay:
     """Plain lines: every evaluation, and training at most every few seconds."""
 
-    def __init__(self, label: str = "") -> None:
+    def __init__(self, label: str = "", scores: Scores | None = None) -> None:
         self.latest: dict[str, Row] = {}
         self._label = label
+        self._scores = scores or read_scores({})
         self._shown_at = -_SECONDS_BETWEEN_LINES
 
     def show(self, row: Row) -> None:
@@ -75,7 +84,7 @@ class LineDisplay:
             self._shown_at = now
             total = str(row.get("total_steps", "?"))
             where = f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}"
-            print(f"{self._label}{where}  {described(row)}", flush=True)
+            print(f"{self._label}{where}  {describe_row(row, self._scores)}", flush=True)
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -88,8 +97,9 @@ class LineDisplay:
 class BarDisplay:
     """One bar, in place."""
 
-    def __init__(self, name: str, bars: Progress, *, passing: bool) -> None:
+    def __init__(self, name: str, bars: Progress, scores: Scores, *, passing: bool) -> None:
         self.latest: dict[str, Row] = {}
+        self._scores = scores
         self._bars = bars
         self._passing = passing
         self._task = bars.add_task(name, total=None, state="starting")
@@ -100,7 +110,7 @@ class BarDisplay:
         self.latest[row["split"]] = row
         train, val = self.latest.get("train", {}), self.latest.get("val", {})
         parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
-        parts += scores_of(val)
+        parts += _scores_in_words(val, self._scores)
         self._bars.update(
             self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
         )
@@ -150,29 +160,20 @@ class Tail:
             yield json.loads(line)
 
 
-def described(row: Row) -> str:
-    """Return the numbers of a row that matter, in words."""
+def describe_row(row: Row, scores: Scores) -> str:
+    """Return the numbers of a row that matter while a run goes on."""
+    loss, distance = row.get(LOSS.name), row.get("consensus_distance")
     parts = []
-    if row.get("loss") is not None:
-        parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {row['loss']:.4f}")
-    parts += scores_of(row)
-    if row.get("consensus_distance") is not None:
-        parts.append(f"consensus distance {row['consensus_distance']:.2e}")
+    if loss is not None:
+        parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {loss:.4f}")
+    parts += _scores_in_words(row, scores)
+    if distance is not None:
+        metric = find_metric("consensus_distance")
+        parts.append(f"{metric.label} {format_value(metric, distance)}")
     if row["split"] == "train" and row.get("step_time_ms") is not None:
         parts.append(f"{row['step_time_ms']:.1f} ms/step")
     return "  ".join(parts)
 
 
-def scores_of(row: Row) -> list[str]:
-    """Return the scores of the averaged model, else of the replicas' mean, in words."""
-    return [f"{called(name)} {shown(name, value)}" for name in SCORES if (value := score(row, name)) is not None]
-
-
-def called(name: str) -> str:
-    """Return what people call a score."""
-    return name.upper() if name == "bleu" else name
-
-
-def shown(name: str, value: float) -> str:
-    """Return a score with as many digits as mean something."""
-    return f"{value:.4f}" if name == "accuracy" else f"{value:.2f}"
+def _scores_in_words(row: Row, scores: Scores) -> list[str]:
+    return [f"{metric.label} {format_value(metric, value)}" for metric, value in scores.measured_in(row)]

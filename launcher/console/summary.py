@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launcher.console.progress import called, shown
-from launcher.runs.metric_rows import SCORES, score
+from launcher.runs.number_format import format_value
+from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.scores import read_scores, score_in
+from sgp_core.metrics import find_metric
 
 Summary = dict[str, Any]
 
@@ -51,16 +53,19 @@ def relative(path: Path) -> str:
 def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
     final, best = summary.get("final") or {}, summary.get("best") or {}
     facts = []
-    for name in SCORES:
-        if (value := score(final, name)) is not None:
-            whose = "averaged model" if final.get(name) is not None else "mean of the replicas"
-            at_best = score(best, name)
-            when = f"; best {shown(name, at_best)} at step {best['step']}" if at_best is not None else ""
-            facts.append((f"validation {called(name)}", f"{shown(name, value)} ({whose}{when})"))
-    for split, scores in (summary.get("test") or {}).items():
-        facts.append((f"{split} BLEU", f"{scores['bleu']:.2f} ({scores['bleu_signature']})"))
+    scores = read_scores(read_json(RunFolder(run_dir).spec) or {})
+    for metric, value in scores.measured_in(final):
+        whose = "averaged model" if final.get(metric.name) is not None else "mean of the replicas"
+        at_best = score_in(best, metric.name)
+        when = f"; best {format_value(metric, at_best)} at step {best['step']}" if at_best is not None else ""
+        facts.append((f"validation {metric.label}", f"{format_value(metric, value)} ({whose}{when})"))
+    for split, measured in (summary.get("test") or {}).items():
+        remarks = "".join(f" ({value})" for value in measured.values() if isinstance(value, str))
+        for metric, value in scores.measured_in(measured):
+            facts.append((f"{split} {metric.label}", f"{format_value(metric, value)}{remarks}"))
     if final.get("consensus_distance") is not None:
-        facts.append(("consensus distance", f"{final['consensus_distance']:.3e}"))
+        distance = find_metric("consensus_distance")
+        facts.append((distance.label, format_value(distance, final["consensus_distance"])))
     if final.get("step_time_ms") is not None:
         total, compute, communication = (final.get(f"{part}_time_ms") or 0.0 for part in ("step", "compute", "comm"))
         data = max(0.0, total - compute - communication)

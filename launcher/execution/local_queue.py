@@ -105,7 +105,7 @@ class _Queue:
             self._started += 1
             label = f"[{self._started}/{self._total}] " if self._total > 1 else ""
             gpus = ",".join(lease.gpus) if lease.gpus else visible_gpus()
-            view = self.screen.display(plan.name, label)
+            view = self.screen.display(plan.name, label, plan.spec())
             self._active.append(_Active(plan, self._run(plan, view, gpus, label), lease))
 
     def _run(self, plan: RunPlan, view: Display, gpus: str | None, label: str) -> Generator[None, None, int]:

@@ -98,7 +98,7 @@ class Watched:
         """When SLURM was last asked about it."""
         self.plan = attempt.plan
         self._attempt, self._label = attempt, label
-        self._view = screen.display(attempt.plan.name, label)
+        self._view = screen.display(attempt.plan.name, label, attempt.plan.spec())
         self._number = attempt.number
         self._tail = Tail(attempt.folder.progress(attempt.number))
         self._absent = 0

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from launcher.report import number_format, palette
+from launcher.report import palette
 from launcher.report.axis import Axis
 from launcher.report.panels import Panel
 from launcher.report.record import TIMES
 from launcher.report.report import Report
 from launcher.report.series import band
+from launcher.runs.number_format import milliseconds, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,14 +104,14 @@ def _curves(report: Report, chart: Panel) -> Figure:
             axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
     if not drawn:
         return _empty(figure, axes)
-    if chart.log and positive:  # one worker alone is at no distance from anybody
+    if chart.log and positive:  # a single worker has no distance to others
         axes.set_yscale("log", nonpositive="mask")
     if chart.unit == "bytes":
-        axes.yaxis.set_major_formatter(lambda value, _: number_format.size(value))
+        axes.yaxis.set_major_formatter(lambda value, _: size(value))
         axes.set_ylim(bottom=0)
     axes.grid(axis="y")
     axes.set_xlim(0, _end(report) / unit)
-    axes.set_xlabel({Axis.step: "Step", Axis.epoch: "Epoch", Axis.time: f"Time ({name})"}[report.axis], loc="right")
+    axes.set_xlabel(f"{report.axis.heading} ({name})" if name else report.axis.heading, loc="right")
     if drawn > 1:
         axes.legend(
             loc="upper left",
@@ -174,7 +175,7 @@ def _step_time(report: Report) -> Figure:
         left += lengths
     for row, total in enumerate(left):
         axes.annotate(
-            number_format.milliseconds(total),
+            milliseconds(total),
             (total, row),
             xytext=(5, 0),
             textcoords="offset points",

@@ -1,52 +1,47 @@
-"""Which runs belong together, and what they are called."""
+"""Groups of runs that differ by their seed only, and the names of runs and groups in charts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.report.record import Record
+from launcher.runs.seeds import group_by_seed
 from launcher.runs.settings import SEED, written
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ by their seed only."""
+    """Runs that differ by their seed only: their name, and their positions in the list of records."""
 
     label: str
     members: tuple[int, ...]
-    """Positions in the list of records."""
 
 
-def grouped(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
-    """Group the runs that differ by seed only, in the order in which they come.
+def group_records(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
+    """Group the runs that differ by their seed only, in the order in which they come.
 
     Args:
         keys: the settings in which the runs differ.
     """
-    members: dict[str, list[int]] = {}
-    for index, record in enumerate(records):
-        same = {key: value for key, value in record.settings.items() if key != SEED}
-        identity = json.dumps(same, sort_keys=True, default=str) if same else record.run_id
-        members.setdefault(identity, []).append(index)
-    return [Group(_label(records[some[0]], keys), tuple(some)) for some in members.values()]
+    groups = group_by_seed([record.settings for record in records])
+    return [Group(_label(records[members[0]], keys), members) for members in groups]
 
 
 def changed_values(record: Record, keys: Sequence[str]) -> dict[str, str]:
-    """Return what a run has for these settings, as one would type it; nothing where it has no such setting."""
+    """Return the values of these settings as one types them; a setting that the run lacks is left out."""
     return {key: written(record.settings[key]) for key in keys if key in record.settings}
 
 
 def single_label(record: Record, keys: Sequence[str]) -> str:
-    """Return what tells one run from the others, its seed included."""
+    """Return a name that tells one run from the others, its seed included."""
     seed = f"seed {written(record.settings.get(SEED))}" if SEED in keys else ""
     telling = _label(record, keys) if set(keys) - {SEED} or not seed else ""
     return " · ".join(part for part in (telling, seed) if part)
 
 
 def _label(record: Record, keys: Sequence[str]) -> str:
-    """Choices by their names alone; options as ``lr=0.1``, with as much of their key as it takes."""
+    """Return a name made of values: choices by their names, options as ``lr=0.1``, by full key where ambiguous."""
     values = changed_values(record, [key for key in keys if key != SEED])
     short = [key.rpartition(".")[2] for key in values]
     parts = []

@@ -1,4 +1,4 @@
-"""Which curves a report has. Page and figures draw the same."""
+"""The charts of curves in a report. The page and the figures draw the same ones."""
 
 from __future__ import annotations
 
@@ -7,75 +7,67 @@ from dataclasses import dataclass
 
 from launcher.report.record import Record
 from launcher.report.series import Series
-from launcher.runs.metric_rows import lower_is_better
+from sgp_core.metrics import LOSS, Metric, NumberFormat, find_metric
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of curves."""
+    """One chart of curves.
+
+    Attributes:
+        key: its identity, also in the names of files.
+        splits: the splits whose rows are drawn; ``all`` for both together.
+        metrics: names of metrics; a run's curve is the first of them that the run has measured.
+        note: a sentence below the title.
+        unit: of the values; empty for plain numbers.
+        log: whether the scale is logarithmic at first.
+        scalable: whether the reader may change the scale.
+    """
 
     key: str
     title: str
     splits: tuple[str, ...]
     metrics: tuple[str, ...]
-    """The first of these that a run has measured is drawn."""
     note: str
     unit: str = ""
     log: bool = False
-    """Whether the scale is logarithmic at first."""
     scalable: bool = False
-    """Whether the reader may change that."""
 
     def series(self, record: Record) -> Series | None:
         """Return the curve of a run, None if it has none."""
         return record.curve(self.splits, self.metrics)
 
 
-def panels(metric: str) -> list[Panel]:
-    """Return the charts of a report on a validation score."""
-    score, loss_like = metric_names(metric), lower_is_better(metric)
+def make_panels(objective: Metric) -> list[Panel]:
+    """Return the charts of a report whose runs are ranked by ``objective``."""
     return [
+        _panel(LOSS, "training_loss", "Training loss", "train", "worker 0's mean since the point before"),
         Panel(
-            "training_loss",
-            "Training loss",
-            ("train",),
-            ("loss",),
-            "worker 0's mean since the point before",
-            log=False,
-            scalable=True,
-        ),
-        Panel(
-            f"validation_{metric}",
-            f"Validation {readable(metric)}",
+            f"validation_{objective.name}",
+            f"Validation {objective.label}",
             ("val",),
-            score,
+            (objective.name, f"{objective.name}_local_mean"),
             "of the averaged model, else the mean over the replicas",
-            scalable=loss_like,
+            scalable=objective.lower_is_better,
         ),
-        Panel(
+        _panel(
+            find_metric("consensus_distance"),
             "consensus_distance",
             "Consensus distance",
-            ("all",),
-            ("consensus_distance",),
+            "all",
             "how far the workers are apart, relative to the size of their mean",
-            log=True,
-            scalable=True,
         ),
-        Panel("bytes_sent", "Sent by worker 0", ("all",), ("bytes_sent",), "bytes sent for training", unit="bytes"),
+        _panel(find_metric("bytes_sent"), "bytes_sent", "Sent by worker 0", "all", "bytes sent for training"),
     ]
 
 
-def metric_names(metric: str) -> tuple[str, ...]:
-    """Return where to look for a score: runs that evaluate replicas only have it under another name."""
-    return (metric, f"{metric}_local_mean")
-
-
-def curves_of(charts: Sequence[Panel]) -> tuple[tuple[str, str], ...]:
-    """Return split and metric of all that these charts may draw."""
-    pairs = [(split, metric) for chart in charts for split in chart.splits for metric in chart.metrics]
+def curves_of(panels: Sequence[Panel]) -> tuple[tuple[str, str], ...]:
+    """Return split and metric of every curve that these charts may draw."""
+    pairs = [(split, metric) for panel in panels for split in panel.splits for metric in panel.metrics]
     return tuple(dict.fromkeys(pairs))
 
 
-def readable(metric: str) -> str:
-    """Return a metric's name as words."""
-    return metric.replace("_", " ")
+def _panel(metric: Metric, key: str, title: str, split: str, note: str) -> Panel:
+    log = metric.format is NumberFormat.scientific
+    scalable = log or metric == LOSS
+    return Panel(key, title, (split,), (metric.name,), note, metric.unit, log, scalable)

@@ -1,4 +1,4 @@
-"""A report: runs, what tells them apart, and what is shown of them."""
+"""A report: runs, the settings in which they differ, their charts and their table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.report.axis import Axis
-from launcher.report.groups import Group, grouped, single_label
-from launcher.report.panels import Panel, metric_names, panels
+from launcher.report.groups import Group, group_records, single_label
+from launcher.report.panels import Panel, make_panels
 from launcher.report.record import Record
-from launcher.report.results import ResultRow, group_lines, run_lines
+from launcher.report.table_rows import TableRow, group_rows, run_rows
+from launcher.runs.ranking import Ranking
 from launcher.runs.settings import SEED, changed_keys, written
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.metrics import LOSS, RUN_METRICS, Metric
 
 SHARED = (
     ("model", "Model"),
@@ -31,34 +33,42 @@ SHARED = (
     ("training.epochs", "Epochs"),
     (SEED, "Seed"),
 )
-"""What a reader wants to know about all runs, if it is the same for all."""
-
+"""Settings, and their titles, that the report's header shows where all runs have the same value."""
 
 _USUAL = {("Partition", "iid"), ("Outer", "none"), ("Pace", "every"), ("Compression", "none"), ("Schedule", "constant")}
-"""What need not be said."""
+"""Values that the header leaves out."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is shown, in any format."""
+    """Everything that a report shows, in any format.
+
+    Attributes:
+        kind: what was asked for: ``Sweep 1234abcd``, ``Run ...`` or ``12 runs``.
+        labels: the name of each run in the charts.
+        changed: the settings in which the runs differ.
+        shared: settings that are the same for all runs, by their titles.
+        objective: the metric that ranks the runs.
+        runs: a row for each run, in the order of ``records``.
+        merged: a row for each group, in the order of ``groups``.
+        ranking: which of them is best.
+        origin: ``command``, ``created`` and where the runs come from.
+    """
 
     kind: str
-    """What was asked for: ``Sweep 1234abcd``, ``Run ...`` or ``12 runs``."""
     title: str
     records: tuple[Record, ...]
     groups: tuple[Group, ...]
     labels: tuple[str, ...]
-    """What each run is called in its charts."""
     changed: tuple[str, ...]
     shared: Mapping[str, str]
-    metric: str
+    objective: Metric
     axis: Axis
     charts: tuple[Panel, ...]
-    runs: tuple[ResultRow, ...]
-    merged: tuple[ResultRow, ...]
-    """The lines of groups."""
+    runs: tuple[TableRow, ...]
+    merged: tuple[TableRow, ...]
+    ranking: Ranking
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """``command``, ``created`` and where the runs come from."""
 
     @property
     def seeds(self) -> bool:
@@ -72,21 +82,26 @@ class Report:
 
 
 def make_report(
-    kind: str, records: Sequence[Record], metric: str, axis: Axis, origin: Mapping[str, Any] | None = None
+    kind: str, records: Sequence[Record], ranking: Ranking, axis: Axis, origin: Mapping[str, Any] | None = None
 ) -> Report:
     """Work out what a report shows.
 
+    Args:
+        ranking: of the same runs, in the same order.
+
     Raises:
-        ConfigurationError: no run has measured ``metric``, though there are measurements.
+        ConfigurationError: no run has measured the objective, though there are measurements.
     """
+    objective = ranking.objective
     measured = {name for record in records for name in record.measured}
-    if measured and not measured & set(metric_names(metric)):
+    if measured and not measured & {objective.name, f"{objective.name}_local_mean"}:
+        scores = measured - {metric.name for metric in RUN_METRICS if metric != LOSS}
         raise ConfigurationError(
-            f"no run has a validation metric '{metric}'{did_you_mean(metric, measured - _NO_SCORE)}"
+            f"no run has a validation metric '{objective.name}'{did_you_mean(objective.name, scores)}"
         )
     keys = changed_keys([record.settings for record in records if record.settings])
-    groups = grouped(records, keys)
-    lines = run_lines(records, groups, keys, metric)
+    groups = group_records(records, keys)
+    rows = run_rows(records, groups, keys, ranking)
     return Report(
         kind=kind,
         title=_title(records, groups, keys),
@@ -95,34 +110,30 @@ def make_report(
         labels=tuple(single_label(record, keys) for record in records),
         changed=tuple(keys),
         shared=_shared(records, keys),
-        metric=metric,
+        objective=objective,
         axis=axis,
-        charts=tuple(panels(metric)),
-        runs=tuple(lines),
-        merged=tuple(group_lines(lines, groups, metric)),
+        charts=tuple(make_panels(objective)),
+        runs=tuple(rows),
+        merged=tuple(group_rows(rows, groups, ranking)),
+        ranking=ranking,
         origin=origin or {},
     )
 
-
-_NO_SCORE = {"step", "epoch", "wall_time_s", "lr", "bytes_sent", "world_size", "samples_per_s", "consensus_distance"}
-_NO_SCORE |= {"push_sum_weight_min", "push_sum_weight_max"}
-_NO_SCORE |= {"step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms"}
-"""What validation rows hold beside scores, and a mistyped score is not likely to mean."""
 
 _LONG_TITLE = 70
 
 
 def _title(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[str]) -> str:
     if len(groups) == 1:
-        return records[0].name if len(records) == 1 or not records[0].experiment else _nameless(records[0])
+        return records[0].name if len(records) == 1 or not records[0].experiment else _seedless_name(records[0])
     versus = " vs ".join(group.label for group in groups)
     if len(groups) <= 4 and len(versus) <= _LONG_TITLE:
         return versus
     return " × ".join(key for key in keys if key != SEED) or f"{len(records)} runs"
 
 
-def _nameless(record: Record) -> str:
-    """The name of a run without its seed."""
+def _seedless_name(record: Record) -> str:
+    """Return the name of a run without its seed."""
     return record.name.removesuffix(f"-seed{written(record.settings.get(SEED))}")
 
 

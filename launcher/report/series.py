@@ -16,16 +16,12 @@ from launcher.runs.json_fields import number
 Numbers = NDArray[np.float64]
 
 MAX_POINTS = 600
-"""More are not drawn; a curve on a screen has no more pixels."""
-
-
-KEYS = {Axis.step: "step", Axis.epoch: "epoch", Axis.time: "wall_time_s"}
-"""Where a row of metrics has it."""
+"""The most points of a curve that are drawn: a screen has no more pixels for it."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Values and where they were measured, in the order of steps. Positions may be nan, values are finite."""
+    """Finite values of a metric, and the positions at which they were measured, which may be nan, in order of steps."""
 
     x: Mapping[Axis, Numbers]
     values: Numbers
@@ -34,14 +30,14 @@ class Series:
         return len(self.values)
 
     def over(self, axis: Axis) -> tuple[Numbers, Numbers]:
-        """Return positions and values, from left to right, where both are known."""
+        """Return positions and values from left to right; points without a position on this axis are left out."""
         at = self.x[axis]
         known = np.isfinite(at)
         order = np.argsort(at[known], kind="stable")
         return at[known][order], self.values[known][order]
 
     def thinned(self, most: int = MAX_POINTS) -> Series:
-        """Return at most ``most`` points: the first, the last, and lowest and highest of each stretch between."""
+        """Return at most ``most`` points: the first, the last, and the extremes of each stretch between."""
         if len(self) <= most:
             return self
         stretches = np.array_split(np.arange(1, len(self) - 1), (most - 2) // 2)
@@ -54,12 +50,12 @@ class Series:
 
 
 def series_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Series:
-    """Return what rows of metrics say about one metric, one point a step; what is no finite number is left out."""
+    """Return the curve of a metric, one point a step; rows without a finite number for it are left out."""
     points: dict[float, tuple[float, ...]] = {}
     for row in rows:
         step, value = number(row.get("step")), number(row.get(metric))
         if step is not None and value is not None:
-            places = [number(row.get(KEYS[axis])) for axis in Axis]
+            places = [number(row.get(axis.metric.name)) for axis in Axis]
             points[step] = (*(math.nan if place is None else place for place in places), value)
     table = np.array([points[step] for step in sorted(points)], dtype=np.float64).reshape(-1, len(Axis) + 1)
     return Series({axis: table[:, column] for column, axis in enumerate(Axis)}, table[:, -1])
@@ -67,14 +63,27 @@ def series_of(rows: Iterable[Mapping[str, Any]], metric: str) -> Series:
 
 @dataclass(frozen=True)
 class Band:
-    """At each position, over the runs that had come so far."""
+    """Several runs at each position, over those that had come so far.
+
+    Attributes:
+        std: the sample standard deviation; 0 where there is one run.
+        count: the number of runs.
+    """
 
     x: Numbers
     mean: Numbers
-    low: Numbers
-    high: Numbers
+    std: Numbers
     count: Numbers
-    """How many runs that is."""
+
+    @property
+    def low(self) -> Numbers:
+        """One standard deviation below the mean."""
+        return self.mean - self.std
+
+    @property
+    def high(self) -> Numbers:
+        """One standard deviation above the mean."""
+        return self.mean + self.std
 
 
 def band(series: Sequence[Series], axis: Axis) -> Band | None:
@@ -88,4 +97,6 @@ def band(series: Sequence[Series], axis: Axis) -> Band | None:
     values = np.array([np.interp(x, at, y, left=np.nan, right=np.nan) for at, y in curves])
     count = np.isfinite(values).sum(axis=0)
     x, values, count = x[count > 0], values[:, count > 0], count[count > 0]
-    return Band(x, np.nanmean(values, axis=0), np.nanmin(values, axis=0), np.nanmax(values, axis=0), count)
+    mean = np.nanmean(values, axis=0)
+    std = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(count - 1, 1))
+    return Band(x, mean, std, count)

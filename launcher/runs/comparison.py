@@ -1,33 +1,38 @@
-"""Runs side by side: in which settings they differ, how far each has come, and which is best."""
+"""Runs side by side: the settings in which they differ, what they have measured, and which is best."""
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.runs.metric_rows import Row, best_of, lower_is_better, score, validations
-from launcher.runs.find import Run
-from launcher.runs.settings import SEED, changed_keys, experiment_settings
 from launcher.runs.json_fields import mapping, number, whole
+from launcher.runs.ranking import Evaluation, Ranking, rank
+from launcher.runs.run import Run
+from launcher.runs.seeds import summarize
+from launcher.runs.settings import SEED, changed_keys, experiment_settings
+from sgp_core.metrics import Metric
 
 NUMBERS = ("step", "loss", "best", "best_step", "last", "consensus_distance", "wall_time_s")
-"""What is known of a run besides its settings. ``best`` and ``last`` are of the metric."""
+"""What a comparison says of a run besides its settings. ``best`` and ``last`` are values of the objective."""
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One run, or several that differ in the seed only."""
+    """One run, or the runs of one configuration.
+
+    Attributes:
+        settings: those of the runs; of a configuration without the seed.
+        numbers: :data:`NUMBERS` and whatever else was measured; of several runs the means.
+        spread: of several runs, the sample standard deviations.
+        winner: whether no other row is better.
+    """
 
     runs: tuple[Run, ...]
     settings: Mapping[str, Any]
     numbers: Mapping[str, float]
-    """:data:`NUMBERS` and whatever else was measured; of several runs the means."""
     spread: Mapping[str, float] = field(default_factory=dict)
-    """Sample standard deviations, where there are several runs."""
     winner: bool = False
 
     @property
@@ -38,84 +43,81 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, the best first."""
+    """Runs or configurations, the best first.
 
-    metric: str
-    smallest: bool
-    """Whether small values of ``metric`` are good ones."""
+    Attributes:
+        objective: the metric that ranks them.
+        changed: the settings in which the runs differ.
+        seeds: whether some runs differ by their seed only.
+    """
+
+    objective: Metric
     changed: Sequence[str]
-    """Settings in which the runs differ."""
-    lines: Sequence[ComparisonRow]
+    rows: Sequence[ComparisonRow]
+    seeds: bool
 
 
-def compare(runs: Sequence[Run], metric: str, *, smallest: bool | None = None, merge_seeds: bool = False) -> Comparison:
-    """Compare runs by the best value of a validation score.
+def compare(runs: Sequence[Run], objective: Metric, *, merge_seeds: bool = False) -> Comparison:
+    """Compare runs by ``objective``, whose direction is set.
 
     Args:
-        smallest: whether small values are good ones; by default the name of the metric tells.
-        merge_seeds: make one line of runs that differ in the seed only.
+        merge_seeds: make one row of the runs that differ by their seed only.
     """
-    smallest = lower_is_better(metric) if smallest is None else smallest
-    lines = [ComparisonRow((run,), experiment_settings(run.spec), numbers(run, metric, smallest=smallest)) for run in runs]
-    changed = changed_keys([line.settings for line in lines])
+    ranking = rank(runs, objective)
+    settings = [experiment_settings(run.spec) for run in runs]
+    numbers = [measured_numbers(run, evaluation) for run, evaluation in zip(runs, ranking.evaluations, strict=True)]
+    changed = changed_keys(settings)
     if merge_seeds:
-        lines, changed = _merged(lines), [key for key in changed if key != SEED]
-    lines.sort(key=lambda line: _rank(line, smallest=smallest))
-    return Comparison(metric, smallest, changed, _with_winner(lines))
+        rows, changed = _configuration_rows(runs, settings, numbers, ranking), [key for key in changed if key != SEED]
+    else:
+        rows = [
+            ComparisonRow((runs[run],), settings[run], numbers[run], winner=run in ranking.winners)
+            for run in ranking.order
+        ]
+    return Comparison(objective, changed, rows, any(len(one.runs) > 1 for one in ranking.configurations))
 
 
-def numbers(run: Run, metric: str, *, smallest: bool) -> dict[str, float]:
-    """Return what a run has measured: the latest of everything, and the best value of the metric.
+def measured_numbers(run: Run, evaluation: Evaluation | None) -> dict[str, float]:
+    """Return what a run has measured: the latest of everything, and its evaluation by the objective.
 
-    Scores of a test split are called ``SPLIT.SCORE``, such as ``test.bleu``.
+    Scores of a test split are called ``SPLIT.SCORE``.
     """
     train, val = run.last_rows.get("train", {}), run.last_rows.get("val", {})
     older, newer = sorted((train, val), key=lambda row: whole(row.get("step")) or 0)
     found: dict[str, Any] = {**older, **{key: value for key, value in newer.items() if value is not None}}
-    rows: list[Row] = validations(run.folder.metrics)
-    rows = rows or [row for row in (mapping(run.summary.get(key)) for key in ("best", "final")) if row]
-    best = best_of(rows, metric, smallest=smallest)
     tests = mapping(run.summary.get("test")).items()
     found |= {f"{split}.{name}": value for split, scores in tests for name, value in mapping(scores).items()}
     found |= {
         "step": run.step,
         "loss": train.get("loss"),
-        "best": best and best[1],
-        "best_step": best and best[0].get("step"),
-        "last": score(rows[-1], metric) if rows else None,
+        "best": evaluation and evaluation.best,
+        "best_step": evaluation and evaluation.best_step,
+        "last": evaluation and evaluation.last,
         "wall_time_s": found.get("wall_time_s", run.summary.get("wall_time_s")),
     }
     return {key: value for key, given in found.items() if (value := number(given)) is not None}
 
 
-def _rank(line: ComparisonRow, *, smallest: bool) -> tuple[bool, float]:
-    best = line.numbers.get("best")
-    return best is None, 0.0 if best is None else best if smallest else -best
-
-
-def _with_winner(lines: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    """Mark the best, and all that tie with it; one alone has won nothing."""
-    scored = [line.numbers["best"] for line in lines if "best" in line.numbers]
-    return [replace(line, winner=len(scored) > 1 and line.numbers.get("best") == scored[0]) for line in lines]
-
-
-def _merged(lines: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    groups: dict[str, list[ComparisonRow]] = {}
-    for line in lines:
-        same = {key: value for key, value in line.settings.items() if key != SEED}
-        what = json.dumps(same, sort_keys=True, default=str) if same else line.runs[0].run_id
-        groups.setdefault(what, []).append(line)
-    return [_as_one(group) for group in groups.values()]
-
-
-def _as_one(lines: Sequence[ComparisonRow]) -> ComparisonRow:
-    values: dict[str, list[float]] = {}
-    for line in lines:
-        for key, value in line.numbers.items():
-            values.setdefault(key, []).append(value)
-    return ComparisonRow(
-        runs=tuple(run for line in lines for run in line.runs),
-        settings={key: value for key, value in lines[0].settings.items() if key != SEED},
-        numbers={key: statistics.fmean(given) for key, given in values.items()},
-        spread={key: statistics.stdev(given) for key, given in values.items() if len(given) > 1},
-    )
+def _configuration_rows(
+    runs: Sequence[Run],
+    settings: Sequence[Mapping[str, Any]],
+    numbers: Sequence[Mapping[str, float]],
+    ranking: Ranking,
+) -> list[ComparisonRow]:
+    rows = []
+    for configuration in ranking.configurations:
+        members = configuration.runs
+        names = dict.fromkeys(name for member in members for name in numbers[member])
+        samples = {
+            name: summarize([numbers[member][name] for member in members if name in numbers[member]]) for name in names
+        }
+        rows.append(
+            ComparisonRow(
+                runs=tuple(runs[member] for member in members),
+                settings={key: value for key, value in settings[members[0]].items() if key != SEED},
+                numbers={name: sample.mean for name, sample in samples.items()},
+                spread={name: sample.std for name, sample in samples.items() if sample.std is not None},
+                winner=configuration.winner,
+            )
+        )
+    return rows

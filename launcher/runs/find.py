@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.runs.json_fields import items, mapping, text
 from launcher.runs.liveness import LIVE, STATES, Observer, read_files
 from launcher.runs.run import Run
-from launcher.runs.json_fields import items, mapping, text
 from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
 from sgp_core.errors import ConfigurationError, did_you_mean
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.system import processes
-from launcher.system import slurm_cli
 from launcher.runs.json_fields import mapping, number, text, whole
-from launcher.system.processes import Process
 from launcher.runs.run_folder import RunFolder, read_json
+from launcher.system import processes, slurm_cli
+from launcher.system.processes import Process
 
 STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")
 """``lost``: its files say that it is queued or running, but nobody is. ``damaged``: its files cannot be read."""

@@ -1,27 +1,24 @@
-"""What a run has measured so far, read from the ends of its files: they may be long, and are being written."""
+"""Rows of ``metrics.jsonl``, read while the file is being written: the latest of each split, and all evaluations."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from launcher.runs.json_fields import number
-
 Row = Mapping[str, Any]
-
-SCORES = ("accuracy", "bleu", "perplexity")
-"""What validation measures besides the loss, whichever the task has."""
+"""One row of ``metrics.jsonl``."""
 
 _BLOCK = 1 << 15
 _FAR_ENOUGH = 1 << 20
-"""Bytes from the end in which the latest row of a split is looked for."""
+"""How many bytes at the end of the file are searched for the latest row of a split."""
 
 
 def last_rows(path: Path, splits: tuple[str, ...] = ("train", "val")) -> dict[str, Row]:
-    """Return the latest row of each split, as far as there is one near the end of the file."""
+    """Return the latest row of each split; a split without a row near the end of the file is left out."""
     found: dict[str, Row] = {}
     for line in _lines_from_the_end(path):
         if any(split not in found and f'"{split}"'.encode() in line for split in splits):
@@ -35,45 +32,18 @@ def last_rows(path: Path, splits: tuple[str, ...] = ("train", "val")) -> dict[st
 
 
 def validations(path: Path) -> list[Row]:
-    """Return every validation row."""
-    found = []
+    """Return every validation row, in the order of the file; none if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            for line in file:
-                if b'"val"' in line and (row := _row(line)).get("split") == "val":
-                    found.append(row)
+        status = path.stat()
+        return list(_validations(path.absolute(), status.st_mtime_ns, status.st_size))
     except OSError:
-        return found
-    return found
+        return []
 
 
-def best_of(rows: Sequence[Row], metric: str, *, smallest: bool) -> tuple[Row, float] | None:
-    """Return the row that is best by a score, the earliest of equals, and that score.
-
-    Args:
-        smallest: whether small values are good ones.
-    """
-    scored = [(row, value) for row in rows if (value := score(row, metric)) is not None]
-    if not scored:
-        return None
-    return (min if smallest else max)(scored, key=lambda pair: pair[1])
-
-
-def usual_metric(rows: Iterable[Row]) -> str:
-    """Return the score by which runs are compared unless another is named: the first of all that was measured."""
-    rows = list(rows)
-    return next((name for name in SCORES if any(score(row, name) is not None for row in rows)), SCORES[0])
-
-
-def score(row: Row, metric: str) -> float | None:
-    """Return a score of the averaged model, else of the replicas' mean where only those are evaluated."""
-    value = number(row.get(metric))
-    return number(row.get(f"{metric}_local_mean")) if value is None else value
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether small values of a score are good ones."""
-    return any(word in metric for word in ("loss", "perplexity", "distance", "time", "error"))
+@lru_cache(maxsize=256)  # sgp status --watch looks every second, mostly at files that have not changed
+def _validations(path: Path, changed_ns: int, size: int) -> tuple[Row, ...]:
+    with open(path, "rb") as file:
+        return tuple(row for line in file if b'"val"' in line and (row := _row(line)).get("split") == "val")
 
 
 def _row(line: bytes) -> Row:
@@ -85,7 +55,7 @@ def _row(line: bytes) -> Row:
 
 
 def _lines_from_the_end(path: Path) -> Iterator[bytes]:
-    """Yield complete lines, the last one first."""
+    """Yield the complete lines of a file, the last one first."""
     try:
         with open(path, "rb") as file:
             at = os.fstat(file.fileno()).st_size
@@ -97,7 +67,7 @@ def _lines_from_the_end(path: Path) -> Iterator[bytes]:
                 file.seek(at)
                 first, *lines = (file.read(size) + rest).split(b"\n")
                 if lines and torn:
-                    lines, torn = lines[:-1], False  # what follows the last end of line is being written
+                    lines, torn = lines[:-1], False  # the writer is still at the last line
                 yield from reversed(lines)
                 rest = first
             if at == 0 and rest and not torn:

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from launcher.runs.liveness import LIVE, Observer
 from launcher.runs.find import Run, again, all_sweeps
+from launcher.runs.liveness import LIVE, Observer
 from launcher.runs.run_folder import SWEEPS, RunFolder, RunInProgress
 
 _MARKS = ("spec.json", "summary.json", "metrics.jsonl", "logs", ".lock")

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from launcher.system import slurm_cli
-from launcher.runs.metric_rows import Row, last_rows
-from launcher.runs.json_fields import mapping, number, text, whole
-from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
 from launcher.runs.failure import ENDED, Report, find_culprit, last_lines
+from launcher.runs.json_fields import mapping, number, text, whole
+from launcher.runs.metric_rows import Row, last_rows
+from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
+from launcher.system import slurm_cli
 
 _MOST_WORKERS = 1 << 16
 

@@ -19,9 +19,9 @@ from PIL import Image
 from launcher.cli.report import report
 from launcher.report import palette
 from launcher.report.axis import Axis
-from launcher.report.number_format import duration, size
 from launcher.report.series import MAX_POINTS, band, series_of
 from launcher.runs.find import run_ids
+from launcher.runs.number_format import duration, size
 from sgp_core.errors import ConfigurationError
 from tests.support import browser
 from tests.support.packages import BROWSER, require
@@ -87,7 +87,7 @@ def sweep(runs: Path) -> list[str]:
 
 
 # -- the page -----------------------------------------------------------------------------------------------------
-def test_seeds_are_drawn_as_mean_and_range(sweep: list[str], see: Callable[..., Any]) -> None:
+def test_seeds_are_drawn_as_mean_and_standard_deviation(sweep: list[str], see: Callable[..., Any]) -> None:
     seen = see([SWEEP])
     assert [seen[chart]["curves"][0]["points"] for chart in CHARTS] == [10, 4, 4, 12]
     for chart in CHARTS:
@@ -139,7 +139,7 @@ def test_hovering_shows_the_numbers_of_all_runs(sweep: list[str], see: Callable[
       plot.dispatchEvent(event)"""
     said = see([SWEEP], "document.querySelector('#validation_accuracy .tip').textContent", first=first)
     assert said.startswith("Step 40")
-    for part in ("sgp", "0.8885–0.8905", "0.8895", "dpsgd", "0.8985–0.9005", "0.8995"):
+    for part in ("sgp0.8895± 0.0010 std of 3 seeds", "dpsgd0.8995± 0.0010 std of 3 seeds"):
         assert part in said
 
 
@@ -167,7 +167,7 @@ def test_the_table_is_sorted_and_names_the_winner(sweep: list[str], see: Callabl
     merged = "[...document.querySelectorAll('.table:not([hidden]) tbody tr')].map(row => row.innerText)"
     means = see([SWEEP], merged)
     assert len(means) == 2
-    for part in ("dpsgd", "best", "3 completed", "0.8995", "0.8985–0.9005"):
+    for part in ("dpsgd", "best", "3 completed", "0.8995", "± 0.0010 std of 3 seeds"):
         assert part in means[0]
 
 
@@ -310,7 +310,7 @@ def test_json_has_the_numbers(sweep: list[str], capsys: pytest.CaptureFixture[st
         ("sgp", 3, False),
         ("dpsgd", 3, True),
     ]
-    assert [round(end, 4) for end in said["groups"][1]["spread"]["best"]] == [0.8985, 0.9005]
+    assert math.isclose(said["groups"][1]["spread"]["best"], 0.001)
 
 
 def test_several_runs_are_reported_where_one_stands(sweep: list[str]) -> None:
@@ -363,8 +363,8 @@ def test_a_band_speaks_for_the_runs_that_came_so_far() -> None:
     assert made is not None
     assert made.x.tolist() == [1, 2, 3, 4]
     assert made.mean.tolist() == [1, 2.5, 3, 3]
-    assert made.low.tolist() == [1, 2, 3, 3]
-    assert made.high.tolist() == [1, 3, 3, 3]
+    assert made.std.tolist() == [0, pytest.approx(0.5**0.5), 0, 0]  # the sample standard deviation of 2 and 3
+    assert made.high.tolist() == pytest.approx([1, 2.5 + 0.5**0.5, 3, 3])
     assert made.count.tolist() == [1, 2, 2, 1]
     assert band([one], Axis.time) is None
 

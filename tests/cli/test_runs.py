@@ -123,6 +123,6 @@ def test_states_that_were_not_checked_are_told(
 
 
 def test_nothing_to_list(three: Path, tmp_path: Path, sgp: Callable[..., Said]) -> None:
-    assert sgp("runs", "--state", "failed", "--runs-dir", three).out == f"none of 3 runs in {three} is meant\n"
+    assert sgp("runs", "--state", "failed", "--runs-dir", three).out == f"no run matches (3 runs in {three})\n"
     assert sgp("runs", "--runs-dir", tmp_path / "no").out == f"no runs in {tmp_path / 'no'}\n"
     assert sgp("runs", "--runs-dir", tmp_path / "no", "--json").json == []

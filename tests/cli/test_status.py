@@ -103,7 +103,7 @@ def test_a_sweep(folders: Path, sgp: Callable[..., Said], slurm: Callable[[str],
     assert said.code == 0
     lines = said.out.splitlines()
     assert lines[0] == f"sweep {WHOLE_SWEEP}: 8 runs, 8 completed"
-    assert lines[1] == "best accuracy so far: 0.8915, sgp-ring-4w-seed6 (c000000006)"
+    assert lines[1] == "best accuracy so far: 0.8915 ± 0.0000 std of 2 seeds, sgp-ring-4w-seed6 (c000000006)"
     mixed = sgp("status", MIXED_SWEEP, "--json", "--runs-dir", folders)
     assert mixed.code == 1
     assert mixed.json["states"] == {
@@ -120,10 +120,8 @@ def test_a_sweep(folders: Path, sgp: Callable[..., Said], slurm: Callable[[str],
 
 def test_a_search_says_what_best_means(tmp_path: Path, sgp: Callable[..., Said]) -> None:
     for run_id, lr in ((ONE, 0.1), (TWO, 0.9)):
-        completed_run(tmp_path, run_id, lr=lr)
-        summary = tmp_path / run_id / "summary.json"
-        content = json.loads(summary.read_text())
-        write_json(summary, {**content, "best": {"loss": lr, "step": 3}})
+        run = completed_run(tmp_path, run_id, lr=lr)
+        (run / "metrics.jsonl").write_text(json.dumps({"split": "val", "step": 3, "loss": lr}) + "\n")
     record = make_sweep(tmp_path, SWEEP, [ONE, TWO]) / "sweep.json"
     for direction, best in (("minimize", ONE), ("maximize", TWO)):
         write_json(record, {**json.loads(record.read_text()), "search": {"metric": "loss", "direction": direction}})

@@ -43,7 +43,7 @@ def test_only_what_differs_is_shown_and_the_best_is_on_top(home: Path, sgp: Call
     said = sgp("table", "ab")
     assert (said.code, said.err) == (0, "")
     heading, columns, first, second, *_ = said.out.splitlines()
-    assert heading == f"sweep {SWEEP}: 4 completed; best accuracy on top"
+    assert heading == f"sweep {SWEEP}: 4 completed; best mean accuracy over seeds on top"
     assert columns.split() == ["run", "algorithm", "seed", *COLUMNS]
     assert first.split() == [
         "3000000000",
@@ -100,7 +100,8 @@ def test_a_search_knows_its_metric_and_direction(home: Path, sgp: Callable[..., 
 
 def test_seeds_become_mean_and_standard_deviation(home: Path, sgp: Callable[..., Said]) -> None:
     said = sgp("table", SWEEP, "--mean")
-    _, columns, first, _ = said.out.splitlines()
+    heading, columns, first, _ = said.out.splitlines()
+    assert heading.endswith("; best mean accuracy over seeds on top, ± std over seeds")
     assert columns.split()[:3] == ["seeds", "algorithm", "state"]
     assert "seed" not in columns.split()
     assert first.split()[:3] == ["2", "sgp", "completed"]
@@ -178,7 +179,7 @@ def test_a_sweep_that_has_hardly_begun(home: Path, sgp: Callable[..., Said]) -> 
         shutil.rmtree(home / f"{number}000000000")
         queued_run(home, f"{number}000000000", seed=number)
     said = sgp("table", SWEEP)
-    assert said.out.splitlines()[0] == f"sweep {SWEEP}: 3 queued, 1 completed; best accuracy on top"
+    assert said.out.splitlines()[0] == f"sweep {SWEEP}: 3 queued, 1 completed; best mean accuracy over seeds on top"
     assert said.out.splitlines()[2].split()[0] == "0000000000"
     assert "*" not in said.out  # alone it has won nothing
 

@@ -35,7 +35,7 @@ def test_plain_lines_hold_back_training_but_no_evaluation(capsys: pytest.Capture
     shown = capsys.readouterr().out.splitlines()
     assert [line.partition("  epoch")[0] for line in shown] == ["step   1/100", "step  40/100"]
     assert "accuracy 0.9876" in shown[1]
-    assert "consensus distance 1.00e-03" in shown[1]
+    assert "consensus distance 1.0e-3" in shown[1]
     assert {split: latest["step"] for split, latest in lines.latest.items()} == {"train": 39, "val": 40}
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from launcher.runs.liveness import Observer, Standing, read_files
+from launcher.runs.run_folder import RunFolder
 from launcher.system import slurm_cli
 from launcher.system.processes import this_process
 from launcher.system.slurm_cli import QueuedJob
-from launcher.runs.liveness import Observer, Standing, read_files
-from launcher.runs.run_folder import RunFolder
 
 QUEUE = {
     "1": QueuedJob("PENDING", "Priority", ""),

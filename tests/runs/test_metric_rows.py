@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.runs.metric_rows import best_of, last_rows, lower_is_better, validations
+from launcher.runs.metric_rows import last_rows, validations
 
 
 def row(step: int, split: str = "train", **more: Any) -> str:
@@ -60,18 +60,3 @@ def test_rows_between_garbage_are_found(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(row(5).encode() + b"\xff\xfe\x00\n" + row(6, "val").encode() + b'{"step": 7, "spl\n')
     assert {split: found["step"] for split, found in last_rows(path).items()} == {"train": 5, "val": 6}
-
-
-def test_best_is_the_first_of_the_highest_or_lowest() -> None:
-    rows = [{"step": step, "accuracy": value, "loss": -value} for step, value in ((1, 0.5), (2, 0.9), (3, 0.9))]
-    best = best_of(rows, "accuracy", smallest=False)
-    assert best is not None
-    assert (best[0]["step"], best[1]) == (2, 0.9)
-    assert best_of(rows, "loss", smallest=True) == (rows[1], -0.9)
-    assert best_of(rows, "bleu", smallest=False) is None
-    rows = [{"accuracy": "high"}, {"accuracy": float("nan")}, {"accuracy_local_mean": 0.25}]
-    assert best_of(rows, "accuracy", smallest=False) == ({"accuracy_local_mean": 0.25}, 0.25)
-
-
-def test_what_is_better() -> None:
-    assert [lower_is_better(name) for name in ("loss", "perplexity", "accuracy", "bleu")] == [True, True, False, False]

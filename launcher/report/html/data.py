@@ -1,4 +1,4 @@
-"""What the script of the page draws, as plain data."""
+"""The data that the script of the page draws."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from launcher.report.series import Numbers, Series, band
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """Return runs, groups and charts; runs are known by their positions."""
+    """Return runs, groups and charts as plain data; runs are named by their positions."""
     group_of = {member: index for index, group in enumerate(report.groups) for member in group.members}
     return {
         "axis": report.axis.value,
+        "axes": {axis.value: axis.heading for axis in Axis},
         "seeds": report.seeds,
         "groups": [
             {
@@ -53,7 +54,7 @@ def _bands(members: list[Series | None]) -> dict[str, Any] | None:
     if len(members) == 1 or not found:
         return None
     over = {axis: band(found, axis) for axis in Axis}
-    names = ("x", "mean", "low", "high", "count")
+    names = ("x", "mean", "std", "count")
     return {axis.value: one and {name: _plain(getattr(one, name)) for name in names} for axis, one in over.items()}
 
 

@@ -1,17 +1,15 @@
-"""The top of the page: what was run, and the outcome in three numbers."""
+"""The top of the page: the settings that all runs share, and the outcome in three tiles."""
 
 from __future__ import annotations
 
 from html import escape
 
-from launcher.report import number_format
-from launcher.report.panels import readable
 from launcher.report.report import Report
-from launcher.runs.metric_rows import lower_is_better
+from launcher.runs.number_format import duration, format_sample, size
 
 
 def shared(report: Report) -> str:
-    """What holds for all runs."""
+    """Return the settings that all runs share, as a list."""
     facts = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in report.shared.items()
     )
@@ -19,7 +17,7 @@ def shared(report: Report) -> str:
 
 
 def origin(report: Report) -> str:
-    """Command line, when and where."""
+    """Return the command line, the time and the place of the runs."""
     command, whence = report.origin.get("command"), report.origin.get("whence")
     parts = []
     if command:
@@ -31,7 +29,7 @@ def origin(report: Report) -> str:
 
 
 def tiles(report: Report) -> str:
-    """Best score, states, cost."""
+    """Return three tiles: the best score, the states of the runs, and their cost."""
     return "".join([_best_tile(report), _state_tile(report), _cost_tile(report)])
 
 
@@ -43,22 +41,21 @@ def _tile(what: str, value: str, detail: str) -> str:
 
 
 def _best_tile(report: Report) -> str:
-    what = f"{'Lowest' if lower_is_better(report.metric) else 'Best'} validation {readable(report.metric)}"
-    lines = report.merged if report.seeds else report.runs
-    scored = [line for line in lines if "best" in line.numbers]
-    if not scored:
+    objective, best = report.objective, report.ranking.best
+    what = f"{'Lowest' if objective.lower_is_better else 'Best'} validation {objective.label}"
+    if best is None or best.score is None:
         return _tile(what, "–", "no data yet")
-    pick = min if lower_is_better(report.metric) else max
-    score = pick(line.numbers["best"] for line in scored)
-    tied = [line for line in scored if line.numbers["best"] == score]
-    names = ", ".join(f"<b>{escape(line.label)}</b>" for line in tied[:3])
-    more = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
-    best = tied[0]
-    seeds = {len(line.members) for line in tied}
-    where = f", mean of {len(best.members)} seeds" if seeds != {1} else ""
-    if len(tied) == 1 and not where:
-        where = f" at step {best.numbers['best_step']:,.0f}"
-    return _tile(what, number_format.plain(score), names + more + where)
+    rows = [
+        row for row in (report.merged if report.seeds else report.runs) if row.numbers.get("best") == best.score.mean
+    ]
+    names = ", ".join(f"<b>{escape(row.label)}</b>" for row in rows[:3])
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    evaluation = report.ranking.evaluations[best.runs[0]]
+    where = ""
+    if len(rows) == 1 and best.score.count == 1 and evaluation is not None and evaluation.best_step is not None:
+        where = f" at step {evaluation.best_step:,}"
+    value = format_sample(objective, best.score.mean, best.score.std, best.score.count)
+    return _tile(what, value, names + more + where)
 
 
 def _state_tile(report: Report) -> str:
@@ -75,5 +72,5 @@ def _cost_tile(report: Report) -> str:
     sent = [line.numbers["bytes_sent"] for line in report.runs if "bytes_sent" in line.numbers]
     if not times:
         return _tile("Training time", "–", "no data yet")
-    detail = f"{number_format.size(sum(sent))} sent by worker 0" if sent else ""
-    return _tile(f"Training time{', all runs' if len(times) > 1 else ''}", number_format.duration(sum(times)), detail)
+    detail = f"{size(sum(sent))} sent by worker 0" if sent else ""
+    return _tile(f"Training time{', all runs' if len(times) > 1 else ''}", duration(sum(times)), detail)

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const report = JSON.parse(document.getElementById("data").textContent);
-  const AXES = { step: "Step", epoch: "Epoch", time: "Time" };
+  const AXES = report.axes;
   const COLUMN = { step: 0, epoch: 1, time: 2 }, VALUE = 3;
   const MARGIN = { left: 62, right: 14, top: 8, bottom: 36 };
   const view = {
@@ -22,7 +22,7 @@
   function curve(chart, entity) {
     const several = view.merged && entity.members.length > 1;
     const band = several ? chart.bands[entity.group] : null;
-    if (band) return points(band[view.axis], "x", ["mean", "low", "high", "count"]);
+    if (band) return points(band[view.axis], "x", ["mean", "std", "count"])?.map((row) => ({ ...row, low: row.mean - row.std, high: row.mean + row.std })) ?? null;
     const run = chart.runs[entity.members[0]];
     return run && points({ x: run[COLUMN[view.axis]], mean: run[VALUE] }, "x", ["mean"]);
   }
@@ -187,8 +187,8 @@
       const closest = found.reduce((best, one) => (away(one) < away(best) ? one : best));
       const listed = [...found].sort((a, b) => away(a) - away(b)).slice(0, 10).sort((a, b) => b.row.mean - a.row.mean);
       over.innerHTML = `<line class="cursor" x1="${x(closest.row)}" x2="${x(closest.row)}" y1="${MARGIN.top}" y2="${bottom}"/>` + listed.map(({ entity, row }) => `<circle class="spot" cx="${x(row)}" cy="${y(row.mean)}" r="4" fill="${colour(entity)}"/>`).join("");
-      const range = (row) => (row.low === undefined || row.low === row.high || (listed.length > 5 && row !== closest.row) ? "" : `<span class="range">${reading(row.low, chart.unit)}–${reading(row.high, chart.unit)}</span>`);
-      tip.innerHTML = `<p class="at">${place(closest.row.x)}</p>` + listed.map((one) => `<div class="${one === closest && found.length > 1 ? "near" : ""}">${swatch(one.entity)}<span class="name">${escape(one.entity.label)}</span>${range(one.row)}<span>${reading(one.row.mean, chart.unit)}</span></div>`).join("") + (found.length > listed.length ? `<p class="at">and ${found.length - listed.length} more</p>` : "");
+      const spread = (row) => (row.count === undefined || row.count < 2 || (listed.length > 5 && row !== closest.row) ? "" : `<span class="range">± ${reading(row.std, chart.unit)} std of ${row.count} seeds</span>`);
+      tip.innerHTML = `<p class="at">${place(closest.row.x)}</p>` + listed.map((one) => `<div class="${one === closest && found.length > 1 ? "near" : ""}">${swatch(one.entity)}<span class="name">${escape(one.entity.label)}</span><span>${reading(one.row.mean, chart.unit)}</span>${spread(one.row)}</div>`).join("") + (found.length > listed.length ? `<p class="at">and ${found.length - listed.length} more</p>` : "");
       tip.hidden = false;
       const left = x(closest.row) + 16 + tip.offsetWidth > width ? x(closest.row) - tip.offsetWidth - 16 : x(closest.row) + 16;
       tip.style.left = `${Math.max(0, Math.min(width - tip.offsetWidth, left))}px`;
@@ -265,7 +265,7 @@
     const charts = document.getElementById("charts"), switches = document.getElementById("switches");
     switches.append(labelled("Over", segments("Horizontal axis", Object.entries(AXES), () => view.axis, (axis) => { view.axis = axis; draw(); })));
     if (report.seeds) {
-      const modes = [["merged", "Mean and range"], ["single", "Each run"]];
+      const modes = [["merged", "Mean ± std"], ["single", "Each run"]];
       switches.append(labelled("Seeds", segments("Seeds", modes, () => (view.merged ? "merged" : "single"), (mode) => { view.merged = mode === "merged"; legend(); tables(); draw(); })));
     }
     for (const chart of report.charts) {

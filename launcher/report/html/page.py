@@ -91,7 +91,7 @@ def _footer(report: Report) -> str:
     notes = []
     if report.seeds:
         notes.append(
-            "Runs that differ by their seed only are drawn as their mean, and the range from lowest to highest."
+            "Runs that differ by their seed only are drawn as their mean ± the sample standard deviation over seeds."
         )
     if report.thinned:
         notes.append(

@@ -1,72 +1,77 @@
-"""The results table of the page; its script sorts it."""
+"""The results tables of the page; its script sorts them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from launcher.report import palette
-from launcher.report.panels import readable
 from launcher.report.report import Report
-from launcher.report.results import COLUMNS, ResultRow
-from launcher.runs.metric_rows import lower_is_better
+from launcher.report.table_rows import COLUMNS, Column, TableRow
+from launcher.runs.number_format import format_std
 
-_WITH_RANGE = ("best", "final")
-"""Columns that show where a group's runs lie, and not only their mean."""
+_WITH_STD = ("best", "final")
+"""Columns that show the standard deviation over a group's runs beside their mean."""
 _GOOD, _BUSY, _IDLE = {"completed"}, {"running"}, {"queued", "cancelled", "preempted"}
 
 
 def results_note(report: Report) -> str:
-    """How to read the tables."""
-    better = "lower" if lower_is_better(report.metric) else "higher"
-    return f"Best and final validation {readable(report.metric)}, {better} is better. Click a heading to sort."
+    """Return how to read the tables."""
+    better = "lower" if report.objective.lower_is_better else "higher"
+    seeds = " The best configuration is that of the best mean over its seeds." if report.seeds else ""
+    return f"Best and final validation {report.objective.label}, {better} is better.{seeds} Click a heading to sort."
 
 
 def tables(report: Report) -> str:
-    """A table of runs and, if there are several seeds, one of their groups."""
-    made = [_table(report, report.runs, "single", hidden=report.seeds)]
+    """Return a table of runs and, if some differ by their seed only, one of their groups."""
+    order = report.ranking.order
+    made = [_table(report, [report.runs[run] for run in order], "single", hidden=report.seeds)]
     if report.seeds:
-        made.insert(0, _table(report, report.merged, "merged", hidden=False))
+        merged = sorted(report.merged, key=lambda row: min(order.index(member) for member in row.members))
+        made.insert(0, _table(report, merged, "merged", hidden=False))
     return "\n".join(made)
 
 
-def _table(report: Report, lines: Iterable[ResultRow], mode: str, *, hidden: bool) -> str:
-    order = sorted(lines, key=lambda line: _rank(line, report.metric))
+def _table(report: Report, rows: Sequence[TableRow], mode: str, *, hidden: bool) -> str:
     keys = report.changed if mode == "single" else ()  # a group's name says it
-    columns = [column for column in COLUMNS if any(column.key in line.numbers for line in order)]
-    heads = [_head("Run" if mode == "single" else "Runs", "left", "ascending")]
-    heads += [_head(key, "left", "ascending") for key in keys]
-    heads += [_head("State", "left", "ascending")]
-    first = {"best": "ascending", "final": "ascending"} if lower_is_better(report.metric) else {}
-    for column in columns:
-        sorted_by = first.get("best", "descending") if column.key == "best" else None
-        heads.append(_head(column.title, "", first.get(column.key, "descending"), sorted_by))
-    rows = []
-    for line in order:
-        cells = [_name_cell(report, line)]
-        cells += [f'<td class="left" data-value="{_quoted(v)}">{escape(v)}</td>' for v in _values(line, keys)]
-        cells += [_state_cell(line)]
-        for column in columns:
-            value = line.numbers.get(column.key)
-            if value is None:
-                cells.append('<td class="none">–</td>')
-                continue
-            low_high = line.spread.get(column.key) if column.key in _WITH_RANGE else None
-            ends = [column.show(end) for end in low_high or ()]
-            spread = f'<span class="sub">{escape("–".join(ends))}</span>' if ends and ends[0] != ends[1] else ""
-            kind = ' class="best"' if column.key == "best" else ""
-            cells.append(f'<td{kind} data-value="{value!r}">{escape(column.show(value))}{spread}</td>')
-        kind = ' class="winner"' if line.winner else ""
-        rows.append(f'<tr{kind} data-runs="{" ".join(map(str, line.members))}">{"".join(cells)}</tr>')
+    columns = [column for column in COLUMNS if any(column.key in row.numbers for row in rows)]
+    lines = []
+    for row in rows:
+        cells = [_name_cell(row)]
+        cells += [f'<td class="left" data-value="{_quote(v)}">{escape(v)}</td>' for v in _values(row, keys)]
+        cells += [_state_cell(row), *(_number_cell(report, row, column) for column in columns)]
+        kind = ' class="winner"' if row.winner else ""
+        lines.append(f'<tr{kind} data-runs="{" ".join(map(str, row.members))}">{"".join(cells)}</tr>')
+    heads = _heads(report, mode, keys, columns)
     return (
-        f'<div class="table" data-mode="{mode}"{" hidden" if hidden else ""}><table><thead><tr>{"".join(heads)}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="table" data-mode="{mode}"{" hidden" if hidden else ""}><table><thead><tr>{heads}</tr>'
+        f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
-def _rank(line: ResultRow, metric: str) -> tuple[bool, float]:
-    best = line.numbers.get("best")
-    return (best is None, (best if lower_is_better(metric) else -best) if best is not None else 0.0)
+def _heads(report: Report, mode: str, keys: Iterable[str], columns: Iterable[Column]) -> str:
+    heads = [_head("Run" if mode == "single" else "Runs", "left", "ascending")]
+    heads += [_head(key, "left", "ascending") for key in keys]
+    heads += [_head("State", "left", "ascending")]
+    best_first = "ascending" if report.objective.lower_is_better else "descending"
+    by_score = mode == "merged" or not report.seeds  # single runs are below the mean of their configuration
+    for column in columns:
+        first = best_first if column.key in ("best", "final") else "descending"
+        heads.append(_head(column.title, "", first, best_first if column.key == "best" and by_score else None))
+    return "".join(heads)
+
+
+def _number_cell(report: Report, row: TableRow, column: Column) -> str:
+    value = row.numbers.get(column.key)
+    if value is None:
+        return '<td class="none">–</td>'
+    std = row.spread.get(column.key) if column.key in _WITH_STD else None
+    spread = ""
+    if std is not None:
+        text = f"± {format_std(report.objective, std, value)} std of {len(row.members)} seeds"
+        spread = f'<span class="sub">{text}</span>'
+    kind = ' class="best"' if column.key == "best" else ""
+    return f'<td{kind} data-value="{value!r}">{escape(column.format(value))}{spread}</td>'
 
 
 def _head(title: str, kind: str, first: str, sorted_by: str | None = None) -> str:
@@ -76,35 +81,35 @@ def _head(title: str, kind: str, first: str, sorted_by: str | None = None) -> st
     )
 
 
-def _values(line: ResultRow, keys: Iterable[str]) -> list[str]:
-    return [line.changed.get(key, "") for key in keys]
+def _values(row: TableRow, keys: Iterable[str]) -> list[str]:
+    return [row.changed.get(key, "") for key in keys]
 
 
-def _name_cell(report: Report, line: ResultRow) -> str:
-    colour, dash = palette.style(line.group)
+def _name_cell(row: TableRow) -> str:
+    colour, dash = palette.style(row.group)
     lengths = " ".join(f"{length:g}" for length in palette.DASHES[dash])
     dashes = f' stroke-dasharray="{lengths}"' if lengths else ""
     swatch = (
         '<svg class="swatch" viewBox="0 0 22 10" aria-hidden="true"><line x1="1" y1="5" x2="21" y2="5" '
         f'stroke="var(--c{colour})" stroke-width="3"{dashes}/></svg>'
     )
-    name = f'<span class="mono">{escape(line.run_id)}</span>' if line.run_id else escape(line.label)
-    badge = '<span class="badge">best</span>' if line.winner else ""
-    return f'<td class="left run" data-value="{_quoted(line.run_id or line.label)}">{swatch}{name}{badge}</td>'
+    name = f'<span class="mono">{escape(row.run_id)}</span>' if row.run_id else escape(row.label)
+    badge = '<span class="badge">best</span>' if row.winner else ""
+    return f'<td class="left run" data-value="{_quote(row.run_id or row.label)}">{swatch}{name}{badge}</td>'
 
 
-def _state_cell(line: ResultRow) -> str:
-    states = {word for word in line.state.replace(",", "").split() if not word.isdigit()}
+def _state_cell(row: TableRow) -> str:
+    states = {word for word in row.state.replace(",", "").split() if not word.isdigit()}
     if states <= _GOOD:
         kind = "good"
     elif states - _GOOD - _BUSY - _IDLE:
         kind = "bad"
     else:
         kind = "busy" if states & _BUSY else ""
-    error = f'<span class="error" title="{_quoted(line.error)}">{escape(line.error)}</span>' if line.error else ""
-    state = f'<span class="state {kind}">{escape(line.state)}</span>'
-    return f'<td class="left" data-value="{_quoted(line.state)}">{state}{error}</td>'
+    error = f'<span class="error" title="{_quote(row.error)}">{escape(row.error)}</span>' if row.error else ""
+    state = f'<span class="state {kind}">{escape(row.state)}</span>'
+    return f'<td class="left" data-value="{_quote(row.state)}">{state}{error}</td>'
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return escape(value, quote=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from launcher.report import number_format
 from launcher.report.report import Report
+from launcher.runs.number_format import milliseconds
 from launcher.runs.timeline import RunTimeline
 
 _LINKS_SHOWN = 8
@@ -51,4 +51,4 @@ def _left(index: int) -> str:
 
 
 def _ms(value: float) -> str:
-    return number_format.milliseconds(value)
+    return milliseconds(value)
