@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher.config.schema import Cluster, Device, InlineCluster, SlurmCluster, TransportName
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.config import NOTHING, Experiment, choice, registry
 
 if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan
@@ -34,7 +33,7 @@ def check(plan: RunPlan) -> None:
     _check_cluster(plan)
     _check_debug(plan)
     _at_least(1, "log_every", plan.log_every)
-    _check_experiment(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
+    _check_experiment(plan)
     _check_folder(plan.run_dir)
 
 
@@ -92,37 +91,13 @@ def _check_debug(plan: RunPlan) -> None:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
 
 
-def _check_experiment(experiment: Experiment, *, step_in_backward: bool) -> None:
-    """Build every choice, which is cheap, so that each can refuse its own options, and then the others'."""
-    from sgp_core.algorithms import build_outer
-    from sgp_core.compatibility import check_compatibility
-    from sgp_core.tasks.kinds import check_task
-    from sgp_core.tasks.partitions import check_labels
+def _check_experiment(plan: RunPlan) -> None:
+    """Build every part, which is cheap, so that each can refuse its own options, and then the others'."""
+    from sgp_core.training.experiment import build_metrics, build_parts
 
-    def build(group: str, **given: Any) -> Any:
-        name, options = choice(getattr(experiment, group))
-        return registry(group).build(name, **options, **given)
-
-    for group in ("optimizer", "schedule"):
-        build(group)
-    dataset = build("dataset")
-    check_task(build("model"), dataset)
-    dataset.check_training(experiment.training.changed())
-    dataset.check()
-    check_labels(build("partition"), dataset)
-    topology = build("topology", world_size=experiment.nodes)
-    outer, outer_options = choice(experiment.outer)
-    algorithm = build_outer(outer, build("algorithm"), **outer_options)
-    compressed = experiment.compression["name"] != NOTHING
-    check_compatibility(
-        algorithm,
-        topology,
-        pace=build("pace"),
-        compression=build("compression") if compressed else None,
-        node_size=experiment.node_size,
-        step_in_backward=step_in_backward,
-        optimizer=[experiment.optimizer],
-    )
+    parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
+    build_metrics(plan.evaluation.metrics, parts.kind)
+    parts.dataset.check()
 
 
 def _check_folder(run_dir: Path) -> None:

@@ -29,7 +29,7 @@ from launcher.config.schema import (
 )
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import NOT_AN_OPTION
-from sgp_core.training.config import NOTHING, OPTIONAL, Experiment
+from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment, named_choice
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class RunSettings:
     seed: int = 0
     log_every: int = 10
     runs_dir: str = "runs"
+    callbacks: list[Any] = field(default_factory=list)
 
 
 class Rerun(StrEnum):
@@ -110,8 +111,11 @@ def make_plan(point: Point) -> RunPlan:
     }
     settings.pop("experiment", None)  # a preset; what it sets has gone where it belongs
     top = _top_level(settings, [*LIBRARY_GROUPS, *CHOICES, *SECTIONS])
+    evaluation: EvaluationConfig = sections["evaluation"]
+    evaluation.metrics = _library_choices("metric", evaluation.metrics)
     experiment = Experiment(
         **groups,
+        callbacks=_library_choices("callback", top.callbacks),
         training=sections.pop("training"),
         seed=top.seed,
         world_size=checks.world_size(cluster),
@@ -174,6 +178,12 @@ def _library_choice(group: str, given: Any, point: Point) -> dict[str, Any]:
         options = resolve_model({"name": name, **options})  # model.name may be torchvision's name
         name = options.pop("name")
     return {"name": name, **coerce_options(group, options, options_class(group, name))}
+
+
+def _library_choices(group: str, given: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the choices of a list, each given by its name or as ``{name: ..., options...}``."""
+    chosen = [_name_and_options(group, named_choice(entry)) for entry in given]
+    return [{"name": name, **coerce_options(group, options, options_class(group, name))} for name, options in chosen]
 
 
 def _launcher_choice(group: str, given: Any) -> Choice:

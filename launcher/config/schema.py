@@ -31,7 +31,7 @@ CONFIG_MODULE = "launcher.conf"
 
 LIBRARY_GROUPS = (
     *("model", "dataset", "partition", "topology", "algorithm", "outer", "pace", "compression", "optimizer"),
-    "schedule",
+    *("schedule", "loss"),
 )
 """Groups whose choices are registered in the library; together they are most of an experiment."""
 

@@ -21,7 +21,7 @@ from sgp_core.registry import LATER, Registry
 from sgp_core.training.settings import FORMERLY, Settings, at_least, former_names, one_of, plain
 
 NOTHING = "none"
-OPTIONAL = ("outer", "compression")
+OPTIONAL = ("outer", "compression", "loss")
 """Groups in which nothing, :data:`NOTHING`, may be chosen."""
 
 
@@ -120,11 +120,14 @@ class EvaluationConfig(Settings):
     generate: When = field(default=When.end, metadata={FORMERLY: "translate"})
     """When the averaged model is scored by what it generates, which takes a while: at the end of training (on test
     splits, too), at each evaluation, or never. Only for tasks that generate, such as translation."""
+    metrics: list[Any] = field(default_factory=list)
+    """Metrics that are computed beside the task's scores: names, or ``{name: ..., options...}``."""
     consensus_every: int = 0
     """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
+        self.metrics = [named_choice(metric) for metric in self.metrics]
         self.generate = one_of(When, "evaluation.generate", self.generate)
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
@@ -184,6 +187,10 @@ class Experiment(Settings):
     compression: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
+    """None: the task's own."""
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    """What watches training, and may end it early."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
     """Decides initial parameters, order of examples, augmentation and dropout."""
@@ -193,6 +200,7 @@ class Experiment(Settings):
     """Workers that act as one gossip node: consecutive ranks, so many of them."""
 
     def __post_init__(self) -> None:
+        self.callbacks = [named_choice(callback) for callback in self.callbacks]
         at_least(1, "world_size", self.world_size)
         at_least(1, "node_size", self.node_size)
         if self.world_size % self.node_size:
@@ -222,8 +230,11 @@ class Experiment(Settings):
             ConfigurationError: an unknown name or option.
         """
         identity = self.to_dict()
-        for group in _REGISTRIES:
+        for group in _GROUPS:
             identity[group] = _identifying(group, identity[group])
+        identity["callbacks"] = [_identifying("callback", callback) for callback in self.callbacks]
+        if not self.callbacks:
+            del identity["callbacks"]
         for entry in dataclasses.fields(TrainingConfig):
             if entry.metadata == LATER and identity["training"][entry.name] == entry.default:
                 del identity["training"][entry.name]
@@ -253,6 +264,11 @@ def renamed_options() -> dict[str, str]:
     }
 
 
+def named_choice(given: Any) -> dict[str, Any]:
+    """Return the choice ``{"name": ..., options...}`` that a list's entry, which may be just the name, stands for."""
+    return {"name": given} if isinstance(given, str) else dict(given)
+
+
 def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split ``{"name": ..., options...}`` into the name and the options.
 
@@ -273,16 +289,25 @@ _REGISTRIES = {
     "outer": "sgp_core.algorithms.base:OUTERS",
     "pace": "sgp_core.pacing.base:PACES",
     "compression": "sgp_core.compression:COMPRESSIONS",
+    "loss": "sgp_core.tasks.losses:LOSSES",
     "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
     "schedule": "sgp_core.training.schedules:SCHEDULES",
 }
 
-_LATER = {"pace": "every", "compression": NOTHING, "partition": "iid"}
+_GROUPS = tuple(_REGISTRIES)
+"""Fields of :class:`Experiment` that are one choice each."""
+_REGISTRIES |= {
+    "task": "sgp_core.tasks.kinds:TASKS",
+    "metric": "sgp_core.tasks.evaluation_metrics:METRICS",
+    "callback": "sgp_core.training.callbacks:CALLBACKS",
+}
+
+_LATER = {"pace": "every", "compression": NOTHING, "partition": "iid", "loss": NOTHING}
 """Choices that came later, and what every run before them had."""
 
 
 def registry(group: str) -> Registry[Any]:
-    """Return the registry behind a field of :class:`Experiment`, such as ``registry("topology")``."""
+    """Return the registry of one kind of part, such as ``registry("topology")`` or ``registry("callback")``."""
     module, _, name = _REGISTRIES[group].partition(":")
     found: Registry[Any] = getattr(importlib.import_module(module), name)
     return found

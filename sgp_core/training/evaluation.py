@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,8 +11,10 @@ from torch import nn
 
 from sgp_core.gossip import Gossip
 from sgp_core.tasks.base import VALIDATION, Task
+from sgp_core.tasks.evaluation_metrics import EvaluationMetric
 from sgp_core.tasks.kinds import TaskKind
 from sgp_core.training.config import EvaluatedModel, EvaluationConfig, LoaderConfig, TrainingConfig, When
+from sgp_core.training.experiment import build_metrics
 from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import autocast
@@ -38,6 +42,7 @@ class Evaluator:
         self._peers = peers
         self._device = device
         self._evaluation = evaluation
+        self._metrics = build_metrics(evaluation.metrics, kind)
         self._training = training
         self._loader = loader or LoaderConfig()
 
@@ -50,11 +55,19 @@ class Evaluator:
         scores: dict[str, Any] = {}
         if self._evaluation.model is not EvaluatedModel.local:
             scores |= self._averaged()
-            if VALIDATION in self._task.generated_splits and (last or self._evaluation.generate is When.always):
-                scores |= self.generated(VALIDATION)
+            if last or self._evaluation.generate is When.always:
+                scores |= self._generation()
         if self._evaluation.model is not EvaluatedModel.averaged:
             scores |= self._local()
         return scores
+
+    def generation_at_end(self) -> dict[str, Any]:
+        """Return the scores that the last evaluation has beside those of the others, when it was not known as such."""
+        due = self._evaluation.model is not EvaluatedModel.local and self._evaluation.generate is When.end
+        return self._generation() if due else {}
+
+    def _generation(self) -> dict[str, Any]:
+        return self.generated(VALIDATION) if VALIDATION in self._task.generated_splits else {}
 
     def tests(self) -> dict[str, dict[str, Any]]:
         """Return the scores of what the averaged model generates for each test split, the same on every worker."""
@@ -75,8 +88,18 @@ class Evaluator:
     def _averaged(self) -> dict[str, float]:
         """Each worker scores its share of the examples: the model is the same everywhere."""
         with self._gossip.averaged():
-            sums = self._sums(self._peers.rank, self._peers.world_size)
-        return self._task.scores(self._peers.sum(sums))
+            sums = self._sums(self._peers.rank, self._peers.world_size, self._metrics)
+        own, *others = self._split(self._peers.sum(sums))
+        scores = self._task.scores(own)
+        for metric, numbers in zip(self._metrics, others, strict=True):
+            scores |= metric.scores(numbers)
+        return scores
+
+    def _split(self, sums: list[float]) -> list[list[float]]:
+        """Return the sums of the task's statistics, then those of each metric."""
+        sizes = [self._task.statistics_size, *(metric.statistics_size for metric in self._metrics)]
+        ends = list(itertools.accumulate(sizes))
+        return [sums[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
     def _local(self) -> dict[str, float]:
         """Each worker scores all examples, so that the spread is one of models, not of examples."""
@@ -90,9 +113,10 @@ class Evaluator:
         }
 
     @torch.no_grad()
-    def _sums(self, rank: int, world_size: int) -> list[float]:
-        """Return the summed statistics of one part of the examples."""
-        sums = torch.zeros(self._task.statistics_size, dtype=torch.float64, device=self._device)
+    def _sums(self, rank: int, world_size: int, metrics: Sequence[EvaluationMetric] = ()) -> list[float]:
+        """Return the summed statistics of the task, and of ``metrics``, over one part of the examples."""
+        size = self._task.statistics_size + sum(metric.statistics_size for metric in metrics)
+        sums = torch.zeros(size, dtype=torch.float64, device=self._device)
         was_training = self._model.training
         self._model.eval()
         share = self._task.validation_share(rank, world_size, self._evaluation.batch_size)
@@ -102,6 +126,7 @@ class Evaluator:
                 placed = batch.to(self._device, channels_last=self._training.channels_last)
                 with autocast(self._device, self._training.precision):
                     outputs = self._model(*placed.inputs)
-                sums += self._task.statistics(outputs, placed.targets)
+                statistics = [self._task.statistics, *(metric.statistics for metric in metrics)]
+                sums += torch.cat([compute(outputs, placed.targets).to(sums) for compute in statistics])
         self._model.train(was_training)
         return [float(value) for value in sums.tolist()]

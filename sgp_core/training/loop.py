@@ -15,8 +15,11 @@ from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
 from sgp_core.training.batches import TrainingBatches
+from sgp_core.training.callback_list import CallbackList
+from sgp_core.training.callbacks import TrainingProgress
 from sgp_core.training.checkpoint import CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
+from sgp_core.training.due import DueSteps
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import describe, export_model
 from sgp_core.training.loader import Loader
@@ -123,37 +126,47 @@ class _Loop:
         self.experiment = experiment
         self.directory = directory
         self.device = device
-        self.evaluation = evaluation
         self.checkpoint = checkpoint
-        self.log_every = log_every
 
         training = experiment.training
         self.peers = Peers(device)
         self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward)
         self.steps_per_epoch = parts.share.steps_per_epoch
-        self.total_steps = training.epochs * self.steps_per_epoch
+        total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
-            self.total_steps = min(self.total_steps, training.max_steps)
+            total_steps = min(total_steps, training.max_steps)
+        self.due = DueSteps(log_every, evaluation, checkpoint, self.steps_per_epoch, total_steps)
         self.timeline: Timeline | None = None
         if timeline_steps:
             path = directory / "timeline" / f"rank-{self.peers.rank}.json"
             self.timeline = Timeline(path, self.peers.rank, timeline_steps)
             parts.gossip.record(self.timeline)
-        criterion = partial(parts.task.loss, smoothing=training.label_smoothing)
+        criterion = parts.chosen.loss or partial(parts.task.loss, smoothing=training.label_smoothing)
         self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
         self.evaluate = Evaluator(
-            parts.model, parts.gossip, parts.kind, parts.task, self.peers, device, evaluation, training, loader
+            parts.model, parts.gossip, parts.chosen.kind, parts.task, self.peers, device, evaluation, training, loader
         )
         self.report = Reporter(
             parts.gossip,
             parts.optimizer,
             self.peers,
-            parts.kind,
+            parts.chosen.kind,
             trackers,
             on_progress,
             self.steps_per_epoch,
-            self.total_steps,
+            total_steps,
         )
+        progress = TrainingProgress(
+            parts.model,
+            parts.optimizer,
+            parts.gossip,
+            parts.chosen.kind,
+            self.peers.rank,
+            self.peers.world_size,
+            self.steps_per_epoch,
+            total_steps,
+        )
+        self.callbacks = CallbackList(parts.chosen.callbacks, progress, self.peers)
         self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
@@ -161,17 +174,17 @@ class _Loop:
         """Whether all that was due after the latest step is done."""
         self.step_seconds = 0.0
         self.loader = loader
-        self.batches = self.batches_from(self.total_steps)
+        self.batches = self.batches_from(total_steps)
 
     def run(self, stop: Stop) -> None:
         self.resume(restore(self.store, self.peers))
         self.batches = self.batches_from(self.step)
-        while self.step < self.total_steps or not self.concluded:
+        while self.step < self.due.total_steps or not self.concluded:
             if stop.reached(self.step, self.step_seconds):
                 raise self.stopped()
             if self.concluded:
                 self.advance()
-            if self.meets_now() and stop.instead_of_meeting():
+            if self.due.is_collective(self.step) and stop.instead_of_meeting():
                 raise self.stopped()
             self.conclude()
 
@@ -191,7 +204,7 @@ class _Loop:
         loss = self.take_step(batch)
         self.step += 1
         self.concluded = False
-        if self.device.type == "cuda" and self.logs_now():
+        if self.device.type == "cuda" and self.due.logs(self.step):
             torch.cuda.synchronize(self.device)  # kernels launched by the steps of this window end inside it
         if self.timeline is not None:
             self.timeline.end_step(began)
@@ -204,55 +217,47 @@ class _Loop:
             communication=communication,
         )
         self.step_seconds = end - start
+        self.callbacks.after_step(self.step)
 
     def conclude(self) -> None:
-        """Do what is due after a step: rows, evaluation, checkpoint. Collective where :meth:`meets_now` says so."""
-        if self.logs_now() or self.due(self.evaluation.consensus_every):
+        """Do what is due after a step: rows, evaluation, checkpoint; collective where :class:`DueSteps` says so."""
+        if self.due.logs(self.step) or self.due.measures_distance(self.step):
             self.take_step.check(self.report.mean_loss(), self.step)
-            self.report.training(self.step, self.due(self.evaluation.consensus_every))
+            self.report.training(self.step, self.due.measures_distance(self.step))
         improved = False
-        if self.step == self.total_steps:
+        if self.due.is_last(self.step):
             self.parts.gossip.finish()
-        if self.evaluates_now():
-            improved = self.report.evaluation(self.step, self.evaluate(last=self.step == self.total_steps))
+        if self.due.evaluates(self.step):
+            scores = self.evaluate(last=self.due.is_last(self.step))
+            if self.callbacks.evaluation(scores) and self.step < self.due.total_steps:
+                scores |= self.end_early()
+            improved = self.report.evaluation(self.step, scores)
         self.concluded = True
-        if self.saves_now() or (improved and self.checkpoint.keep_best):
+        if self.due.saves(self.step) or (improved and self.checkpoint.keep_best):
             self.save()
         self.saver.check()
+
+    def end_early(self) -> dict[str, Any]:
+        """Make this step the last one, as a callback requested; return the scores that only the end brings."""
+        if not self.due.logs(self.step):
+            self.report.training(self.step, measure_distance=False)
+        self.due.total_steps = self.step
+        self.parts.gossip.finish()
+        return self.evaluate.generation_at_end()
 
     def batches_from(self, step: int) -> Loader:
         """Return the batches of ``step`` and those after it."""
         make = TrainingBatches(self.parts.task, self.parts.share, self.experiment.seed, self.peers.rank)
-        return Loader(make, range(step, self.total_steps), self.loader.number(self.parts.task.slow), self.loader.ahead)
+        return Loader(
+            make, range(step, self.due.total_steps), self.loader.number(self.parts.task.slow), self.loader.ahead
+        )
 
     def set_learning_rate(self) -> None:
         """Give the next step its learning rate: a pure function of the step."""
         world_size = self.peers.world_size
-        factor = self.parts.schedule.factor(self.step, self.steps_per_epoch, self.total_steps, world_size)
+        factor = self.parts.chosen.schedule.factor(self.step, self.steps_per_epoch, self.due.total_steps, world_size)
         for group in self.parts.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-
-    # -- when: pure functions of the step, so that all workers agree --------------------------------------------
-    def due(self, every_steps: int | None) -> bool:
-        """Whether what happens every so many steps (0 or None: never) happens after this one."""
-        return bool(every_steps) and self.step % every_steps == 0  # type: ignore[operator]
-
-    def logs_now(self) -> bool:
-        """Whether a training row is due."""
-        return self.due(self.log_every) or self.step == self.total_steps
-
-    def evaluates_now(self) -> bool:
-        """Whether the validation set is due."""
-        return self.due(self.evaluation.every_epochs * self.steps_per_epoch) or self.step == self.total_steps
-
-    def saves_now(self) -> bool:
-        """Whether a checkpoint is due."""
-        by_epochs = self.due(self.checkpoint.every_epochs * self.steps_per_epoch)
-        return by_epochs or self.due(self.checkpoint.every_steps) or self.step == self.total_steps
-
-    def meets_now(self) -> bool:
-        """Whether :meth:`conclude` lets all workers meet."""
-        return self.evaluates_now() or self.saves_now() or self.due(self.evaluation.consensus_every)
 
     # -- state --------------------------------------------------------------------------------------------------
     def save(self) -> None:
@@ -287,6 +292,7 @@ class _Loop:
             "optimizer": self.parts.optimizer.state_dict(),
             "buffers": dict(self.parts.model.named_buffers()),
             "report": self.report.state(),
+            "callbacks": self.callbacks.state(),
         }
 
     @torch.no_grad()
@@ -311,17 +317,23 @@ class _Loop:
             self.parts.optimizer.load_state_dict(state["optimizer"])
             self.parts.gossip.load_state_dict(state["gossip"])
             self.report.load(state["report"])
+            if "callbacks" in state:
+                self.callbacks.load(state["callbacks"])
+            if self.callbacks.stopped:
+                self.due.total_steps = self.step
         self.report.start(self.step)
+        self.callbacks.start(self.step)
 
     # -- the end ------------------------------------------------------------------------------------------------
     def finish(self) -> dict[str, Any]:
         """Wait for the last checkpoint, test and export the averaged model, and return the summary."""
         self.settle()
+        self.callbacks.end()
         tests = {split: scores for split, scores in self.evaluate.tests().items() if scores}
         with self.parts.gossip.averaged():
             if self.peers.rank == 0:
                 description = describe(
-                    self.experiment, self.parts.kind, self.parts.task, self.step, self.report.latest or {}, tests
+                    self.experiment, self.parts.chosen.kind, self.parts.task, self.step, self.report.latest or {}, tests
                 )
                 export_model(self.parts.model, self.directory / "model.safetensors", description)
                 self.parts.task.export(self.directory)

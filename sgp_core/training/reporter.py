@@ -11,7 +11,7 @@ import torch
 from sgp_core.gossip import Gossip
 from sgp_core.tasks.kinds import TaskKind
 from sgp_core.tracking import Row, Tracker
-from sgp_core.training.metrics import Meter, row
+from sgp_core.training.meter import Meter, row
 from sgp_core.training.peers import Peers
 
 OnProgress = Callable[[dict[str, Any]], None]

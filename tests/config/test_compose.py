@@ -14,6 +14,7 @@ from launcher import conf
 from launcher.config.compose import compose
 from launcher.config.make_plan import SECTIONS, LaunchOptions, RunSettings, make_plan, make_plans
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, option_fields, options_class
+from sgp_core.errors import ConfigurationError
 from tests.support.command_line import composed
 
 CONF = Path(conf.__path__[0])
@@ -141,3 +142,13 @@ def test_settings_of_earlier_versions_are_known_by_their_former_names() -> None:
     assert make_plan(point).evaluation.generate == "never"
     point.settings["evaluation"]["translate"] = "always"  # as in a preset of a user's own
     assert make_plan(point).evaluation.generate == "always"
+
+
+def test_lists_of_choices_are_checked_like_single_ones() -> None:
+    plan = make_plan(composed("callbacks=[{name:early_stopping,patience:5}]", "evaluation.metrics=[calibration_error]"))
+    assert plan.experiment.callbacks == [{"name": "early_stopping", "patience": 5, "min_delta": 0.0}]
+    assert plan.evaluation.metrics == [{"name": "calibration_error", "bins": 15}]
+    with pytest.raises(ConfigurationError, match=r"callback\.patience=few: expected a whole number"):
+        make_plan(composed("callbacks=[{name:early_stopping,patience:few}]"))
+    with pytest.raises(ConfigurationError, match="'calibration_error' is for the task 'images', not 'translation'"):
+        make_plan(composed("dataset=verses", "model=transformer", "evaluation.metrics=[calibration_error]"))

@@ -14,6 +14,7 @@ from launcher.config.coerce import coerce_options
 from sgp_core.compression import COMPRESSIONS
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS
+from sgp_core.tasks.losses import LOSSES
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.partitions import PARTITIONS
 from sgp_core.training.optimizers import OPTIMIZERS
@@ -23,6 +24,7 @@ CONF = Path(__file__).parents[2] / "conf"
 GROUPS: dict[str, Registry[Any]] = {
     "compression": COMPRESSIONS,
     "dataset": DATASETS,
+    "loss": LOSSES,
     "model": MODELS,
     "optimizer": OPTIMIZERS,
     "partition": PARTITIONS,

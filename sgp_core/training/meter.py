@@ -1,4 +1,4 @@
-"""What is measured while training: running sums between two rows, and the rows themselves."""
+"""The running sums of what training measures between two rows, and the rows themselves."""
 
 from __future__ import annotations
 

@@ -1,0 +1,34 @@
+"""Losses for image classification beside cross entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.images.kind import TASK
+from sgp_core.tasks.losses import LOSSES, Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@LOSSES.register("focal")
+@dataclass(frozen=True)
+class FocalLoss(Loss):
+    """Focal loss (Lin et al. 2017, equation 4): cross entropy times ``(1 - p)^gamma``, ``p`` that of the true class."""
+
+    task: ClassVar = TASK
+    gamma: float = 2.0
+    """Focus on examples that are hard to classify; 0 is cross entropy."""
+
+    def __post_init__(self) -> None:
+        if self.gamma < 0:
+            raise ConfigurationError(f"loss.gamma must be 0 or more, not {self.gamma}")
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over images."""
+        from torch.nn.functional import cross_entropy
+
+        entropy = cross_entropy(outputs.float(), targets, reduction="none")
+        return ((1 - (-entropy).exp()) ** self.gamma * entropy).mean()
