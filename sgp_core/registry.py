@@ -54,7 +54,8 @@ class Registry(Generic[T]):
         """
 
         def add(cls: type[T]) -> type[T]:
-            if cls.__module__.partition(".")[0] != self._package.partition(".")[0]:
+            foreign = cls.__module__.partition(".")[0] != self._package.partition(".")[0]
+            if foreign:
                 self._discover()  # else a plug-in could take a name of this package
             if name in self._entries:
                 owner = _source(self._entries[name])
@@ -66,7 +67,7 @@ class Registry(Generic[T]):
                 )
             self._entries[name] = cls
             record = _RECORD.get()
-            if record is not None:
+            if record is not None and foreign:
                 record.append(Registration(self, name))
             return cls
 
@@ -119,14 +120,10 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        token = _RECORD.set(None)  # what this package registers is no part of a plug-in
-        try:
-            for name in _expand(self._package):
-                found = importlib.import_module(name)
-                for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
-                    importlib.import_module(module.name)
-        finally:
-            _RECORD.reset(token)
+        for name in _expand(self._package):
+            found = importlib.import_module(name)
+            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
+                importlib.import_module(module.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +139,7 @@ _RECORD: ContextVar[list[Registration] | None] = ContextVar("registrations", def
 
 @contextlib.contextmanager
 def record_registrations() -> Iterator[list[Registration]]:
-    """Collect in a list what is registered inside the block."""
+    """Collect in a list what others than this package register inside the block."""
     record: list[Registration] = []
     token = _RECORD.set(record)
     try:

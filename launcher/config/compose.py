@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import renamed_options
@@ -37,13 +38,18 @@ class Point:
 
 
 def compose(arguments: Sequence[str]) -> list[Point]:
-    """Return the points that ``arguments`` ask for; none if they only asked to be shown something.
+    """Load the plug-ins that ``arguments`` name, and return the points they ask for; none if they only ask for text.
 
     Raises:
-        ConfigurationError: the arguments cannot be composed.
+        ConfigurationError: a plug-in is missing or broken, or the arguments cannot be composed.
         SystemExit: with code 0, after ``--help``.
     """
     arguments = [_present_name(word) for word in arguments]
+    with offer_plugins(arguments):
+        return _compose(arguments)
+
+
+def _compose(arguments: Sequence[str]) -> list[Point]:
     points: list[Point] = []
     unresolved: list[Exception] = []
 
@@ -80,7 +86,7 @@ def _point(settings: Any) -> Point:
     from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
-    plain = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(settings, resolve=True)  # what is missing is refused with its type, later
     assert isinstance(plain, dict)
     return Point(
         settings={str(key): value for key, value in plain.items()},

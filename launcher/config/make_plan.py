@@ -13,7 +13,8 @@ from typing import Any
 from launcher.config import checks
 from launcher.config.coerce import coerce_options, coerce_settings
 from launcher.config.compose import Point
-from launcher.config.run_plan import RUN_ID_DIGITS, RunPlan
+from launcher.config.plugins import plugin_names
+from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import (
     CHOICES,
     LIBRARY_GROUPS,
@@ -28,6 +29,7 @@ from launcher.config.schema import (
     options_class,
 )
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.plugins import load_plugins
 from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment, named_choice
 
@@ -36,10 +38,12 @@ from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experi
 class RunSettings:
     """What stands at the top of the settings, outside any section."""
 
+    plugins: list[str] = field(default_factory=list)
     seed: int = 0
     log_every: int = 10
     runs_dir: str = "runs"
     callbacks: list[Any] = field(default_factory=list)
+    identity: Identity = Identity.settings
 
 
 class Rerun(StrEnum):
@@ -101,6 +105,8 @@ def make_plan(point: Point) -> RunPlan:
         ConfigurationError: a wrong type, an unknown option, or settings that contradict each other.
     """
     settings = {key: value for key, value in point.settings.items() if key not in _of_the_command()}
+    settings["plugins"] = plugin_names(settings.get("plugins"))
+    plugins = load_plugins(settings["plugins"])
     unit = _take_unit(settings)
     groups = {group: _library_choice(group, settings.pop(group, None), point) for group in LIBRARY_GROUPS}
     cluster = _launcher_choice("cluster", settings.pop("cluster", None))
@@ -121,7 +127,7 @@ def make_plan(point: Point) -> RunPlan:
         world_size=checks.world_size(cluster),
         node_size=cluster.workers_per_node if unit is GossipUnit.node else 1,
     )
-    run_id = experiment.fingerprint()[:RUN_ID_DIGITS]
+    run_id = run_id_of(experiment, plugins, top.identity)
     plan = RunPlan(
         run_id=run_id,
         name=run_name(experiment),
@@ -131,6 +137,8 @@ def make_plan(point: Point) -> RunPlan:
         log_every=top.log_every,
         run_dir=Path(top.runs_dir).expanduser().absolute() / run_id,
         overrides=tuple(point.overrides),
+        plugins=tuple(plugins),
+        identity=top.identity,
         **sections,
     )
     checks.check(plan)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from launcher.config.schema import SECTIONS, Choice, Cluster, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
+from sgp_core.plugins import Plugin
 from sgp_core.tasks.kinds import task_kind_of
 from sgp_core.training.config import Experiment
 from sgp_core.training.settings import Settings
 
 SCHEMA_VERSION = 1
 RUN_ID_DIGITS = 10
+
+
+class Identity(StrEnum):
+    """What defines a run, and so decides its id."""
+
+    settings = "settings"
+    """The settings of its experiment."""
+    code = "code"
+    """The settings and the source of its plug-ins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +53,9 @@ class RunPlan(Sections):
     """The id of the sweep it belongs to."""
     snapshot: str | None = None
     """Folder that workers import the code from; None: where it is installed."""
+    plugins: tuple[Plugin, ...] = ()
+    """Users' own code that is loaded before any name is looked up."""
+    identity: Identity = Identity.settings
 
     @property
     def world_size(self) -> int:
@@ -72,10 +87,14 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
             "tracker": choice_of_spec("tracker", spec["tracker"]),
             "run_dir": Path(spec["run_dir"]),
             "overrides": tuple(spec["overrides"]),
+            "plugins": tuple(map(Plugin.from_dict, spec.get("plugins", ()))),
+            "identity": Identity(spec.get("identity", Identity.settings)),
         }
         plain = {entry.name: spec[entry.name] for entry in dataclasses.fields(RunPlan) if entry.name in spec}
         return RunPlan(**{**plain, **typed})
-    except (AttributeError, KeyError, TypeError) as error:
+    except ConfigurationError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"its spec.json is damaged: {error}") from error
 
 
@@ -85,9 +104,22 @@ def _scores(experiment: Experiment) -> dict[str, Any]:
     return {"score": kind.score, "scores": [metric.to_dict() for metric in kind.metrics]}
 
 
+def run_id_of(experiment: Experiment, plugins: Sequence[Plugin], identity: Identity) -> str:
+    """Return the first hex digits of the hash of what defines a run.
+
+    Raises:
+        ConfigurationError: the experiment has an unknown name or option.
+    """
+    fingerprint = experiment.fingerprint()
+    if identity is Identity.code:
+        sources = sorted(plugin.sha256 for plugin in plugins)
+        fingerprint = hashlib.sha256("\n".join([fingerprint, *sources]).encode()).hexdigest()
+    return fingerprint[:RUN_ID_DIGITS]
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Settings):
+    if isinstance(value, Settings | Plugin):
         return value.to_dict()
     if isinstance(value, tuple):
-        return list(value)
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.runs.run_folder import write_text
+from launcher.config.run_plan import RunPlan
+from launcher.console.summary import relative
+from launcher.runs.run_folder import RunFolder, read_json, write_text
+from sgp_core.plugins import Plugin, changed_sources
 
 NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "stochastic-gradient-push")
 
@@ -40,6 +43,18 @@ def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
         "versions": {name: packages[name] for name in NAMED if name in packages},
         "git": _git(folder),
     }
+
+
+def code_changes(folder: RunFolder, plan: RunPlan, attempt: int) -> list[str]:
+    """Return a sentence for each plug-in that has changed since the attempt before, if the run goes on from it."""
+    if not any(folder.path.glob("checkpoints/*/manifest.json")):
+        return []
+    before = read_json(folder.attempt(attempt - 1) / "spec.json") or {}
+    recorded = [Plugin.from_dict(values) for values in before.get("plugins", ())]
+    return [
+        f"{relative(Path(path))} has changed since run {plan.run_id} began; the run goes on with the new code"
+        for path in changed_sources(recorded, plan.plugins)
+    ]
 
 
 def _packages() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -78,6 +79,8 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
     plan, folder = attempt.plan, attempt.folder
     logs = folder.attempt(attempt.number)
     logs.mkdir(parents=True, exist_ok=True)
+    for warning in provenance.code_changes(folder, plan, attempt.number):
+        print(f"warning: {warning}", file=sys.stderr)
     spec = {
         **plan.spec(),
         "provenance": provenance.record(folder.path, command),

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from launcher.config import checks
-from launcher.config.run_plan import RUN_ID_DIGITS, RunPlan, plan_of_spec
+from launcher.config.run_plan import RunPlan, plan_of_spec, run_id_of
 from launcher.config.schema import DebugOptions
 from launcher.runs.find import Run
 from sgp_core.errors import ConfigurationError
+from sgp_core.plugins import Plugin, load_recorded_plugins
 
 
 def plan_to_resume(run: Run) -> RunPlan:
@@ -24,6 +25,7 @@ def plan_to_resume(run: Run) -> RunPlan:
         raise ConfigurationError("its spec.json cannot be read")
     try:
         plan = _here(plan_of_spec(run.spec), run)
+        plan = dataclasses.replace(plan, plugins=tuple(load_recorded_plugins(plan.plugins)))
         _check_identity(plan)
         checks.check(plan)
     except TypeError as error:  # a number that is text, say
@@ -34,6 +36,7 @@ def plan_to_resume(run: Run) -> RunPlan:
 def _here(plan: RunPlan, run: Run) -> RunPlan:
     """Return the plan with the folder's present place; it does not fail on purpose again."""
     run_dir = run.folder.path.absolute()
+    snapshot = plan.snapshot and _found(Path(plan.snapshot), run_dir.parent)
     return dataclasses.replace(
         plan,
         run_id=run.run_id,
@@ -41,7 +44,8 @@ def _here(plan: RunPlan, run: Run) -> RunPlan:
         debug=DebugOptions(anomaly=plan.debug.anomaly, timeline_steps=plan.debug.timeline_steps),
         run_dir=run_dir,
         sweep=run.sweep,
-        snapshot=plan.snapshot and _found(Path(plan.snapshot), run_dir.parent),
+        snapshot=snapshot,
+        plugins=tuple(_moved(plugin, plan.snapshot, snapshot) for plugin in plan.plugins),
     )
 
 
@@ -53,10 +57,18 @@ def _found(snapshot: Path, runs_dir: Path) -> str:
     raise ConfigurationError(f"its copy of the code, {snapshot}, is gone; its own command starts it with today's")
 
 
+def _moved(plugin: Plugin, before: str | None, now: str | None) -> Plugin:
+    """Return a plug-in at its place in the copy of the code, if it is part of that."""
+    path = Path(plugin.path)
+    if before is None or now is None or not path.is_relative_to(before):
+        return plugin
+    return dataclasses.replace(plugin, path=str(now / path.relative_to(before)))
+
+
 def _check_identity(plan: RunPlan) -> None:
     workers = checks.world_size(plan.cluster)
     if workers != plan.world_size:
         raise ConfigurationError(f"its spec.json is damaged: {workers} workers cannot be {plan.world_size}")
-    today = plan.experiment.fingerprint()[:RUN_ID_DIGITS]
+    today = run_id_of(plan.experiment, plan.plugins, plan.identity)
     if plan.snapshot is None and today != plan.run_id:
         raise ConfigurationError(f"its settings are those of run {today} today: they, or the code, were changed")

@@ -23,6 +23,7 @@ from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from launcher.worker.report import WorkerReport, describe_error
+from sgp_core.plugins import changed_sources, load_recorded_plugins
 
 if TYPE_CHECKING:
     from sgp_core.tracking import Tracker
@@ -154,6 +155,8 @@ class _Worker:
         gpus = self.spec.get("attempt", {}).get("cuda_visible_devices")
         attempt_folder = self.folder.attempt(self.attempt)
         device = device_setup.prepare(plan, self.place, attempt_folder, gpus, separate=self.separate)
+        for path in changed_sources(plan.plugins, load_recorded_plugins(plan.plugins)):
+            logging.getLogger(__name__).warning("%s has changed since the launcher read it", path)
         from launcher.worker import fault_injection
         from sgp_core.training.loop import Preempted, train
 

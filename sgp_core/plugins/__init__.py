@@ -4,15 +4,23 @@ A plug-in is Python code that is imported before any name is looked up. What it 
 this package: see :meth:`sgp_core.registry.Registry.register`. Loading imports nothing but the plug-in's own code.
 """
 
-from sgp_core.plugins.load import load_plugins, load_recorded_plugins, loaded_plugins, unload_plugin
-from sgp_core.plugins.plugin import Plugin, PluginKind, source_files, source_hash
+from sgp_core.plugins.load import (
+    load_plugins,
+    load_recorded_plugins,
+    loaded_plugins,
+    registrations_of,
+    unload_plugin,
+)
+from sgp_core.plugins.plugin import Plugin, PluginKind, changed_sources, source_files, source_hash
 
 __all__ = [
     "Plugin",
     "PluginKind",
+    "changed_sources",
     "load_plugins",
     "load_recorded_plugins",
     "loaded_plugins",
+    "registrations_of",
     "source_files",
     "source_hash",
     "unload_plugin",

@@ -58,9 +58,16 @@ def load_recorded_plugins(plugins: Iterable[Plugin]) -> list[Plugin]:
     return present
 
 
-def loaded_plugins() -> dict[Plugin, list[Registration]]:
-    """Return the plug-ins that are loaded in this process, each with what it has registered."""
-    return {plugin: list(registrations) for plugin, registrations in _LOADED.items()}
+def loaded_plugins() -> list[Plugin]:
+    """Return the plug-ins that are loaded in this process."""
+    return list(_LOADED)
+
+
+def registrations_of(plugins: Iterable[Plugin]) -> list[Registration]:
+    """Return what loaded plug-ins have registered."""
+    wanted = {(plugin.module, plugin.sha256) for plugin in plugins}
+    found = [parts for plugin, parts in _LOADED.items() if (plugin.module, plugin.sha256) in wanted]
+    return [part for parts in found for part in parts]
 
 
 def unload_plugin(plugin: Plugin) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +51,12 @@ class Plugin:
         """
         name, path, sha256 = (str(values[key]) for key in ("name", "path", "sha256"))
         return cls(name, path, sha256, PluginKind(values["kind"]))
+
+
+def changed_sources(before: Iterable[Plugin], after: Iterable[Plugin]) -> list[str]:
+    """Return the path of each plug-in in ``after`` whose hash was another in ``before``."""
+    hashes = {plugin.name: plugin.sha256 for plugin in before}
+    return [plugin.path for plugin in after if hashes.get(plugin.name, plugin.sha256) != plugin.sha256]
 
 
 def source_files(path: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from sgp_core.plugins import (
     load_plugins,
     load_recorded_plugins,
     loaded_plugins,
+    registrations_of,
     source_files,
 )
 
@@ -150,7 +151,7 @@ def test_a_recorded_package_is_imported_from_its_path_wherever_the_process_is(he
 def test_what_a_plugin_registers_is_known_and_the_parts_of_this_package_are_not_among_it(here: Path) -> None:
     write(here / "my_pace.py")
     [plugin] = load_plugins(["./my_pace.py"])
-    assert [(part.registry.kind, part.name) for part in loaded_plugins()[plugin]] == [("pace", "own_pace")]
+    assert [(part.registry.kind, part.name) for part in registrations_of([plugin])] == [("pace", "own_pace")]
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------

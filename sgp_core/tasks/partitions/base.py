@@ -49,10 +49,10 @@ class Assigned(Partition):
         sizes = np.array([len(range(rank, len(labels), world_size)) for rank in range(world_size)])
         order = rng.permutation(len(labels))
         order = order[np.argsort(found[order], kind="stable")]  # by class, in no order within one
-        return self._deal(order, stock, sizes, rng)
+        return self.deal(order, stock, sizes, rng)
 
     @abstractmethod
-    def _deal(
+    def deal(
         self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
         """Cut ``order``, all examples sorted by class, into shares.

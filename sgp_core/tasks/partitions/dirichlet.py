@@ -35,7 +35,7 @@ class Dirichlet(Assigned):
         if not 0 < self.alpha < math.inf:
             raise ConfigurationError(f"partition.alpha must be positive, not {self.alpha}")
 
-    def _deal(
+    def deal(
         self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
         import numpy as np

@@ -32,7 +32,7 @@ class LabelShards(Assigned):
         if self.shards < 1:
             raise ConfigurationError(f"partition.shards must be at least 1, not {self.shards}")
 
-    def _deal(
+    def deal(
         self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
     ) -> list[np.ndarray]:
         import numpy as np
