@@ -104,7 +104,7 @@ def _values(key: str, arguments: Sequence[str]) -> list[Any] | None:
 def _folders(arguments: Sequence[str]) -> list[Traversable]:
     """Return the folders of settings in Hydra's order: ours, then that of ``--config-dir``."""
     folders: list[Traversable] = [importlib.resources.files(CONFIG_MODULE)]
-    for flag, word in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, word in zip(arguments, [*arguments[1:], ""], strict=False):  # there may be none
         name, equals, value = flag.partition("=")
         if name in _CONFIG_DIR:
             folders.append(Path(value if equals else word))

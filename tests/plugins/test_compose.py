@@ -72,6 +72,10 @@ def test_mistakes_are_refused_as_ours_are(words: list[str], message: str, parts:
     assert said.err.startswith(f"sgp-train: {message}")
 
 
+def test_no_words_name_no_plugins() -> None:
+    assert plan().plugins == ()
+
+
 def test_without_the_plugin_its_parts_are_unknown_again(parts: Path) -> None:
     plan("plugins=./parts.py", "topology=own_topology")
     with pytest.raises(ConfigurationError, match="unknown topology 'own_topology'"):
