@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.metrics import Direction
 from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.training.config import (
     NOTHING,
@@ -174,21 +175,16 @@ class WandbOptions(Choice):
     artifact: bool = False
 
 
-class SearchDirection(StrEnum):
-    """What is better."""
-
-    maximize = "maximize"
-    minimize = "minimize"
-
-
 @dataclass(frozen=True)
 class SearchOptions(Choice):
     """Trying values out instead of every combination."""
 
     trials: int = 20
     parallel: int = 4
-    metric: str = "accuracy"
-    direction: SearchDirection = SearchDirection.maximize
+    metric: str | None = None
+    """What the best evaluation of a run is judged by; None: the score of the task."""
+    direction: Direction | None = None
+    """Which of its values are good ones; None: as the metric says."""
     seed: int = 0
 
 

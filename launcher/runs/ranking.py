@@ -14,7 +14,7 @@ from typing import Any
 from launcher.runs.json_fields import mapping, text, whole
 from launcher.runs.metric_rows import validations
 from launcher.runs.run import Run
-from launcher.runs.scores import common_scores, score_in
+from launcher.runs.scores import common_scores, read_scores, score_in
 from launcher.runs.seeds import Sample, group_by_seed, summarize
 from launcher.runs.settings import experiment_settings
 from sgp_core.metrics import Direction, Metric
@@ -92,6 +92,19 @@ def choose_objective(runs: Sequence[Run], metric: str | None = None, search: Any
     if found.name == searched and direction in list(Direction):
         return dataclasses.replace(found, direction=Direction(direction))
     return dataclasses.replace(found, direction=found.direction or Direction.maximize)
+
+
+def search_objective(spec: Mapping[str, Any], metric: str | None, direction: Direction | None) -> Metric:
+    """Return the metric that a search ranks its runs by, with its direction.
+
+    Args:
+        spec: of one of its runs, which says what the task measures.
+        metric: its name; None for the score of the task.
+        direction: which values are good ones; None for those that the metric says are.
+    """
+    scores = read_scores(spec)
+    found = scores.find(metric or scores.candidates[0])
+    return dataclasses.replace(found, direction=direction or found.direction or Direction.maximize)
 
 
 def evaluate(run: Run, objective: Metric) -> Evaluation | None:

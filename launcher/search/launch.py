@@ -33,7 +33,7 @@ def launch_search(search: Search, command: Sequence[str]) -> int:
         from launcher.execution.local_queue import run_queue
 
         codes = run_queue([], command, search)
-    print(f"\n{search.best()}; all of them: sgp table {example.sweep}")
+    print(f"\n{search.best(example)}; all of them: sgp table {example.sweep}")
     return max(codes) if codes and max(codes) > 128 else (FAILED if any(codes) else OK)
 
 

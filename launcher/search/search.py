@@ -7,7 +7,6 @@ was interrupted.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +15,14 @@ from launcher.config.make_plan import LaunchOptions, launch_options, make_plan
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import RandomSearch
 from launcher.execution.snapshot import with_code
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.find import Sweep, members, read_runs
+from launcher.runs.number_format import format_sample
+from launcher.runs.ranking import evaluate, rank, search_objective
+from launcher.runs.run_folder import read_json
 from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder
 from launcher.search.space import Dimension, parse_space
 from sgp_core.errors import ConfigurationError
+from sgp_core.metrics import LOSS, Metric
 
 _PACE = ("search.trials=", "search.parallel=", "cluster", "tracker", "runs_dir=", "dry_run=", "snapshot=", "rerun=")
 """Settings that do not define a search: with others it goes on, or elsewhere."""
@@ -69,6 +72,7 @@ class Search:
         self.total: int = self.settings.trials
         self._fixed, self._space, self._arguments = fixed, space, arguments
         self._identity = ["search", *(word for word in arguments if not word.startswith(_PACE))]
+        self.objective: Metric = LOSS  # until the study is open
         self._study: Any = None
         self._trials: dict[str, list[Any]] = {}
         self._unfinished: list[Any] = []
@@ -93,12 +97,13 @@ class Search:
 
         example = self.example()
         assert example.sweep is not None
+        self.objective = search_objective(example.spec(), self.settings.metric, self.settings.direction)
         folder = sweep_folder(example.run_dir.parent, example.sweep)
         folder.mkdir(parents=True, exist_ok=True)
         self._study = create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
             study_name=example.sweep,
-            direction=self.settings.direction.value,
+            direction=str(self.objective.direction),
             load_if_exists=True,
         )
         self._study.sampler = self._sampler(len(self._study.trials))
@@ -121,34 +126,40 @@ class Search:
         if self.options.snapshot:
             [plan] = with_code([plan], take=True)
         self._trials.setdefault(plan.run_id, []).append(number)
-        record_sweep([plan], ["sgp-train", *self._arguments], self.settings.to_dict())
+        ranked_by = {"metric": self.objective.name, "direction": str(self.objective.direction)}
+        record_sweep([plan], ["sgp-train", *self._arguments], {**self.settings.to_dict(), **ranked_by})
         return plan
 
     def ended(self, plan: RunPlan) -> None:
         """Learn from how a run ended; one that was interrupted is not over."""
         from optuna.trial import TrialState
 
-        summary = read_json(RunFolder(plan.run_dir).summary) or {}
-        if summary.get("status") not in ("completed", "failed"):
+        [run] = read_runs(plan.run_dir.parent, [plan.run_id])
+        if run.state not in ("completed", "failed"):
             return
-        value: Any = (summary.get("best") or summary.get("final") or {}).get(self.settings.metric)
-        usable = summary["status"] == "completed" and isinstance(value, int | float) and math.isfinite(value)
+        evaluation = evaluate(run, self.objective) if run.state == "completed" else None
         for number in self._trials.pop(plan.run_id, []):
-            if usable:
-                self._study.tell(number, float(value))
+            if evaluation is not None:
+                self._study.tell(number, evaluation.best)
             else:
                 self._study.tell(number, state=TrialState.FAIL)
 
-    def best(self) -> str:
-        """Return in words which values were best so far."""
-        from optuna.trial import TrialState
+    def best(self, example: RunPlan) -> str:
+        """Return in words which values were best so far, as ``sgp table`` ranks them.
 
-        done = [trial for trial in self._study.trials if trial.state == TrialState.COMPLETE]
-        if not done:
-            return f"no run has ended with {self.settings.metric} yet"
-        best = self._study.best_trial
-        values = [f"{dimension.key}={dimension.written(best.params[dimension.key])}" for dimension in self._space]
-        return f"best {self.settings.metric} of {len(done)}: {best.value:.4f} with {' '.join(values)}"
+        Args:
+            example: a run of the sweep.
+        """
+        assert example.sweep is not None
+        folder = sweep_folder(example.run_dir.parent, example.sweep)
+        runs = members(Sweep(example.sweep, read_json(folder / "sweep.json") or {}, folder))
+        ranking = rank(runs, self.objective)
+        best, label = ranking.best, self.objective.label
+        if best is None or best.score is None:
+            return f"no run has measured its {label} yet"
+        evaluated = sum(evaluation is not None for evaluation in ranking.evaluations)
+        score = format_sample(self.objective, best.score.mean, best.score.std, best.score.count)
+        return f"best {label} of {evaluated}: {score} with {' '.join(runs[best.runs[0]].spec['overrides'])}"
 
     def _sampler(self, trials: int) -> Any:
         """Return a sampler; one that goes on after ``trials`` must not draw the same again."""

@@ -9,6 +9,7 @@ import pytest
 
 from launcher.search.space import Dimension, parse_space
 from sgp_core.errors import ConfigurationError
+from tests.support import sgp_command
 from tests.support.launched import Said, read
 
 Train = Callable[..., Said]
@@ -58,7 +59,9 @@ def test_a_search_is_a_sweep_with_trials(sgp_train: Train, here: Path, words: tu
 
 
 @pytest.mark.parametrize("kind", ["random", "tpe"])
-def test_a_search_goes_on_where_it_stopped(sgp_train: Train, here: Path, kind: str) -> None:
+def test_a_search_goes_on_where_it_stopped(
+    sgp_train: Train, here: Path, kind: str, sgp: Callable[..., sgp_command.Said]
+) -> None:
     words = ("-m", f"search={kind}", RATES, "topology=ring,complete", *QUICK)
     first = sgp_train(*words, "search.trials=2")
     assert first.code == 0
@@ -67,8 +70,14 @@ def test_a_search_goes_on_where_it_stopped(sgp_train: Train, here: Path, kind: s
     before = read(record)
     assert len(before["points"]) == 2
     assert before["search"]["name"] == kind
+    assert (before["search"]["metric"], before["search"]["direction"]) == ("accuracy", "maximize")
     more = sgp_train(*words, "search.trials=4")
-    assert "best accuracy of 4: " in more.out
+    [winner] = [line for line in more.out.splitlines() if line.startswith("best accuracy of 4: ")]
+    status = sgp("status", record.parent.name, "--json").json["best"]
+    first_row = sgp("table", record.parent.name, "--json").json["rows"][0]
+    assert (status["run_id"], f"{status['value']:.4f} " in winner) == (first_row["run_id"], True)
+    overrides = read(here / "runs" / status["run_id"] / "spec.json")["overrides"]
+    assert f" with {' '.join(overrides)}; all of them" in winner
     after = read(record)
     assert after["points"][:2] == before["points"]
     rates = {point["overrides"][0] for point in after["points"]}
@@ -80,4 +89,4 @@ def test_a_search_goes_on_where_it_stopped(sgp_train: Train, here: Path, kind: s
 def test_failed_runs_do_not_end_a_search(sgp_train: Train, here: Path) -> None:
     said = sgp_train("-m", "search=random", "search.trials=2", RATES, *QUICK, "debug.fail_rank=0", "debug.fail_step=1")
     assert said.code == 1
-    assert "no run has ended with accuracy yet" in said.out
+    assert "no run has measured its accuracy yet" in said.out
