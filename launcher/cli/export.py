@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,13 @@ import typer
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.console.summary import relative
-from launcher.runs.find import Run, Sweep, find
+from launcher.runs.find import Run, find_run
+from launcher.runs.json_fields import items, mapping, number
+from launcher.runs.number_format import format_value
 from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.scores import Scores, read_scores
 from sgp_core.errors import ConfigurationError
+from sgp_core.metrics import LOSS
 
 if TYPE_CHECKING:
     from sgp_core.training.checkpoint import Manifest
@@ -38,9 +43,7 @@ def export(
 
     Averaged over the network, from the run's end, from a checkpoint, or over several of them.
     """
-    found = find(run, runs_dir)
-    if isinstance(found, Sweep):
-        raise ConfigurationError(f"{run} is a sweep; name one of its runs: {', '.join(found.run_ids[:5]) or 'none'}")
+    found = find_run(run, runs_dir)
     finished = found.folder.path / MODEL
     if step is None and average == 1 and found.state == "completed" and finished.exists():
         written = _copied(finished, out)
@@ -50,7 +53,7 @@ def export(
     if as_json:
         print_json({"file": written, "description": written.with_suffix(".json"), **facts})
         return
-    print(f"{relative(written)}: {_described(facts)}")
+    print(f"{relative(written)}: {_describe(facts, read_scores(found.spec))}")
 
 
 def _copied(finished: Path, out: Path | None) -> Path:
@@ -78,6 +81,7 @@ def _copied(finished: Path, out: Path | None) -> Path:
 def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
     """Average the workers of a checkpoint, or of several."""
     folder = run.folder
+    from sgp_core.plugins import Plugin, load_recorded_plugins
     from sgp_core.training.checkpoint import CheckpointStore
     from sgp_core.training.config import Experiment
     from sgp_core.training.export import export_checkpoint
@@ -85,8 +89,11 @@ def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
     if not run.experiment:
         raise ConfigurationError(f"{relative(folder.spec)} cannot be read: it says what the model is")
     try:
+        load_recorded_plugins(Plugin.from_dict(values) for values in items(run.spec.get("plugins")))
         experiment = Experiment.from_dict(dict(run.experiment))
         fingerprint = experiment.fingerprint()
+    except ConfigurationError:  # a part of the experiment is unknown here, or its plug-in is gone
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{relative(folder.spec)} is damaged: it does not say what the model is") from error
     store = CheckpointStore(folder.path, experiment.world_size, fingerprint)
@@ -153,10 +160,13 @@ def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
     return next((row for row in rows if row.get("split") == "val" and row.get("step") == step), {})
 
 
-def _described(facts: dict[str, Any]) -> str:
-    model, scores = facts.get("model") or {}, facts.get("scores") or {}
+def _describe(facts: Mapping[str, Any], scores: Scores) -> str:
+    """Return what a model is, and how good: its name, its steps and its scores; the loss only where it is the score."""
     steps = facts.get("averaged_steps")
     at = f"steps {', '.join(map(str, steps))}" if steps else f"step {facts.get('step', '?')}"
-    parts = [f"averaged {model.get('name', 'model')} at {at}"]
-    parts += [f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items() if isinstance(value, float)]
+    parts = [f"averaged {mapping(facts.get('model')).get('name', 'model')} at {at}"]
+    for name, given in mapping(facts.get("scores")).items():
+        value, metric = number(given), scores.find(name)
+        if value is not None and (name != LOSS.name or scores.candidates == (LOSS.name,)):
+            parts.append(f"{metric.label} {format_value(metric, value)}")
     return ", ".join(parts)
