@@ -98,12 +98,13 @@ class Search:
         example = self.example()
         assert example.sweep is not None
         self.objective = search_objective(example.spec(), self.settings.metric, self.settings.direction)
+        assert self.objective.direction is not None
         folder = sweep_folder(example.run_dir.parent, example.sweep)
         folder.mkdir(parents=True, exist_ok=True)
         self._study = create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / "study.jsonl"))),
             study_name=example.sweep,
-            direction=str(self.objective.direction),
+            direction=self.objective.direction.value,
             load_if_exists=True,
         )
         self._study.sampler = self._sampler(len(self._study.trials))
