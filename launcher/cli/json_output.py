@@ -1,4 +1,4 @@
-"""What verbs print: JSON that any reader takes."""
+"""Strict JSON output of commands."""
 
 from __future__ import annotations
 

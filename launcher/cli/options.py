@@ -1,4 +1,4 @@
-"""Options that verbs share, and what the shell offers to complete."""
+"""Options that commands share, and their completion in the shell."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 RUNS_DIR = Path("runs")
 
 Completion = tuple[str, str]
-"""A word, and what it means."""
+"""A word and its description."""
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[Completion]:
-    """Offer the ids of runs; their names if no id begins so."""
+    """Complete the ids of runs; if none matches, their names."""
     runs_dir = _runs_dir(ctx)
     ids = [run_id for run_id in run_ids(runs_dir) if run_id.startswith(incomplete)]
     if ids:
-        return [(run_id, _about(runs_dir / run_id)) for run_id in ids]
+        return [(run_id, _describe(runs_dir / run_id)) for run_id in ids]
     names = {run_id: _name(runs_dir / run_id) for run_id in run_ids(runs_dir)} if incomplete else {}
     return [(name, run_id) for run_id, name in names.items() if name.startswith(incomplete)]
 
 
 def complete_sweeps(ctx: typer.Context, incomplete: str) -> list[Completion]:
-    """Offer the ids of sweeps."""
+    """Complete the ids of sweeps."""
     return [
         (sweep.sweep_id, f"{len(sweep.run_ids)} runs, {sweep.created or '?'}")
         for sweep in all_sweeps(_runs_dir(ctx))
@@ -41,12 +41,12 @@ def complete_sweeps(ctx: typer.Context, incomplete: str) -> list[Completion]:
 
 
 def complete_targets(ctx: typer.Context, incomplete: str) -> list[Completion]:
-    """Offer the ids of sweeps and runs."""
+    """Complete the ids of sweeps and runs."""
     return [*complete_sweeps(ctx, incomplete), *complete_runs(ctx, incomplete)]
 
 
 def complete_states(incomplete: str) -> Iterator[str]:
-    """Offer states, separated by commas."""
+    """Complete states, separated by commas."""
     before, comma, last = incomplete.rpartition(",")
     for state in STATES:
         if state.startswith(last) and state not in before.split(","):
@@ -54,7 +54,7 @@ def complete_states(incomplete: str) -> Iterator[str]:
 
 
 def complete_conditions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Offer settings, and once one is chosen the values that runs have for it."""
+    """Complete names of settings, and after ``=`` the values that runs have."""
     runs_dir = _runs_dir(ctx)
     settings = [all_settings(read_json(RunFolder(runs_dir / run_id).spec) or {}) for run_id in run_ids(runs_dir)]
     key, chosen, _ = incomplete.partition("=")
@@ -66,10 +66,10 @@ def complete_conditions(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def states(given: str | None) -> frozenset[str] | None:
-    """Return the states that ``--state`` names, None if it was not given.
+    """Return the states that ``--state`` names; None if it is not given.
 
     Raises:
-        ConfigurationError: there is no such state.
+        ConfigurationError: a word is not a state.
     """
     if given is None:
         return None
@@ -117,6 +117,6 @@ def _name(path: Path) -> str:
     return text((read_json(RunFolder(path).spec) or {}).get("name")) or ""
 
 
-def _about(path: Path) -> str:
+def _describe(path: Path) -> str:
     summary = read_json(RunFolder(path).summary) or {}
     return f"{text(summary.get('name')) or _name(path) or '?'}, {text(summary.get('status')) or '?'}"

@@ -1,4 +1,4 @@
-"""All there is to tell of one run: as plain data, and in words."""
+"""All details of one run, as plain data and in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.run_fields import facts, iso_time, last_sign_age, progress, score_of, where
-from launcher.cli.table_printing import aligned, clean
+from launcher.cli.table_printing import align, clean
 from launcher.console.summary import relative
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number, text, whole
@@ -19,14 +19,14 @@ from sgp_core.metrics import find_metric
 
 
 def details(run: Run) -> dict[str, Any]:
-    """Return everything that is known of a run."""
+    """Return all details of a run as plain data."""
     return {
         **facts(run),
         "attempt": run.attempt,
         "eta_s": eta(run),
         "wall_time_s": _wall_time(run),
         "world_size": run.world_size,
-        "workers": [_worker(rank, dict(said)) for rank, said in run.workers.items()],
+        "workers": [_worker(rank, dict(report)) for rank, report in run.workers.items()],
         "train": run.last_rows.get("train"),
         "val": run.last_rows.get("val"),
         "best": run.summary.get("best"),
@@ -37,22 +37,22 @@ def details(run: Run) -> dict[str, Any]:
 
 
 def lines(run: Run) -> Iterator[str]:
-    """Return the same in words, the workers and what went wrong last."""
+    """Yield the details in words: the run, its workers, its error."""
     yield clean(f"{run.name} ({run.run_id}): {run.state}{', ' + run.note if run.note else ''}")
-    for title, value in _told(run):
+    for title, value in _facts(run):
         yield f"  {title:<20} {clean(value)}"
     if run.workers:
         yield ""
-        said = [_worker(rank, dict(report)) for rank, report in run.workers.items()]
-        rows = [[str(one[key]) if one[key] is not None else "-" for key in _COLUMNS] for one in said]
-        yield from (f"  {line}" for line in aligned(_COLUMNS, rows, right=("rank", "pid")))
+        reports = [_worker(rank, dict(report)) for rank, report in run.workers.items()]
+        rows = [[str(one[key]) if one[key] is not None else "-" for key in _COLUMNS] for one in reports]
+        yield from (f"  {line}" for line in align(_COLUMNS, rows, right=("rank", "pid")))
     if run.error is not None:
         yield ""
-        yield from _blame(run.error)
+        yield from _error_lines(run.error)
 
 
 def eta(run: Run) -> float | None:
-    """Return how many seconds are left at the pace so far, evaluations included; None if that cannot be said."""
+    """Return the seconds left at the pace so far, evaluations included; None if that is not known."""
     newest = max(run.last_rows.values(), key=lambda row: whole(row.get("step")) or 0, default={})
     step, spent, total = whole(newest.get("step")), number(newest.get("wall_time_s")), run.total_steps
     if run.state != "running" or not step or spent is None or not total:
@@ -61,7 +61,7 @@ def eta(run: Run) -> float | None:
 
 
 def time_split(run: Run) -> dict[str, float] | None:
-    """Return what a step takes at rank 0, in milliseconds, and its parts."""
+    """Return the time of a step at rank 0 and its parts, in milliseconds; None if it was not measured."""
     row = run.last_rows.get("train", {})
     total, compute, communication = (number(row.get(f"{part}_time_ms")) for part in ("step", "compute", "comm"))
     if total is None or compute is None or communication is None:
@@ -79,22 +79,22 @@ def checkpoints(run: Run) -> list[int]:
 _COLUMNS = ("rank", "status", "host", "pid", "said")
 
 
-def _worker(rank: int, said: dict[str, Any]) -> dict[str, Any]:
+def _worker(rank: int, report: dict[str, Any]) -> dict[str, Any]:
     return {
         "rank": rank,
-        "status": said.get("status"),
-        "host": text(said.get("node")) or text(said.get("host")),
-        "pid": whole(said.get("pid")),
-        "said": iso_time(number(said.get("time"))),
+        "status": report.get("status"),
+        "host": text(report.get("node")) or text(report.get("host")),
+        "pid": whole(report.get("pid")),
+        "said": iso_time(number(report.get("time"))),
     }
 
 
-def _told(run: Run) -> Iterator[tuple[str, str]]:
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
     left = eta(run)
     yield "step", progress(run) + (f", about {duration(left)} left" if left is not None else "")
     workers = f"{run.world_size} worker{'s' if run.world_size != 1 else ''}" if run.world_size else "? workers"
     yield "where", f"{where(run)}, {workers}, attempt {run.attempt}"
-    yield "last sign of life", f"{last_sign_age(run)} ago"
+    yield "last change", f"{last_sign_age(run)} ago"
     if (spent := _wall_time(run)) is not None:
         yield "training time", duration(spent)
     for title, row in (("loss", run.last_rows.get("train", {})), ("validation loss", run.last_rows.get("val", {}))):
@@ -127,7 +127,7 @@ def _scores(run: Run) -> Iterator[tuple[str, str]]:
         yield metric.label, f"{format_value(metric, value)}{at_best}"
 
 
-def _blame(error: Any) -> Iterator[str]:
+def _error_lines(error: Any) -> Iterator[str]:
     who = "it failed" if error.get("rank") is None else f"worker {error['rank']} failed"
     yield f"{who}: {clean(str(error.get('type')))}: {clean(str(error.get('message')))}"
     for line in str(error.get("traceback") or "").rstrip().splitlines():

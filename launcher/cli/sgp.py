@@ -1,9 +1,11 @@
-"""The command ``sgp``: everything about runs that is not training."""
+"""The command ``sgp``: everything about runs that is not training. Its commands are in :mod:`launcher.cli.commands`."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,28 +14,39 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from launcher.cli.cancel import cancel
-from launcher.cli.clean import clean
-from launcher.cli.export import export
-from launcher.cli.logs import logs
-from launcher.cli.report import report
-from launcher.cli.resume import resume
-from launcher.cli.runs import runs
-from launcher.cli.status import status
-from launcher.cli.sync import sync
-from launcher.cli.table import table
-from launcher.cli.topology import topology
-from launcher.cli.translate import translate
+from launcher.cli import commands
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
 
+def command_names() -> list[str]:
+    """Return the names of all commands: those of the files in :mod:`launcher.cli.commands`."""
+    return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+
+
 class CommandGroup(TyperGroup):
-    """Turns what a verb cannot do into words and an exit code."""
+    """The commands of ``sgp``, each imported when it is needed; a mistake ends in a sentence and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*command_names(), *super().list_commands(ctx)})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, None if there is none of that name."""
+        if cmd_name not in self.commands and cmd_name in command_names():
+            self.commands[cmd_name] = _load_command(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name; to suggest one for a wrong name, all are loaded."""
+        if args and self.get_command(ctx, args[0]) is None:
+            for name in command_names():
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb."""
+        """Run a command."""
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()
@@ -43,13 +56,21 @@ class CommandGroup(TyperGroup):
             if "--json" in ctx.obj:
                 print(json.dumps({"error": str(error)}))
             raise typer.Exit(BAD_INPUT) from None
-        except BrokenPipeError:  # whoever read our output has had enough: sgp runs | head
+        except BrokenPipeError:  # the reader of our output has ended, as in: sgp runs | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             print(f"sgp: {where}{error.strerror or error}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from None
+
+
+def _load_command(name: str) -> Any:
+    """Import a command's file, and return its function as a command."""
+    module = importlib.import_module(f"{commands.__name__}.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(getattr(module, name))
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
@@ -60,8 +81,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-for verb in (runs, status, logs, cancel, resume, table, report, export, translate, sync, clean, topology):
-    app.command()(verb)
 
 
 def _version(asked: bool) -> None:
@@ -84,11 +103,11 @@ def sgp(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``sgp`` and return its exit code.
 
-    0 ok, 1 a run that was asked about failed, 2 bad input, 130 interrupted.
+    0 ok, 1 a run in question has failed, 2 bad input, 130 interrupted.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # files may hold what this terminal cannot show
+        if hasattr(stream, "reconfigure"):  # files may hold characters that this terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         typer.main.get_command(app).main(args=given, prog_name="sgp", obj=given)

@@ -9,8 +9,8 @@ from typing import Any
 
 from launcher.cli.run_details import details, lines
 from launcher.cli.run_fields import facts
-from launcher.cli.runs import COLUMNS, RIGHT, cells, print_notes
-from launcher.cli.table_printing import clean, print_table
+from launcher.cli.run_table import print_runs
+from launcher.cli.table_printing import clean
 from launcher.runs.find import Run, Sweep
 from launcher.runs.liveness import STATES
 from launcher.runs.number_format import format_sample
@@ -66,8 +66,7 @@ def show(view: View) -> None:
     for line in view.heading():
         print(line)
     if not view.single and view.runs:
-        print_table(COLUMNS, [cells(run) for run in view.runs], right=RIGHT)
-        print_notes(view.runs)
+        print_runs(view.runs)
         for run in view.runs:
             if run.error is not None:
                 message = f"{run.error['type']}: {run.error['message']}"

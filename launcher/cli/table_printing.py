@@ -1,4 +1,4 @@
-"""Tables: drawn on a terminal, elsewhere plain aligned text that is never cut."""
+"""Printing tables: by rich on a terminal, elsewhere as aligned plain text that is never cut."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def print_table(
 
     Args:
         right: columns whose cells are aligned to the right.
-        styles: of a column's cells on a terminal, by what they say.
-        bold: numbers of rows that stand out on a terminal.
+        styles: styles of cells on a terminal, by column and text.
+        bold: positions of the rows in bold type on a terminal.
     """
     if sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(drawn(columns, rows, right=right, styles=styles, bold=bold))
+        Console().print(rich_table(columns, rows, right=right, styles=styles, bold=bold))
         return
-    for line in aligned(columns, rows, right=right):
+    for line in align(columns, rows, right=right):
         print(line)
 
 
-def drawn(
+def rich_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
     *,
@@ -64,7 +64,7 @@ def drawn(
             column,
             justify="right" if column in right else "left",
             overflow="fold",
-            no_wrap=column == columns[0],  # what one copies into the next command
+            no_wrap=column == columns[0],  # the id, which users copy
         )
     for number, row in enumerate(rows):
         cells = [
@@ -75,8 +75,8 @@ def drawn(
     return table
 
 
-def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> list[str]:
-    """Return lines of plain text, as wide as they need to be."""
+def align(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> list[str]:
+    """Return the lines of a table in plain text, as wide as its cells."""
     from rich.cells import cell_len
 
     lines = [[clean(cell) for cell in row] for row in (columns, *rows)]
@@ -92,5 +92,5 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Col
 
 
 def clean(text: str) -> str:
-    """Return ``text`` on one line, with nothing in it that a terminal would act on."""
+    """Return ``text`` on one line and without control characters."""
     return "".join(character if character.isprintable() else " " for character in text)

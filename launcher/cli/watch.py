@@ -1,4 +1,4 @@
-"""Looking on until runs have ended: in place on a terminal, elsewhere a line for each change."""
+"""``sgp status --watch``: follow runs until they have ended, in place on a terminal, elsewhere line by line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from launcher.cli.run_fields import format_number, loss_of, progress, score_of
-from launcher.cli.runs import COLUMNS, RIGHT, cells
+from launcher.cli.run_table import COLUMNS, RIGHT, cells
 from launcher.cli.status_view import View, show
-from launcher.cli.table_printing import clean, drawn
+from launcher.cli.table_printing import clean, rich_table
 from launcher.runs.find import Run
 from launcher.runs.liveness import LIVE
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 _PROGRESS_S = 3.0
-"""How often progress alone is worth a line."""
+"""The least time between two lines that show progress alone."""
 
 
 def goes_on(run: Run) -> bool:
-    """Whether more may come from a run.
+    """Whether a run may still change.
 
-    Whatever its files say, it may while SLURM has its job: workers that save and end to be queued again do not know
-    of the latter, where it was not them who asked for it.
+    It may as long as SLURM has its job, whatever its files say: a job that SLURM itself queues again ends like any
+    other for its workers.
     """
     return run.state in LIVE or run.queued is not None
 
 
-def stay(look: Callable[[], View], view: View) -> View:
-    """Show what ``look`` sees until everything has ended; return what it saw last."""
+def follow(look: Callable[[], View], view: View) -> View:
+    """Show the views that ``look`` returns until all their runs have ended; return the last view."""
     if sys.stdout.isatty():
         return _in_place(look, view)
     lines = _Lines()
@@ -50,40 +50,40 @@ def stay(look: Callable[[], View], view: View) -> View:
 def _in_place(look: Callable[[], View], view: View) -> View:
     from rich.live import Live
 
-    with Live(_drawn(view), auto_refresh=False, transient=True) as live:
+    with Live(_renderable(view), auto_refresh=False, transient=True) as live:
         while any(goes_on(run) for run in view.runs):
             time.sleep(LOOK_S)
             view = look()
-            live.update(_drawn(view), refresh=True)
-    show(view)  # whole, where the screen may have been too small
+            live.update(_renderable(view), refresh=True)
+    show(view)  # in full: the screen may have been too small
     return view
 
 
-def _drawn(view: View) -> Group:
+def _renderable(view: View) -> Group:
     from rich.console import Group
     from rich.text import Text
 
     heading = Text("\n".join(view.heading()), no_wrap=False)
     if view.single:
         return Group(heading)
-    return Group(heading, drawn(COLUMNS, [cells(run) for run in view.runs], right=RIGHT))
+    return Group(heading, rich_table(COLUMNS, [cells(run) for run in view.runs], right=RIGHT))
 
 
 class _Lines:
-    """Remembers what it has said."""
+    """Prints a line for each change, and remembers what it has printed."""
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[str, str | None]] = {}
+        self._printed: dict[str, tuple[str, str | None]] = {}
         self._steps: dict[str, tuple[int, float]] = {}
 
     def show(self, view: View) -> None:
-        """Print a line for each run that stands otherwise than before, or has come further for a while."""
+        """Print a line for each run whose state has changed, or that has progressed for some seconds."""
         for run in view.runs:
-            now, stands = time.monotonic(), (run.state, run.note)
+            now, state = time.monotonic(), (run.state, run.note)
             step, at = self._steps.get(run.run_id, (run.step, now - _PROGRESS_S))
             further = run.step > step and now - at >= _PROGRESS_S
-            if stands != self._said.get(run.run_id) or further:
-                self._said[run.run_id], self._steps[run.run_id] = stands, (run.step, now)
+            if state != self._printed.get(run.run_id) or further:
+                self._printed[run.run_id], self._steps[run.run_id] = state, (run.step, now)
                 print(clean(f"{time.strftime('%H:%M:%S')}  {run.run_id}  {_line(run)}"), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Which runs a report is about, where they come from, and where it goes."""
+"""The runs of a report, their origin, and the folder of the report."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ _MOST_IN_A_NAME = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """Runs, in the order in which they are shown."""
+    """Runs, in the order of the report.
+
+    Attributes:
+        kind: ``Sweep 1234abcd``, ``Run 0123456789`` or ``12 runs``.
+        folder: where the report is written.
+        again: the arguments of ``sgp report`` that select the same runs.
+        sweep: the record of the sweep; empty for runs that are not one.
+    """
 
     runs: Sequence[Run]
     kind: str
-    """``Sweep 1234abcd``, ``Run 0123456789`` or ``12 runs``."""
     folder: Path
-    """Where their report belongs."""
     again: str
-    """What one types to get it again."""
     sweep: Mapping[str, Any] = field(default_factory=dict)
-    """The record of the sweep, if they are one."""
 
 
 def select(targets: Sequence[str], runs_dir: Path) -> Selection:
-    """Return the runs that are meant.
+    """Return the runs that the targets name.
 
     Raises:
-        ConfigurationError: nothing, or more than one thing, is meant by a target.
+        ConfigurationError: a target names nothing, or more than one thing.
     """
-    meant = find(targets[0], runs_dir) if len(targets) == 1 else None
-    runs = [meant] if isinstance(meant, Run) else find_runs(targets, runs_dir)
-    if isinstance(meant, Sweep):
+    found = find(targets[0], runs_dir) if len(targets) == 1 else None
+    runs = [found] if isinstance(found, Run) else find_runs(targets, runs_dir)
+    if isinstance(found, Sweep):
         if not runs:
-            raise ConfigurationError(f"{meant.path}/sweep.json lists no runs")
-        return Selection(runs, f"Sweep {meant.sweep_id}", meant.path / "report", meant.sweep_id, meant.record)
+            raise ConfigurationError(f"{found.path}/sweep.json lists no runs")
+        return Selection(runs, f"Sweep {found.sweep_id}", found.path / "report", found.sweep_id, found.record)
     ids = [run.run_id for run in runs]
     again = " ".join(ids)
     if len(runs) == 1:
@@ -55,7 +58,7 @@ def select(targets: Sequence[str], runs_dir: Path) -> Selection:
 
 
 def origin(selection: Selection, records: Sequence[Record]) -> dict[str, Any]:
-    """Return command line, place and time of what is reported, and of the report."""
+    """Return ``command``, ``whence`` (time, machine and commit of the runs) and ``made`` (when the report was made)."""
     known = [record.provenance for record in records if record.provenance]
     first: Mapping[str, Any] = known[0] if known else {}
     commands = {str(one["command"]) for one in known if one.get("command")}

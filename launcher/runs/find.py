@@ -1,4 +1,4 @@
-"""All the runs and sweeps of a folder, whatever state they are in, and finding those that are meant."""
+"""Finding runs and sweeps in a folder, by id, by name or by path, whatever state they are in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ __all__ = [
     "STATES",
     "Run",
     "Sweep",
-    "again",
     "age",
     "all_runs",
     "all_sweeps",
@@ -32,18 +31,19 @@ __all__ = [
     "find_sweep",
     "members",
     "read_runs",
+    "reread",
     "run_ids",
 ]
 
 _RUN_ID = re.compile(r"[0-9a-f]{10}")
 _SWEEP_ID = re.compile(r"[0-9a-f]{8}")
 _MOST_NAMED = 5
-"""How many candidates a message names."""
+"""The most candidates that a message names."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs that one command asked for."""
+    """The runs of one ``sgp-train -m``: ``record`` is the content of ``sweep.json``, ``path`` its folder."""
 
     sweep_id: str
     record: Mapping[str, Any]
@@ -51,18 +51,18 @@ class Sweep:
 
     @property
     def run_ids(self) -> list[str]:
-        """Its runs, in the order they were asked for."""
+        """The ids of its runs, in the order of the command."""
         given = [mapping(point).get("run_id") for point in items(self.record.get("points"))]
         return list(dict.fromkeys(run_id for run_id in given if isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)))
 
     @property
     def runs_dir(self) -> Path:
-        """Where its runs are."""
+        """The folder that holds its runs."""
         return self.path.parent.parent
 
     @property
     def created(self) -> str | None:
-        """When it was asked for first."""
+        """The time at which it was started first."""
         return text(self.record.get("created"))
 
 
@@ -73,13 +73,13 @@ def all_runs(runs_dir: Path, observer: Observer | None = None) -> list[Run]:
 
 
 def read_runs(runs_dir: Path, run_ids: Iterable[str], observer: Observer | None = None) -> list[Run]:
-    """Return these runs, in this order; one without a folder counts as damaged. SLURM is asked at most once."""
+    """Return these runs, in this order; a run without a folder counts as damaged. SLURM is asked at most once."""
     observer = observer or Observer()
     return [_read(RunFolder(runs_dir / run_id), observer) for run_id in run_ids]
 
 
-def again(run: Run, observer: Observer) -> Run:
-    """Return a run as it is now."""
+def reread(run: Run, observer: Observer) -> Run:
+    """Return a run as its folder and SLURM describe it now."""
     return _read(run.folder, observer)
 
 
@@ -95,7 +95,7 @@ def all_sweeps(runs_dir: Path) -> list[Sweep]:
 
 
 def members(sweep: Sweep, observer: Observer | None = None) -> list[Run]:
-    """Return the runs of a sweep, in its order; those that have not begun are ``queued``, or else ``damaged``."""
+    """Return the runs of a sweep, in its order; a run without a folder is ``damaged``."""
     points = {str(mapping(point).get("run_id")): mapping(point) for point in items(sweep.record.get("points"))}
     found = []
     for run in read_runs(sweep.runs_dir, sweep.run_ids, observer):
@@ -110,10 +110,10 @@ def members(sweep: Sweep, observer: Observer | None = None) -> list[Run]:
 
 # -- finding ----------------------------------------------------------------------------------------------------------
 def find(target: str, runs_dir: Path, observer: Observer | None = None) -> Run | Sweep:
-    """Return the run or the sweep that ``target`` means: a unique prefix of an id or of a run's name, or its folder.
+    """Return the run or the sweep that ``target`` names: a unique prefix of an id or of a run's name, or a folder.
 
     Raises:
-        ConfigurationError: nothing or more than one thing is meant; the message names candidates.
+        ConfigurationError: nothing, or more than one thing, matches; the message names candidates.
     """
     given = target.rstrip("/")
     if "/" in given:
@@ -121,24 +121,26 @@ def find(target: str, runs_dir: Path, observer: Observer | None = None) -> Run |
         is_sweep = path.parent.name == SWEEPS
         runs_dir, given = (path.parent.parent if is_sweep else path.parent), path.name
         if not (_SWEEP_ID if is_sweep else _RUN_ID).fullmatch(given) or not path.is_dir():
-            raise ConfigurationError(f"{target} is no folder of a run or a sweep")
+            raise ConfigurationError(f"{target} is not the folder of a run or a sweep")
         return _sweep(path) if is_sweep else read_runs(runs_dir, [given], observer)[0]
     ids, sweeps = run_ids(runs_dir), _folders(runs_dir / SWEEPS, _SWEEP_ID)
     if not ids and not sweeps:
         raise ConfigurationError(f"there are no runs in {runs_dir}; --runs-dir says where to look")
-    meant = [name for name in [*ids, *sweeps] if given and name.startswith(given)]
-    meant = [given] if given in meant else meant or _named(given, runs_dir, ids, sweeps)
-    if len(meant) > 1:
-        more = ", ..." if len(meant) > _MOST_NAMED else ""
-        raise ConfigurationError(f"'{target}' could be {', '.join(meant[:_MOST_NAMED])}{more}: give more of the id")
-    return _sweep(runs_dir / SWEEPS / meant[0]) if meant[0] in sweeps else read_runs(runs_dir, meant, observer)[0]
+    matching = [name for name in [*ids, *sweeps] if given and name.startswith(given)]
+    matching = [given] if given in matching else matching or _named(given, runs_dir, ids, sweeps)
+    if len(matching) > 1:
+        more = ", ..." if len(matching) > _MOST_NAMED else ""
+        some = ", ".join(matching[:_MOST_NAMED])
+        raise ConfigurationError(f"'{target}' could be {some}{more}: give more of the id")
+    [name] = matching
+    return _sweep(runs_dir / SWEEPS / name) if name in sweeps else read_runs(runs_dir, [name], observer)[0]
 
 
 def find_run(target: str, runs_dir: Path, observer: Observer | None = None) -> Run:
-    """Return the run that ``target`` means.
+    """Return the run that ``target`` names.
 
     Raises:
-        ConfigurationError: see :func:`find`; or it is a sweep.
+        ConfigurationError: see :func:`find`; or ``target`` is a sweep.
     """
     found = find(target, runs_dir, observer)
     if isinstance(found, Sweep):
@@ -148,12 +150,12 @@ def find_run(target: str, runs_dir: Path, observer: Observer | None = None) -> R
 
 
 def find_sweep(target: str, runs_dir: Path) -> Sweep:
-    """Return the sweep that ``target`` means.
+    """Return the sweep that ``target`` names.
 
     Raises:
-        ConfigurationError: see :func:`find`; or it is a run.
+        ConfigurationError: see :func:`find`; or ``target`` is a run.
     """
-    found = find(target, runs_dir, _NOBODY)
+    found = find(target, runs_dir, _WITHOUT_SLURM)
     if isinstance(found, Run):
         known = [sweep.sweep_id for sweep in all_sweeps(runs_dir) if found.run_id in sweep.run_ids]
         where = f"; it belongs to sweep {', '.join(known)}" if known else ""
@@ -162,7 +164,7 @@ def find_sweep(target: str, runs_dir: Path) -> Sweep:
 
 
 def find_runs(targets: Sequence[str], runs_dir: Path, observer: Observer | None = None) -> list[Run]:
-    """Return the runs that are meant, those of a sweep in its order, each once.
+    """Return the runs that the targets name, each once, those of a sweep in its order.
 
     Raises:
         ConfigurationError: see :func:`find`.
@@ -170,14 +172,14 @@ def find_runs(targets: Sequence[str], runs_dir: Path, observer: Observer | None 
     observer = observer or Observer()
     found: dict[Path, Run] = {}
     for target in targets:
-        meant = find(target, runs_dir, observer)
-        for run in members(meant, observer) if isinstance(meant, Sweep) else [meant]:
+        one = find(target, runs_dir, observer)
+        for run in members(one, observer) if isinstance(one, Sweep) else [one]:
             found.setdefault(run.folder.path.absolute(), run)
     return list(found.values())
 
 
 def age(then: float | None) -> str:
-    """Return how long ago something was, in words."""
+    """Return how long ago ``then`` was, in seconds since the epoch, as words such as ``3 min``."""
     if then is None:
         return "-"
     seconds = max(0.0, time.time() - then)
@@ -188,20 +190,20 @@ def age(then: float | None) -> str:
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
-class _Nobody(Observer):
-    """Takes SLURM for away, where it does not matter how runs stand."""
+class _WithoutSlurm(Observer):
+    """Never asks SLURM, for callers that need no states."""
 
     def jobs(self) -> None:
         return None
 
 
-_NOBODY = _Nobody()
+_WITHOUT_SLURM = _WithoutSlurm()
 
 
 def _read(folder: RunFolder, observer: Observer) -> Run:
     files = read_files(folder)
     standing = observer.standing(files)
-    if standing.state != files.status:  # its end may have been written down in the meantime
+    if standing.state != files.status:  # it may have ended in the meantime
         files = read_files(folder)
     return Run(
         folder,
@@ -220,15 +222,15 @@ def _sweep(path: Path) -> Sweep:
 
 
 def _named(given: str, runs_dir: Path, ids: Sequence[str], sweeps: Sequence[str]) -> list[str]:
-    """Return the runs that are called so, else those whose names begin so."""
+    """Return the ids of the runs of this name, else of those whose names begin with it."""
     names = {run_id: _name(RunFolder(runs_dir / run_id)) for run_id in ids}
     for fits in (str.__eq__, str.startswith):
-        if meant := [run_id for run_id, name in names.items() if given and name and fits(name, given)]:
-            return meant
+        if matching := [run_id for run_id, name in names.items() if given and name and fits(name, given)]:
+            return matching
     known = sorted({*ids, *sweeps, *filter(None, names.values())})
     hint = did_you_mean(given, known)
     if not hint.endswith("?") and len(known) > 2 * _MOST_NAMED:
-        hint = "; sgp runs lists what there is"
+        hint = "; sgp runs lists them all"
     raise ConfigurationError(f"no run or sweep '{given}' in {runs_dir}{hint}")
 
 

@@ -1,4 +1,4 @@
-"""Values out of files that may hold anything: what is not as it should be counts as absent."""
+"""Reading values from damaged or foreign JSON files: a value of the wrong type counts as absent."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Mapping
 from typing import Any
 
 _LARGEST = 2**53
-"""Beyond it a whole number is no count of anything."""
+"""The largest count; a larger number is taken for damage."""
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a JSON object, an empty one for anything else."""
+    """Return ``value`` if it is a JSON object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def items(value: Any) -> list[Any]:
-    """Return a JSON list, an empty one for anything else."""
+    """Return ``value`` if it is a JSON list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def text(value: Any) -> str | None:
-    """Return a text that says something."""
+    """Return ``value`` if it is a text that is not blank, else None."""
     return value if isinstance(value, str) and value.strip() else None
 
 
 def whole(value: Any) -> int | None:
-    """Return a whole number that can be a count: not negative, not astronomic."""
+    """Return ``value`` if it is a whole number that can be a count, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST else None
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number."""
+    """Return ``value`` if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
         return None
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What runs have left beside the run folders and nobody needs any more."""
+"""Folders beside the run folders that are no longer needed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from launcher.runs.json_fields import text
 from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
 
 _SETTLED_S = 600.0
-"""A copy of the code that is younger may be about to be named by the run it was made for."""
+"""A younger copy of the code may belong to a run whose spec.json is not written yet."""
 
 
 def leftovers(runs_dir: Path) -> list[Path]:
-    """Return what started-over runs have left, copies of the code that no run names, and removals not completed."""
+    """Return runs that ``rerun=all`` has replaced, copies of the code that no run uses, and unfinished removals."""
     return [
         *_folders(runs_dir / "replaced"),
         *_unnamed_snapshots(runs_dir),
@@ -31,7 +31,7 @@ def leftovers(runs_dir: Path) -> list[Path]:
 
 
 def remove_leftover(path: Path) -> str | None:
-    """Remove one; return why that could not be done, None if it was. A copy of the code is never seen in part."""
+    """Remove a folder; return why that failed, None if it did not. A copy of the code is renamed first."""
     try:
         if path.parent.name == "snapshots":
             path = path.rename(path.parent.parent / f".removed-{os.getpid()}-{path.name}")
@@ -50,7 +50,7 @@ def _unnamed_snapshots(runs_dir: Path) -> Iterator[Path]:
 
 
 def _named_snapshots(runs_dir: Path) -> set[str]:
-    """Return the copies of the code that runs were started with, at any time: their names, for runs may be moved."""
+    """Return the names of the copies of the code that any attempt of a run used; their paths change with the runs."""
     folders = [RunFolder(runs_dir / run_id) for run_id in run_ids(runs_dir)]
     specs = [spec for folder in folders for spec in (folder.spec, *folder.path.glob("logs/attempt-*/spec.json"))]
     named = [text((read_json(spec) or {}).get("snapshot")) for spec in specs]
@@ -58,7 +58,7 @@ def _named_snapshots(runs_dir: Path) -> set[str]:
 
 
 def _folders(home: Path) -> list[Path]:
-    """Return the folders in ``home``; links are somebody else's."""
+    """Return the folders in ``home``, without links."""
     try:
         with os.scandir(home) as entries:
             return sorted(home / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))

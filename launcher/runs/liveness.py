@@ -1,4 +1,4 @@
-"""Whether somebody still runs a run: its launcher, if that was on this machine, or SLURM. Files alone cannot tell."""
+"""The state of a run, checked with its launcher's process or with SLURM, since files alone may be out of date."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from launcher.system import processes, slurm_cli
 from launcher.system.processes import Process
 
 STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")
-"""``lost``: its files say that it is queued or running, but nobody is. ``damaged``: its files cannot be read."""
+"""``lost``: its files say queued or running, but its process or job is gone. ``damaged``: they cannot be read."""
 
 LIVE = ("queued", "running")
 WRITTEN = STATES[:6]
-"""What ``summary.json`` may say."""
+"""The states that ``summary.json`` may hold."""
 
 _WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-"""SLURM's words for a job that does not run yet, or not any more for now."""
+"""SLURM's states of a job that waits to run, or to run again."""
 
 _SUBMITTING_S = 300.0
-"""How long sbatch may take before a job without a number counts as never submitted."""
+"""The time after which a job without a number counts as never submitted."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a run's folder says."""
+    """The files of a run's folder that decide its state."""
 
     folder: RunFolder
     spec: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Files:
 
     @property
     def status(self) -> str | None:
-        """The status that was written down last, None if there is none."""
+        """The status in ``summary.json``, None if there is none."""
         status = self.summary.get("status")
         return status if status in WRITTEN else None
 
@@ -51,19 +51,22 @@ def read_files(folder: RunFolder) -> Files:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands."""
+    """The state of a run.
+
+    Attributes:
+        note: why the run waits, or why the state could not be checked.
+        queued: its job in SLURM's queue.
+        verified: whether the state was checked, and not only read from files.
+    """
 
     state: str
     note: str | None = None
-    """What to know about ``state``: why it waits, or why it could not be verified."""
     queued: slurm_cli.QueuedJob | None = None
-    """What SLURM says of its job."""
     verified: bool = True
-    """Whether ``state`` is more than what the files say."""
 
 
 class Observer:
-    """Tells how runs stand. SLURM is asked when the first run needs it, and again when its answer is too old."""
+    """Finds the states of runs. Asks SLURM when the first run needs it, and again when its answer is too old."""
 
     def __init__(self, patience_s: float = 1.5, max_age_s: float = float("inf")) -> None:
         """Prepare.
@@ -77,17 +80,17 @@ class Observer:
         self._jobs: dict[str, slurm_cli.QueuedJob] | None = None
 
     def jobs(self) -> dict[str, slurm_cli.QueuedJob] | None:
-        """Return what SLURM has of us; None if it is away."""
+        """Return the user's jobs by id; None if SLURM does not answer."""
         if self._asked is None or time.monotonic() - self._asked > self._max_age_s:
             try:
                 self._jobs = slurm_cli.queue(self._patience_s)
-            except (ValueError, LookupError):  # not an answer; or the caller has no name to ask for
+            except (ValueError, LookupError):  # an answer that makes no sense; or a user without a name
                 self._jobs = None
             self._asked = time.monotonic()
         return self._jobs
 
     def standing(self, files: Files) -> Standing:
-        """Return how a run stands."""
+        """Return the state of a run."""
         status = files.status
         if not files.spec and not files.summary:
             return Standing("damaged", "neither its spec.json nor its summary.json can be read")
@@ -111,23 +114,23 @@ class Observer:
         found = jobs.get(job)
         if found is not None and found.state in _WAITING:
             return Standing("queued", text(found.reason), found)
-        if found is not None:  # one that was cancelled, and has been queued again, runs before it says so
+        if found is not None:  # one that was cancelled and queued again runs before its files say so
             ending = status == "cancelled" and found.state == "COMPLETING"
             return Standing("cancelled" if ending else "running", None, found)
         if ended:
             return Standing(str(status))
         if not _is_ours(files.folder):
-            return Standing(status or "running", f"job {job} is somebody else's and was not checked", verified=False)
-        return _after_all(files, f"SLURM has no job {job} any more, and nobody wrote down how it ended")
+            return Standing(status or "running", f"job {job} is another user's and was not checked", verified=False)
+        return _lost_or_ended(files, f"SLURM has no job {job} any more, and its end is not recorded")
 
     def _submitted(self, files: Files, status: str | None) -> Standing:
-        """Judge a run whose job has no number: it is being submitted this very moment, or never was."""
+        """Return the state of a run whose job has no number: it is being submitted right now, or never was."""
         since = number(files.job.get("submitted"))
         if since is not None and time.time() - since < _SUBMITTING_S:
             return Standing(status or "queued", "it is being submitted")
         if status == "running":
             return Standing(status, "the number of its job is not known, so it was not checked", verified=False)
-        return _after_all(files, "it was to be submitted, but SLURM never had it")
+        return _lost_or_ended(files, "it was to be submitted, but SLURM never had it")
 
     def _on_a_machine(self, files: Files, status: str | None) -> Standing:
         launcher = mapping(mapping(files.spec.get("attempt")).get("launcher"))
@@ -135,22 +138,22 @@ class Observer:
         if not files.spec:
             return Standing(status or "running", "spec.json cannot be read, so it was not checked", verified=False)
         if pid is None or host is None:
-            return _after_all(files, "nobody is known to watch it")
+            return _lost_or_ended(files, "no launcher is recorded that watches it")
         if host != socket.gethostname():
             return Standing(status or "running", f"it is watched on {host}, so it was not checked", verified=False)
         if processes.is_alive(Process(pid, text(launcher.get("started")) or "")):
             return Standing(status or "running")
-        return _after_all(files, f"process {pid}, which watched it, is gone")
+        return _lost_or_ended(files, f"process {pid}, which watched it, is gone")
 
 
-def _after_all(files: Files, note: str) -> Standing:
-    """Nobody runs it: it is lost, unless its end was written down since its files were read."""
+def _lost_or_ended(files: Files, note: str) -> Standing:
+    """Return the state of a run that has no process: lost, unless its end was recorded since its files were read."""
     status = read_files(files.folder).status
     return Standing("lost", note) if status is None or status in LIVE else Standing(status)
 
 
 def _is_ours(folder: RunFolder) -> bool:
-    """Whether SLURM would have told of its job: it tells of the caller's."""
+    """Whether its job is one of the user's, which are all that SLURM was asked for."""
     try:
         return folder.path.stat().st_uid == os.getuid()
     except OSError:

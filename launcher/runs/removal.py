@@ -1,4 +1,4 @@
-"""Removing run folders for good: only what is one, only where runs are, and nothing that somebody may be writing."""
+"""Removing run folders for good: never one that a run may still write to, nor a folder that is not a run's."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from launcher.runs.find import Run, again, all_sweeps
+from launcher.runs.find import Run, all_sweeps, reread
 from launcher.runs.liveness import LIVE, Observer
 from launcher.runs.run_folder import SWEEPS, RunFolder, RunInProgress
 
 _MARKS = ("spec.json", "summary.json", "metrics.jsonl", "logs", ".lock")
-"""A run's folder has one of these, or nothing at all."""
+"""The folder of a run holds one of these, or is empty."""
 
 
 def objection(run: Run, runs_dir: Path) -> str | None:
@@ -30,22 +30,22 @@ def objection(run: Run, runs_dir: Path) -> str | None:
 
 
 def remove_run(run: Run, runs_dir: Path, observer: Observer) -> str | None:
-    """Remove a run's folder; return why that could not be done, None if it was."""
+    """Remove a run's folder; return why that failed, None if it did not."""
     return _remove(run, runs_dir, observer, run.folder.path)
 
 
 def remove_checkpoints(run: Run, runs_dir: Path, observer: Observer) -> str | None:
-    """Remove a run's checkpoints; return why that could not be done, None if it was."""
+    """Remove a run's checkpoints; return why that failed, None if it did not."""
     return _remove(run, runs_dir, observer, checkpoints_of(run.folder))
 
 
 def checkpoints_of(folder: RunFolder) -> Path:
-    """Return where a run's checkpoints are."""
+    """Return the folder of a run's checkpoints."""
     return folder.path / "checkpoints"
 
 
 def emptied_sweeps(runs_dir: Path, named: Collection[str], removed: Collection[str]) -> list[Path]:
-    """Return the folders of sweeps of which no run is left: those that were named, and those that lost one."""
+    """Return the folders of sweeps without a run left, among those that were named and those that lose a run."""
     return [
         sweep.path
         for sweep in all_sweeps(runs_dir)
@@ -56,7 +56,7 @@ def emptied_sweeps(runs_dir: Path, named: Collection[str], removed: Collection[s
 
 
 def remove_sweep(path: Path) -> None:
-    """Remove a sweep's record, and what SLURM wrote for it."""
+    """Remove a sweep's record and its SLURM files."""
     assert path.parent.name == SWEEPS
     _discard(path, path.parent)
 
@@ -74,13 +74,13 @@ def size_of(path: Path) -> int:
 
 
 def _remove(run: Run, runs_dir: Path, observer: Observer, what: Path) -> str | None:
-    """Take it away in one step while nobody can start the run, then delete it."""
+    """Rename the folder while the run is locked, so that it is gone at once, then delete it."""
     try:
         with run.folder.lock():
-            if why := objection(again(run, observer), runs_dir):
+            if why := objection(reread(run, observer), runs_dir):
                 return why
             if what.is_symlink() or not what.is_dir():
-                return f"{what.name} is no folder"
+                return f"{what.name} is not a folder"
             aside = _aside(what, runs_dir)
     except RunInProgress:
         return "in use"

@@ -1,4 +1,4 @@
-"""One run, as its folder, its processes and SLURM tell it."""
+"""One run: what its folder, its processes and SLURM say about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_WORKERS = 1 << 16
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its folder, its processes and SLURM tell it."""
+    """One run: what its folder, its processes and SLURM say about it."""
 
     folder: RunFolder
     spec: Mapping[str, Any]
@@ -30,11 +30,11 @@ class Run:
     job: Mapping[str, Any]
     state: str
     note: str | None = None
-    """What to know about ``state``: why it waits, or why it could not be verified."""
+    """About ``state``: why the run waits, or why the state could not be checked."""
     queued: slurm_cli.QueuedJob | None = field(default=None, compare=False)
-    """What SLURM says of its job."""
+    """Its job in SLURM's queue; None if there is none."""
     verified: bool = True
-    """Whether ``state`` is more than what its files say."""
+    """Whether ``state`` was checked with processes or SLURM, and not only read from files."""
 
     @property
     def run_id(self) -> str:
@@ -43,7 +43,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people; the id if it has none."""
         return text(self.summary.get("name")) or text(self.spec.get("name")) or self.run_id
 
     @property
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def cluster(self) -> str:
-        """Where its latest attempt was sent."""
+        """The ``cluster`` of its latest attempt: ``inline``, ``local`` or ``slurm``."""
         return "slurm" if self.job else text(mapping(self.spec.get("cluster")).get("name")) or "?"
 
     @property
@@ -75,7 +75,7 @@ class Run:
     # -- attempts and workers -------------------------------------------------------------------------------------
     @cached_property
     def attempts(self) -> list[int]:
-        """Numbers of the attempts that have left something, in order."""
+        """Numbers of the attempts that have a folder, in order."""
         try:
             names = os.listdir(self.folder.path / "logs")
         except OSError:
@@ -89,7 +89,7 @@ class Run:
 
     @cached_property
     def workers(self) -> dict[int, Report]:
-        """What the workers of the latest attempt say of themselves, by rank."""
+        """Reports of the workers of the latest attempt, by rank."""
         found = {}
         for path in self.folder.path.glob("rank-*.json"):
             report = read_json(path) or {}
@@ -98,15 +98,15 @@ class Run:
             if rank is None or not usable or whole(report.get("attempt")) != self.attempt:
                 continue
             if report["status"] == "failed" and not isinstance(error, dict):
-                report = {**report, "error": {"type": "Unknown", "message": "it did not say why"}}
+                report = {**report, "error": {"type": "Unknown", "message": "its report holds no error"}}
             found[rank] = report
         return dict(sorted(found.items()))
 
     def log(self, rank: int, attempt: int | None = None) -> Path | None:
         """Return the log of a worker, None if there is none (yet).
 
-        A SLURM job keeps its log when it is started again. Its folder is noted as an absolute path, which no longer
-        holds when runs have been copied elsewhere.
+        A SLURM job that is started again goes on in the same log. Its folder is recorded as an absolute path, which is
+        wrong after the runs were copied elsewhere.
         """
         attempt = self.attempt if attempt is None else attempt
         since, folder = whole(self.job.get("attempt")) or 1, text(self.job.get("folder"))
@@ -121,47 +121,49 @@ class Run:
 
     @cached_property
     def error(self) -> Mapping[str, Any] | None:
-        """What went wrong: the culprit's ``rank``, ``type``, ``message``, ``traceback`` and ``log``.
+        """The error that made the run fail: ``rank`` of the worker, ``type``, ``message``, ``traceback`` and ``log``.
 
-        Where nobody has written the verdict yet, or never will, it is judged by what the workers said.
+        Where the summary does not name it, it is found from the reports of the workers.
         """
-        told = mapping(self.summary.get("error"))
+        recorded = mapping(self.summary.get("error"))
         if self.state == "completed":
             return None
-        if told and self.state not in ("running", "lost"):
-            return self._explained({key: told.get(key) for key in ("rank", "type", "message", "log", "traceback")})
+        if recorded and self.state not in ("running", "lost"):
+            return self._with_details(
+                {key: recorded.get(key) for key in ("rank", "type", "message", "log", "traceback")}
+            )
         if not any(report["status"] == "failed" for report in self.workers.values()):
             return None
         silent = [rank for rank, report in self.workers.items() if report["status"] not in ENDED]
         vanished = silent if self.state == "lost" else []
-        return self._explained(find_culprit(self.workers, vanished, len(self.workers)))
+        return self._with_details(find_culprit(self.workers, vanished, len(self.workers)))
 
-    def _explained(self, error: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an error with the traceback, or the end of the log, of the worker that had it."""
+    def _with_details(self, error: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an error with the traceback of its worker, or the end of that worker's log."""
         rank = whole(error.get("rank"))
-        said = mapping(self.workers.get(rank, {}).get("error")) if rank is not None else {}
+        reported = mapping(self.workers.get(rank, {}).get("error")) if rank is not None else {}
         log = self.log(rank) if rank is not None else None
-        same = said.get("type") == error.get("type")
-        traceback = text(error.get("traceback")) or (text(said.get("traceback")) if same else None)
+        same = reported.get("type") == error.get("type")
+        traceback = text(error.get("traceback")) or (text(reported.get("traceback")) if same else None)
         return {
             "rank": rank,
             "type": text(error.get("type")) or "Unknown",
             "message": text(error.get("message")) or "",
             "traceback": traceback or (last_lines(log) if log else None) or None,
             "log": str(log) if log else text(error.get("log")),
-            "user_mistake": bool(said.get("user_mistake")) and same,
+            "user_mistake": bool(reported.get("user_mistake")) and same,
         }
 
     # -- times and progress ---------------------------------------------------------------------------------------
     @cached_property
     def last_sign(self) -> float | None:
-        """When its files last changed, in seconds since the epoch."""
+        """The time at which its files last changed, in seconds since the epoch."""
         paths = (self.folder.metrics, self.folder.summary, self.folder.rank(0), self.folder.spec)
         return max((at for at in map(_changed, paths) if at is not None), default=None)
 
     @cached_property
     def created(self) -> float:
-        """When its latest attempt was asked for, in seconds since the epoch; 0 if that is not known."""
+        """The time at which its latest attempt was started, in seconds since the epoch; 0 if that is not known."""
         given = text(mapping(self.spec.get("provenance")).get("time"))
         try:
             return datetime.strptime(given or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
@@ -176,14 +178,14 @@ class Run:
     @cached_property
     def step(self) -> int:
         """Steps completed."""
-        told = whole(self.summary.get("steps")) or 0
-        if self.state == "completed" and told:
-            return told
-        return max([told, *(whole(row.get("step")) or 0 for row in self.last_rows.values())])
+        recorded = whole(self.summary.get("steps")) or 0
+        if self.state == "completed" and recorded:
+            return recorded
+        return max([recorded, *(whole(row.get("step")) or 0 for row in self.last_rows.values())])
 
     @cached_property
     def total_steps(self) -> int | None:
-        """Steps there are to be, as far as that is known."""
+        """Steps of the whole run; None if that is not known."""
         if self.state == "completed" and self.step:
             return self.step
         training = mapping(self.experiment.get("training"))

@@ -1,4 +1,4 @@
-"""The settings of runs by their names on the command line, and those in which runs differ."""
+"""The settings of runs by their names on the command line, and the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Settings = Mapping[str, Any]
 
 _CONDITION = re.compile(r"([\w.]+)(!?=)(.*)", re.DOTALL)
 _SECTIONS = ("evaluation", "checkpoint", "loader", "cluster", "tracker", "debug")
-"""What ``spec.json`` has beside the experiment."""
+"""Sections of ``spec.json`` beside the experiment."""
 
 
 def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes a run's result: its experiment, and how it is evaluated. A choice stands for its name."""
+    """Return the settings that decide a run's result: its experiment and its evaluation. A choice is its name."""
     given = {**mapping(spec.get("experiment")), "evaluation": spec.get("evaluation")}
     flat: dict[str, Any] = {}
     for key, value in given.items():
@@ -47,7 +47,7 @@ def all_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
 def changed_keys(runs: Sequence[Settings]) -> list[str]:
     """Return the settings in which runs differ, in the order of the experiment and the seed last.
 
-    What merely follows from another choice is left out: every optimizer has options of its own.
+    Options that exist for one choice only are left out, since the choice itself tells them apart.
     """
     changed = []
     for key in dict.fromkeys(key for settings in runs for key in settings):
@@ -63,7 +63,7 @@ def changed_keys(runs: Sequence[Settings]) -> list[str]:
 
 
 def written(value: Any) -> str:
-    """Return a value as one types it on the command line."""
+    """Return a value as users type it on the command line."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
 
@@ -74,7 +74,7 @@ class Condition:
         """Read a condition.
 
         Raises:
-            ConfigurationError: it is none.
+            ConfigurationError: ``text`` is not a condition.
         """
         found = _CONDITION.fullmatch(text)
         if found is None:
@@ -83,13 +83,13 @@ class Condition:
         self._wanted, self._values = found[2] == "=", (found[3], *found[3].split(","))
 
     def holds(self, settings: Settings) -> bool:
-        """Whether a run with these settings is meant; one that has no such setting never is."""
+        """Whether these settings fulfil the condition; settings without the key never do."""
         if self.key not in settings:
             return False
         return any(_same(settings[self.key], value) for value in self._values) == self._wanted
 
     def check(self, known: Collection[str]) -> None:
-        """Refuse a key that nothing has.
+        """Refuse a key that no run has.
 
         Raises:
             ConfigurationError: there is no such setting.
@@ -100,7 +100,7 @@ class Condition:
 
 
 def nearest(key: str, known: Collection[str]) -> str:
-    """Return what may have been meant: a setting whose last part is the same, else one that is spelt alike."""
+    """Return a hint at a setting with the same last part, else at one of similar spelling; empty without any."""
     same = sorted(name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2])
     hint = f"; did you mean '{same[0]}'?" if same else did_you_mean(key, known)
     return hint if hint.endswith("?") else ""

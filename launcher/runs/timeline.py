@@ -1,4 +1,4 @@
-"""Where the steps of a run go, and which worker or link is slow: read from what its workers have recorded."""
+"""Where the time of a run's steps goes, and which worker or link is slow, from its recorded timeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from launcher.runs.json_fields import items, mapping, number, whole
 
 _SLOW_LINK, _SLOW_WORKER = 2.0, 1.5
-"""Times the median of the others at which a link or a worker is named."""
+"""Multiples of the median of the others beyond which a link or a worker counts as slow."""
 _NOTICEABLE_MS = 1.0
 _EXCHANGES = ("mix", "push", "pull", "mean", "share", "swap")
 
@@ -47,22 +47,26 @@ class Link:
 
 @dataclass(frozen=True)
 class RunTimeline:
-    """What was recorded of a run."""
+    """What was recorded of a run.
+
+    Attributes:
+        steps: number of recorded steps.
+        links: those whose receivers had to wait, the slowest first.
+        hidden: number of the other links, whose messages always came in time.
+    """
 
     steps: int
     workers: tuple[WorkerTime, ...]
     links: tuple[Link, ...]
-    """Those whose messages were waited for, those that took the most time first."""
     hidden: int
-    """How many links there are besides, whose messages had always come before anybody looked."""
 
     def remarks(self) -> list[str]:
-        """Name what stands out."""
-        said = []
+        """Return a sentence each on a worker and a link that are slow."""
+        remarks = []
         slowest = max(self.workers, key=lambda worker: worker.compute)
         others = [worker.compute for worker in self.workers if worker is not slowest]
         if others and slowest.compute > max(_SLOW_WORKER * median(others), median(others) + _NOTICEABLE_MS):
-            said.append(
+            remarks.append(
                 f"Slowest worker: {slowest.rank}, which computes {slowest.compute:.3g} ms a step; the others"
                 f" {median(others):.3g} ms."
             )
@@ -71,15 +75,15 @@ class RunTimeline:
             usual = median([other.ms * other.messages for other in self.links[1:]] + [0.0] * self.hidden) / self.steps
             cost = link.ms * link.messages / self.steps
             if cost > max(_SLOW_LINK * usual, usual + _NOTICEABLE_MS):
-                said.append(
+                remarks.append(
                     f"Slowest link: worker {link.sender} to worker {link.receiver}, {link.ms:.3g} ms a message and"
                     f" {cost:.3g} ms a step; the others {usual:.3g} ms a step."
                 )
-        return said
+        return remarks
 
 
 def read_timeline(run_folder: Path) -> RunTimeline | None:
-    """Return what the workers of a run have recorded; None if they have not, or it cannot be read."""
+    """Return the timeline of a run; None if its workers have recorded none, or it cannot be read."""
     traces = {rank: events for path in sorted(run_folder.glob("timeline/rank-*.json")) for rank, events in _read(path)}
     workers = [worker for rank, events in sorted(traces.items()) if (worker := _worker(rank, events)) is not None]
     if not workers:
@@ -110,7 +114,7 @@ def _worker(rank: int, events: Sequence[Mapping[str, Any]]) -> WorkerTime | None
         return None
 
     def per_step(chosen: Iterable[tuple[float, float]]) -> float:
-        """Return the median over steps of what falls into each: pairs of moment and length."""
+        """Return the median over steps of the time within a step, given pairs of moment and length."""
         sums = [0.0] * len(steps)
         spans = sorted(chosen)
         for index, step in enumerate(steps):
@@ -129,24 +133,24 @@ def _worker(rank: int, events: Sequence[Mapping[str, Any]]) -> WorkerTime | None
 
 
 def _links(traces: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[list[Link], int]:
-    ready: dict[tuple[int, int], float] = {}  # (worker, step of the graph) -> when its messages were handed over
+    ready: dict[tuple[int, int], float] = {}  # (worker, step of the graph) -> when its messages were posted
     for rank, events in traces.items():
         for event in events:
             step, posted = whole(event["args"].get("step")), number(event["args"].get("posted"))
             if event["name"] in ("mix", "push") and step is not None and posted:
                 ready[rank, step] = posted
-    there: set[tuple[int, int]] = set()
+    links_used: set[tuple[int, int]] = set()
     took: dict[tuple[int, int], list[float]] = defaultdict(list)
     for receiver, events in traces.items():
         for event in events:
             sender, step = whole(event["args"].get("from")), whole(event["args"].get("step"))
             if sender is None or step is None or (sender, step) not in ready:
                 continue
-            there.add((sender, receiver))
+            links_used.add((sender, receiver))
             if event["args"].get("hidden"):
                 continue
             arrived = event["ts"] + event["ms"] * 1e3
             both_ready = max(ready[sender, step], event["ts"])
             took[sender, receiver].append(max(0.0, arrived - both_ready) / 1e3)
     links = [Link(sender, receiver, median(times), len(times)) for (sender, receiver), times in took.items()]
-    return sorted(links, key=lambda link: -link.ms * link.messages), len(there) - len(links)
+    return sorted(links, key=lambda link: -link.ms * link.messages), len(links_used) - len(links)

@@ -76,7 +76,7 @@ def test_only_what_is_meant_is_asked_to_end(tmp_path: Path, sgp: Callable[..., S
 def test_a_sweep_that_lists_nothing(tmp_path: Path, sgp: Callable[..., Said]) -> None:
     make_sweep(tmp_path, "cccc0001", [])
     said = sgp("cancel", "cccc0001", "--runs-dir", tmp_path)
-    assert (said.code, said.out) == (0, "cccc0001: no runs are known to belong to it\n")
+    assert (said.code, said.out) == (0, "cccc0001: no runs are recorded for it\n")
 
 
 # -- on SLURM ---------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_job_that_starts_in_the_meantime_writes_its_own_end(
     started.write_text(started.read_text().replace("1002|0|PENDING|Resources|", "1002|0|RUNNING|None|node1"))
     (commands / "scancel").write_text(f"#!/bin/sh\ncp '{started}' '{commands}/squeue'\n")
     said = sgp("cancel", RUN, "--runs-dir", tmp_path)
-    assert said.out.strip().endswith("job 1002_0 was told to end")
+    assert said.out.strip().endswith("job 1002_0 was asked to end")
     assert (status_of(folder), (folder / "cancel").exists()) == ("queued", True)
 
 
@@ -145,7 +145,7 @@ def test_a_run_that_is_being_submitted_is_left_for_now(
     job: dict[str, Any] = read_json(folder / "job.json") or {}
     (folder / "job.json").write_text(json.dumps({**job, "job_id": None, "submitted": time.time()}))
     said = sgp("cancel", RUN, "--runs-dir", tmp_path)
-    assert (said.code, "being submitted this very moment" in said.err) == (2, True)
+    assert (said.code, "being submitted right now" in said.err) == (2, True)
     assert not (folder / "cancel").exists()
 
 

@@ -103,7 +103,7 @@ def test_a_run_that_was_started_while_one_thought_about_it_stays(
         monkeypatch.undo()
         return None
 
-    monkeypatch.setattr("launcher.cli.clean.objection", started)
+    monkeypatch.setattr("launcher.cli.commands.clean.objection", started)
     said = sgp("clean", "f0", "--yes", "--runs-dir", home)
     assert said.err == "sgp: f000000000 stays: queued\n"
     assert (folder / "spec.json").exists()
@@ -114,7 +114,7 @@ def test_only_checkpoints_of_completed_runs(home: Path, sgp: Callable[..., Said]
         (home / run_id / "checkpoints" / "step-10").mkdir(parents=True)
     said = sgp("clean", "--checkpoints", "--yes", "--runs-dir", home)
     assert said.out.splitlines()[-1] == "removed the checkpoints of 1 run, 12 B"
-    assert "f000000000 stays: failed, and only completed runs need no checkpoints" in said.out
+    assert "f000000000 stays: failed: only completed runs can do without checkpoints" in said.out
     assert not (home / "c000000000" / "checkpoints").exists()
     assert (home / "c000000000" / "metrics.jsonl").exists()
     assert (home / "f000000000" / "checkpoints").exists()
@@ -145,7 +145,7 @@ def test_a_sweep_goes_with_the_last_of_its_runs(home: Path, sgp: Callable[..., S
         ([], "say what to remove: runs, sweeps, --state, --older-than, --checkpoints or --replaced"),
         (["--older-than", "old"], "--older-than old: an age is a number with s, m, h, d or w, such as 30d"),
         (["--state", "faild"], "--state faild: no such state; did you mean 'failed'?"),
-        (["f000000000"], "nothing was removed: where nobody can be asked, --yes is needed"),
+        (["f000000000"], "nothing was removed: without a terminal to ask on, --yes is needed"),
     ],
 )
 def test_mistakes(words: list[str], message: str, home: Path, sgp: Callable[..., Said]) -> None:
@@ -194,7 +194,7 @@ def test_links_in_a_run_are_not_followed(home: Path, tmp_path: Path, sgp: Callab
     (home / "c000000000" / "checkpoints").rename(tmp_path / "kept")
     (home / "c000000000" / "checkpoints").symlink_to(tmp_path / "kept")
     assert sgp("clean", "f0", "--yes", "--runs-dir", home).code == 0
-    assert "checkpoints is no folder" in sgp("clean", "c0", "--checkpoints", "--yes", "--runs-dir", home).err
+    assert "checkpoints is not a folder" in sgp("clean", "c0", "--checkpoints", "--yes", "--runs-dir", home).err
     assert (data / "precious").exists()
     assert (tmp_path / "kept" / "step-40").exists()
 
@@ -240,4 +240,4 @@ def test_what_lies_beside_the_runs_goes_when_asked_for(home: Path, sgp: Callable
 
 def test_what_lies_beside_the_runs_is_no_state_of_a_run(home: Path, sgp: Callable[..., Said]) -> None:
     said = sgp("clean", "--replaced", "--state", "failed", "--yes", "--runs-dir", home)
-    assert (said.code, said.err) == (2, "sgp: --replaced is about what lies beside the runs: give it alone\n")
+    assert (said.code, said.err) == (2, "sgp: --replaced goes with neither runs nor other filters: give it alone\n")

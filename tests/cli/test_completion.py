@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from launcher.cli.sgp import app
+from launcher.cli.sgp import app, command_names
 from tests.support.run_folders import make_sweep
 from tests.support.run_states import WHOLE_SWEEP, completed_run, failed_run
 from tests.support.sgp_command import Said
 
-VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+GROUP: Any = typer.main.get_command(app)
+VERBS = {name: GROUP.get_command(None, name) for name in command_names()}
 SHELLS = ("bash", "zsh", "fish")
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from launcher.cli.export import export
+from launcher.cli.commands.export import export
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig

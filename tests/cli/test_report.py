@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launcher.cli.report import report
+from launcher.cli.commands.report import report
 from launcher.report import palette
 from launcher.report.axis import Axis
 from launcher.report.series import MAX_POINTS, band, series_of
@@ -351,7 +351,7 @@ def test_mistakes_are_one_sentence(sweep: list[str], tmp_path: Path) -> None:
 
 def test_the_command_line_costs_no_numpy() -> None:
     heavy = "[name for name in ('numpy', 'matplotlib', 'torch', 'hydra', 'wandb') if name in sys.modules]"
-    code = f"import sys, launcher.cli.report, launcher.cli.export; sys.exit({heavy} or 0)"
+    code = f"import sys, launcher.cli.commands.report, launcher.cli.commands.export; sys.exit({heavy} or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-import typer
 
-from launcher.cli import cancel
-from launcher.cli.sgp import app
+from launcher.cli.commands import cancel
+from launcher.cli.sgp import command_names
 from launcher.runs.find import run_ids
 from tests.support.run_states import DAMAGED_SWEEPS, MIXED_SWEEP, WHOLE_SWEEP
 from tests.support.sgp_command import Said
@@ -41,7 +40,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
 """Verbs and how they are called here, once for each RUN or SWEEP there is."""
 
 ONLY_LOOK = ("runs", "status", "logs", "table", "topology")
-VERBS = sorted(set(typer.main.get_command(app).commands) - {"resume"})  # which starts runs
+VERBS = sorted(set(command_names()) - {"resume"})  # which starts runs
 
 
 @pytest.mark.filterwarnings("error")  # they would be on the terminal

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import typer
 
+from launcher.cli import commands
 from launcher.cli import sgp as application
-from launcher.cli.sgp import app, main
+from launcher.cli.sgp import command_names, main
 from sgp_core.errors import ConfigurationError
 from tests.support.sgp_command import Said
 
-VERBS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+VERBS = command_names()
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -35,6 +36,23 @@ def test_help_lists_every_verb_with_its_purpose(sgp: Callable[..., Said], monkey
     assert said.code == 0
     listed = dict(line.strip().split(maxsplit=1) for line in said.out.partition("Commands:")[2].strip().splitlines())
     assert sorted(listed) == VERBS
+
+
+def test_a_new_command_is_one_file(tmp_path: Path, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["def greet(name: str) -> None:", "    'Greet somebody.'", "    print(f'hello {name}')", ""]
+    (tmp_path / "greet.py").write_text("\n".join(lines))
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    assert "greet" in sgp("--help").out
+    assert (sgp("greet", "Ada").code, sgp("greet", "Ada").out) == (0, "hello Ada\n")
+    assert "Did you mean 'greet'?" in sgp("greeet").err
+    monkeypatch.delitem(sys.modules, f"{commands.__name__}.greet")
+
+
+def test_only_the_command_that_is_called_is_imported(tmp_path: Path) -> None:
+    script = "import sys; from launcher.cli.sgp import main; main(['runs']); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    imported = {name for name in said.stdout.split() if name.startswith(f"{commands.__name__}.")}
+    assert imported == {f"{commands.__name__}.runs"}
 
 
 def test_version(sgp: Callable[..., Said]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import typer
 
+from launcher.cli.commands.sync import sync
 from launcher.cli.sgp import CommandGroup
-from launcher.cli.sync import sync
 from launcher.config.schema import WandbOptions
 from launcher.system.processes import this_process
 from launcher.wandb.run import wandb_tracker

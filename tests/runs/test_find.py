@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from launcher.cli.json_output import jsonable
 from launcher.cli.run_fields import facts
-from launcher.cli.runs import cells
+from launcher.cli.run_table import cells
 from launcher.runs.find import (
     STATES,
     Run,
@@ -94,9 +94,9 @@ def test_a_target_may_be_short(target: str, meant: str, runs: Path) -> None:
         ("dspgd-ring-4w-seed1", "did you mean 'dpsgd-ring-4w-seed1'?"),
         ("", "no run or sweep ''"),
         ("/", "no run or sweep ''"),
-        ("./nowhere", "./nowhere is no folder of a run or a sweep"),
-        ("{runs}/sweeps", "is no folder of a run or a sweep"),
-        ("../aa00000000", "is no folder of a run or a sweep"),
+        ("./nowhere", "./nowhere is not the folder of a run or a sweep"),
+        ("{runs}/sweeps", "is not the folder of a run or a sweep"),
+        ("../aa00000000", "is not the folder of a run or a sweep"),
     ],
 )
 def test_a_target_must_mean_one_thing(target: str, message: str, runs: Path) -> None:

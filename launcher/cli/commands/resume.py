@@ -1,4 +1,4 @@
-"""``sgp resume``: go on with runs as they were asked for."""
+"""``sgp resume``: continue runs with their own settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOptio
 from launcher.cli.status_view import count_states
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
-from launcher.runs.find import Run, again, find_runs
+from launcher.runs.find import Run, find_runs, reread
 from launcher.runs.liveness import Observer
 from sgp_core.errors import ConfigurationError
 
@@ -29,31 +29,31 @@ def resume(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """Go on with runs that ended early, as they were asked for.
+    """Continue runs that ended early, with their own settings.
 
-    Complete and live ones are left alone. Exit codes are those of sgp-train.
+    Completed and live runs are left alone. Exit codes are those of sgp-train.
     """
     from launcher.execution.run_lifecycle import FAILED, OK
 
     wanted = states(state)
-    meant = [run for run in find_runs(targets, runs_dir, Observer()) if wanted is None or run.state in wanted]
-    due = [run for run in meant if run.state != "completed" and not (goes_on(run) and run.verified)]
+    matching = [run for run in find_runs(targets, runs_dir, Observer()) if wanted is None or run.state in wanted]
+    due = [run for run in matching if run.state != "completed" and not (goes_on(run) and run.verified)]
     plans, refused = _plans(due)
     if refused and not plans:
         others = f" (nor can {len(refused) - 1} more)" if len(refused) > 1 else ""
         run_id, why = next(iter(refused.items()))
         raise ConfigurationError(f"{run_id} cannot be resumed{others}: {why}")
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        _say(meant, plans, refused)
+        _print_plan(matching, plans, refused)
         code = _run(plans, ["sgp", *ctx.obj]) if plans else OK
     code = code or (FAILED if refused else OK)
     if as_json:
-        print_json({"exit_code": code, "runs": _told(meant, plans, refused)})
+        print_json({"exit_code": code, "runs": _results(matching, plans, refused)})
     raise typer.Exit(code)
 
 
 def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
-    """Return what can be resumed, and why the rest cannot."""
+    """Return the plans of the runs that can be resumed, and why the others cannot, by run id."""
     from launcher.runs.resumption import plan_to_resume
 
     plans, refused = {}, {}
@@ -68,13 +68,13 @@ def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
     return plans, refused
 
 
-def _say(meant: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> None:
+def _print_plan(matching: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> None:
     for run_id, why in refused.items():
         print(clean(f"sgp: {run_id} cannot be resumed: {why}"), file=sys.stderr)
     if not plans:
-        print(f"nothing to resume: {count_states(meant)}")
-    elif len(meant) > 1:
-        print(f"{count_states(meant)}; {len(plans)} to resume", flush=True)
+        print(f"nothing to resume: {count_states(matching)}")
+    elif len(matching) > 1:
+        print(f"{count_states(matching)}; {len(plans)} to resume", flush=True)
 
 
 def _run(plans: Mapping[str, RunPlan], command: Sequence[str]) -> int:
@@ -87,11 +87,11 @@ def _run(plans: Mapping[str, RunPlan], command: Sequence[str]) -> int:
     return exit_code(codes)
 
 
-def _told(meant: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> list[dict[str, Any]]:
+def _results(matching: Sequence[Run], plans: Mapping[str, RunPlan], refused: Mapping[str, str]) -> list[dict[str, Any]]:
     observer = Observer()
-    told = []
-    for run in meant:
+    results = []
+    for run in matching:
         result = "resumed" if run.run_id in plans else refused.get(run.run_id, f"nothing to resume: {run.state}")
-        state = again(run, observer).state
-        told.append({"run_id": run.run_id, "name": run.name, "state": state, "result": result})
-    return told
+        state = reread(run, observer).state
+        results.append({"run_id": run.run_id, "name": run.name, "state": state, "result": result})
+    return results

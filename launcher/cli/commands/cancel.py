@@ -1,4 +1,4 @@
-"""``sgp cancel``: end runs, also those that still wait."""
+"""``sgp cancel``: end runs, those in a queue included."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def cancel(
     """End runs, or all runs of sweeps. Those that train save a checkpoint first."""
     runs = find_runs(targets, runs_dir, Observer(patience_s=1.5))
     if not runs and not as_json:
-        print(f"{', '.join(targets)}: no runs are known to belong to it")
-    due = [run for run in runs if _lives(run)]
+        print(f"{', '.join(targets)}: no runs are recorded for it")
+    due = [run for run in runs if _may_be_ended(run)]
     for run in due:
         if run.job_id is None and run.cluster == "slurm":
-            raise ConfigurationError(f"{run.run_id} is being submitted this very moment: cancel it in a few seconds")
-    told: dict[str, str] = {}
-    if submitted := [run for run in due if run.job_id is not None]:  # first: it may be that nothing can be done
-        told |= _cancel_jobs(submitted)
+            raise ConfigurationError(f"{run.run_id} is being submitted right now: cancel it in a few seconds")
+    results: dict[str, str] = {}
+    if submitted := [run for run in due if run.job_id is not None]:  # first, since SLURM may refuse
+        results |= _cancel_jobs(submitted)
     for run in due:
         if run.job_id is None:
-            told[run.run_id] = _ask(run)
+            results[run.run_id] = _request(run)
     answers: list[dict[str, Any]] = []
     for run in runs:
-        result = told.get(run.run_id) or f"nothing to end: {run.state}"
+        result = results.get(run.run_id) or f"nothing to end: {run.state}"
         answers.append({"run_id": run.run_id, "name": run.name, "state": run.state, "result": result})
         if not as_json:
             print(clean(f"{run.run_id}  {run.name}  {result}"))
@@ -50,16 +50,16 @@ def cancel(
         print_json({"runs": answers})
 
 
-def _lives(run: Run) -> bool:
-    """Whether there is, or may be, something to end."""
+def _may_be_ended(run: Run) -> bool:
+    """Whether a run goes on, or could do so unseen."""
     leaves = run.state not in LIVE and run.queued is not None and run.queued.state == "COMPLETING"
     return (goes_on(run) and not leaves) or not run.verified
 
 
 def _cancel_jobs(runs: Sequence[Run]) -> dict[str, str]:
-    """Have SLURM end jobs, of an array only the elements meant; return what has become of the runs."""
+    """Have SLURM end jobs, only these elements of an array; return what became of each run, by its id."""
     for run in runs:
-        _wish(run)  # first: the end of the job is not to queue it again
+        _mark(run)  # first, so that the job is not queued again at its end
     ids = [str(run.job_id) for run in runs]
     try:
         taken = slurm_cli.cancel(ids, _PATIENCE_S)
@@ -73,16 +73,16 @@ def _cancel_jobs(runs: Sequence[Run]) -> dict[str, str]:
             why = "does not answer" if left is None else "did not take it"
             raise ConfigurationError(f"SLURM {why}: nothing was cancelled")
     now = (Observer(patience_s=1.5).jobs() or {}) if any(map(_waits, runs)) else {}
-    told = {}
+    results = {}
     for run in runs:
         job = now.get(str(run.job_id))
-        if _waits(run) and (job is None or job.state == "PENDING"):  # else it has begun in the meantime
-            run.folder.cancel.unlink(missing_ok=True)  # no worker will start, so that nobody else acts on it
+        if _waits(run) and (job is None or job.state == "PENDING"):  # else it has started in the meantime
+            run.folder.cancel.unlink(missing_ok=True)  # no worker will start and act on the mark
             _write_cancelled(run.folder)
-            told[run.run_id] = f"cancelled before job {run.job_id} started"
+            results[run.run_id] = f"cancelled before job {run.job_id} started"
         else:
-            told[run.run_id] = f"job {run.job_id} was told to end"
-    return told
+            results[run.run_id] = f"job {run.job_id} was asked to end"
+    return results
 
 
 def _waits(run: Run) -> bool:
@@ -96,17 +96,18 @@ def _write_cancelled(folder: RunFolder) -> None:
         write_json(folder.summary, {**known, **files.summary, "status": "cancelled", "error": None})
 
 
-def _ask(run: Run) -> str:
-    """Ask whoever watches a run that SLURM does not have."""
+def _request(run: Run) -> str:
+    """Ask the launcher of a run that is not on SLURM to end it; return the answer in words."""
     launcher = mapping(mapping(run.spec.get("attempt")).get("launcher"))
-    if run.cluster == "inline" and run.state == "running" and run.verified:  # it has no one beside it to look on
+    if run.cluster == "inline" and run.state == "running" and run.verified:  # no launcher beside it
         processes.send(Process(launcher["pid"], str(launcher.get("started") or "")), signal.SIGTERM)
-        return f"process {launcher['pid']}, which runs it inline, was told to end"
-    _wish(run)
+        return f"process {launcher['pid']}, which runs it inline, was asked to end"
+    _mark(run)
     return "asked to end" if run.verified else f"asked to end, though {run.note}"
 
 
-def _wish(run: Run) -> None:
+def _mark(run: Run) -> None:
+    """Write the file that asks the watchers of a run to end it."""
     try:
         run.folder.cancel.touch()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,25 +17,13 @@ from launcher.cli.options import (
     complete_sweeps,
     states,
 )
-from launcher.cli.run_fields import (
-    displayed_state,
-    facts,
-    format_number,
-    last_sign_age,
-    loss_of,
-    progress,
-    score_of,
-    where,
-)
-from launcher.cli.table_printing import print_table
+from launcher.cli.run_fields import facts, loss_of, score_of
+from launcher.cli.run_table import print_runs
 from launcher.runs.find import Run, all_runs, find_sweep, members
 from launcher.runs.json_fields import number
 from launcher.runs.settings import Condition, all_settings, nearest, written
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import Metric
-
-COLUMNS = ("run", "name", "state", "step", "loss", "score", "seen", "where")
-RIGHT = ("step", "loss", "score", "seen")
 
 _KEYS: dict[str, Callable[[Run], Any]] = {
     "created": lambda run: -run.created,
@@ -88,24 +76,7 @@ def runs(
     if not found:
         print(f"no run matches ({there} runs in {runs_dir})" if there else f"no runs in {runs_dir}")
         return
-    print_table(COLUMNS, [cells(run) for run in found], right=RIGHT)
-    print_notes(found)
-
-
-def cells(run: Run) -> list[str]:
-    """Return a run's line in a table of runs, a cell for each of :data:`COLUMNS`."""
-    _, score = score_of(run)
-    numbers = [progress(run), format_number(loss_of(run)), format_number(score)]
-    return [run.run_id, run.name, displayed_state(run), *numbers, last_sign_age(run), where(run)]
-
-
-def print_notes(found: Collection[Run]) -> None:
-    """Name the runs whose states are only what their files say."""
-    notes = [f"{run.run_id}: {run.note}" for run in found if not run.verified]
-    for note in notes[:3]:
-        print(note)
-    if len(notes) > 3:
-        print(f"... and {len(notes) - 3} more runs that were not checked")
+    print_runs(found)
 
 
 def _matching(found: Sequence[Run], conditions: Sequence[str]) -> list[Run]:

@@ -33,7 +33,7 @@ def report(
 ) -> None:
     """Draw runs as one HTML page and as figures.
 
-    Curves, time per step and results.
+    They show curves, the time per step and a table of results.
     """
     kinds = _formats(formats)
     from launcher.report.panels import curves_of, make_panels

@@ -46,9 +46,9 @@ def export(
     found = find_run(run, runs_dir)
     finished = found.folder.path / MODEL
     if step is None and average == 1 and found.state == "completed" and finished.exists():
-        written = _copied(finished, out)
+        written = _copy(finished, out)
     else:
-        written = _averaged(found, step or "last", average, out)
+        written = _average(found, step or "last", average, out)
     facts = read_json(written.with_suffix(".json")) or {}
     if as_json:
         print_json({"file": written, "description": written.with_suffix(".json"), **facts})
@@ -56,8 +56,8 @@ def export(
     print(f"{relative(written)}: {_describe(facts, read_scores(found.spec))}")
 
 
-def _copied(finished: Path, out: Path | None) -> Path:
-    """Return the exported model, copied if it is wanted elsewhere."""
+def _copy(finished: Path, out: Path | None) -> Path:
+    """Return the exported model, or its copy at ``out``."""
     if out is None:
         return finished
     target = _target(out, finished.name)
@@ -78,8 +78,8 @@ def _copied(finished: Path, out: Path | None) -> Path:
     return target
 
 
-def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
-    """Average the workers of a checkpoint, or of several."""
+def _average(run: Run, step: str, average: int, out: Path | None) -> Path:
+    """Write the average over the workers of one or several checkpoints; return its file."""
     folder = run.folder
     from sgp_core.plugins import Plugin, load_recorded_plugins
     from sgp_core.training.checkpoint import CheckpointStore
@@ -98,10 +98,10 @@ def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
         raise ConfigurationError(f"{relative(folder.spec)} is damaged: it does not say what the model is") from error
     store = CheckpointStore(folder.path, experiment.world_size, fingerprint)
     there = store.manifests()
-    newest = _chosen(there, step, folder.path)
+    newest = _choose(there, step, folder.path)
     chosen = _latest(there, newest, average, folder.path)
     name = f"model-step-{newest.step}" + (f"-average-{average}" if average > 1 else "")
-    scores = _scores(folder, newest.step) if average == 1 else {}  # nobody has validated a mean of checkpoints
+    scores = _scores(folder, newest.step) if average == 1 else {}  # a mean of checkpoints was never validated
     target = _target(out or folder.path, f"{name}.safetensors")
     try:
         export_checkpoint(folder.path, experiment, chosen, target, scores)
@@ -110,8 +110,8 @@ def _averaged(run: Run, step: str, average: int, out: Path | None) -> Path:
     return target
 
 
-def _chosen(manifests: list[Manifest], step: str, run: Path) -> Manifest:
-    """Return the checkpoint that is meant; ``manifests`` are newest first."""
+def _choose(manifests: list[Manifest], step: str, run: Path) -> Manifest:
+    """Return the checkpoint that ``--step`` names; ``manifests`` are newest first."""
     if not manifests:
         raise ConfigurationError(f"{relative(run)} has no complete checkpoint yet")
     if step == "last":
@@ -134,14 +134,14 @@ def _latest(manifests: list[Manifest], newest: Manifest, number: int, run: Path)
     if number > len(until):
         there = ", ".join(str(manifest.step) for manifest in reversed(until))
         raise ConfigurationError(
-            f"--average {number}: {relative(run)} has checkpoints of step {there}; checkpoint.keep_last says how many"
+            f"--average {number}: {relative(run)} has checkpoints of step {there}; checkpoint.keep_last sets how many"
             " are kept"
         )
     return until[:number]
 
 
 def _target(out: Path, name: str) -> Path:
-    """Return the file to write: in a folder, under its own name."""
+    """Return the file to write; in a folder that is ``name``."""
     if out.is_dir():
         return out / name
     if out.suffix != ".safetensors":
@@ -150,7 +150,7 @@ def _target(out: Path, name: str) -> Path:
 
 
 def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
-    """Return what validation said of that step."""
+    """Return the validation row of a step; empty if there is none."""
     from sgp_core.tracking import read_rows
 
     try:

@@ -24,26 +24,25 @@ if TYPE_CHECKING:
 MODEL = "model.safetensors"
 
 _BATCHES_READ = 8
-"""So many batches of lines are read before the first is translated: short lines go with short ones."""
+"""How many batches of lines are read before the first is translated, so that lines of equal length go together."""
 
 
 def translate(
     run: RunArgument,
-    beam: Annotated[int, typer.Option(help="Translations followed at a time; 1 is greedy.")] = 4,
-    length_penalty: Annotated[float, typer.Option(help="More favours longer translations; 0 none.")] = 0.6,
-    batch: Annotated[int, typer.Option(help="Lines translated at once; 1 answers each before it reads the next.")] = 64,
+    beam: Annotated[int, typer.Option(help="Candidates kept for each line; 1 is greedy search.")] = 4,
+    length_penalty: Annotated[float, typer.Option(help="Larger values favour longer translations.")] = 0.6,
+    batch: Annotated[int, typer.Option(help="Lines per batch; 1: answer each line before reading the next.")] = 64,
     reference: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What each line should be (may be .gz): prints BLEU on stderr.")
+        Path | None,
+        typer.Option(metavar="FILE", help="References, a line each (may be .gz): prints BLEU on stderr."),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Another model that sgp export has written of the run.")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="Another file written by sgp export.")] = None,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
     """Translate lines from standard input with a run's exported model.
 
-    A line out for each line in, in order; empty lines stay empty.
+    Prints one line for each line read, in order; empty lines stay empty.
     """
     found = find_run(run, runs_dir)
     path = model or _exported(found)
@@ -71,7 +70,7 @@ def translate(
 
 
 def _exported(run: Run) -> Path:
-    """Return the model that the run has written at its end."""
+    """Return the model that the run has exported at its end."""
     path = run.folder.path / MODEL
     if not path.exists():
         raise ConfigurationError(
@@ -106,7 +105,7 @@ def _text(line: bytes, where: str) -> str:
 def _score(translations: list[dict[str, Any]], references: list[str], file: Path | None) -> Score:
     from sgp_core.tasks.translation.scoring import bleu
 
-    if references[-1] == "":  # what follows the end of the last line
+    if references[-1] == "":  # after the last line's end
         references = references[:-1]
     if len(references) != len(translations):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""``sgp topology``: what is known about a graph before any training."""
+"""``sgp topology``: how fast a graph mixes and what it sends, known before any training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sgp_core.topology.analysis import Analysis
 
 LARGEST = 4096
-"""Workers for which eigenvalues can be had in minutes."""
+"""The most workers: their eigenvalues take minutes."""
 
 
 def complete_names(incomplete: str) -> list[str]:
@@ -48,20 +48,20 @@ def topology(
     """Show how fast a graph mixes and what it costs."""
     if name is None:
         if given:
-            raise ConfigurationError("--option belongs to one topology: name it")
+            raise ConfigurationError("--option needs a topology: name one")
         _list_all(world_size, as_json=as_json)
         return
-    options, analysis = analysed(name, world_size, _read(given or []))
+    options, analysis = analyse_topology(name, world_size, _read(given or []))
     if as_json:
         print_json({**as_data(analysis), "options": options})
         return
     changed = "".join(f", {word}" for word in given or [])
     print(f"{name} over {world_size} worker{'s' if world_size > 1 else ''}{changed}")
-    for title, value in described(analysis):
+    for title, value in describe(analysis):
         print(f"  {title:<22} {value}")
 
 
-def analysed(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[str, Any], Analysis]:
+def analyse_topology(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[str, Any], Analysis]:
     """Return all options of a topology, and its figures.
 
     Raises:
@@ -81,25 +81,25 @@ def analysed(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[st
 def as_data(analysis: Analysis) -> dict[str, Any]:
     """Return the figures as plain data."""
     figures = asdict(analysis)
-    del figures["bytes_per_step"]  # of a model that is not known here
+    del figures["bytes_per_step"]  # it needs a model
     return {**figures, "second_eigenvalue": second_eigenvalue(analysis)}
 
 
 def _list_all(world_size: int, *, as_json: bool) -> None:
-    """Print a line for each topology that exists over so many workers, the best mixing ones first."""
+    """Print a line for each topology that exists over so many workers, the fastest mixing first."""
     from launcher.config.schema import choices
 
-    there: list[Analysis] = []
+    existing: list[Analysis] = []
     reasons = {}
     for name in choices("topology"):
         try:
-            there.append(analysed(name, world_size, {})[1])
+            existing.append(analyse_topology(name, world_size, {})[1])
         except ConfigurationError as error:
             reasons[name] = str(error)
-    there.sort(key=lambda analysis: -analysis.spectral_gap)
+    existing.sort(key=lambda analysis: -analysis.spectral_gap)
     if as_json:
         absent = [{"name": name, "error": reason} for name, reason in reasons.items()]
-        print_json([*(as_data(analysis) for analysis in there), *absent])
+        print_json([*(as_data(analysis) for analysis in existing), *absent])
         return
     columns = ["topology", "period", "sent a step", "spectral gap", "exact after"]
     rows = [
@@ -110,7 +110,7 @@ def _list_all(world_size: int, *, as_json: bool) -> None:
             f"{one.spectral_gap:.3f}",
             str(one.exact_in or "-"),
         ]
-        for one in there
+        for one in existing
     ]
     print_table(columns, rows, right=columns[1:])
     for reason in reasons.values():
@@ -122,8 +122,8 @@ def second_eigenvalue(analysis: Analysis) -> float | None:
     return None if analysis.period is None else (1 - analysis.spectral_gap) ** analysis.period
 
 
-def described(analysis: Analysis) -> Iterator[tuple[str, str]]:
-    """Return the figures in words."""
+def describe(analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """Return the figures in words, each with its title."""
     from sgp_core.topology.analysis import HORIZON
 
     period, second = analysis.period, second_eigenvalue(analysis)
@@ -155,6 +155,6 @@ def _read(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigurationError(f"--option {word}: an option is key=value, such as peers=2")
     try:
         values: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
-    except Exception as error:  # of YAML or of OmegaConf, whichever cannot read it
+    except Exception as error:  # YAML and OmegaConf raise many types
         raise ConfigurationError(f"--option {' '.join(words)}: {str(error).splitlines()[0]}") from None
     return {str(key): value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""``sgp sync``: what runs wrote without Weights & Biases, uploaded to it."""
+"""``sgp sync``: upload to Weights & Biases the runs that were written offline."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def sync(
             metavar="[RUN|SWEEP]...", help="Ids, or the beginnings of them.", autocompletion=complete_targets
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every run there is.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded; change nothing.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="What one upload may take.")] = 300.0,
+    everything: Annotated[bool, typer.Option("--all", help="Every run in the folder.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be uploaded; change nothing.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Limit for one upload.")] = 300.0,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """Upload to Weights & Biases what runs wrote offline.
+    """Upload runs to Weights & Biases that were written offline.
 
-    What is there already is not sent again.
+    Rows that the server has already are not sent again.
     """
     if bool(targets) == everything:
-        raise ConfigurationError("say which runs to upload, or --all for every one")
+        raise ConfigurationError("name the runs to upload, or give --all")
     runs = find_runs(targets, runs_dir) if targets else all_runs(runs_dir)
     due = [(run, _uploads(run)) for run in runs]
     from sgp_core.tracking.account import has_account
@@ -44,7 +44,7 @@ def sync(
         raise ConfigurationError("there is no Weights & Biases account here: set WANDB_API_KEY or run `wandb login`")
     answers = []
     for run, uploads in due:
-        for answer in _answers(run, uploads, dry_run, timeout):
+        for answer in _upload(run, uploads, dry_run, timeout):
             answers.append(answer)
             if not as_json:
                 print(_line(answer), flush=True)
@@ -65,8 +65,8 @@ def _uploads(run: Run) -> Sequence[Upload]:
         return []
 
 
-def _answers(run: Run, uploads: Sequence[Upload], dry_run: bool, timeout: float) -> list[dict[str, Any]]:
-    """Upload what is due of a run; return what came of it, by worker."""
+def _upload(run: Run, uploads: Sequence[Upload], dry_run: bool, timeout: float) -> list[dict[str, Any]]:
+    """Upload a run; return the result for each of its workers."""
     from launcher.wandb.sync import perform
 
     about = {"run_id": run.run_id, "name": run.name}

@@ -1,4 +1,4 @@
-"""``sgp logs``: what the workers of a run printed."""
+"""``sgp logs``: the logs of a run's workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.cli.watch import goes_on
-from launcher.runs.find import Run, again, find_run
+from launcher.runs.find import Run, find_run, reread
 from launcher.runs.liveness import Observer
 from sgp_core.errors import ConfigurationError
 
@@ -26,7 +26,8 @@ _MOST_AT_ONCE = 1 << 20
 def logs(
     run: RunArgument,
     rank: Annotated[
-        str | None, typer.Option(metavar="K|all", help="Whose; by default the culprit's if it failed, else rank 0's.")
+        str | None,
+        typer.Option(metavar="K|all", help="Worker; by default the one that failed first, else 0."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
     attempt: Annotated[int | None, typer.Option(min=1, metavar="N", help="By default the latest.")] = None,
@@ -36,9 +37,9 @@ def logs(
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
-    """Print what workers of a run printed."""
+    """Print the logs of a run's workers."""
     if follow and (as_json or attempt is not None):
-        raise ConfigurationError("--follow prints what comes: neither --json nor --attempt goes with it")
+        raise ConfigurationError("--follow goes with neither --json nor --attempt")
     found = find_run(run, runs_dir, Observer(patience_s=1.5))
     if attempt is not None and attempt not in found.attempts:
         there = ", ".join(map(str, found.attempts)) or "none yet"
@@ -50,10 +51,12 @@ def logs(
     attempt = found.attempt if attempt is None else attempt
     paths = {each: path for each in ranks if (path := found.log(each, attempt)) is not None}
     if not paths:
-        raise ConfigurationError(_nothing(found, ranks, attempt))
+        raise ConfigurationError(_no_log(found, ranks, attempt))
     if as_json:
-        told = [{"rank": each, "file": str(path), "lines": list(_lines(path, count))} for each, path in paths.items()]
-        print_json({"run_id": found.run_id, "attempt": attempt, "logs": told})
+        content = [
+            {"rank": each, "file": str(path), "lines": list(_lines(path, count))} for each, path in paths.items()
+        ]
+        print_json({"run_id": found.run_id, "attempt": attempt, "logs": content})
         return
     for each, path in paths.items():
         prefix = f"[{each}] " if rank == "all" else ""
@@ -62,7 +65,7 @@ def logs(
 
 
 def _ranks(run: Run, given: str | None) -> Sequence[int]:
-    """Return whose logs are meant."""
+    """Return the ranks whose logs to print."""
     there = range(run.world_size or 1)
     if given == "all":
         return there
@@ -74,9 +77,10 @@ def _ranks(run: Run, given: str | None) -> Sequence[int]:
     return [int(given)]
 
 
-def _nothing(run: Run, ranks: Sequence[int], attempt: int) -> str:
+def _no_log(run: Run, ranks: Sequence[int], attempt: int) -> str:
+    """Return why there is no log."""
     if run.cluster == "inline":
-        return f"{run.run_id} ran inline: what it printed went to its terminal"
+        return f"{run.run_id} ran inline: its output went to the terminal"
     if not attempt:
         return f"{run.run_id} has not been started"
     whose = f"worker {ranks[0]}" if len(ranks) == 1 else "any worker"
@@ -84,7 +88,7 @@ def _nothing(run: Run, ranks: Sequence[int], attempt: int) -> str:
 
 
 def _lines(path: Path, count: int | None) -> Iterator[str]:
-    """Yield the lines of a log, or the last of them."""
+    """Yield the lines of a log, or its last ``count`` lines."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = (line.rstrip("\n") for line in file)
@@ -95,7 +99,7 @@ def _lines(path: Path, count: int | None) -> Iterator[str]:
 
 # -- following --------------------------------------------------------------------------------------------------------
 def _follow(run: Run, ranks: Sequence[int], count: int | None, *, prefixed: bool) -> None:
-    """Print what is there and what comes, through all attempts that follow, until the run has ended."""
+    """Print the logs as they grow, through all further attempts, until the run has ended."""
     observer = Observer(patience_s=1.5, max_age_s=5.0)
     tails = [_Tail(rank, f"[{rank}] " if prefixed else "") for rank in ranks]
     for tail in tails:
@@ -103,26 +107,25 @@ def _follow(run: Run, ranks: Sequence[int], count: int | None, *, prefixed: bool
     while True:
         over = not goes_on(run)
         if over:
-            time.sleep(_LOOK_S)  # workers have last words after the run has been declared ended
+            time.sleep(_LOOK_S)  # workers may still print after the run has been declared ended
         for tail in tails:
             tail.print_new(run, last=over)
         sys.stdout.flush()
         if over:
             return
         time.sleep(_LOOK_S)
-        run = again(run, observer)
+        run = reread(run, observer)
 
 
 @dataclass
 class _Tail:
-    """Where in a worker's log we are."""
+    """A worker's log, and how far it is printed. ``rest`` is the beginning of a line without its end."""
 
     rank: int
     prefix: str
     path: Path | None = None
     offset: int = 0
     rest: bytes = field(default=b"")
-    """The beginning of a line."""
 
     def begin(self, run: Run, count: int | None) -> None:
         """Start at the last ``count`` lines, by default at the beginning."""
@@ -137,7 +140,7 @@ class _Tail:
             self.path = None
 
     def print_new(self, run: Run, *, last: bool) -> None:
-        """Print complete lines that have come; at the end also what is left."""
+        """Print the complete lines that are new; with ``last`` also an incomplete one."""
         path = run.log(self.rank)
         if path is not None and path != self.path:
             self._print_from(self.path, last=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from launcher.cli.confirm import make_sure
+from launcher.cli.confirm import confirm
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, complete_targets, states
 from launcher.cli.table_printing import clean as cleaned
@@ -38,14 +38,17 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True)
 class Removal:
-    """What is to go, and what stays though it was meant."""
+    """Runs and sweeps to remove, and those that have to stay.
+
+    Attributes:
+        kept: the reason why a run stays, by its id.
+        bytes: sizes of runs and sweeps, by their ids.
+    """
 
     runs: Sequence[Run]
     sweeps: Sequence[Path]
     kept: dict[str, str]
-    """Run id -> why."""
     bytes: dict[str, int]
-    """Of runs and sweeps, by id."""
 
 
 def clean(
@@ -57,13 +60,15 @@ def clean(
     ] = None,
     state: StateOption = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only those without a sign of life for so long: 12h, 30d, 2w.")
+        str | None,
+        typer.Option(metavar="AGE", help="Only those unchanged for so long: 12h, 30d, 2w."),
     ] = None,
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Remove only checkpoints, of completed runs.")
     ] = False,
     replaced: Annotated[
-        bool, typer.Option("--replaced", help="Remove what rerun=all has set aside, and code that no run names.")
+        bool,
+        typer.Option("--replaced", help="Remove runs that rerun=all replaced, and unused copies of the code."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")] = False,
@@ -74,34 +79,35 @@ def clean(
     wanted, limit = states(state), _seconds(older_than)
     if replaced:
         if targets or wanted or older_than or checkpoints:
-            raise ConfigurationError("--replaced is about what lies beside the runs: give it alone")
+            raise ConfigurationError("--replaced goes with neither runs nor other filters: give it alone")
         clean_leftovers(runs_dir, yes=yes, dry_run=dry_run, as_json=as_json)
         return
     if not (targets or wanted or older_than or checkpoints):
         raise ConfigurationError("say what to remove: runs, sweeps, --state, --older-than, --checkpoints or --replaced")
     observer = Observer(_PATIENCE_S)
     found = find_runs(targets, runs_dir, observer) if targets else all_runs(runs_dir, observer)
-    meant = [run for run in found if (wanted is None or run.state in wanted) and _age(run) >= limit]
-    wish = _wish(meant, _named_sweeps(targets or [], runs_dir), runs_dir, checkpoints=checkpoints)
+    matching = [run for run in found if (wanted is None or run.state in wanted) and _age(run) >= limit]
+    removal = _plan(matching, _named_sweeps(targets or [], runs_dir), runs_dir, checkpoints=checkpoints)
     if not as_json:
-        _show(wish, checkpoints=checkpoints)
-    if (wish.runs or wish.sweeps) and not dry_run:
-        make_sure(len(wish.runs), yes=yes)
-        wish = _removed(wish, runs_dir, remove_checkpoints if checkpoints else remove_run)
+        _show(removal, checkpoints=checkpoints)
+    if (removal.runs or removal.sweeps) and not dry_run:
+        confirm(len(removal.runs), yes=yes)
+        removal = _remove(removal, runs_dir, remove_checkpoints if checkpoints else remove_run)
     if as_json:
-        print_json(_as_data(wish, dry_run=dry_run))
-    elif wish.runs or wish.sweeps:
-        print(f"{'would remove' if dry_run else 'removed'} {_counted(wish, checkpoints=checkpoints)}")
+        print_json(_as_data(removal, dry_run=dry_run))
+    elif removal.runs or removal.sweeps:
+        print(f"{'would remove' if dry_run else 'removed'} {_count(removal, checkpoints=checkpoints)}")
 
 
-def _wish(meant: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpoints: bool) -> Removal:
+def _plan(matching: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpoints: bool) -> Removal:
+    """Return what to remove of the runs that match, and of the sweeps that were named."""
     runs, kept = [], {}
-    for run in meant:
+    for run in matching:
         if not run.folder.path.exists() or (checkpoints and not checkpoints_of(run.folder).is_dir()):
             continue
         why = objection(run, runs_dir)
         if why is None and checkpoints and run.state != "completed":
-            why = f"{run.state}, and only completed runs need no checkpoints"
+            why = f"{run.state}: only completed runs can do without checkpoints"
         if why is None:
             runs.append(run)
         else:
@@ -111,19 +117,19 @@ def _wish(meant: Sequence[Run], named: Sequence[str], runs_dir: Path, *, checkpo
     return Removal(runs, sweeps, kept, sizes | {path.name: size_of(path) for path in sweeps})
 
 
-def _removed(wish: Removal, runs_dir: Path, remove: Callable[[Run, Path, Observer], str | None]) -> Removal:
-    """Remove what is wished, and return what has gone."""
-    observer = Observer(_PATIENCE_S)  # it may have taken a while to answer
-    kept = dict(wish.kept)
-    for run in wish.runs:
+def _remove(planned: Removal, runs_dir: Path, remove: Callable[[Run, Path, Observer], str | None]) -> Removal:
+    """Remove what is planned, and return what was removed."""
+    observer = Observer(_PATIENCE_S)  # the user may have taken a while to answer
+    kept = dict(planned.kept)
+    for run in planned.runs:
         if why := remove(run, runs_dir, observer):
             kept[run.run_id] = why
             print(f"sgp: {run.run_id} stays: {why}", file=sys.stderr)
-    gone = [run for run in wish.runs if run.run_id not in kept]
-    sweeps = wish.sweeps if len(gone) == len(wish.runs) else []
+    gone = [run for run in planned.runs if run.run_id not in kept]
+    sweeps = planned.sweeps if len(gone) == len(planned.runs) else []
     for path in sweeps:
         remove_sweep(path)
-    return Removal(gone, sweeps, kept, wish.bytes)
+    return Removal(gone, sweeps, kept, planned.bytes)
 
 
 def _named_sweeps(targets: Sequence[str], runs_dir: Path) -> list[str]:
@@ -148,54 +154,57 @@ def _age(run: Run) -> float:
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
-def _show(wish: Removal, *, checkpoints: bool) -> None:
-    if wish.runs:
+def _show(removal: Removal, *, checkpoints: bool) -> None:
+    if removal.runs:
         rows = [
-            [run.run_id, run.name, run.state, age(run.last_sign), size(wish.bytes[run.run_id])] for run in wish.runs
+            [run.run_id, run.name, run.state, age(run.last_sign), size(removal.bytes[run.run_id])]
+            for run in removal.runs
         ]
         heading = ["run", "name", "state", "seen", "checkpoints" if checkpoints else "size"]
         print_table(heading, rows, right=("seen", heading[-1]))
-    for path in wish.sweeps:
-        print(f"sweep {path.name}, of which nothing is left")
-    for run_id, why in wish.kept.items():
+    for path in removal.sweeps:
+        print(f"sweep {path.name}: all its runs are removed")
+    for run_id, why in removal.kept.items():
         print(cleaned(f"{run_id} stays: {why}"))
-    if not (wish.runs or wish.sweeps):
+    if not (removal.runs or removal.sweeps):
         print("nothing to remove")
 
 
-def _counted(wish: Removal, *, checkpoints: bool) -> str:
-    counts = [(len(wish.runs), "run"), (len(wish.sweeps), "sweep")]
-    said = " and ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count)
-    return f"{'the checkpoints of ' if checkpoints else ''}{said}, {size(_total(wish))}"
+def _count(removal: Removal, *, checkpoints: bool) -> str:
+    counts = [(len(removal.runs), "run"), (len(removal.sweeps), "sweep")]
+    things = " and ".join(f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count)
+    return f"{'the checkpoints of ' if checkpoints else ''}{things}, {size(_total(removal))}"
 
 
-def _total(wish: Removal) -> int:
-    return sum(wish.bytes[name] for name in (*(run.run_id for run in wish.runs), *(path.name for path in wish.sweeps)))
+def _total(removal: Removal) -> int:
+    return sum(
+        removal.bytes[name] for name in (*(run.run_id for run in removal.runs), *(path.name for path in removal.sweeps))
+    )
 
 
-def _as_data(wish: Removal, *, dry_run: bool) -> dict[str, Any]:
+def _as_data(removal: Removal, *, dry_run: bool) -> dict[str, Any]:
     runs = [
-        {"run_id": run.run_id, "name": run.name, "state": run.state, "bytes": wish.bytes[run.run_id]}
-        for run in wish.runs
+        {"run_id": run.run_id, "name": run.name, "state": run.state, "bytes": removal.bytes[run.run_id]}
+        for run in removal.runs
     ]
     return {
         "dry_run": dry_run,
         "removed": runs,
-        "sweeps": [path.name for path in wish.sweeps],
-        "kept": [{"run_id": run_id, "why": why} for run_id, why in wish.kept.items()],
-        "bytes": _total(wish),
+        "sweeps": [path.name for path in removal.sweeps],
+        "kept": [{"run_id": run_id, "why": why} for run_id, why in removal.kept.items()],
+        "bytes": _total(removal),
     }
 
 
 def clean_leftovers(runs_dir: Path, *, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Say what there is, make sure, and remove it."""
+    """Show what lies beside the runs, ask for confirmation, and remove it."""
     found = {path: size_of(path) for path in leftovers(runs_dir)}
     if not as_json:
         rows = [[str(path.relative_to(runs_dir)), size(count)] for path, count in found.items()]
         print_table(["folder", "size"], rows, right=("size",)) if rows else print("nothing to remove")
     kept = {}
     if found and not dry_run:
-        make_sure(len(found), yes=yes)
+        confirm(len(found), yes=yes)
         for path in found:
             if why := remove_leftover(path):
                 kept[path] = why
