@@ -54,7 +54,8 @@ class Stepping:
                 step_in_backward=inside,
             )
         self.left: list[float] = []
-        transport: Any = self.gossip._network.transport
+        network: Any = self.gossip.network
+        transport = network.transport
         post = transport.post
 
         def noted(*arguments: Any) -> Any:

@@ -11,26 +11,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.algorithms.base import Algorithm, average_exactly
-from sgp_core.asynchronous import AsynchronousNetwork, connect
-from sgp_core.asynchronous.events import Event, Staleness
+from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
-from sgp_core.distributed.model_shard import FlatModelShard
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
-from sgp_core.pacing.graphs import graphs_of
 from sgp_core.runtime.backward_steps import warn_if_compiled
-from sgp_core.runtime.compressed.network import CompressedNetwork
+from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.global_collectives import GlobalCollectives
-from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
-from sgp_core.runtime.scheduled_network import ScheduledNetwork
 from sgp_core.runtime.worker_state import WorkerState
-from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.timeline import Timeline
 from sgp_core.topology import Topology, build_topology
-from sgp_core.transports.select import place_model
 
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
@@ -67,15 +60,22 @@ class Gossip:
             numbers are the same. Gradients are gone after ``backward()``, so clip with ``max_norm``; put all
             ``backward()`` of a step but the last inside :meth:`no_sync`. For optimizers whose update of a parameter
             depends on that parameter and its group's options alone. Costs an inbox per in-peer.
-        part_mb: the least size of such a part, in MB (2**20 bytes); the first has a quarter of it.
+        bucket_mb: the least size of such a part, in MB (2**20 bytes); the first has a quarter of it.
         max_norm: with ``step_in_backward``, norm to which all gradients together are clipped, before any step; messages
             then leave when backward is over, one after the other.
+        part_mb: the former name of ``bucket_mb``.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
+
+    Attributes:
+        algorithm, topology, optimizer: as given.
+        network: what connects this worker to others. For measuring and testing; users' code should not need it.
+        shard: the part of the model that this worker gossips, likewise.
 
     Raises:
         ConfigurationError: nothing to train, a topology of the wrong size or one the algorithm is not defined on, an
             optimizer over other parameters, choices that do not go together, workers that cannot be divided into
-            nodes, models that differ between workers, or a transport that cannot be.
+            nodes, models that differ between workers, or a transport that is not
+            available.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class Gossip:
         node_size: int = 1,
         shard_optimizer: bool = False,
         step_in_backward: bool = False,
-        part_mb: float = 4.0,
+        bucket_mb: float = 4.0,
+        part_mb: float | None = None,
         max_norm: float | None = None,
         record_events: bool = False,
     ) -> None:
@@ -117,50 +118,36 @@ class Gossip:
 
         self.algorithm = algorithm
         self.topology = topology
+        self.optimizer = optimizer
         self._model = model
         self._node = node
-        pace = pace if algorithm.traits.gossips else None  # others have a rhythm of their own
-        graphs = graphs_of(topology, pace)
-        self._network = (
-            DistributedNetwork(graphs, node.peers)
-            if compression is None
-            else CompressedNetwork(compression, graphs, node.peers)
+        self._workers = GlobalCollectives(node)
+        self.shard, self.network, self._paced = build_network(
+            model,
+            trainable,
+            algorithm=algorithm,
+            topology=topology,
+            node=node,
+            pace=pace if algorithm.traits.gossips else None,  # others have a rhythm of their own
+            compression=compression,
+            transport=transport,
+            record_events=record_events,
         )
-        GlobalCollectives(node, self._network).check_alike(model, trainable[0].device)
-        self._one_sided: AsynchronousNetwork | None = None
-        if algorithm.traits.one_sided is None:
-            in_flight = (
-                algorithm.traits.steps_in_flight if compression is None else 0
-            )  # coded messages have their own memory
-            self._share, self._network.transport = place_model(model, trainable, transport, node, in_flight)
-        else:
-            self._share = FlatModelShard(FlatStorage(trainable), node)
-            self._one_sided = connect(
-                algorithm.traits.one_sided,
-                topology,
-                node.peers,
-                self._share.flat,
-                transport,
-                record_events=record_events,
-            )
-            self._network = self._one_sided
-        share = self._share
-        self._everyone = GlobalCollectives(node, self._network)
-        self._steps = OptimizerHooks(model, optimizer, algorithm, share, node, shard_optimizer=shard_optimizer)
-        self._paced = None if pace is None else ScheduledNetwork(self._network, pace, share.flat, node)
+        self._hooks = OptimizerHooks(model, optimizer, algorithm, self.shard, node, shard_optimizer=shard_optimizer)
+        gradients = self._hooks.gradients
+        bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
         self._worker = WorkerState(
-            share.flat,
+            self.shard.flat,
             optimizer,
-            self._network if self._paced is None else self._paced,
-            biased=algorithm.leaves_one(graphs),
-            grads=node.shard_of(self._steps.gradients.flat) if self._steps.gradients else None,
+            self._paced or self.network,
+            biased=algorithm.leaves_one(self.network.topology),
+            grads=node.shard_of(gradients.flat) if gradients else None,
         )
-        self._everyone.set_alike(model, share)
-        if isinstance(self._network, CompressedNetwork):
-            self._network.begin(share.layout, share.flat)
-        if self._one_sided:
-            self._one_sided.begin(0)
-        self._steps.begin(self._worker, int(part_mb * 2**20) if step_in_backward else None, max_norm)
+        self._hooks.attach(
+            self._worker,
+            bucket_bytes if step_in_backward else None,
+            max_norm,
+        )
 
     # -- facts -------------------------------------------------------------------------------------------------------
     @property
@@ -171,7 +158,7 @@ class Gossip:
     @property
     def world_size(self) -> int:
         """Number of workers."""
-        return self._everyone.size
+        return self._workers.size
 
     @property
     def step(self) -> int:
@@ -181,14 +168,12 @@ class Gossip:
     @property
     def transport(self) -> str | None:
         """How models travel, by the name that chooses it; None in a world of one."""
-        if self._one_sided and self.world_size > 1:
-            return self._one_sided.medium
-        return self._network.transport.name if self._network.transport else None
+        return self.network.transport_name
 
     @property
     def steps_in_backward(self) -> bool:
         """Whether the optimizer's steps, and any clipping before them, happen inside ``backward()``."""
-        return self._steps.inside_backward
+        return self._hooks.inside_backward
 
     @property
     def push_sum_weight(self) -> float:
@@ -198,7 +183,7 @@ class Gossip:
     @property
     def bytes_sent(self) -> int:
         """Bytes this worker has sent for training so far (an AllReduce counts as a ring's), to other nodes only."""
-        return self._network.bytes_sent
+        return self.network.bytes_sent
 
     @property
     def bytes_sent_inside(self) -> int:
@@ -208,11 +193,11 @@ class Gossip:
     @property
     def communication_seconds(self) -> float:
         """Seconds the training thread has spent in communication so far, waiting and mixing included."""
-        return self._network.seconds + self._node.seconds
+        return self.network.seconds + self._node.seconds
 
     def record(self, timeline: Timeline | None) -> None:
         """Note every exchange of a step that ``timeline`` records."""
-        self._network.timeline = timeline
+        self.network.timeline = timeline
 
     @property
     def consensus_estimate(self) -> tuple[int, float] | None:
@@ -225,22 +210,22 @@ class Gossip:
     @property
     def asynchronous(self) -> bool:
         """Whether workers take their steps each at its own pace; what every worker must call then lets them meet."""
-        return self._one_sided is not None
+        return self.network.asynchronous
 
     @property
     def staleness(self) -> Staleness:
         """How old what this worker used was; nothing is counted for algorithms that march together."""
-        return self._one_sided.staleness if self._one_sided else Staleness()
+        return self.network.staleness
 
     @property
     def events(self) -> list[Event]:
         """What this worker used when, from its start or its last load; empty without ``record_events``."""
-        return list(self._one_sided.events or ()) if self._one_sided else []
+        return list(self.network.events or ())
 
     # -- what users call ---------------------------------------------------------------------------------------------
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
-        return self._everyone.consensus_distance(self._worker.params)
+        return self._workers.consensus_distance(self._worker.params, self.network.scratch())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -252,26 +237,26 @@ class Gossip:
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
         """
-        if self._steps.forbidden is not None:
+        if self._hooks.forbidden is not None:
             raise RuntimeError("gossip.averaged() is already active")
-        if self._one_sided:
+        if self.asynchronous:
             self.finish()
-        self._share.collect()
-        own, weight = self._share.keep(), self._worker.weight
-        put_back = self._network.set_aside()
+        self.shard.collect()
+        own, weight = self.shard.keep(), self._worker.weight
+        put_back = self.network.keep_in_flight()
         buffers = list(self._model.buffers())
         own_buffers = [buffer.clone() for buffer in buffers]
-        self._steps.forbidden = _INSIDE_AVERAGED
+        self._hooks.forbidden = _INSIDE_AVERAGED
         self._worker.averaged = False
         try:
-            with torch.no_grad(), self._everyone.uncounted():
+            with torch.no_grad(), self.network.uncounted(), self._node.uncounted():
                 average_exactly(self._worker)
-                self._share.spread()
-                self._everyone.average_buffers(buffers)
+                self.shard.spread()
+                self._workers.average_buffers(buffers)
             yield
         finally:
-            self._steps.forbidden = None
-            self._share.restore(own)
+            self._hooks.forbidden = None
+            self.shard.restore(own)
             self._worker.weight = weight
             put_back()
             with torch.no_grad():
@@ -282,7 +267,7 @@ class Gossip:
     def no_sync(self) -> Iterator[None]:
         """Accumulate gradients inside the block: they are neither averaged (``allreduce``, node groups) nor stepped on
         (``step_in_backward``)."""
-        with self._steps.accumulating():
+        with self._hooks.accumulating():
             yield
 
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
@@ -294,17 +279,16 @@ class Gossip:
         Raises:
             RuntimeError: steps are taken inside backward, so that it would be too late.
         """
-        return self._steps.clip_grad_norm_(max_norm)
+        return self._hooks.clip_grad_norm_(max_norm)
 
     def call(self) -> None:
         """Ask the other workers of an asynchronous algorithm, without waiting, to come and meet; see :attr:`called`."""
-        if self._one_sided:
-            self._one_sided.call()
+        self.network.request_meeting()
 
     @property
     def called(self) -> bool:
         """Whether a worker has called since all last met. It is for the training loop to answer."""
-        return self._one_sided is not None and self._one_sided.called
+        return self.network.meeting_requested
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -312,12 +296,12 @@ class Gossip:
 
         Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
         """
-        if self._network.in_flight:
+        if self.network.in_flight:
             worker = self._worker
             worker.params.mul_(worker.weight)
-            worker.weight = self._network.drain(worker.params, worker.weight)
+            worker.weight = self.network.drain(worker.params, worker.weight)
             worker.params.div_(worker.weight)
-            self._share.spread()
+            self.shard.spread()
 
     def close(self) -> None:
         """Detach from the optimizer once messages in flight have come and gone; the model stays usable.
@@ -325,11 +309,8 @@ class Gossip:
         Call it before the process group is used for something else, or ``finish``: a message that is given up on may
         be taken for the next one.
         """
-        self._network.in_flight_content()
-        self._network.load_in_flight({})
-        if self._one_sided:
-            self._one_sided.close()
-        self._steps.close()
+        self.network.close()
+        self._hooks.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
@@ -339,19 +320,15 @@ class Gossip:
         bit-exact where nothing is repeatable, but both sums are. Tensors are copies. Replicas differ by design: save
         one per rank.
         """
-        network = self._network
-        if self._one_sided:
+        if self.asynchronous:
             self.finish()
         return {
             **self._worker.state_dict(),
-            "device": self._share.flat.tensors[0].device.type,
-            "in_flight": self._network.in_flight_content(),
+            "device": self.shard.flat.tensors[0].device.type,
+            **self.network.state_dict(),
             "pace": None if self._paced is None else self._paced.state_dict(),
-            **({"references": network.references()} if isinstance(network, CompressedNetwork) else {}),
-            "bytes_sent": self.bytes_sent,
             "bytes_sent_inside": self.bytes_sent_inside,
             "seconds": self.communication_seconds,
-            "staleness": self.staleness.state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -362,21 +339,14 @@ class Gossip:
         Raises:
             ValueError: the state is of another model, or only one of the two was compressed.
         """
-        if ("references" in state) != isinstance(self._network, CompressedNetwork):
-            raise ValueError("only one of the saved run and this one compresses what it sends")
+        self.network.check_state(state)
         self._worker.load_state_dict(state)
-        self._network.load_in_flight(state["in_flight"])
-        if isinstance(self._network, CompressedNetwork):
-            self._network.load_references(state["references"])
+        self.network.load_state_dict(state, self._worker.step)
         if self._paced is not None:
             self._paced.load_state_dict(state["pace"])
-        if self._one_sided:
-            self._one_sided.begin(self._worker.step)
-            self._one_sided.staleness = Staleness(**state["staleness"])
-        self._share.spread()
-        self._network.bytes_sent = int(state["bytes_sent"])
+        self.shard.spread()
         self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
-        self._network.seconds, self._node.seconds = float(state["seconds"]), 0.0
+        self.network.seconds, self._node.seconds = float(state["seconds"]), 0.0
 
 
 def _check_parameters(model: nn.Module, trainable: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:

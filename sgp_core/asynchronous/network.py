@@ -1,131 +1,123 @@
-"""What a network of workers that wait for nobody does, whatever carries its vectors."""
+"""A network of workers that never wait for each other, over a carrier."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch.distributed as dist
 
-from sgp_core.asynchronous.events import Event, Staleness
-from sgp_core.runtime.network import DistributedNetwork
+from sgp_core.asynchronous.carrier import Carrier, Seen
+from sgp_core.runtime.events import Event, Staleness
+from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
-from sgp_core.transports import MessageContent
-
-LOOK_SECONDS = 0.001
-"""Between two looks at how far a peer is."""
-
-Seen = tuple[tuple[int, int], ...]
-"""What was used, as in :attr:`Event.seen`."""
 
 
-class AsynchronousNetwork(DistributedNetwork):
-    """What workers without a common step have in common: what they remember, and the moments when all meet.
+class AsynchronousNetwork(WorkerNetwork):
+    """What workers without a common step have in common: a record of what they used, and meetings of all.
 
     Args:
-        topology: who talks to whom.
+        topology: who sends to whom.
         group: the process group in which all meet.
-        params: the model's parameters, on the CPU.
-        record_events: whether to remember what was used when, see :attr:`events`.
-
-    Attributes:
-        staleness: how old what was used was.
-        events: what was used when; None if nobody wants to know.
+        params: the model's parameters, on the CPU, alike on all workers.
+        carrier: carries the vectors.
+        record_events: whether to record what was used when, see :attr:`events`.
     """
 
-    medium: ClassVar[str]
-    """The name of the transport."""
+    asynchronous: ClassVar[bool] = True
 
     def __init__(
-        self, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, *, record_events: bool = False
+        self,
+        topology: Topology,
+        group: dist.ProcessGroup | None,
+        params: FlatVector,
+        carrier: Carrier,
+        *,
+        record_events: bool = False,
     ) -> None:
         super().__init__(topology, group)
         self._params = params
         self._scratch = params.zeros_like()
-        self.staleness = Staleness()
-        self.events: list[Event] | None = [] if record_events else None
+        self.carrier = carrier
         self._steps = 0
         self._closed = False
+        self.events = [] if record_events else None
 
-    # -- what rules ask for --------------------------------------------------------------------------------------------
+    @property
+    def transport_name(self) -> str | None:
+        """The name of the carrier; None in a world of one."""
+        return self.carrier.name if self.world_size > 1 else None
+
+    # -- verbs that all rules have -------------------------------------------------------------------------------------
     def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that nobody else uses."""
+        """Return memory laid out like the model that nothing else uses."""
         return self._scratch
 
     def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
-        """Let all workers meet, add what is under way, and part. Collective, unlike everything else here."""
+        """Let all workers meet, add what is in flight, and part. Collective, unlike everything else here."""
         weight = float(weight)
         if self._closed:
             return weight
-        self._gather()
+        self.carrier.assemble(self._steps)
         seen, weight = self._deliver(x, weight)
-        self._part()
+        self.carrier.disperse()
         if self.events is not None:
             self.events.append(Event(self.rank, self._steps, seen=seen, meeting=True))
         return weight
 
-    # -- calling the others --------------------------------------------------------------------------------------------
-    @abstractmethod
-    def call(self) -> None:
-        """Ask all workers, without waiting, to come and meet."""
+    def restart(self, step: int) -> None:
+        """Start after ``step`` steps, from the parameters as they are now, with nothing in flight. Collective."""
+        self.carrier.assemble(step)
+        self._reset()
+        self._complete(step)
+        self.carrier.disperse()
+
+    # -- meetings ------------------------------------------------------------------------------------------------------
+    def request_meeting(self) -> None:
+        """Ask all workers, without waiting, to meet."""
+        self.carrier.request_meeting()
 
     @property
-    @abstractmethod
-    def called(self) -> bool:
-        """Whether a worker has called since the last meeting."""
+    def meeting_requested(self) -> bool:
+        """Whether a worker has asked for a meeting since the last one."""
+        return self.carrier.meeting_requested
 
-    # -- messages in flight --------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
     @property
     def in_flight(self) -> bool:
-        """Whether something may be: only a meeting can tell."""
+        """Whether something may be in flight: only a meeting can tell."""
         return not self._closed
 
-    def in_flight_content(self) -> dict[int, MessageContent]:
-        """Return nothing: a meeting leaves nothing under way."""
-        return {}
+    def keep_in_flight(self) -> Callable[[], None]:
+        """Return what does nothing: a meeting leaves nothing in flight."""
+        return self.forget_in_flight
 
-    def load_in_flight(self, content: dict[int, MessageContent]) -> None:
-        """Do nothing: nothing was kept."""
+    def forget_in_flight(self) -> None:
+        """Do nothing: peers add what is on its way when they next look, or meet."""
 
-    def begin(self, step: int) -> None:
-        """Begin after ``step`` steps, from the parameters as they are now, with nothing under way. Collective."""
-        self._gather()
-        self._restart()
-        self._went_on(step)
-        self._part()
+    def load_state_dict(self, state: dict[str, Any], step: int) -> None:
+        """Continue from :meth:`state_dict`, after ``step`` steps, with the model already loaded. Collective."""
+        super().load_state_dict(state, step)
+        self.restart(step)
+        self.staleness = Staleness(**state["staleness"])
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go; peers that still reach for this worker are told."""
+        """Let go of the carrier; peers that still try to reach this worker get :class:`PeerLost`."""
+        self._closed = True
+        self.carrier.close()
 
-    # -- inside --------------------------------------------------------------------------------------------------------
-    @abstractmethod
-    def _gather(self) -> None:
-        """Return once all workers have come, and everything they have sent has landed. Collective."""
-
-    @abstractmethod
-    def _part(self) -> None:
-        """Go on, once all workers have done what they had met for. Collective."""
-
+    # -- for subclasses ------------------------------------------------------------------------------------------------
     @abstractmethod
     def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
-        """While all stand still, bring ``x`` and ``weight`` up to date; return what was seen."""
+        """While all workers wait, bring ``x`` and ``weight`` up to date; return what was used."""
 
     @abstractmethod
-    def _restart(self) -> None:
-        """Forget what is under way; the parameters are the truth."""
+    def _reset(self) -> None:
+        """Drop what is in flight: the parameters are the truth."""
 
-    @abstractmethod
-    def _reach(self, rank: int, step: int) -> None:
-        """Raise RuntimeError if ``rank`` is gone."""
-
-    def _went_on(self, steps: int) -> None:
+    def _complete(self, steps: int) -> None:
         """Note, and let peers see, that this worker has done its part of ``steps`` steps."""
         self._steps = steps
-
-    def _lost(self, rank: int, step: int) -> RuntimeError:
-        return RuntimeError(
-            f"rank {self.rank} lost rank {rank} at its step {step}: it has closed its Gossip or died; let all"
-            " workers call gossip.finish() before any of them ends"
-        )
+        self.carrier.publish(steps)

@@ -1,69 +1,72 @@
-"""Averaging in pairs, whatever carries the models."""
+"""Averaging in pairs, over any carrier."""
 
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
+
+import torch.distributed as dist
 
 from sgp_core.algorithms.adpsgd import partner
-from sgp_core.asynchronous.events import Event
-from sgp_core.asynchronous.network import AsynchronousNetwork, Seen
+from sgp_core.asynchronous.carrier import OpenModels, Seen
+from sgp_core.asynchronous.network import AsynchronousNetwork
+from sgp_core.runtime.events import Event
 from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.topology import Topology
 
 
 class PairwiseNetwork(AsynchronousNetwork):
-    """Every worker's model lies open, and the acting one of a pair averages both. See :class:`ADPSGD`.
+    """Every worker's model is open to its peers, and the acting one of a pair averages both. See :class:`ADPSGD`.
 
-    Who needs a model that is in use waits until it has been copied, never for a computation.
+    A worker that needs a model in use waits until it has been copied, never for a computation.
+
+    Args:
+        models: carry the open models. Other arguments as of :class:`AsynchronousNetwork`.
     """
 
-    _seen = 0
-    """The version of the own model that the parameters are a copy of."""
-    _looked = 0.0
-    """When they were copied."""
+    def __init__(
+        self,
+        topology: Topology,
+        group: dist.ProcessGroup | None,
+        params: FlatVector,
+        models: OpenModels,
+        *,
+        record_events: bool = False,
+    ) -> None:
+        super().__init__(topology, group, params, models, record_events=record_events)
+        self._models = models
+        self._version = 0  # of the open model that the parameters are a copy of
+        self._copied = 0.0  # when they were copied
+        self.restart(0)
 
     def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
         """Add ``x - before`` to this worker's open model, average it with that of its partner, and set ``x`` to it.
 
         Raises:
-            RuntimeError: the partner is gone.
+            PeerLost: the partner is gone.
         """
         with self._timed("mix", step, x):
             other = partner(self.topology, self.rank, step)
-            seen = self._average(x, before, other, step)
-            missed = dict(seen)[self.rank] - self._seen
-            self._seen += missed + 1
-            self._went_on(step + 1)
+            seen = self._models.average(x, before, other, step, self._version)
+            missed = dict(seen)[self.rank] - self._version
+            self._complete(step + 1)
             self.bytes_sent += (missed + (other is not None)) * x.nbytes
-            self.staleness.add(missed, time.monotonic() - self._looked)
-            self._looked = time.monotonic()
+            self.staleness.add(missed, time.monotonic() - self._copied)
+            self._note_copy(self._version + missed + 1)
         if self.events is not None:
             self.events.append(Event(self.rank, step, () if other is None else (other,), seen))
 
     def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
-        model, version = self._own()
+        model, version = self._models.own()
         x.copy_(model)
-        self.bytes_sent += (version - self._seen) * x.nbytes
-        self._looked_at(version)
+        self.bytes_sent += (version - self._version) * x.nbytes
+        self._note_copy(version)
         return ((self.rank, version),), weight
 
-    def _restart(self) -> None:
-        model, version = self._own()
+    def _reset(self) -> None:
+        model, version = self._models.own()
         model.copy_(self._params)
-        self._looked_at(version)
+        self._note_copy(version)
 
-    def _looked_at(self, version: int) -> None:
-        self._seen = version
-        self._looked = time.monotonic()
-
-    @abstractmethod
-    def _average(self, x: FlatVector, before: FlatVector, other: int | None, step: int) -> Seen:
-        """Do what :meth:`meet_partner` does to the models, each of which then is one version on.
-
-        Returns:
-            The ranks of the pair, ascending, and the versions of their models before.
-        """
-
-    @abstractmethod
-    def _own(self) -> tuple[FlatVector, int]:
-        """Return this worker's open model and its version."""
+    def _note_copy(self, version: int) -> None:
+        self._version = version
+        self._copied = time.monotonic()

@@ -1,32 +1,32 @@
-"""All workers, of all nodes: what they agree on beside the steps of an algorithm."""
+"""Collectives over all workers of all nodes, beside the steps of an algorithm."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.model_shard import ModelShard, is_sharded, local_tensor
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
-from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 
 
 class GlobalCollectives:
-    """Collective questions, each to be asked by every worker.
+    """Collectives over all workers of all nodes: first inside each node, then between the nodes.
+
+    None of them counts among the bytes and seconds of training.
 
     Args:
-        node: the worker's node.
-        network: between nodes.
+        node: this worker's node.
     """
 
-    def __init__(self, node: NodeGroup, network: DistributedNetwork) -> None:
+    def __init__(self, node: NodeGroup) -> None:
         self._node = node
-        self._network = network
+        self._peers = Collectives(node.peers)
 
     @property
     def size(self) -> int:
@@ -35,26 +35,20 @@ class GlobalCollectives:
 
     def total(self, values: Tensor) -> Tensor:
         """Return the sum of a small tensor over all workers."""
-        return self._network.total(self._node.total(values))
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Leave what is sent inside, for evaluation or diagnosis, out of the training's bytes and seconds."""
-        with self._network.uncounted(), self._node.uncounted():
-            yield
+        return self._peers.total(self._node.total(values))
 
     @torch.no_grad()
     def check_alike(self, model: nn.Module, device: torch.device) -> None:
-        """Compare the models' layouts.
+        """Compare the models of all workers by the names, shapes and dtypes of their parameters.
 
         Raises:
-            ConfigurationError: on all workers, if some differ from rank 0's.
+            ConfigurationError: on all workers, if some models differ from rank 0's.
         """
         layout = repr([(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in model.named_parameters()])
         fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
         first = fingerprint.clone()
         self._node.broadcast([first])
-        self._network.broadcast([first])
+        self._peers.broadcast([first])
         different = self.total((first != fingerprint).to(torch.int64))
         if int(different):
             raise ConfigurationError(
@@ -68,10 +62,10 @@ class GlobalCollectives:
         frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         alike = [*(parameter.data for parameter in frozen if not is_sharded(parameter)), *model.buffers()]
         whole = share.storage.flat.tensors if share.storage else []
-        with self.uncounted():
+        with self._node.uncounted():
             self._node.broadcast([*whole, *alike])
             sharded = [local_tensor(parameter) for parameter in frozen if is_sharded(parameter)]
-            self._network.broadcast([*share.flat.tensors, *sharded, *alike])
+            self._peers.broadcast([*share.flat.tensors, *sharded, *alike])
             share.spread()
 
     def average_buffers(self, buffers: Sequence[Tensor]) -> None:
@@ -85,18 +79,21 @@ class GlobalCollectives:
             buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))
 
     @torch.no_grad()
-    def consensus_distance(self, z: FlatVector) -> float:
-        """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, the same number on every worker."""
+    def consensus_distance(self, z: FlatVector, scratch: FlatVector) -> float:
+        """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, the same number on every worker.
+
+        Args:
+            z: this worker's shard.
+            scratch: memory of the same layout, to be overwritten.
+        """
         if self._node.count == 1:
             return 0.0
-        z_bar = self._network.scratch()
-        with self.uncounted():
-            z_bar.copy_(z)
-            self._network.mean(z_bar)
-            spread, size = 0.0, 0.0
-            for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):
-                spread += float(torch.linalg.vector_norm(mine - mean, dtype=torch.float64)) ** 2
-                size += float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2
-            sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
-            spread, size = (self.total(sums) / self._node.count).tolist()
+        z_bar = scratch.copy_(z)
+        self._peers.mean(z_bar)
+        spread, size = 0.0, 0.0
+        for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):
+            spread += float(torch.linalg.vector_norm(mine - mean, dtype=torch.float64)) ** 2
+            size += float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2
+        sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
+        spread, size = (self.total(sums) / self._node.count).tolist()
         return float(spread**0.5 / max(size**0.5, 1e-300))

@@ -25,7 +25,7 @@ class OptimizerHooks:
         model: the user's.
         optimizer: the user's.
         algorithm: the rule.
-        share: what this worker gossips of the model.
+        shard: what this worker gossips of the model.
         node: the worker's.
         shard_optimizer: whether each worker of a node steps on its own shard only.
 
@@ -41,7 +41,7 @@ class OptimizerHooks:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         algorithm: Algorithm,
-        share: ModelShard,
+        shard: ModelShard,
         node: NodeGroup,
         *,
         shard_optimizer: bool,
@@ -50,16 +50,16 @@ class OptimizerHooks:
         self._model = model
         self._optimizer = optimizer
         self._algorithm = algorithm
-        self._share = share
+        self._shard = shard
         self._node = node
         self._worker: WorkerState
         self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
-        if shard_optimizer and share.storage and node.size > 1:
-            self._sharded_optimizer = ShardedOptimizer(optimizer, share.storage, node)
+        if shard_optimizer and shard.storage and node.size > 1:
+            self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
         self.gradients = self._collected_gradients()
 
-    def begin(self, worker: WorkerState, part_bytes: int | None, max_norm: float | None) -> None:
+    def attach(self, worker: WorkerState, part_bytes: int | None, max_norm: float | None) -> None:
         """Take part in every step from now on.
 
         Args:
@@ -72,12 +72,12 @@ class OptimizerHooks:
         """
         self._worker = worker
         if part_bytes is not None:
-            if self._share.storage is None:
+            if self._shard.storage is None:
                 raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
             self._in_backward = BackwardStepper(
                 self._algorithm,
                 worker,
-                self._share.storage,
+                self._shard.storage,
                 self._optimizer,
                 part_bytes=part_bytes,
                 max_norm=max_norm,
@@ -93,7 +93,7 @@ class OptimizerHooks:
         """Whether steps are taken inside backward."""
         return self._in_backward is not None
 
-    def close(self) -> None:
+    def detach(self) -> None:
         """Take part in no further step."""
         for hook in self._hooks:
             hook.remove()
@@ -152,7 +152,7 @@ class OptimizerHooks:
             return
         self._check()
         self._worker.averaged = False
-        self._share.collect()
+        self._shard.collect()
         self._algorithm.before_step(self._worker)
 
     @torch.no_grad()
@@ -163,16 +163,16 @@ class OptimizerHooks:
                 return
             self._in_backward.end()
         else:
-            self._share.collect()
+            self._shard.collect()
             self._algorithm.after_step(self._worker)
             self._algorithm.receive(self._worker)
-        self._share.spread()
+        self._shard.spread()
         self._worker.step += 1
 
     def _check(self) -> None:
         if self.forbidden is not None:
             raise RuntimeError(self.forbidden)
-        storage = self._share.storage
+        storage = self._shard.storage
         moved = storage.moved() if storage else None
         if storage and moved is not None:
             wanted = storage.parameters[moved]
@@ -182,7 +182,7 @@ class OptimizerHooks:
             )
 
     def _collected_gradients(self) -> GradientBucket | None:
-        if self._share.storage is None:
+        if self._shard.storage is None:
             if self._algorithm.traits.reads_gradients:
                 raise ConfigurationError(
                     "FSDP2 holds the gradients, so that no algorithm can change them; to average them, give fully_shard"
@@ -192,4 +192,4 @@ class OptimizerHooks:
         if not self._algorithm.traits.reads_gradients and self._node.size == 1:
             return None
         take = self._take_gradients if self._sharded_optimizer else None
-        return GradientBucket(self._share.storage, self._on_gradients, take)
+        return GradientBucket(self._shard.storage, self._on_gradients, take)

@@ -19,7 +19,7 @@ class WorkerState:
     Args:
         params: the parameters the optimizer updates.
         optimizer: the user's own.
-        network: the way to the other workers.
+        network: a :class:`Network`, or a :class:`OneSidedNetwork` for rules that have ``one_sided``.
         biased: whether the PushSum weight may leave 1.
         weight: the initial PushSum weight, 1 in the runtime's own form.
         grads: gradients laid out like ``params``, if the rule reads them.
@@ -29,7 +29,7 @@ class WorkerState:
         self,
         params: FlatVector,
         optimizer: torch.optim.Optimizer,
-        network: Network | OneSidedNetwork,
+        network: object,
         *,
         biased: bool,
         weight: Scalar = 1.0,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sgp_core.algorithms.adpsgd import partner
 from sgp_core.algorithms.base import Algorithm, OneSided
-from sgp_core.asynchronous.events import Event
+from sgp_core.runtime.events import Event
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
 from sgp_core.tensors.flat_vector import FlatVector, Scalar

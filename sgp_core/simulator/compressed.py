@@ -69,23 +69,25 @@ class SimulatedReplicas:
         n = self._topology.world_size
         parts = [EdgeWeights.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
         weights = weight.flatten().tolist() if isinstance(weight, Tensor) else [weight] * n
-        parcels = [
+        payloads = [
             [end.give(row, part, own) for end, row, part, own in zip(ends, rows, parts, weights, strict=True)]
             for ends, rows in zip(self._ends, self._rows(x), strict=True)
         ]
         own = torch.tensor([[part.own] for part in parts], dtype=torch.float64)
-        return _SentPayloads(parts, parcels, own * weight if isinstance(weight, Tensor) else own, weight is not None)
+        return _SentPayloads(parts, payloads, own * weight if isinstance(weight, Tensor) else own, weight is not None)
 
     def _take(self, x: FlatVector, sent: _SentPayloads) -> Tensor:
         arrived: list[float] = []
-        for ends, rows, parcels in zip(self._ends, self._rows(x), sent.parcels, strict=True):
-            inboxes = [{sender: parcels[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)]
+        for ends, rows, payloads in zip(self._ends, self._rows(x), sent.payloads, strict=True):
+            inboxes = [
+                {sender: payloads[sender][rank] for sender in part.takes} for rank, part in enumerate(sent.parts)
+            ]
             arrived = [  # the same for every shard
                 end.take(row, part, inbox, weighed=sent.weighed)
                 for end, row, part, inbox in zip(ends, rows, sent.parts, inboxes, strict=True)
             ]
-            for end, own in zip(ends, parcels, strict=True):
-                end.parcels.put_back(own.values())
+            for end, own in zip(ends, payloads, strict=True):
+                end.payloads.put_back(own.values())
         return torch.tensor(arrived, dtype=torch.float64).unsqueeze(1)
 
     def _rows(self, x: FlatVector) -> list[list[FlatVector]]:
@@ -99,12 +101,12 @@ class _SentPayloads:
 
     Attributes:
         parts: every worker's.
-        parcels: by shard, sender and receiver.
+        payloads: by shard, sender and receiver.
         kept: the weights that stay with their workers, ``[n, 1]``.
         weighed: whether weights travel.
     """
 
     parts: Sequence[EdgeWeights]
-    parcels: Sequence[Sequence[dict[int, Payload]]]
+    payloads: Sequence[Sequence[dict[int, Payload]]]
     kept: Tensor
     weighed: bool

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import nn
 
 import sgp_core
-from sgp_core.asynchronous.events import Event
 from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.events import Event
 from tests.support.workers import _CONTEXT, run_workers
 from tests.workers import asynchronous
 from tests.workers.agreement import Irregular, batch, flatten, make_model, make_optimizer

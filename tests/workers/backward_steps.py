@@ -157,7 +157,7 @@ def leaving(overlap_steps: int) -> dict[str, Any]:
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
     chosen: dict[str, Any] = {"algorithm": algorithm, "topology": topology, "transport": "p2p"}
     gossip = make_gossip(model, optimizer, True, part_mb=64 * 65 * 4 / 2**20, **chosen)
-    transport: Any = gossip._network.transport
+    transport: Any = gossip.network.transport
     verb = "push" if overlap_steps else "post"
     original = getattr(transport, verb)
 

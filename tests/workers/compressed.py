@@ -81,7 +81,7 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
     weight = torch.tensor([gossip.push_sum_weight], dtype=torch.float64)
     total = torch.cat([weight * flatten(model), weight])
     dist.all_reduce(total)
-    parcels = network_of(gossip)._agreed().parcels
+    parcels = network_of(gossip).replicas.payloads
     result |= {
         "resumed": all(torch.equal(z, result["z"]) and (w, b) == (result["w"], result["bytes"]) for z, w, b in again),
         "in_flight": before,
@@ -98,8 +98,8 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
 
 def network_of(gossip: sgp_core.Gossip) -> CompressedNetwork:
     """Return its network, which compresses."""
-    assert isinstance(gossip._network, CompressedNetwork)
-    return gossip._network
+    assert isinstance(gossip.network, CompressedNetwork)
+    return gossip.network
 
 
 def _copied(state: Any) -> Any:
@@ -122,8 +122,7 @@ def awkward_mean(codec: Codec) -> float:
     for mean in start:
         dist.all_reduce(mean.div_(4))
     for _ in range(40):
-        gossip._steps.before_step()
-        gossip._steps.after_step()
+        gossip.optimizer.step()  # without gradients: gossip alone
     return max(float((p.detach() - mean).abs().max()) for p, mean in zip(trainable, start, strict=True))
 
 
@@ -136,8 +135,7 @@ def allocations(codec: Codec, tau: int) -> list[str]:
     gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
 
     def step() -> None:
-        gossip._steps.before_step()
-        gossip._steps.after_step()
+        gossip.optimizer.step()  # without gradients: gossip alone
 
     for _ in range(4 + tau):
         step()

@@ -68,8 +68,7 @@ class _Vector:
         assert self.transport is not None
         assert self.transport.name == transport
         self.x = storage.flat
-        self.network = DistributedNetwork(topology)
-        self.network.transport = self.transport
+        self.network = DistributedNetwork(topology, None, self.transport)
 
     def bits(self, weight: Any) -> list[Any]:
         return [*(tensor.clone() for tensor in self.x.tensors), weight]
@@ -172,8 +171,7 @@ def leftovers() -> dict[str, Any]:
     before = set(os.listdir("/dev/shm"))
     gossip = _gossip(overlap_steps=1)
     for _ in range(3):
-        gossip._steps.before_step()
-        gossip._steps.after_step()
+        gossip.optimizer.step()  # without gradients: gossip alone
     during = mapped(), set(os.listdir("/dev/shm")) - before
     gossip.close()
     del gossip
@@ -184,15 +182,13 @@ def killed(victim: int, overlap_steps: int) -> dict[str, Any]:
     """Let ``victim`` be killed after three steps; return what the others say, and when."""
     gossip = _gossip(overlap_steps=overlap_steps)
     for _ in range(3):
-        gossip._steps.before_step()
-        gossip._steps.after_step()
+        gossip.optimizer.step()  # without gradients: gossip alone
     if dist.get_rank() == victim:
         os.kill(os.getpid(), signal.SIGKILL)
     began = time.monotonic()
     try:
         for _ in range(5):
-            gossip._steps.before_step()
-            gossip._steps.after_step()
+            gossip.optimizer.step()
     except PeerLost as error:
         assert error.rank == dist.get_rank()  # noqa: PT017 - in a worker, not in a test
         return {"said": str(error), "seconds": time.monotonic() - began, "peers": error.peers, "step": error.step}
@@ -202,12 +198,12 @@ def killed(victim: int, overlap_steps: int) -> dict[str, Any]:
 def late() -> str:
     """Let rank 1 come later than the process group waits; return what is said."""
     gossip = _gossip(group=dist.new_group(timeout=timedelta(seconds=1)))
-    gossip._steps.after_step()
+    gossip.optimizer.step()
     if dist.get_rank() == 1:
         time.sleep(2)
         return ""
     try:
-        gossip._steps.after_step()
+        gossip.optimizer.step()
     except PeerLost as error:
         assert (error.rank, error.peers, error.step) == (0, (1,), 1)  # noqa: PT017
         return str(error)

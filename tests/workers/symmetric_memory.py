@@ -57,8 +57,7 @@ def _dawdling(like: FlatVector, group: None, tau: int) -> SymmetricMemoryTranspo
 def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: Topology, tau: int) -> list[Any]:
     generator = torch.Generator().manual_seed(dist.get_rank())
     x = FlatVector([torch.randn(size, generator=generator).to(dtype) for dtype, size in layout.items()])
-    network = DistributedNetwork(topology)
-    network.transport = made = make(x, None, tau)
+    network = DistributedNetwork(topology, None, made := make(x, None, tau))
     weight: Any = 1.0 + dist.get_rank()
     found: list[Any] = []
     for step in range(3 * tau + 3):
@@ -94,7 +93,7 @@ def train(cases: list[tuple[Algorithm, Topology, str]], steps: int) -> list[dict
             chosen |= {"step_in_backward": True, "part_mb": PART_MB}
         gossip = sgp_core.Gossip(model, optimizer, **chosen)
         if gossip.world_size > 1:
-            gossip._network.transport = transport(gossip._share.flat, algorithm.traits.steps_in_flight, dawdle_s=1e-4)
+            gossip.network.transport = transport(gossip.shard.flat, algorithm.traits.steps_in_flight, dawdle_s=1e-4)
         models, weights = [agreement.flatten(model)], [gossip.push_sum_weight]
         for step in range(steps):
             if step == steps // 2:  # as if stopped and resumed, with messages in flight
@@ -127,8 +126,9 @@ def train(cases: list[tuple[Algorithm, Topology, str]], steps: int) -> list[dict
 def too_deep() -> str:
     """Push twice before pulling with a transport that was told of no message in flight; return what is said."""
     x = FlatVector([torch.zeros(3)])
-    network = DistributedNetwork(sgp_core.build_topology("ring", world_size=dist.get_world_size()))
-    network.transport = transport(x, 0)
+    network = DistributedNetwork(
+        sgp_core.build_topology("ring", world_size=dist.get_world_size()), None, transport(x, 0)
+    )
     try:
         for step in range(2):
             network.push(x, step, 1.0)
@@ -141,10 +141,9 @@ def memory() -> dict[str, int]:
     """Return how many windows are open after some steps of a graph whose in-degree changes."""
     topology = graphs(dist.get_world_size())[-1]
     x = FlatVector([torch.zeros(100)])
-    network = DistributedNetwork(topology)
     opened = {}
     for tau in (0, 1):
-        network.transport = made = transport(x, tau)
+        network = DistributedNetwork(topology, None, made := transport(x, tau))
         weight: Any = 1.0
         for step in range(8):
             weight = network.pull(x, step - 1, network.push(x, step, weight)) if tau else network.mix(x, step, weight)

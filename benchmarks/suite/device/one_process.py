@@ -67,8 +67,8 @@ def streams(tau: int, graph: str, place: Place) -> Found:
         (x,) = flat.tensors
         target = targets[rank].to(x.device)
         optimizer = torch.optim.SGD([x], lr=_RATE, momentum=0.9)
-        network = DistributedNetwork(topology)
-        network.rank, network.world_size, network.transport = rank, _WORKERS, transport
+        network = DistributedNetwork(topology, None, transport)
+        network.rank, network.world_size = rank, _WORKERS
         worker = WorkerState(flat, optimizer, network, biased=algorithm.leaves_one(topology))
         for step in range(_STEPS):
             if x.is_cuda:

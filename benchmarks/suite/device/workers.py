@@ -11,6 +11,7 @@ from torch import nn
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
+from sgp_core.runtime.network import DistributedNetwork
 from suite.device import problem
 from suite.device.check import Check, Found, Place, at_most
 
@@ -120,7 +121,9 @@ def no_waiting(place: Place) -> Found:
 def pace(millions: int, place: Place) -> Found:
     """Time a step's exchange on a ring beside the least it can cost: one copy and one mix of the same bytes."""
     gossip, _, _ = _flat_model("sgp", "one_peer_exponential", millions * 10**6, place)
-    x = gossip._share.flat.tensors[0]
+    network = gossip.network
+    assert isinstance(network, DistributedNetwork)
+    x = gossip.shard.flat.tensors[0]
     other = torch.zeros_like(x)
 
     def floor() -> None:
@@ -128,7 +131,7 @@ def pace(millions: int, place: Place) -> Found:
         x.lerp_(other, 0.5)
 
     def exchange() -> None:
-        gossip._network.mix(gossip._share.flat, 0)
+        network.mix(gossip.shard.flat, 0)
 
     together = _timed(exchange, 20)
     least = 0.0
@@ -154,10 +157,9 @@ def memory(name: str, copies: int, place: Place) -> Found:
     dist.barrier()
     before = torch.cuda.mem_get_info(place.device)[0]
     dist.barrier()
-    gossip, _, _ = _flat_model(name, "one_peer_exponential", size, place, momentum=0.0)
+    gossip, _, optimizer = _flat_model(name, "one_peer_exponential", size, place, momentum=0.0)
     for _ in range(4):
-        gossip._steps.before_step()
-        gossip._steps.after_step()
+        optimizer.step()  # without gradients: gossip alone
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     dist.barrier()

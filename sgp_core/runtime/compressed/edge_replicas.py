@@ -75,7 +75,7 @@ class EdgeReplicas:
         topology: creates all copies now if its graphs repeat; else each when its edge first occurs.
 
     Attributes:
-        parcels: memory for messages.
+        payloads: memory for messages.
     """
 
     def __init__(self, rank: int, codec: Codec, layout: Layout, start: FlatVector, topology: Topology) -> None:
@@ -87,7 +87,7 @@ class EdgeReplicas:
         self._given: dict[int, FlatVector] = {}
         self._taken: dict[int, FlatVector] = {}
         self._memories: dict[int, list[Tensor | None]] = {}
-        self.parcels = PayloadPool(codec, self._pieces, self._device)
+        self.payloads = PayloadPool(codec, self._pieces, self._device)
         longest = max((piece.numel for piece in self._pieces), default=0)
         self._scratch = [tensor.new_zeros(min(longest, tensor.numel())) for tensor in start.tensors]
         self._spare = [torch.zeros_like(tensor) for tensor in self._scratch]
@@ -100,13 +100,13 @@ class EdgeReplicas:
 
     # -- a step ------------------------------------------------------------------------------------------------------
     def give(self, x: FlatVector, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
-        """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`parcels`."""
+        """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`payloads`."""
         self._prepare(part.gives, ())
-        parcels = self.parcels.take(part.gives)
+        payloads = self.payloads.take(part.gives)
         for piece in self._pieces:
             mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
-            for peer, parcel in parcels.items():
-                copy, sections = _stretch(self._given[peer], piece), parcel.pieces[piece.index]
+            for peer, payload in payloads.items():
+                copy, sections = _stretch(self._given[peer], piece), payload.pieces[piece.index]
                 spare, memory = self._spare[piece.tensor][: piece.numel], self._memories[peer][piece.index]
                 coding = Coding(piece, part.step, self._rank, peer, spare, memory)
                 if weight is None:
@@ -118,9 +118,9 @@ class EdgeReplicas:
                 copy.add_(difference)
             for peer, share in part.gives.items():
                 mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
-        for parcel in parcels.values():
-            parcel.weight.fill_(1.0 if weight is None else weight)
-        return parcels
+        for payload in payloads.values():
+            payload.weight.fill_(1.0 if weight is None else weight)
+        return payloads
 
     def take(self, x: FlatVector, part: EdgeWeights, arrived: Mapping[int, Payload], *, weighed: bool) -> float:
         """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
@@ -130,7 +130,7 @@ class EdgeReplicas:
             weighed: whether their PushSum weights have travelled.
         """
         self._prepare((), part.takes)
-        weights = {peer: float(parcel.weight) if weighed else None for peer, parcel in arrived.items()}
+        weights = {peer: float(payload.weight) if weighed else None for peer, payload in arrived.items()}
         for piece in self._pieces:
             mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
             for peer, share in part.takes.items():

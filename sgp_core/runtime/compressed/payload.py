@@ -1,4 +1,4 @@
-"""Parcels: the bytes of coded messages, and the memory they are written to and arrive in."""
+"""Payloads: the bytes of coded messages, and the memory that they leave from and arrive in."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ class PayloadPool:
         """Return one for each peer, to be written; nobody else is given them until they are put back."""
         return {peer: self._free.pop() if self._free else Payload(*self._options) for peer in peers}
 
-    def put_back(self, parcels: Iterable[Payload]) -> None:
+    def put_back(self, payloads: Iterable[Payload]) -> None:
         """Say that these have been read, and have left."""
-        self._free.extend(parcels)
+        self._free.extend(payloads)

@@ -1,0 +1,67 @@
+"""Collectives of one process group; in a world of one, without torch.distributed, each of them is the identity."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import time
+from collections.abc import Iterable
+
+import torch.distributed as dist
+from torch import Tensor
+
+from sgp_core.tensors.flat_vector import FlatVector, as_operand
+
+
+class Collectives:
+    """Collectives among the workers of one process group.
+
+    Args:
+        group: the process group, None for the default one; without torch.distributed, a world of one.
+
+    Attributes:
+        rank: this worker's rank in the group.
+        size: number of workers in the group.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
+        self.group = group
+        started = dist.is_initialized()
+        self.rank = dist.get_rank(group) if started else 0
+        self.size = dist.get_world_size(group) if started else 1
+        if started:
+            _outlive_collectives()
+
+    def global_rank(self, rank: int) -> int:
+        """Return the rank in the default group of the worker that has ``rank`` in this one."""
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Set every worker's tensors to those of rank 0."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=self.global_rank(0), group=self.group)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum a small tensor over all workers, in place, and return it."""
+        if self.size > 1:
+            dist.all_reduce(values, group=self.group)
+        return values
+
+    def mean(self, x: FlatVector) -> None:
+        """Replace ``x``, and what travels with it, by the average over all workers, in place."""
+        if self.size == 1:
+            return
+        for work in [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in x.wire]:
+            work.wait()
+        for tensor in x.wire:
+            tensor.div_(as_operand(self.size, tensor))
+
+
+@functools.cache
+def _outlive_collectives() -> None:
+    """Keep the interpreter for a moment at its end, until gloo's threads have dropped the last collective's tensors.
+
+    They need the interpreter's lock for that: a thread that asks for it later takes the process down (SIGABRT).
+    """
+    atexit.register(time.sleep, 0.05)
