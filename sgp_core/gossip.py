@@ -29,7 +29,7 @@ _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged mode
 
 
 class Gossip:
-    """Makes every ``optimizer.step()`` a step of a decentralised algorithm. The loop stays the user's own.
+    """Makes every ``optimizer.step()`` a step of a decentralised algorithm. The training loop stays the user's own.
 
     From construction on, all workers hold rank 0's parameters and buffers, and trainable parameters live in one
     contiguous storage (move the model to its device, dtype and memory format first). Frozen parameters and buffers are
@@ -39,15 +39,15 @@ class Gossip:
         model: any module; tied parameters count once.
         optimizer: any torch optimizer over parameters of ``model``.
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
-        topology: who talks to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
-        pace: what follows each step, such as ``build_pace("every", steps=4)``; a round of gossip if None.
+        topology: who sends to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
+        pace: when workers gossip, such as ``build_pace("every", steps=4)``; one round after each step if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
-        compression: how what travels is coded, such as ``build_compression("int8")``; None: not at all.
-        transport: how models travel, the same on every worker. ``"shared_memory"``: not at all, workers on the CPUs of
-            one host mix where the models lie. ``"symmetric_memory"``: the GPUs of one host write into each other's
-            memory. ``"p2p"``: messages of torch.distributed. ``"mixed"``: the first inside each of several hosts,
-            messages between them. ``"auto"``: whichever is fastest of those that can be. Results are the same bit for
-            bit, but for asynchronous algorithms, no two runs of which are alike.
+        compression: how messages are coded, such as ``build_compression("int8")``; None: they are not.
+        transport: how models travel, the same on every worker. ``"shared_memory"``: workers on the CPUs of one host
+            read each other's models in place. ``"symmetric_memory"``: the GPUs of one host write into each other's
+            memory. ``"p2p"``: messages of torch.distributed. ``"hierarchical"``: shared memory inside each of several
+            hosts, messages between them. ``"auto"``: the fastest that is available. All give the same results bit for
+            bit, except with asynchronous algorithms, no two runs of which are alike.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may
@@ -55,14 +55,14 @@ class Gossip:
         shard_optimizer: let the optimizer of each worker step on its own shard only: an m-th of its state and work, and
             two thirds of the messages inside the node. For optimizers that treat every element by itself. Gradients
             are then the optimizer's alone, ``parameter.grad`` is None: clip with :meth:`clip_grad_norm_`.
-        step_in_backward: take the optimizer's steps inside ``backward()``, part of the model by part, so that messages
-            leave while it goes on. The loop stays as it is: ``optimizer.step()`` waits for what others have sent. The
-            numbers are the same. Gradients are gone after ``backward()``, so clip with ``max_norm``; put all
-            ``backward()`` of a step but the last inside :meth:`no_sync`. For optimizers whose update of a parameter
-            depends on that parameter and its group's options alone. Costs an inbox per in-peer.
-        bucket_mb: the least size of such a part, in MB (2**20 bytes); the first has a quarter of it.
-        max_norm: with ``step_in_backward``, norm to which all gradients together are clipped, before any step; messages
-            then leave when backward is over, one after the other.
+        step_in_backward: take the optimizer's steps inside ``backward()``, bucket by bucket, so that messages leave
+            while it goes on. The loop stays as it is: ``optimizer.step()`` waits for the messages of peers. The numbers
+            are the same. Gradients are gone after ``backward()``, so clip with ``max_norm``; put all ``backward()`` of
+            a step but the last inside :meth:`no_sync`. For optimizers whose update of a parameter depends on that
+            parameter and its group's options alone. Costs a receive buffer per in-peer.
+        bucket_mb: the least size of a bucket, in MB (2**20 bytes); the first has a quarter of it.
+        max_norm: with ``step_in_backward``, the norm that all gradients together are clipped to before any step;
+            messages then leave when backward is over.
         part_mb: the former name of ``bucket_mb``.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
 
@@ -196,25 +196,25 @@ class Gossip:
         return self.network.seconds + self._node.seconds
 
     def record(self, timeline: Timeline | None) -> None:
-        """Note every exchange of a step that ``timeline`` records."""
+        """Let ``timeline`` record the exchanges of the steps it is interested in; None: stop."""
         self.network.timeline = timeline
 
     @property
     def consensus_estimate(self) -> tuple[int, float] | None:
         """Step and value of the latest estimate of :meth:`consensus_distance`; None unless a pace measures it.
 
-        It travels with the messages, costs no meeting, and is the same number on every worker.
+        It travels with the messages, needs no collective, and is the same number on every worker.
         """
         return None if self._paced is None else self._paced.estimate
 
     @property
     def asynchronous(self) -> bool:
-        """Whether workers take their steps each at its own pace; what every worker must call then lets them meet."""
+        """Whether each worker steps at its own pace. Workers then meet in every method that all of them must call."""
         return self.network.asynchronous
 
     @property
     def staleness(self) -> Staleness:
-        """How old what this worker used was; nothing is counted for algorithms that march together."""
+        """How old what this worker used was; counted with asynchronous algorithms only."""
         return self.network.staleness
 
     @property
@@ -229,10 +229,10 @@ class Gossip:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Let the model hold the network-wide average ``sum_i x_i / n``, buffers averaged too, inside the block.
+        """Inside the block, the model holds the average over all workers, ``sum_i x_i / n``; so do its buffers.
 
         Every worker must enter. On exit each worker's own model is restored bit for bit. An asynchronous algorithm's
-        workers meet here, and what was under way has been added.
+        workers meet here, and messages in flight are added first.
 
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
@@ -281,13 +281,13 @@ class Gossip:
         """
         return self._hooks.clip_grad_norm_(max_norm)
 
-    def call(self) -> None:
-        """Ask the other workers of an asynchronous algorithm, without waiting, to come and meet; see :attr:`called`."""
+    def request_meeting(self) -> None:
+        """Ask the other workers of an asynchronous algorithm, without waiting, to meet."""
         self.network.request_meeting()
 
     @property
-    def called(self) -> bool:
-        """Whether a worker has called since all last met. It is for the training loop to answer."""
+    def meeting_requested(self) -> bool:
+        """Whether a worker has asked for a meeting since the last one. The training loop should then let all meet."""
         return self.network.meeting_requested
 
     @torch.no_grad()
@@ -304,10 +304,10 @@ class Gossip:
             self.shard.spread()
 
     def close(self) -> None:
-        """Detach from the optimizer once messages in flight have come and gone; the model stays usable.
+        """Remove all hooks, once messages in flight have arrived and left; the model stays usable.
 
-        Call it before the process group is used for something else, or ``finish``: a message that is given up on may
-        be taken for the next one.
+        Call this or :meth:`finish` before the process group is used for something else: a message that was given up
+        could be taken for the next one.
         """
         self.network.close()
         self._hooks.detach()
@@ -316,9 +316,9 @@ class Gossip:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
 
         Messages in flight are part of it, so every worker must call at the same step; call ``finish`` first to have
-        none. Workers of an asynchronous algorithm meet here, wherever each is, and add what is under way: no state is
-        bit-exact where nothing is repeatable, but both sums are. Tensors are copies. Replicas differ by design: save
-        one per rank.
+        none. Workers of an asynchronous algorithm meet here, each at its own step, and add what is in flight: a resume
+        is then not bit-exact, but conserves both sums. Tensors are copies. Replicas differ by design: save one per
+        rank.
         """
         if self.asynchronous:
             self.finish()

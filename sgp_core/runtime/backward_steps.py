@@ -1,4 +1,4 @@
-"""Steps taken inside backward: each part of the model is updated, and leaves, as soon as its gradients are complete."""
+"""Steps inside backward: each bucket of the model is updated and sent as soon as its gradients are complete."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
 
-_FIRST_SHARE = 4
-"""The first part is so many times smaller than the others, that messages begin to leave early in backward."""
+_FIRST_DIVISOR = 4
+"""The first bucket is this many times smaller than the others, so that messages begin to leave early in backward."""
 
 
 @dataclass
 class _Bucket:
-    """Parameters that step together, and the worker that they are to the rule."""
+    """Parameters that step together, and the worker that the rule sees for them."""
 
     parameters: list[nn.Parameter]
     worker: _BucketWorker
@@ -35,21 +35,21 @@ class _Bucket:
 
 
 class BackwardStepper:
-    """Takes the optimizer's steps part by part while backward goes on, in one order on all workers.
+    """Takes the optimizer's steps bucket by bucket while backward goes on, in one order on all workers.
 
-    A part consists of whole parameters. Once the gradients of all its parameters are complete, and the parts before it
-    have stepped, the rule and the user's optimizer act on it as if it were the model: its messages leave while backward
-    computes the gradients of the next. Gradients are then gone. What is waited for is left to ``optimizer.step()``,
-    which ends the step. The numbers are those of steps after backward.
+    A bucket consists of whole parameters. Once all its gradients are complete and the buckets before it have stepped,
+    the rule and the user's optimizer act on it as if it were the model: its messages leave while backward computes the
+    gradients of the next. Its gradients are then gone. ``optimizer.step()`` waits for messages and ends the step. The
+    numbers are those of steps after backward.
 
     Args:
         algorithm: the rule.
         worker: the whole model's.
         storage: the model.
         optimizer: any whose update of a parameter depends on that parameter and its group's options alone.
-        part_bytes: the least size of a part, the first being a quarter of that.
-        max_norm: norm that all gradients together are clipped to; then no part steps before backward is over.
-        check: called before the first part of a step; raises if there must be none.
+        bucket_bytes: the least size of a bucket; the first has a quarter of that.
+        max_norm: norm that all gradients together are clipped to; no bucket then steps before backward is over.
+        check: called before the first bucket of a step; raises if no step is allowed.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BackwardStepper:
         storage: FlatStorage,
         optimizer: torch.optim.Optimizer,
         *,
-        part_bytes: int,
+        bucket_bytes: int,
         max_norm: float | None,
         check: Callable[[], None],
     ) -> None:
@@ -70,40 +70,39 @@ class BackwardStepper:
         self._optimizer = optimizer
         self._max_norm = max_norm
         self._check = check
-        self._parts: list[_Bucket] = []
+        self._buckets: list[_Bucket] = []
         self._done = 0
         self._pending = False
-        for parameters, flat in storage.cut(chain([part_bytes // _FIRST_SHARE], repeat(part_bytes))):
-            part = _Bucket(parameters, _BucketWorker(worker, flat, optimizer))
-            self._parts.append(part)
+        for parameters, flat in storage.cut(chain([bucket_bytes // _FIRST_DIVISOR], repeat(bucket_bytes))):
+            self._buckets.append(_Bucket(parameters, _BucketWorker(worker, flat, optimizer)))
         self._handles = [
             parameter.register_post_accumulate_grad_hook(partial(self._gradient_ready, number))
-            for number, part in enumerate(self._parts)
-            for parameter in part.parameters
+            for number, bucket in enumerate(self._buckets)
+            for parameter in bucket.parameters
         ]
         self._restart()
 
     def finish(self) -> None:
-        """Let the parts step that have not, as they are: their gradients may never come."""
-        for part in self._parts[self._done :]:
-            self._step(part)
+        """Step the buckets that have not stepped, with the gradients they have: more may never come."""
+        for bucket in self._buckets[self._done :]:
+            self._step(bucket)
 
     def end(self) -> None:
-        """Let the rule wait for what others have sent; the next step may begin."""
-        self._worker.weight, self._worker.averaged = self._parts[-1].worker.weight, False
+        """Let the rule receive what its peers have sent. The next step may begin."""
+        self._worker.weight, self._worker.averaged = self._buckets[-1].worker.weight, False
         self._algorithm.receive(self._worker)
         self._restart()
 
     def close(self) -> None:
-        """Leave the parameters alone."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _restart(self) -> None:
         self._done = 0
-        for part in self._parts:
-            part.missing = set(map(id, part.parameters))
+        for bucket in self._buckets:
+            bucket.missing = set(map(id, bucket.parameters))
 
     def _gradient_ready(self, number: int, parameter: nn.Parameter) -> None:
         if not self.enabled:
@@ -116,10 +115,10 @@ class BackwardStepper:
         if not self._pending:
             self._pending = True
             Variable._execution_engine.queue_callback(self._backward_done)
-        self._parts[number].missing.discard(id(parameter))
+        self._buckets[number].missing.discard(id(parameter))
         if self._max_norm is None:
-            while self._done < len(self._parts) and not self._parts[self._done].missing:
-                self._step(self._parts[self._done])
+            while self._done < len(self._buckets) and not self._buckets[self._done].missing:
+                self._step(self._buckets[self._done])
 
     def _backward_done(self) -> None:
         self._pending = False
@@ -129,24 +128,24 @@ class BackwardStepper:
         self.finish()
 
     @torch.no_grad()
-    def _step(self, part: _Bucket) -> None:
+    def _step(self, bucket: _Bucket) -> None:
         if not self._done:
             self._check()
-            for each in self._parts:
+            for each in self._buckets:
                 each.worker.begin()
-        self._algorithm.before_step(part.worker)
-        with self._only(part.parameters):
+        self._algorithm.before_step(bucket.worker)
+        with self._only(bucket.parameters):
             self._optimizer.step()
-        for parameter in part.parameters:
+        for parameter in bucket.parameters:
             parameter.grad = None
-        self._algorithm.after_step(part.worker)
+        self._algorithm.after_step(bucket.worker)
         self._done += 1
 
     @contextmanager
     def _only(self, parameters: list[nn.Parameter]) -> Iterator[None]:
-        """Let the optimizer's groups hold these parameters only."""
+        """Restrict the optimizer's groups to these parameters, inside the block."""
         groups = self._optimizer.param_groups
-        everything = [group["params"] for group in groups]
+        original = [group["params"] for group in groups]
         mine = set(map(id, parameters))
         options = [_numbers(group) for group in groups]
         self.stepping = True
@@ -155,7 +154,7 @@ class BackwardStepper:
                 group["params"] = [parameter for parameter in group["params"] if id(parameter) in mine]
             yield
         finally:
-            for group, parameters in zip(groups, everything, strict=True):
+            for group, parameters in zip(groups, original, strict=True):
                 group["params"] = parameters
             self.stepping = False
         if options != [_numbers(group) for group in groups]:
@@ -166,7 +165,7 @@ class BackwardStepper:
 
 
 class _BucketWorker(WorkerState):
-    """A part of the model as a rule sees it: what it remembers lies in the memory of the whole."""
+    """A bucket as a rule sees it. What the rule remembers lies in the memory of the whole model."""
 
     def __init__(self, whole: WorkerState, params: FlatVector, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(params, optimizer, BucketNetwork(whole.network, params), biased=whole.biased)
@@ -174,12 +173,12 @@ class _BucketWorker(WorkerState):
         self._known: set[str] = set()
 
     def begin(self) -> None:
-        """A step begins, everywhere from the same."""
+        """Begin a step: every bucket starts from the state of the whole model."""
         self.step, self.weight, self.averaged = self._whole.step, self._whole.weight, False
         self._known = set(self._whole.memories)
 
     def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:
-        """Return this part's stretch of the persistent vector ``name``."""
+        """Return this bucket's part of the persistent vector ``name``."""
         mine = self._whole.memory(name).at(self.params)
         if name not in self._known and like is not None:
             mine.copy_(like)
@@ -191,12 +190,12 @@ class _BucketWorker(WorkerState):
         return self._whole.number(name, default)
 
     def set_number(self, name: str, value: float) -> None:
-        """Refuse: the next part would see it, as if a step had passed."""
+        """Refuse: the next bucket would see it, as if a step had passed."""
         raise RuntimeError("where steps are taken inside backward, a rule sets numbers in receive()")
 
 
 class BucketNetwork:
-    """A network as a rule sees it that acts on a part of the model."""
+    """The network as a rule sees it that acts on a bucket: messages may leave, none is waited for."""
 
     def __init__(self, network: Network, part: FlatVector) -> None:
         self.topology = network.topology
@@ -206,11 +205,11 @@ class BucketNetwork:
         self._part = part
 
     def scratch(self) -> FlatVector:
-        """Return memory laid out like the part."""
+        """Return memory laid out like the bucket."""
         return self._network.scratch().at(self._part)
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
-        """Refuse: others are not to be waited for inside backward."""
+        """Refuse: inside backward no message is waited for."""
         raise _too_early()
 
     def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
@@ -246,7 +245,7 @@ def _numbers(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def warn_if_compiled(model: nn.Module) -> None:
-    """Warn if the whole model is compiled: its gradients then all become ready when backward is over."""
+    """Warn if the whole model is compiled: all its gradients then become ready at the end of backward."""
     if hasattr(model, "_orig_mod") or model._compiled_call_impl is not None:
         warnings.warn(
             "the model is compiled as a whole, so all its gradients come when backward is over and nothing can leave"

@@ -1,4 +1,4 @@
-"""What happens around every step of the user's optimizer, through its own hooks."""
+"""Hooks on the user's optimizer and gradients that let an algorithm act in every step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sgp_core.runtime.worker_state import WorkerState
 
 
 class OptimizerHooks:
-    """Lets a rule act when backward ends, before a step and after it.
+    """Calls a rule when backward ends, before the optimizer steps and after it.
 
     Args:
         model: the user's.
@@ -30,7 +30,7 @@ class OptimizerHooks:
         shard_optimizer: whether each worker of a node steps on its own shard only.
 
     Attributes:
-        forbidden: why no step may be taken just now; None if it may.
+        forbidden: why no step is allowed at the moment; None if it is.
 
     Raises:
         ConfigurationError: the rule changes gradients, but FSDP2 holds them.
@@ -52,6 +52,7 @@ class OptimizerHooks:
         self._algorithm = algorithm
         self._shard = shard
         self._node = node
+        self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
         self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
@@ -59,19 +60,19 @@ class OptimizerHooks:
             self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
         self.gradients = self._collected_gradients()
 
-    def attach(self, worker: WorkerState, part_bytes: int | None, max_norm: float | None) -> None:
-        """Take part in every step from now on.
+    def attach(self, worker: WorkerState, bucket_bytes: int | None, max_norm: float | None) -> None:
+        """Act in every step from now on.
 
         Args:
-            worker: as the rule sees it; it has the gradients, if those are collected.
-            part_bytes: take steps inside backward, in parts of so many bytes; None: after it.
-            max_norm: to clip to, inside backward.
+            worker: as the rule sees it, with the gradients if those are collected.
+            bucket_bytes: take steps inside backward, in buckets of this size; None: after it.
+            max_norm: norm to clip gradients to, inside backward.
 
         Raises:
             ConfigurationError: steps are to be taken inside backward, but FSDP2 takes them.
         """
         self._worker = worker
-        if part_bytes is not None:
+        if bucket_bytes is not None:
             if self._shard.storage is None:
                 raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
             self._in_backward = BackwardStepper(
@@ -79,7 +80,7 @@ class OptimizerHooks:
                 worker,
                 self._shard.storage,
                 self._optimizer,
-                part_bytes=part_bytes,
+                bucket_bytes=bucket_bytes,
                 max_norm=max_norm,
                 check=self._check,
             )
@@ -94,7 +95,7 @@ class OptimizerHooks:
         return self._in_backward is not None
 
     def detach(self) -> None:
-        """Take part in no further step."""
+        """Remove all hooks: act in no further step."""
         for hook in self._hooks:
             hook.remove()
         if self.gradients is not None:
@@ -105,7 +106,7 @@ class OptimizerHooks:
     # -- what users ask for --------------------------------------------------------------------------------------------
     @contextmanager
     def accumulating(self) -> Iterator[None]:
-        """Let gradients add up inside the block, and nothing else happen when backward ends."""
+        """Only accumulate gradients inside the block: nothing else happens when backward ends."""
         acts = self.gradients or self._in_backward
         if acts is None:
             yield
@@ -145,14 +146,15 @@ class OptimizerHooks:
 
     @torch.no_grad()
     def before_step(self, *_: object) -> None:
-        """The optimizer is about to step; inside backward, to end a step whose parts have been stepped on."""
+        """The optimizer is about to step, or, with steps inside backward, to end a step whose buckets have stepped."""
         if self._in_backward is not None:
             if not self._in_backward.stepping:
                 self._in_backward.finish()
             return
         self._check()
         self._worker.averaged = False
-        self._shard.collect()
+        if not self._in_place:
+            self._shard.collect()
         self._algorithm.before_step(self._worker)
 
     @torch.no_grad()
@@ -163,10 +165,12 @@ class OptimizerHooks:
                 return
             self._in_backward.end()
         else:
-            self._shard.collect()
+            if not self._in_place:
+                self._shard.collect()
             self._algorithm.after_step(self._worker)
             self._algorithm.receive(self._worker)
-        self._shard.spread()
+        if not self._in_place:
+            self._shard.spread()
         self._worker.step += 1
 
     def _check(self) -> None:

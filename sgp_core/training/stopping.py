@@ -76,9 +76,9 @@ class StopCall:
     def reached(self, step: int, step_seconds: float) -> bool:
         """Return whether to stop now; without a call nobody is asked and nobody waits."""
         if self._wish is not None and self._wish():
-            self._gossip.call()
-        return self._gossip.called and self.instead_of_meeting()
+            self._gossip.request_meeting()
+        return self._gossip.meeting_requested and self.instead_of_meeting()
 
     def instead_of_meeting(self) -> bool:
         """Return whether to stop instead of what this worker has come for; all workers come."""
-        return self._wish is not None and self._peers.sum([float(self._gossip.called)])[0] > 0
+        return self._wish is not None and self._peers.sum([float(self._gossip.meeting_requested)])[0] > 0

@@ -169,13 +169,13 @@ def one_calls(algorithm: Algorithm, topology: Topology, *, transport: str) -> di
     weights, quiet = [], []
     for caller in (SLOW, 0):
         begun = gossip.step
-        while not gossip.called:
+        while not gossip.meeting_requested:
             _steps(model, optimizer, 1)
             if rank == caller and gossip.step == begun + 5:
-                gossip.call()
+                gossip.request_meeting()
             time.sleep(0.001)
         gossip.finish()
-        quiet.append(not gossip.called)
+        quiet.append(not gossip.meeting_requested)
         weights.append(gossip.push_sum_weight)
         dist.barrier()
     gossip.close()

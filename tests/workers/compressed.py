@@ -85,7 +85,7 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
     result |= {
         "resumed": all(torch.equal(z, result["z"]) and (w, b) == (result["w"], result["bytes"]) for z, w, b in again),
         "in_flight": before,
-        "references": network_of(gossip).references(),
+        "references": network_of(gossip).replicas.state_dict(),
         "mass": total[:-1] / 4,
         "weights": float(total[-1]),
         "mean_on_the_way": mean,
