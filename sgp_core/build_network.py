@@ -78,7 +78,7 @@ def build_network(
     workers.set_alike(model, shard)
     network: DistributedNetwork | SoloNetwork
     if carrier is None:
-        network = SoloNetwork(graphs, node.peers, shard.flat)
+        network = SoloNetwork(graphs, node.peers, shard.flat, codes=compression is not None)
     elif compression is None:
         network = DistributedNetwork(graphs, node.peers, carrier)
     else:

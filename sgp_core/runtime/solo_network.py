@@ -1,8 +1,8 @@
-"""The network of a world of one, where there is nobody to send to."""
+"""The network of a world of one, without peers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.distributed as dist
@@ -20,10 +20,14 @@ class SoloNetwork(WorkerNetwork):
         topology: a graph of one worker.
         group: the process group of this worker, None for the default one or for no torch.distributed.
         like: a vector of the model's layout.
+        codes: whether messages would be coded, if there were any.
     """
 
-    def __init__(self, topology: Topology, group: dist.ProcessGroup | None, like: FlatVector) -> None:
+    def __init__(
+        self, topology: Topology, group: dist.ProcessGroup | None, like: FlatVector, *, codes: bool = False
+    ) -> None:
         super().__init__(topology, group)
+        self.codes = codes
         self._like = like
         self._scratch: FlatVector | None = None
 
@@ -85,5 +89,6 @@ class SoloNetwork(WorkerNetwork):
     def forget_in_flight(self) -> None:
         """Do nothing."""
 
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """Accept any state: what a codec remembered of peers has no meaning here."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resume needs; a codec would have remembered nothing of peers."""
+        return {**super().state_dict(), **({"references": {}} if self.codes else {})}

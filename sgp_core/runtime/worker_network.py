@@ -39,7 +39,7 @@ class WorkerNetwork(CommunicationStats, ABC):
     asynchronous: ClassVar[bool] = False
     """Whether each worker steps at its own pace. All of them then meet in :meth:`drain`, which is collective."""
 
-    codes: ClassVar[bool] = False
+    codes: bool = False
     """Whether what is sent is coded, so that ``references`` are part of the state."""
 
     def __init__(self, topology: Topology, group: dist.ProcessGroup | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
@@ -38,7 +38,7 @@ class CompressedNetwork(DistributedNetwork):
         replicas: what both ends of each edge agree on.
     """
 
-    codes: ClassVar[bool] = True
+    codes = True
 
     def __init__(
         self,
