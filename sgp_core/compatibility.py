@@ -53,7 +53,9 @@ def check_compatibility(
     if node_size == 1:
         return
     if algorithm.traits.asynchronous:
-        raise ConfigurationError("workers of a node march together, those of this algorithm do not; use single workers")
+        raise ConfigurationError(
+            "the workers of a node step together, those of this algorithm do not; use single workers"
+        )
 
 
 def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:

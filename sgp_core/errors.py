@@ -1,4 +1,4 @@
-"""The one error type that means "you asked for something that cannot be"."""
+"""Error types: a user's mistake, and a lost peer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 class PeerLost(RuntimeError):
     """Another worker ended, closed its connection or did not come in time; this one cannot go on without it.
 
-    The failure of the worker that raises it is a consequence: whoever judges a run looks for another cause first.
+    It is a consequence of another failure, so a run's cause of failure is looked for elsewhere first.
 
     Attributes:
         rank: the worker that raises it.

@@ -1,4 +1,4 @@
-"""What a worker does when: a trace of some steps, for https://ui.perfetto.dev and for ``sgp report``."""
+"""A trace of some steps of a worker, for https://ui.perfetto.dev and for ``sgp report``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ now = time.time_ns
 
 @dataclass
 class Marks:
-    """What a transport notes of one exchange, ns.
+    """What a transport records of one exchange, in ns.
 
     Attributes:
         posted: when sends and receives had been handed over.
         arrived: when the whole message of an in-peer was seen to be there, by its rank.
-        hidden: the in-peers whose message was there before anybody looked, so that it has arrived earlier.
+        hidden: the in-peers whose message had arrived before the worker began to wait for it.
         waited: how long the worker waited for messages.
     """
 

@@ -61,7 +61,7 @@ class Network(Protocol):
     def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
         """Give ``outgoing[s]`` to the in-peer number s of ``step``, and set ``incoming[s]`` to what that one gives.
 
-        For undirected graphs: whoever receives from a worker also sends to it.
+        For undirected graphs, in which every in-peer of a worker is an out-peer too.
         """
 
     def in_degree(self, step: int) -> int:
@@ -72,7 +72,7 @@ class Network(Protocol):
 
 
 class OneSidedNetwork(Protocol):
-    """What a rule may ask whose workers wait for nobody. ``step`` is the worker's own count."""
+    """What the rule of asynchronous workers may ask of the others. ``step`` is the worker's own count."""
 
     def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it.
@@ -133,12 +133,12 @@ class Worker(Protocol):
 
 
 class OneSided(str, Enum):
-    """How workers that wait for nobody reach each other."""
+    """How asynchronous workers reach each other."""
 
     mailbox = "mailbox"
-    """Shares are left with the receiver, who adds them when it next looks: ``push`` and ``collect``."""
+    """Shares are left in the receiver's mailbox, and added when it next looks: ``push`` and ``collect``."""
     pairs = "pairs"
-    """Models lie open, and one of a pair averages both: ``meet_partner``."""
+    """Models are open to peers, and one worker of a pair averages both: ``meet_partner``."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class Outer(Algorithm):
         if self.base.traits.asynchronous:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}' averages all workers every tau steps, but those of algorithm"
-                f" '{ALGORITHMS.name_of(type(self.base))}' wait for nobody; use outer 'none', or algorithm 'osgp'"
+                f" '{ALGORITHMS.name_of(type(self.base))}' never wait for each other; use outer 'none', or algorithm 'osgp'"
             )
         if not self.base.traits.conserves_sum:
             raise ConfigurationError(

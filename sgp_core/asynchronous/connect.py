@@ -48,7 +48,7 @@ def connect(
     if not alone:
         dist.all_gather_object(on_cpu, on_cpu[0], group=group)
     if not all(on_cpu):
-        raise ConfigurationError("algorithms whose workers wait for nobody run on the CPU; use osgp on GPUs")
+        raise ConfigurationError("asynchronous algorithms run on the CPU; use osgp on GPUs")
     if alone or wanted != MessageCarrier.name:
         try:
             return _over_shared_memory(way, topology, group, params, record_events)

@@ -55,7 +55,7 @@ class Pace(ABC):
         """Return what follows a step once the warm-up is over."""
 
     def observe(self, distance: float, numbers: Numbers) -> None:
-        """Learn the relative consensus distance some rounds ago; every worker is told the same number."""
+        """Take note of the relative consensus distance some rounds ago, the same number on every worker."""
 
     def denser_than(self, topology: Topology) -> Topology | None:
         """Return what plans with ``denser`` use in place of ``topology``; None if no plan asks for it.

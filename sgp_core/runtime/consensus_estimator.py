@@ -1,4 +1,4 @@
-"""How far the workers are apart, told to all of them by a few numbers that ride along with the models."""
+"""Estimates of the consensus distance, from a few numbers per model that travel along with the models."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ class ShardGroup(Protocol):
 
 
 class ConsensusEstimator:
-    """Estimates the consensus distance in waves: all workers project their models at one moment, and the projections
-    spread along the edges of the following graphs, beside the models where these travel too, until everybody has all.
+    """Estimates the consensus distance in waves. All workers project their models at one step, and the projections
+    spread along the edges of the following graphs, beside the models where these travel too, until all workers have
+    all projections.
 
-    So all workers come to the same estimate, bit for bit, and can act on it together, without a meeting. It is as old
-    as the wave was long: on exponential graphs ``log2 n`` exchanges. Per message it costs ``8 n (WIDTH + 2)`` bytes
-    while a wave is under way.
+    All workers thus arrive at the same estimate, bit for bit, and can act on it together, without a collective. It is
+    as old as its wave was long: ``log2 n`` exchanges on exponential graphs. While a wave spreads it costs
+    ``8 n (WIDTH + 2)`` bytes per message.
 
     Args:
         network: how projections travel.
@@ -67,7 +68,7 @@ class ConsensusEstimator:
 
     @property
     def idle(self) -> bool:
-        """Whether no wave is under way."""
+        """Whether no wave is spreading."""
         return self._known is None
 
     def begin(self, x: FlatVector, weight: Scalar | None, step: int) -> None:
@@ -96,11 +97,11 @@ class ConsensusEstimator:
         return [int(before) for before in self._node.total(sizes)[: self._node.place].sum(0)]
 
     def abandon(self) -> None:
-        """Give up the wave under way: the models it is about are no more."""
+        """Give up the current wave: the models that it measures are gone."""
         self._known = None
 
     def carry(self, graph: int) -> float | None:
-        """Spread what is known along the edges of a graph; return the distance once everybody knows everything."""
+        """Spread projections along the edges of a graph; return the distance once all workers have all of them."""
         if self._known is None:
             return None
         for arrived in self._network.share(self._tables, graph):
@@ -128,7 +129,7 @@ class ConsensusEstimator:
 
 
 def _spread(known: np.ndarray, topology: Topology, graph: int) -> np.ndarray:
-    """Return who knows of whom, ``[n, n]``, after one exchange; every worker follows it for all of them."""
+    """Return which workers have whose projections, ``[n, n]``, after one exchange; every worker keeps this table."""
     heard = known.copy()
     for rank, peers in enumerate(topology.edges(graph).in_peers):
         for peer in peers:

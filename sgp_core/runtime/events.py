@@ -1,4 +1,4 @@
-"""What workers that wait for nobody did, and when: the order of events, and how old what they used was."""
+"""What asynchronous workers did in which order, and how old the messages and gradients they used were."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Event:
         sent: the peers it sent to (``asgp``), or the partner it averaged with (``adpsgd``).
         seen: what it used. ``asgp``: sender, and the sender's step, of each message collected. ``adpsgd``: rank, and
             number of changes so far, of each open model touched.
-        meeting: whether this is no step: all workers stood still, and what was under way was added.
+        meeting: whether this is a meeting instead of a step: all workers waited, and what was in flight was added.
     """
 
     worker: int
@@ -28,7 +28,7 @@ class Event:
 
 @dataclass
 class Staleness:
-    """How old what a worker used was, over all it used so far.
+    """The age of everything that a worker has used so far.
 
     Attributes:
         count: messages collected (``asgp``), or gradients applied (``adpsgd``).

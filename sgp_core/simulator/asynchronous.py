@@ -1,4 +1,4 @@
-"""Virtual workers that take their steps one at a time: in turn, or in the order in which real ones took them."""
+"""Virtual workers that step one at a time: in turn, or in the order in which real workers did."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ Rate = Callable[[int], float]
 
 
 class _VirtualNetwork:
-    """One virtual worker's network. What the rule leaves open, whom to send to and what to use, ``script`` says.
+    """One virtual worker's network. ``script`` decides what the rule leaves open: which peers get a message, and which
+    messages are used.
 
-    Without a script a worker sends to whom it may, and uses all there is.
+    Without a script a worker sends to every peer that accepts, and uses all messages there are.
     """
 
-    def __init__(self, topology: Topology, rank: int, params: FlatVector, everybody: list[_VirtualNetwork]) -> None:
+    def __init__(self, topology: Topology, rank: int, params: FlatVector, networks: list[_VirtualNetwork]) -> None:
         self.topology = topology
         self.rank = rank
         self.params = params
-        self.everybody = everybody
+        self.networks = networks
         self.script: Event | None = None
         self.inbox: list[tuple[int, int, FlatVector, float]] = []
         self.model = params.clone()
@@ -44,7 +45,7 @@ class _VirtualNetwork:
         edges, weight = self.topology.edges(step), float(weight)
         kept = edges.own_weight[self.rank]
         for peer, share in zip(edges.out_peers[self.rank], edges.out_weights[self.rank], strict=True):
-            inbox = self.everybody[peer].inbox
+            inbox = self.networks[peer].inbox
             accepts = not hold and all(sender != self.rank for sender, *_ in inbox)
             if peer in self.script.sent if self.script else accepts:
                 inbox.append((self.rank, step, x.clone().mul_(share), share * weight))
@@ -55,7 +56,7 @@ class _VirtualNetwork:
         return kept * weight
 
     def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
-        """Add what lies in the mailbox. One at a time nobody can wait: ``max_staleness`` is for real workers."""
+        """Add what lies in the mailbox. Workers that step one at a time cannot wait: ``max_staleness`` is ignored."""
         left, weight = [], float(weight)
         for message in self.inbox:
             sender, sent_at, vector, theirs = message
@@ -71,7 +72,7 @@ class _VirtualNetwork:
     def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
         """Bring the update to the open model, average that with the partner's, and set ``x`` to it."""
         rank = partner(self.topology, self.rank, step)
-        other = None if rank is None else self.everybody[rank]
+        other = None if rank is None else self.networks[rank]
         untouched = self._copied == self.version
         update_and_average_(x, before, self.model, other.model if other else None, untouched=untouched)
         for network in (self, other) if other else (self,):
@@ -90,7 +91,7 @@ class _VirtualNetwork:
 
 
 class _VirtualWorkers:
-    """All virtual workers, and what is under way between them."""
+    """All virtual workers, and the messages between them."""
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class _VirtualWorkers:
         return self._gradient(self.z, step)
 
     def meet(self, rank: int, script: Event) -> None:
-        """Let one worker have what was under way to it when all met."""
+        """Let one worker add what was in flight to it at a meeting of all."""
         worker, network = self.workers[rank], self.networks[rank]
         network.script = script
         if self.pairs:
@@ -214,7 +215,7 @@ def run_in_order(
 
     Args:
         algorithm: an asynchronous one.
-        topology: who talks to whom.
+        topology: who sends to whom.
         initial: starting models, ``[n, d]``.
         gradient: maps a worker's model, ``[d]``, its rank and its own step to a gradient, ``[d]``.
         order: the worker of each step.
@@ -263,10 +264,10 @@ def replay(
         not reach k at the same moment, so what is in flight is known for the end alone, and nan before.
 
     Raises:
-        ValueError: the algorithm's workers march together, or the events do not fit each other.
+        ValueError: the algorithm is not asynchronous, or the events do not fit each other.
     """
     if not algorithm.traits.asynchronous:
-        raise ValueError("there is no order to replay where workers march together; use simulate")
+        raise ValueError("this algorithm is not asynchronous: there is no order of events to replay; use simulate")
     workers = _VirtualWorkers(algorithm, topology, torch.as_tensor(initial).detach(), gradient, optimizer, lr)
     waiting: list[deque[Event]] = [deque() for _ in workers.workers]
     for event in events:
@@ -312,7 +313,7 @@ def _next(workers: _VirtualWorkers, waiting: list[deque[Event]], under_way: set[
     stuck = heads[0]
     raise ValueError(
         f"the events do not fit each other: worker {stuck.worker} at its step {stuck.step} saw {list(stuck.seen)},"
-        " which nobody left; pass the events of all workers, recorded from the first step on"
+        " which no worker left; pass the events of all workers, recorded from the first step on"
     )
 
 

@@ -1,4 +1,4 @@
-"""Trees: the star, and spanning trees of other shapes. Metropolis weights unless told otherwise."""
+"""Trees: the star, and spanning trees of other shapes. Metropolis weights by default."""
 
 from __future__ import annotations
 

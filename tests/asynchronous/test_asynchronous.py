@@ -241,7 +241,7 @@ def test_what_cannot_be_is_refused_in_a_sentence():
         ADPSGD.check(graph("ring"))
     with pytest.raises(ConfigurationError, match="in pairs"):
         ADPSGD.check(graph("schedule", unit="epoch"))
-    with pytest.raises(ConfigurationError, match="wait for nobody; use outer 'none'"):
+    with pytest.raises(ConfigurationError, match="never wait for each other; use outer 'none'"):
         sgp_core.build_outer("slowmo", ASGP)
     for option, value, said in (("max_staleness", -1, "must be 0 or more"), ("least_weight", 1.5, "must lie in")):
         with pytest.raises(ConfigurationError, match=f"{option} {said}"):
@@ -250,7 +250,7 @@ def test_what_cannot_be_is_refused_in_a_sentence():
 
 def test_events_that_do_not_fit_are_refused():
     still = {"initial": torch.zeros(4, 1), "gradient": lambda z, step: z}
-    with pytest.raises(ValueError, match="which nobody left"):
+    with pytest.raises(ValueError, match="which no worker left"):
         sgp_core.replay(ASGP, graph("one_peer_exponential"), **still, events=[Event(1, 0, seen=((0, 0),))])
     with pytest.raises(ValueError, match="use simulate"):
         sgp_core.replay(sgp_core.build_algorithm("sgp"), graph("ring"), **still, events=[])

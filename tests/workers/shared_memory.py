@@ -100,7 +100,7 @@ def _pushed(vector: _Vector, tau: int) -> list[Any]:
         vector.network.scratch().copy_(vector.x)
         found += vector.bits(weight)
     weight = vector.network.drain(vector.x, weight)
-    vector.network.in_flight_content()  # nothing is: returns once what was sent has left
+    vector.transport.settle()
     return [*found, *vector.bits(weight)]
 
 

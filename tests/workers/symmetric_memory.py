@@ -72,7 +72,7 @@ def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: T
             found += own.tensors
         found += [*(tensor.clone() for tensor in x.tensors), weight]
     weight = network.drain(x, weight)
-    network.in_flight_content()  # nothing is: returns once what was sent has left
+    made.settle()
     found += [*x.tensors, weight]
     if isinstance(made, SymmetricMemoryTransport):
         dist.barrier()

@@ -1,9 +1,9 @@
-"""A line to every other worker: what is put on it leaves by itself, and what arrives is handled as it comes.
+"""A connection to every other worker. Messages leave and arrive in threads of their own.
 
 gloo cannot be asked whether something has arrived, so threads wait for it, two for each peer: one in which messages
 leave in order, one that sits in ``recv``. They wait with the interpreter lock released. As each is concerned with one
-peer only, a peer that is stopped, slow or behind a slow link holds up nobody else's messages, and it is always known
-who is gone. The two directions of a pair have connections of their own, as gloo lets one wait for the other otherwise.
+peer only, a peer that is stopped, slow or behind a slow link delays no other peer's messages, and it is always known
+which peer is gone. The two directions of a pair have connections of their own, as gloo lets one wait for the other otherwise.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _OutgoingMessage(NamedTuple):
 
 
 class PeerConnection:
-    """The line to and from one peer.
+    """The connection to and from one peer.
 
     Args:
         peer: its rank.
@@ -83,7 +83,7 @@ class PeerConnection:
         lose: called in the receiving thread, with the reason, if the peer is gone without having closed.
 
     Attributes:
-        sent: messages put on the line.
+        sent: number of messages queued for the peer.
         received: messages that have been handled.
         left: whether the peer has closed its Gossip.
     """
@@ -119,16 +119,16 @@ class PeerConnection:
         content: FlatVector | None = None,
         done: Callable[[FlatVector], None] | None = None,
     ) -> None:
-        """Put a message on the line, without waiting.
+        """Queue a message, without waiting.
 
         Args:
             content: a vector that follows; it must not change before it has left.
             done: called with it then, in the sending thread.
         """
-        parcel = _OutgoingMessage(Header(kind, step, weight), time.monotonic(), content, done)
+        message = _OutgoingMessage(Header(kind, step, weight), time.monotonic(), content, done)
         with self._counting:  # several threads send
             self.sent += 1
-            self._queue.put(parcel)
+            self._queue.put(message)
 
     def read(self, vector: FlatVector) -> None:
         """Receive what follows the header. For :attr:`handle`."""
@@ -136,7 +136,7 @@ class PeerConnection:
             work.wait(_FOR_EVER)
 
     def close(self) -> None:
-        """Say goodbye, behind all that is on the line."""
+        """Say goodbye, behind all queued messages."""
         self.send(MessageKind.closed)
         self._queue.put(None)
 
@@ -161,14 +161,14 @@ class PeerConnection:
         header = torch.zeros(len(Header._fields), dtype=torch.float64)
         words = header.numpy()
         try:
-            while (parcel := self._queue.get()) is not None:
-                words[:] = parcel.note
-                words[-1] = time.monotonic() - parcel.queued
-                pieces: list[Tensor] = parcel.content.tensors if parcel.content else []
+            while (message := self._queue.get()) is not None:
+                words[:] = message.note
+                words[-1] = time.monotonic() - message.queued
+                pieces: list[Tensor] = message.content.tensors if message.content else []
                 for work in [_send(self._out, tensor, self.peer) for tensor in (header, *pieces)]:
                     work.wait(_FOR_EVER)
-                if parcel.content and parcel.done:
-                    parcel.done(parcel.content)
+                if message.content and message.done:
+                    message.done(message.content)
         except RuntimeError:
             return  # the receiving thread knows as well
 
@@ -192,7 +192,7 @@ def connect_peers(
     handle: Callable[[PeerConnection, Header], None],
     lose: Callable[[int, RuntimeError], None],
 ) -> dict[int, PeerConnection]:
-    """Return lines to all other workers of a group, not yet started. Collective."""
+    """Return connections to all other workers of a group, not yet started. Collective."""
     rank, size = dist.get_rank(group), dist.get_world_size(group)
     name = [secrets.token_hex(8)]  # all connections ever made keep their addresses in the one store
     dist.broadcast_object_list(name, src=0 if group is None else dist.get_global_rank(group, 0), group=group)

@@ -49,9 +49,9 @@ class PayloadPool:
         self._free: list[Payload] = []
 
     def take(self, peers: Iterable[int]) -> dict[int, Payload]:
-        """Return one for each peer, to be written; nobody else is given them until they are put back."""
+        """Return one payload per peer, to be written; each is used again only once it has been put back."""
         return {peer: self._free.pop() if self._free else Payload(*self._options) for peer in peers}
 
     def put_back(self, payloads: Iterable[Payload]) -> None:
-        """Say that these have been read, and have left."""
+        """Return payloads that have been read, and have left, to the pool."""
         self._free.extend(payloads)
