@@ -271,7 +271,8 @@ class Outer(Algorithm):
         if self.base.traits.asynchronous:
             raise ConfigurationError(
                 f"outer '{OUTERS.name_of(type(self))}' averages all workers every tau steps, but those of algorithm"
-                f" '{ALGORITHMS.name_of(type(self.base))}' never wait for each other; use outer 'none', or algorithm 'osgp'"
+                f" '{ALGORITHMS.name_of(type(self.base))}' never wait for each other; use outer 'none', or algorithm"
+                " 'osgp'"
             )
         if not self.base.traits.conserves_sum:
             raise ConfigurationError(

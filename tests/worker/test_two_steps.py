@@ -28,12 +28,10 @@ from tests.training import tiny
 WORLD = 2
 IN_FULL_PRECISION = 1e-6
 
-WAITS_FOR_NOBODY = {
-    (algorithm, outer) for algorithm in ("adpsgd", "asgp") for outer in choices("outer") if outer != "none"
-}
+ASYNCHRONOUS = {(algorithm, outer) for algorithm in ("adpsgd", "asgp") for outer in choices("outer") if outer != "none"}
 RELAYS = {("relaysgd", outer) for outer in choices("outer") if outer != "none"}
 REFUSED = {
-    **dict.fromkeys(WAITS_FOR_NOBODY, "wait for nobody"),
+    **dict.fromkeys(ASYNCHRONOUS, "never wait for each other"),
     **dict.fromkeys(RELAYS, "is of models before that"),
     ("osgp", "noloco"): "without PushSum weights",
 }

@@ -3,7 +3,8 @@
 gloo cannot be asked whether something has arrived, so threads wait for it, two for each peer: one in which messages
 leave in order, one that sits in ``recv``. They wait with the interpreter lock released. As each is concerned with one
 peer only, a peer that is stopped, slow or behind a slow link delays no other peer's messages, and it is always known
-which peer is gone. The two directions of a pair have connections of their own, as gloo lets one wait for the other otherwise.
+which peer is gone. The two directions of a pair have connections of their own: on one, gloo lets them wait for each
+other.
 """
 
 from __future__ import annotations
