@@ -10,13 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sgp_core.algorithms.base import Algorithm, average_exactly
+from sgp_core.algorithms.base import Algorithm
 from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
+from sgp_core.runtime.averaged_model import averaged_model
 from sgp_core.runtime.backward_steps import warn_if_compiled
 from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.global_collectives import GlobalCollectives
@@ -241,27 +242,12 @@ class Gossip:
             raise RuntimeError("gossip.averaged() is already active")
         if self.asynchronous:
             self.finish()
-        self.shard.collect()
-        own, weight = self.shard.keep(), self._worker.weight
-        put_back = self.network.keep_in_flight()
-        buffers = list(self._model.buffers())
-        own_buffers = [buffer.clone() for buffer in buffers]
         self._hooks.forbidden = _INSIDE_AVERAGED
-        self._worker.averaged = False
         try:
-            with torch.no_grad(), self.network.uncounted(), self._node.uncounted():
-                average_exactly(self._worker)
-                self.shard.spread()
-                self._workers.average_buffers(buffers)
-            yield
+            with averaged_model(self._model, self.shard, self._worker, self.network, self._node):
+                yield
         finally:
             self._hooks.forbidden = None
-            self.shard.restore(own)
-            self._worker.weight = weight
-            put_back()
-            with torch.no_grad():
-                for buffer, kept in zip(buffers, own_buffers, strict=True):
-                    buffer.copy_(kept)
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:

@@ -1,0 +1,46 @@
+"""The average over all workers in the place of a worker's own model, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from sgp_core.algorithms.base import average_exactly
+from sgp_core.distributed.model_shard import ModelShard
+from sgp_core.distributed.node_group import NodeGroup
+from sgp_core.runtime.global_collectives import GlobalCollectives
+from sgp_core.runtime.worker_network import WorkerNetwork
+from sgp_core.runtime.worker_state import WorkerState
+
+
+@contextmanager
+def averaged_model(
+    model: nn.Module, shard: ModelShard, worker: WorkerState, network: WorkerNetwork, node: NodeGroup
+) -> Iterator[None]:
+    """Inside the block, ``model`` holds ``sum_i x_i / n`` and the average of all workers' buffers. Collective.
+
+    On exit the worker's own parameters, weight, buffers and messages in flight are restored bit for bit. Nothing that
+    is sent here counts among the bytes and seconds of training.
+    """
+    shard.collect()
+    own, weight = shard.keep(), worker.weight
+    put_back = network.keep_in_flight()
+    buffers = list(model.buffers())
+    own_buffers = [buffer.clone() for buffer in buffers]
+    worker.averaged = False
+    try:
+        with torch.no_grad(), network.uncounted(), node.uncounted():
+            average_exactly(worker)
+            shard.spread()
+            GlobalCollectives(node).average_buffers(buffers)
+        yield
+    finally:
+        shard.restore(own)
+        worker.weight = weight
+        put_back()
+        with torch.no_grad():
+            for buffer, kept in zip(buffers, own_buffers, strict=True):
+                buffer.copy_(kept)
