@@ -1,8 +1,7 @@
-"""Every metric once: its name in ``metrics.jsonl``, its unit, which direction is better, its place on a dashboard.
+"""The facts about every metric: its name in ``metrics.jsonl``, unit, direction, format, and name on a dashboard.
 
-A task declares the scores that its evaluation returns; what every run measures is declared here. A run records the
-facts of its scores, so that tables and reports show them where the code that defined them is gone. Imports without
-torch.
+The metrics of all runs are declared here, the scores of a task by the task. A run records its task's scores, so that
+tables and reports can show them without the code of the task. Imports without torch.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 
 class Direction(StrEnum):
-    """Which values of a metric are good ones."""
+    """Whether high or low values of a metric are better."""
 
     maximize = "maximize"
     minimize = "minimize"
@@ -25,9 +24,9 @@ class NumberFormat(StrEnum):
     """How people read a metric."""
 
     plain = "plain"
-    """As few digits as it takes: 0.9689, 34.95."""
+    """Few digits: 0.9689, 34.95."""
     scientific = "scientific"
-    """A quantity that spans many orders of magnitude: 6.1e-3."""
+    """For a quantity that spans many orders of magnitude: 6.1e-3."""
     whole = "whole"
     milliseconds = "milliseconds"
     seconds = "seconds"
@@ -36,14 +35,14 @@ class NumberFormat(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a number that runs measure.
+    """The facts about a number that runs measure.
 
     Attributes:
         name: its key in ``metrics.jsonl``.
-        direction: which values are good ones; None where neither is.
+        direction: whether high or low values are better; None if neither is.
         unit: such as ``"ms"``; empty for plain numbers.
-        format: how people read it.
-        label: what charts and tables call it; by default the name as words.
+        format: how its values are printed.
+        label: its name in charts and tables; by default ``name`` with spaces.
         dashboard: its name in Weights & Biases; None: ``train/<name>`` or ``val/<name>``, by the row's split.
     """
 
@@ -63,11 +62,11 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether small values are good ones."""
+        """Whether low values are better."""
         return self.direction is Direction.minimize
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data from which ``Metric(**data)`` is the same."""
+        """Return plain data; ``Metric(**data)`` is an equal metric."""
         return {key: str(value) if isinstance(value, StrEnum) else value for key, value in vars(self).items()}
 
 
@@ -95,18 +94,20 @@ RUN_METRICS = (
     Metric("push_sum_weight_max", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_max"),
     Metric("world_size", format=NumberFormat.whole, label="workers", dashboard="system/world_size"),
 )
-"""What every run measures, whatever it learns."""
+"""The metrics that every run measures, whatever its task."""
 
 _BY_NAME = {metric.name: metric for metric in RUN_METRICS}
 _SUFFIXES = ("_local_mean", "_local_min", "_local_max")
-"""Of a score of the workers' own replicas."""
+"""Suffixes of a score of the workers' own replicas: its mean, lowest and highest value."""
 
 
 def find_metric(name: str, scores: Iterable[Metric] = ()) -> Metric:
-    """Return what is known of the metric ``name``, also of the replicas' mean, least or most; else just its name.
+    """Return the metric ``name``; if it is unknown, one without further facts.
+
+    ``<score>_local_mean``, ``_local_min`` and ``_local_max`` have the facts of ``<score>``.
 
     Args:
-        scores: those of the task, beside what every run measures.
+        scores: metrics of the task, beside :data:`RUN_METRICS`.
     """
     known = _BY_NAME | {metric.name: metric for metric in scores}
     if name in known:
@@ -119,7 +120,7 @@ def find_metric(name: str, scores: Iterable[Metric] = ()) -> Metric:
 
 
 def read_metrics(recorded: Iterable[Mapping[str, Any]]) -> list[Metric]:
-    """Return the metrics that a run has recorded, by :meth:`Metric.to_dict`; what cannot be read is left out."""
+    """Return the metrics that :meth:`Metric.to_dict` has recorded; entries that cannot be read are left out."""
     known = {field.name for field in dataclasses.fields(Metric)}
     found = []
     for facts in recorded:

@@ -1,1 +1,1 @@
-"""The command ``sgp``: everything that is not training, a file a verb."""
+"""The commands ``sgp-train`` and ``sgp``."""

@@ -12,7 +12,7 @@ from launcher.runs.find import all_sweeps, run_ids
 from launcher.runs.json_fields import text
 from launcher.runs.liveness import STATES
 from launcher.runs.run_folder import RunFolder, read_json
-from launcher.runs.settings import all_settings, written
+from launcher.runs.settings import all_settings, format_setting
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 RUNS_DIR = Path("runs")
@@ -59,7 +59,7 @@ def complete_conditions(ctx: typer.Context, incomplete: str) -> list[str]:
     settings = [all_settings(read_json(RunFolder(runs_dir / run_id).spec) or {}) for run_id in run_ids(runs_dir)]
     key, chosen, _ = incomplete.partition("=")
     if chosen:
-        offered = {f"{key}={written(each[key])}" for each in settings if key in each}
+        offered = {f"{key}={format_setting(each[key])}" for each in settings if key in each}
     else:
         offered = {f"{name}=" for each in settings for name in each}
     return sorted(word for word in offered if word.startswith(incomplete))

@@ -1,1 +1,1 @@
-"""Reports of runs: what is drawn, how it looks, and the page and figures it becomes."""
+"""Reports of runs: an HTML page and figures with curves, times per step and a table of results."""

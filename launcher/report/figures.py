@@ -1,4 +1,4 @@
-"""The charts of a report as files, one each, for papers and slides."""
+"""The charts of a report as image files, one each, for papers and slides."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) ->
 
     written = []
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of curves that are flat but for rounding, on a logarithmic scale
+        warnings.simplefilter("ignore")  # about flat curves on a logarithmic scale
         for name, figure in _figures(report):
             FigureCanvasAgg(figure)
             for kind in formats_wanted:
@@ -77,7 +77,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Axes of about this size in inches; names and legends beside them make the file larger."""
+    """Return a figure with axes of about this size in inches; labels and legends make the file larger."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
@@ -97,10 +97,10 @@ def _curves(report: Report, chart: Panel) -> Figure:
         drawn += 1
         positive = positive or bool(np.any(curve.mean > 0))
         style = _line_style(index)
-        x, mean = curve.x / unit, _drawable(chart, curve.mean)
+        x, mean = curve.x / unit, _positive(chart, curve.mean)
         axes.plot(x, mean, label=_text(group.label), marker="o" if len(x) == 1 else None, markersize=4, **style)
         if len(series) > 1:
-            low = _drawable(chart, curve.low)
+            low = _positive(chart, curve.low)
             axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
     if not drawn:
         return _empty(figure, axes)
@@ -132,18 +132,18 @@ def _line_style(index: int) -> dict[str, Any]:
     return style
 
 
-def _drawable(chart: Panel, values: Any) -> Any:
-    """Zeros have no place on a logarithmic scale."""
+def _positive(chart: Panel, values: Any) -> Any:
+    """Return the values with nan in place of zeros on a logarithmic scale."""
     return np.where(values > 0, values, np.nan) if chart.log else values
 
 
 def _text(label: str) -> str:
-    """What matplotlib shows as it is: no formula, no leading underscore, which would hide it."""
+    """Return a label that matplotlib shows as it is: not as a formula, nor hidden for a leading underscore."""
     return f"{' ' if label.startswith('_') else ''}{label}".replace("$", r"\$")
 
 
 def _end(report: Report) -> float:
-    """Where the axis ends, in all charts alike."""
+    """Return the end of the horizontal axis, the same in all charts."""
     curves = [chart.series(record) for chart in report.charts for record in report.records]
     ends = [float(curve.over(report.axis)[0][-1]) for curve in curves if curve and len(curve.over(report.axis)[0])]
     return max(ends, default=1.0) or 1.0

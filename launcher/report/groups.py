@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from launcher.report.record import Record
 from launcher.runs.seeds import group_by_seed
-from launcher.runs.settings import SEED, written
+from launcher.runs.settings import SEED, format_setting
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ def group_records(records: Sequence[Record], keys: Sequence[str]) -> list[Group]
 
 def changed_values(record: Record, keys: Sequence[str]) -> dict[str, str]:
     """Return the values of these settings as one types them; a setting that the run lacks is left out."""
-    return {key: written(record.settings[key]) for key in keys if key in record.settings}
+    return {key: format_setting(record.settings[key]) for key in keys if key in record.settings}
 
 
 def single_label(record: Record, keys: Sequence[str]) -> str:
     """Return a name that tells one run from the others, its seed included."""
-    seed = f"seed {written(record.settings.get(SEED))}" if SEED in keys else ""
+    seed = f"seed {format_setting(record.settings.get(SEED))}" if SEED in keys else ""
     telling = _label(record, keys) if set(keys) - {SEED} or not seed else ""
     return " · ".join(part for part in (telling, seed) if part)
 

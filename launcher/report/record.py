@@ -1,4 +1,4 @@
-"""What a report knows of a run, read from its folder; whatever is missing or damaged there is simply not known."""
+"""The facts about a run that a report shows, read from its folder. Damaged files count as missing."""
 
 from __future__ import annotations
 
@@ -19,32 +19,36 @@ TIMES = ("data", "compute", "communication")
 
 @dataclass(frozen=True)
 class Record:
-    """One run, as far as it got."""
+    """One run, up to its latest row.
+
+    Attributes:
+        settings: the experiment and evaluation by their names on the command line.
+        curves: by split and metric.
+        steps: steps completed.
+        wall_time_s: seconds of training.
+        step_time_ms: mean milliseconds per step at rank 0, for each of :data:`TIMES`.
+        measured: names of the metrics in validation rows.
+        timeline: of the steps that its workers have recorded.
+        thinned: whether there are more points than ``curves`` hold.
+    """
 
     run_id: str
     name: str
     state: str
     experiment: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The same by their names on the command line."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     curves: Mapping[tuple[str, str], Series] = field(default_factory=dict)
-    """By split and metric."""
     steps: float | None = None
     wall_time_s: float | None = None
-    """How far it has come."""
     step_time_ms: Mapping[str, float] | None = None
-    """Mean milliseconds per step spent on each of ``TIMES``, as rank 0 saw it."""
     measured: frozenset[str] = frozenset()
-    """What validation has measured."""
     timeline: RunTimeline | None = None
-    """What its workers have recorded of their steps."""
     thinned: bool = False
-    """Whether there are more points than ``curves`` hold."""
 
     def curve(self, splits: tuple[str, ...], metrics: tuple[str, ...]) -> Series | None:
-        """Return the first of ``metrics`` that was measured, in any of ``splits``; None if none was."""
+        """Return the curve of the first of ``metrics`` that was measured in one of ``splits``; None without any."""
         for metric in metrics:
             for split in splits:
                 found = self.curves.get((split, metric))
@@ -53,13 +57,13 @@ class Record:
         return None
 
     def last(self, split: str, metric: str) -> float | None:
-        """Return the latest value of a metric."""
+        """Return the latest value of a metric, None if it was never measured."""
         found = self.curves.get((split, metric))
         return float(found.values[-1]) if found is not None and len(found) else None
 
 
 def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
-    """Return what is known of a run.
+    """Return the record of a run.
 
     Args:
         wanted: split and metric of the curves to read; ``all`` stands for both splits together.
@@ -90,7 +94,7 @@ def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
 
 
 def _step_time(rows: list[dict[str, Any]]) -> dict[str, float] | None:
-    """Average over all steps: a row speaks for the steps since the row before."""
+    """Return the mean times over all steps; a row counts for the steps since the row before."""
     sums, steps, before = dict.fromkeys(TIMES, 0.0), 0.0, 0.0
     for row in rows:
         step, total = number(row.get("step")), number(row.get("step_time_ms"))

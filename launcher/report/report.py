@@ -12,7 +12,7 @@ from launcher.report.panels import Panel, make_panels
 from launcher.report.record import Record
 from launcher.report.table_rows import TableRow, group_rows, run_rows
 from launcher.runs.ranking import Ranking
-from launcher.runs.settings import SEED, changed_keys, written
+from launcher.runs.settings import SEED, changed_keys, format_setting
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import LOSS, RUN_METRICS, Metric
 
@@ -134,10 +134,10 @@ def _title(records: Sequence[Record], groups: Sequence[Group], keys: Sequence[st
 
 def _seedless_name(record: Record) -> str:
     """Return the name of a run without its seed."""
-    return record.name.removesuffix(f"-seed{written(record.settings.get(SEED))}")
+    return record.name.removesuffix(f"-seed{format_setting(record.settings.get(SEED))}")
 
 
 def _shared(records: Sequence[Record], keys: Sequence[str]) -> dict[str, str]:
     known = next((record.settings for record in records if record.settings), {})
-    facts = {title: written(known[key]) for key, title in SHARED if key in known and key not in keys}
+    facts = {title: format_setting(known[key]) for key, title in SHARED if key in known and key not in keys}
     return {title: value for title, value in facts.items() if (title, value) not in _USUAL}

@@ -1,4 +1,4 @@
-"""Writing a report: the page, and the figures beside it."""
+"""Writing a report: its page and its figures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def save(report: Report, folder: Path, formats: Sequence[str] = FORMATS) -> list
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if "html" in formats:
-        speakable = page(report).encode(errors="replace").decode()  # half of a character cannot be written
-        write_text(folder / PAGE, speakable)
+        content = page(report).encode(errors="replace").decode()  # half of a surrogate pair cannot be encoded
+        write_text(folder / PAGE, content)
         written.append(folder / PAGE)
     if figures := [kind for kind in formats if kind != "html"]:
         from launcher.report.figures import save_figures

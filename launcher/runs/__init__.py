@@ -1,1 +1,1 @@
-"""What was run, read from whatever its folders hold: nothing here starts anything."""
+"""Runs and sweeps as their folders describe them, damaged ones included. Nothing here starts a run."""

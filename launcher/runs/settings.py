@@ -55,14 +55,14 @@ def changed_keys(runs: Sequence[Settings]) -> list[str]:
         values: dict[str, set[str]] = {}
         for settings in runs:
             if key in settings:
-                chosen = written(settings.get(choice)) if choice != key else ""
-                values.setdefault(chosen, set()).add(written(settings[key]))
+                chosen = format_setting(settings.get(choice)) if choice != key else ""
+                values.setdefault(chosen, set()).add(format_setting(settings[key]))
         if any(len(different) > 1 for different in values.values()):
             changed.append(key)
     return sorted(changed, key=lambda key: key == SEED)
 
 
-def written(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Return a value as users type it on the command line."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
 
@@ -111,7 +111,7 @@ def _section(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(value: Any, given: str) -> bool:
-    if written(value) == given:
+    if format_setting(value) == given:
         return True
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

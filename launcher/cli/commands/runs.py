@@ -21,7 +21,7 @@ from launcher.cli.run_fields import facts, loss_of, score_of
 from launcher.cli.run_table import print_runs
 from launcher.runs.find import Run, all_runs, find_sweep, members
 from launcher.runs.json_fields import number
-from launcher.runs.settings import Condition, all_settings, nearest, written
+from launcher.runs.settings import Condition, all_settings, format_setting, nearest
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import Metric
 
@@ -110,7 +110,7 @@ def _by_setting(found: Sequence[Run], key: str) -> Callable[[Run], Any]:
     def by(run: Run) -> Any:
         value = settings[run.run_id].get(key)
         size = number(value)
-        return None if value is None else (size is None, size or 0.0, written(value))
+        return None if value is None else (size is None, size or 0.0, format_setting(value))
 
     return by
 

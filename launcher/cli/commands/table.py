@@ -19,7 +19,7 @@ from launcher.runs.find import STATES, Run, Sweep, find, find_runs
 from launcher.runs.number_format import format_std, format_value
 from launcher.runs.ranking import choose_objective
 from launcher.runs.scores import common_scores
-from launcher.runs.settings import nearest, written
+from launcher.runs.settings import format_setting, nearest
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import LOSS, Metric
 
@@ -174,7 +174,7 @@ def _cell(row: ComparisonRow, column: str, compared: Comparison) -> str:
     if value is None:
         return "-"
     if column not in row.numbers:  # a setting; one that a search found may have more digits than a reader wants
-        return f"{value:.4g}" if isinstance(value, float) else written(value)
+        return f"{value:.4g}" if isinstance(value, float) else format_setting(value)
     metric, spread = _metric_of(column, row, compared), row.spread.get(column)
     shown = format_value(metric, value)
     return f"{shown} ± {format_std(metric, spread, value)}" if spread else shown
@@ -225,7 +225,7 @@ def _print_csv(compared: Comparison, columns: Sequence[str]) -> None:
 def _raw(value: Any) -> str:
     if value is None:
         return ""
-    return clean(written(_exact(value)))
+    return clean(format_setting(_exact(value)))
 
 
 def _exact(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The page that shows a sweep."""
+"""The HTML page of a report."""

@@ -49,7 +49,7 @@ def _chart(report: Report, chart: Panel) -> dict[str, Any]:
 
 
 def _bands(members: list[Series | None]) -> dict[str, Any] | None:
-    """The runs of a group as one, over each axis; a run alone is itself."""
+    """Return mean and standard deviation over a group, for each axis; None for a group of one run."""
     found = [one for one in members if one is not None]
     if len(members) == 1 or not found:
         return None
@@ -59,6 +59,6 @@ def _bands(members: list[Series | None]) -> dict[str, Any] | None:
 
 
 def _plain(numbers: Numbers, digits: int = 6) -> list[float | None]:
-    """Short decimals; nan is null."""
+    """Return numbers with few digits, and None for nan."""
     shortened = (float(f"{value:.{digits}g}") for value in numbers)
     return [None if math.isnan(value) else int(value) if value.is_integer() else value for value in shortened]

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing but itself: no network, no library."""
+"""A report as one self-contained HTML page: it loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ _DARK = {
 
 
 def page(report: Report) -> str:
-    """Return the page."""
+    """Return the HTML page."""
     title = f"{report.kind}: {report.title}"
     return Template(_asset("page.html")).substitute(
         document_title=escape(title),
         palette=_palette(),
         css=_asset("page.css"),
-        js=_asset("page.js"),
+        js=_asset("page.numbers.js") + "\n" + _asset("page.js"),
         kind=escape(report.kind),
         title=escape(report.title),
         shared=shared(report),

@@ -1,4 +1,4 @@
-"""Where the steps of a recorded run go: a section of the page for each run that has a timeline."""
+"""Where the time of a step goes: a section of the page for each run with a timeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINKS_SHOWN = 8
 
 
 def timelines(report: Report) -> str:
-    """Return the sections; nothing for runs that have recorded nothing."""
+    """Return the sections; empty if no run has a timeline."""
     several = len(report.records) > 1
     return "".join(
         _section(record.timeline, record.name if several else "") for record in report.records if record.timeline
