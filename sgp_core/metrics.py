@@ -44,6 +44,8 @@ class Metric:
         format: how its values are printed.
         label: its name in charts and tables; by default ``name`` with spaces.
         dashboard: its name in Weights & Biases; None: ``train/<name>`` or ``val/<name>``, by the row's split.
+        windowed: whether it is a mean since the row before. Those of a validation row are over another window, so
+            they do not join the curves of training on a dashboard.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Metric:
     format: NumberFormat = NumberFormat.plain
     label: str = ""
     dashboard: str | None = None
+    windowed: bool = False
 
     def __post_init__(self) -> None:
         if self.direction is not None:
@@ -77,12 +80,40 @@ RUN_METRICS = (
     Metric("step", format=NumberFormat.whole, dashboard="step"),
     Metric("epoch", dashboard="epoch"),
     Metric("wall_time_s", Direction.minimize, "s", NumberFormat.seconds, "time", "time/wall_s"),
-    Metric("lr", label="learning rate", dashboard="train/lr"),
-    Metric("samples_per_s", Direction.maximize, "1/s", NumberFormat.whole, "samples per second", "time/samples_per_s"),
-    Metric("step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms"),
-    Metric("data_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "data time", "time/data_ms"),
-    Metric("compute_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "compute time", "time/compute_ms"),
-    Metric("comm_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "communication", "time/comm_ms"),
+    Metric("lr", label="learning rate", dashboard="train/lr", windowed=True),
+    Metric(
+        "samples_per_s",
+        Direction.maximize,
+        "1/s",
+        NumberFormat.whole,
+        "samples per second",
+        "time/samples_per_s",
+        windowed=True,
+    ),
+    Metric(
+        "step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms", windowed=True
+    ),
+    Metric(
+        "data_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "data time", "time/data_ms", windowed=True
+    ),
+    Metric(
+        "compute_time_ms",
+        Direction.minimize,
+        "ms",
+        NumberFormat.milliseconds,
+        "compute time",
+        "time/compute_ms",
+        windowed=True,
+    ),
+    Metric(
+        "comm_time_ms",
+        Direction.minimize,
+        "ms",
+        NumberFormat.milliseconds,
+        "communication",
+        "time/comm_ms",
+        windowed=True,
+    ),
     Metric("bytes_sent", Direction.minimize, "bytes", NumberFormat.bytes, "sent", "gossip/bytes_sent"),
     Metric(
         "consensus_distance",
@@ -92,6 +123,8 @@ RUN_METRICS = (
     ),
     Metric("push_sum_weight_min", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_min"),
     Metric("push_sum_weight_max", format=NumberFormat.scientific, dashboard="gossip/push_sum_weight_max"),
+    Metric("staleness_mean", unit="steps", label="mean staleness", dashboard="gossip/staleness_mean"),
+    Metric("staleness_max", unit="steps", label="greatest staleness", dashboard="gossip/staleness_max"),
     Metric("world_size", format=NumberFormat.whole, label="workers", dashboard="system/world_size"),
 )
 """The metrics that every run measures, whatever its task."""

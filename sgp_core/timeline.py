@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sgp_core.atomic_files import write_text
 
 SETTLING = 3
 """Steps after a start that are left out: memory is touched for the first time, connections are made."""
@@ -109,9 +110,7 @@ class Timeline:
             for tid in peers
         ]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"displayTimeUnit": "ms", "traceEvents": [*names, *self._events]}))
-        os.replace(temporary, self._path)
+        write_text(self._path, json.dumps({"displayTimeUnit": "ms", "traceEvents": [*names, *self._events]}))
         self._events = []
 
     def _add(self, name: str, track: int, begin: int, end: int, about: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from launcher.config.schema import SECTIONS, Choice, Cluster, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
-from sgp_core.tasks.kinds import task_kind_of
 from sgp_core.training.config import Experiment
+from sgp_core.training.experiment import score_facts
 from sgp_core.training.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -65,7 +65,7 @@ class RunPlan(Sections):
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
         fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
-        return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self.experiment)}
+        return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self)}
 
 
 def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
@@ -98,10 +98,10 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
         raise ConfigurationError(f"its spec.json is damaged: {error}") from error
 
 
-def _scores(experiment: Experiment) -> dict[str, Any]:
-    """Return what the task measures, so that commands show it where the code of the task is gone."""
-    kind = task_kind_of(experiment.dataset["name"])
-    return {"score": kind.score, "scores": [metric.to_dict() for metric in kind.metrics]}
+def _scores(plan: RunPlan) -> dict[str, Any]:
+    """Return what evaluations measure, so that commands show it where the code of the task is gone."""
+    score, metrics = score_facts(plan.experiment.dataset, plan.evaluation.metrics)
+    return {"score": score, "scores": [metric.to_dict() for metric in metrics]}
 
 
 def run_id_of(experiment: Experiment, plugins: Sequence[Plugin], identity: Identity) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from launcher.report.record import TIMES
 from launcher.report.report import Report
 from launcher.report.series import band
 from launcher.runs.number_format import milliseconds, size
+from sgp_core.atomic_files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,10 +62,9 @@ def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) ->
             FigureCanvasAgg(figure)
             for kind in formats_wanted:
                 path = folder / f"{name}.{kind}"
-                temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
                 metadata = {"Date": None} if kind == "svg" else None
-                figure.savefig(temporary, format=kind, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
-                os.replace(temporary, path)
+                with replace_file(path) as temporary:
+                    figure.savefig(temporary, format=kind, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
                 written.append(path)
     return written
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from launcher.report.html.page import page
 from launcher.report.report import Report
-from launcher.runs.run_folder import write_text
+from sgp_core.atomic_files import write_text
 
 PAGE = "report.html"
 FORMATS = ("html", "png", "svg")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from sgp_core import atomic_files
+
 
 class RunInProgress(RuntimeError):
     """Another process is running this very run."""
@@ -132,14 +134,7 @@ def _locked(file: TextIO) -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` so that readers see the old file or the new one, never a part."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write ``content`` so that readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
+    atomic_files.write_json(path, content)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

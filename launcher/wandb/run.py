@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.runs.scores import read_scores
+
 if TYPE_CHECKING:
     from sgp_core.tracking import Tracker, WandbTracker
 
@@ -43,6 +45,7 @@ def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: st
         name=spec["name"],
         group=group,
         config=_config(spec),
+        scores=read_scores(spec).metrics,
         record=record_of(folder, rank),
         rank=rank,
         **options,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
 from sgp_core.tensors.layout import Layout
+from sgp_core.validation import require
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -92,9 +93,7 @@ class Codec(ABC):
 
     def require(self, holds: bool, option: str, wanted: str, value: object) -> None:
         """Raise ConfigurationError unless ``holds``."""
-        if not holds:
-            name = COMPRESSIONS.name_of(type(self))
-            raise ConfigurationError(f"compression '{name}': {option} must be {wanted}, not {value}")
+        require(holds, f"compression '{COMPRESSIONS.name_of(type(self))}': {option}", wanted, value)
 
     def check(self, algorithm: Algorithm) -> None:
         """Refuse an algorithm whose messages cannot be compressed.

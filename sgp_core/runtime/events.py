@@ -37,6 +37,7 @@ class Staleness:
         most_steps: the largest of them; None before the first.
         seconds: sum of their ages in seconds.
         most_seconds: the largest of them.
+        recent_most_steps: the largest age in steps since the last :meth:`take_recent_most`.
     """
 
     count: int = 0
@@ -44,12 +45,14 @@ class Staleness:
     most_steps: int | None = None
     seconds: float = 0.0
     most_seconds: float = 0.0
+    recent_most_steps: int | None = None
 
     def add(self, steps: int, seconds: float) -> None:
         """Count one."""
         self.count += 1
         self.steps += steps
         self.most_steps = steps if self.most_steps is None else max(steps, self.most_steps)
+        self.recent_most_steps = steps if self.recent_most_steps is None else max(steps, self.recent_most_steps)
         self.seconds += seconds
         self.most_seconds = max(seconds, self.most_seconds)
 
@@ -62,6 +65,11 @@ class Staleness:
     def mean_seconds(self) -> float:
         """Mean age in seconds; 0 before the first."""
         return self.seconds / self.count if self.count else 0.0
+
+    def take_recent_most(self) -> int | None:
+        """Return the largest age in steps since this was last called; None if nothing was used."""
+        most, self.recent_most_steps = self.recent_most_steps, None
+        return most
 
     def state(self) -> dict[str, Any]:
         """Return plain numbers from which ``Staleness(**state)`` goes on."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.validation import at_least, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +39,9 @@ class ExampleSampler:
     """The worker's share of :meth:`sgp_core.tasks.partitions.Assigned.assign`."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigurationError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.seed < 0:
-            raise ConfigurationError(f"seed must not be negative, but is {self.seed}")
-        if not 0 <= self.rank < self.world_size:
-            raise ConfigurationError(f"rank must be in 0..{self.world_size - 1}, not {self.rank}")
+        at_least(1, "batch_size", self.batch_size)
+        at_least(0, "seed", self.seed)
+        require(0 <= self.rank < self.world_size, "rank", f"in 0..{self.world_size - 1}", self.rank)
         if self.num_examples < self.world_size:
             raise ConfigurationError(
                 f"{self.num_examples} training examples cannot be shared by {self.world_size} workers: "

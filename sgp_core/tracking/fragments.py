@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sgp_core.atomic_files import write_json
+
 _REPLACED = "replaced"
 
 
@@ -51,9 +53,7 @@ class Fragments:
         for fragment in self.current():
             for marker in fragment.glob("*.wandb.synced"):  # uploaded before it was complete
                 marker.unlink()
-        temporary = self._note.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"rows": rows, "url": url}) + "\n", encoding="utf-8")
-        os.replace(temporary, self._note)
+        write_json(self._note, {"rows": rows, "url": url})
         replaced = self.folder / _REPLACED
         for fragment in self._in(replaced):
             shutil.rmtree(fragment, ignore_errors=True)

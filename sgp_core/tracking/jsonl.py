@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sgp_core.atomic_files import write_text
 from sgp_core.tracking.base import Row
 
 
@@ -29,12 +30,7 @@ class JsonlTracker:
         if not self._path.exists():
             return
         kept = [row for row in read_rows(self._path) if 0 < row.get("step", 0) <= step]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(_line(row) for row in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        write_text(self._path, "".join(map(_line, kept)), durable=True)
 
     def log(self, row: Row) -> None:
         """Append one row."""

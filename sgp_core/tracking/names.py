@@ -6,31 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sgp_core.metrics import find_metric
 from sgp_core.tracking.base import Row
 
 AXES = ("step", "epoch")
 """Carried by every row, so that any curve can be drawn over them."""
-
-HIGHER_IS_BETTER = ("accuracy", "accuracy_local_mean", "top5_accuracy", "bleu")
-LOWER_IS_BETTER = ("loss", "loss_local_mean", "perplexity")
-
-_SHARED = {
-    "wall_time_s": "time/wall_s",
-    "bytes_sent": "gossip/bytes_sent",
-    "consensus_distance": "gossip/consensus_distance",
-    "push_sum_weight_min": "gossip/push_sum_weight_min",
-    "push_sum_weight_max": "gossip/push_sum_weight_max",
-    "world_size": "system/world_size",
-}
-_TRAINING = {
-    "lr": "train/lr",
-    "samples_per_s": "time/samples_per_s",
-    "step_time_ms": "time/step_ms",
-    "data_time_ms": "time/data_ms",
-    "compute_time_ms": "time/compute_ms",
-    "comm_time_ms": "time/comm_ms",
-}
-"""Means since the row before. Those of a validation row are over another window, so they do not join these curves."""
 
 
 def named(row: Row) -> dict[str, float]:
@@ -38,17 +18,10 @@ def named(row: Row) -> dict[str, float]:
     training = row.get("split", "train") == "train"
     numbers: dict[str, float] = {}
     for name, value in row.items():
-        if not _is_number(value):
+        metric = find_metric(name)
+        if not _is_number(value) or (metric.windowed and not training):
             continue
-        if name in AXES:
-            numbers[name] = value
-        elif name in _SHARED:
-            numbers[_SHARED[name]] = value
-        elif name in _TRAINING:
-            if training:
-                numbers[_TRAINING[name]] = value
-        else:
-            numbers[f"{'train' if training else 'val'}/{name}"] = value
+        numbers[metric.dashboard or f"{'train' if training else 'val'}/{name}"] = value
     parts = [numbers.get(f"time/{part}_ms") for part in ("step", "compute", "comm")]
     if "time/data_ms" not in numbers and None not in parts:  # rows from before it was written down
         step, compute, communication = (float(part or 0.0) for part in parts)
@@ -57,11 +30,11 @@ def named(row: Row) -> dict[str, float]:
 
 
 def named_of_rank(row: Row) -> dict[str, float]:
-    """Return what one worker alone can say; nothing of a validation row, whose scores are everybody's."""
+    """Return the numbers that differ between workers; none of a validation row, whose scores all workers share."""
     if row.get("split", "train") != "train":
         return {}
-    everybodys = {"train/lr", "system/world_size", "gossip/consensus_distance"}
-    numbers = {name: value for name, value in named(row).items() if name not in everybodys}
+    common = {"train/lr", "system/world_size", "gossip/consensus_distance"}
+    numbers = {name: value for name, value in named(row).items() if name not in common}
     weight = numbers.pop("gossip/push_sum_weight_min", None)
     numbers.pop("gossip/push_sum_weight_max", None)
     if weight is not None and row.get("consensus_distance") is None:  # measured together: the extremes over all workers
@@ -80,7 +53,10 @@ def scores(prefix: str, row: Row | None) -> dict[str, float]:
     }
 
 
-_GROUPS = ("algorithm", "topology", "outer", "pace", "compression", "model", "dataset", "optimizer", "schedule")
+_GROUPS = (
+    *("algorithm", "topology", "outer", "pace", "compression", "model", "dataset", "partition", "loss"),
+    *("optimizer", "schedule"),
+)
 
 
 def headline(experiment: Mapping[str, Any]) -> dict[str, Any]:

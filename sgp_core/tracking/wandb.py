@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sgp_core.metrics import LOSS, Metric
 from sgp_core.tracking.account import has_account
 from sgp_core.tracking.base import Row
 from sgp_core.tracking.fragments import Fragments
 from sgp_core.tracking.jsonl import read_rows
-from sgp_core.tracking.names import AXES, HIGHER_IS_BETTER, LOWER_IS_BETTER, headline, named, named_of_rank, scores
+from sgp_core.tracking.names import AXES, headline, named, named_of_rank, scores
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class WandbTracker:
         mode: "online", "offline" or "disabled"; None leaves it to ``WANDB_MODE`` and the account.
         config: settings and provenance (the git sha) of the run, nested. From ``config["experiment"]`` what runs are
             grouped by is also put at the top.
+        scores: the facts of the scores in validation rows, whose best values W&B is to show.
         record: the ``metrics.jsonl`` that is mirrored; by default the one in ``directory``.
         rank: a worker other than 0 has a run of its own, with the curves that are its own.
         artifact: upload ``model.safetensors`` and ``model.json`` of a completed run.
@@ -67,6 +69,7 @@ class WandbTracker:
         notes: str | None = None,
         mode: str | None = None,
         config: dict[str, Any] | None = None,
+        scores: Sequence[Metric] = (LOSS,),
         record: Path | None = None,
         rank: int = 0,
         artifact: bool = False,
@@ -74,6 +77,7 @@ class WandbTracker:
     ) -> None:
         self._directory = Path(directory).absolute()
         self._record = Path(record or self._directory / "metrics.jsonl")
+        self._scores = scores
         self._rank = rank
         self._artifact = artifact
         self._on_stop = on_stop
@@ -216,8 +220,10 @@ class WandbTracker:
         run.define_metric("*", step_metric="step")
         for axis in AXES:
             run.define_metric(axis, hidden=True)
-        for names, best in ((HIGHER_IS_BETTER, "max"), (LOWER_IS_BETTER, "min")):
-            for name in names:
+        ranked = [metric for metric in self._scores if metric.direction is not None]
+        for metric in ranked:
+            best = "min" if metric.lower_is_better else "max"
+            for name in (metric.name, f"{metric.name}_local_mean"):
                 run.define_metric(f"val/{name}", step_metric="step", summary=f"{best},last")
 
     def _write(self, row: Row) -> None:

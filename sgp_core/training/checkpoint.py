@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 
+from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.files import write_json, write_tensors
+from sgp_core.training.files import write_tensors
 
 State = dict[str, Any]
 """Tensors, numbers, strings, lists and dicts of them."""
@@ -88,7 +89,7 @@ class CheckpointStore:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"rank-{rank}.pt"
             shard = CheckpointShard(path.name, *write_tensors(path, state))
-            write_json(path.with_suffix(".done"), asdict(shard))
+            write_json(path.with_suffix(".done"), asdict(shard), durable=True)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {error}") from error
 
@@ -117,6 +118,7 @@ class CheckpointStore:
                     "score": score,
                     "shards": shards,
                 },
+                durable=True,
             )
             for path in announced:
                 path.unlink()

@@ -18,7 +18,8 @@ from typing import Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import LATER, Registry
-from sgp_core.training.settings import FORMERLY, Settings, at_least, former_names, one_of, plain
+from sgp_core.training.settings import FORMERLY, Settings, former_names, plain
+from sgp_core.validation import at_least, below_one, one_of, require
 
 NOTHING = "none"
 OPTIONAL = ("outer", "compression", "loss")
@@ -95,11 +96,9 @@ class TrainingConfig(Settings):
                 f"training.accumulation_steps={self.accumulation_steps} cannot exceed "
                 f"training.batch_size={self.batch_size}: it is the number of parts of a batch"
             )
-        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise ConfigurationError(f"training.clip_norm must be positive or null, not {self.clip_norm}")
-        smoothing = self.label_smoothing
-        if not 0 <= smoothing < 1:
-            raise ConfigurationError(f"training.label_smoothing must be in [0, 1), not {smoothing}")
+        clips = self.clip_norm is None or 0 < self.clip_norm < math.inf
+        require(clips, "training.clip_norm", "positive or null", self.clip_norm)
+        below_one("training.label_smoothing", self.label_smoothing)
 
     def changed(self) -> dict[str, Any]:
         """Return the options that do not have their defaults."""

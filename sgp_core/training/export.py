@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from sgp_core.atomic_files import replace_file, write_json
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.kinds import TASKS, TaskKind
 from sgp_core.tensors.flat_storage import CUDA_ALIGNMENT_BYTES, FlatStorage
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
 from sgp_core.training.config import Experiment, choice, registry
-from sgp_core.training.files import write_json
 
 if TYPE_CHECKING:
     from sgp_core.tasks.base import Task
@@ -37,11 +36,9 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     # Clones: parameters are views into one storage, and safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, str(temporary), metadata={"format": "pt"})
-    os.replace(temporary, path)
-
-    write_json(path.with_suffix(".json"), description)
+    with replace_file(path) as temporary:
+        save_file(tensors, str(temporary), metadata={"format": "pt"})
+    write_json(path.with_suffix(".json"), description, durable=True)
 
 
 def describe(

@@ -29,6 +29,7 @@ from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep
 from sgp_core.training.stopping import Preempted, Stop, stop_of
+from sgp_core.validation import at_least
 
 __all__ = ["Preempted", "TrainingDiverged", "train"]
 
@@ -121,8 +122,7 @@ class _Loop:
         transport: str,
         step_in_backward: bool,
     ) -> None:
-        if log_every < 1:
-            raise ConfigurationError(f"log_every must be at least 1, not {log_every}")
+        at_least(1, "log_every", log_every)
         self.experiment = experiment
         self.directory = directory
         self.device = device

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+
+@dataclass
+class StalenessSum:
+    """The ages, in steps, of what an asynchronous worker used: their number, their sum and the largest of them."""
+
+    count: int = 0
+    steps: int = 0
+    most: int | None = None
+
+    def add(self, count: int, steps: int, most: int | None) -> None:
+        """Count ``count`` ages that sum to ``steps``."""
+        self.count += count
+        self.steps += steps
+        self.most = max((age for age in (self.most, most) if age is not None), default=None)
 
 
 @dataclass
@@ -20,6 +35,8 @@ class Meter:
     data: float = 0.0
     compute: float = 0.0
     communication: float = 0.0
+    ages: StalenessSum = field(default_factory=StalenessSum)
+    """How old what an asynchronous worker used was."""
 
     def add(self, *, examples: int, loss: Any, data: float, compute: float, communication: float) -> None:
         """Count one step; ``loss`` may be a tensor, which is read only by :meth:`averages`."""
@@ -47,14 +64,16 @@ class Meter:
         """Start the next window."""
         self.load(asdict(Meter()))
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """Return the sums as plain numbers."""
         return {**asdict(self), "loss": float(self.loss)}
 
-    def load(self, state: dict[str, float]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
         for entry in fields(self):
-            setattr(self, entry.name, state[entry.name])
+            if entry.name in state:  # staleness came later
+                setattr(self, entry.name, state[entry.name])
+        self.ages = StalenessSum(**state.get("ages", {}))
 
 
 def row(
@@ -69,6 +88,7 @@ def row(
     consensus_distance: float | None,
     push_sum_weights: list[float],
     world_size: int,
+    staleness: dict[str, float | None],
 ) -> dict[str, Any]:
     """Return one line of metrics; None where nothing was measured."""
     return {
@@ -82,5 +102,6 @@ def row(
         "consensus_distance": consensus_distance,
         "push_sum_weight_min": min(push_sum_weights),
         "push_sum_weight_max": max(push_sum_weights),
+        **staleness,
         "world_size": world_size,
     }

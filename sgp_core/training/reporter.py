@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,6 +45,8 @@ class Reporter:
         self._steps_per_epoch = steps_per_epoch
         self._totals = {"total_steps": total_steps, "total_epochs": total_steps / steps_per_epoch}
         self._window, self._since_evaluation = Meter(), Meter()
+        self._counted = (0, 0)
+        """Number and sum of the ages that the meters have."""
         self._earlier_seconds, self._started = 0.0, time.perf_counter()
         self.best: Row | None = None
         self.latest: Row | None = None
@@ -51,6 +54,7 @@ class Reporter:
     def start(self, step: int) -> None:
         """Training goes on after ``step``: trackers forget later rows, the clock starts."""
         self._started = time.perf_counter()
+        self._counted = (self._gossip.staleness.count, self._gossip.staleness.steps)
         for tracker in self._trackers:
             tracker.resume(step)
 
@@ -62,6 +66,12 @@ class Reporter:
         """Count one step; see :meth:`Meter.add`."""
         self._window.add(**measured)
         self._since_evaluation.add(**measured)
+        if self._gossip.asynchronous:
+            seen, staleness = self._counted, self._gossip.staleness
+            self._counted = (staleness.count, staleness.steps)
+            ages = (staleness.count - seen[0], staleness.steps - seen[1], staleness.take_recent_most())
+            self._window.ages.add(*ages)
+            self._since_evaluation.ages.add(*ages)
 
     def mean_loss(self) -> float:
         """Return this worker's mean loss since the last training row."""
@@ -73,7 +83,8 @@ class Reporter:
         if measure_distance:
             weights = self._peers.gather(self._gossip.push_sum_weight)
             distance = self._gossip.consensus_distance()
-        self._log(step, "train", self._window.averages(self._peers.world_size), weights, distance)
+        staleness = self._staleness(self._window, of_all=measure_distance)
+        self._log(step, "train", self._window.averages(self._peers.world_size), weights, distance, staleness)
         self._window.reset()
 
     def evaluation(self, step: int, scores: dict[str, float]) -> bool:
@@ -81,7 +92,8 @@ class Reporter:
         timings = {**self._since_evaluation.averages(self._peers.world_size), "loss": None}
         weights = self._peers.gather(self._gossip.push_sum_weight)
         distance = self._gossip.consensus_distance()
-        self.latest = self._log(step, "val", {**timings, **scores}, weights, distance)
+        staleness = self._staleness(self._since_evaluation, of_all=True)
+        self.latest = self._log(step, "val", {**timings, **scores}, weights, distance, staleness)
         self._since_evaluation.reset()
         score, best = self._kind.rank(self.latest), self._kind.rank(self.best)
         improved = score is not None and (best is None or score > best)
@@ -109,6 +121,19 @@ class Reporter:
         self._since_evaluation.load(state["since_evaluation"])
         self.best, self.latest, self._earlier_seconds = state["best"], state["latest"], state["seconds"]
 
+    def _staleness(self, meter: Meter, *, of_all: bool) -> dict[str, float | None]:
+        """Return the staleness of this worker, or (a collective) of all; nothing for algorithms that have none."""
+        if not self._gossip.asynchronous:
+            return {}
+        count, steps, most = float(meter.ages.count), float(meter.ages.steps), meter.ages.most
+        largest = -math.inf if most is None else float(most)
+        if of_all:
+            count, steps = self._peers.sum([count, steps])
+            largest = max(self._peers.gather(largest))
+        if not count:
+            return {"staleness_mean": None, "staleness_max": None}
+        return {"staleness_mean": steps / count, "staleness_max": largest}
+
     def _log(
         self,
         step: int,
@@ -116,6 +141,7 @@ class Reporter:
         measured: dict[str, float | None],
         weights: list[float],
         distance: float | None,
+        staleness: dict[str, float | None],
     ) -> Row:
         line = row(
             step=step,
@@ -128,6 +154,7 @@ class Reporter:
             consensus_distance=distance,
             push_sum_weights=weights,
             world_size=self._peers.world_size,
+            staleness=staleness,
         )
         for tracker in self._trackers:
             tracker.log(line)

@@ -9,12 +9,11 @@ from enum import Enum
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.validation import one_of
 
 S = TypeVar("S", bound="Settings")
 FORMERLY = "formerly"
 """Key of field metadata: the name that the option had in earlier versions, which is still accepted."""
-
-E = TypeVar("E", bound=Enum)
 
 
 class Settings:
@@ -48,21 +47,6 @@ def former_names(cls: type[Any]) -> dict[str, str]:
     """Return the current name of every option of the dataclass ``cls`` that had another one in earlier versions."""
     renamed = {entry.metadata.get(FORMERLY): entry.name for entry in dataclasses.fields(cls)}
     return {former: name for former, name in renamed.items() if former is not None}
-
-
-def at_least(least: int, name: str, value: int | None) -> None:
-    """Refuse a value (unless None) that is not a whole number of at least ``least``."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value}")
-
-
-def one_of(kind: type[E], name: str, value: Any) -> E:
-    """Return the member of an enum that ``value`` names."""
-    try:
-        return kind(value)
-    except ValueError:
-        known = [member.value for member in kind]
-        raise ConfigurationError(f"{name} cannot be '{value}'{did_you_mean(str(value), known)}") from None
 
 
 def _read(hint: Any, name: str, value: Any) -> Any:

@@ -81,6 +81,7 @@ def test_what_runs_are_grouped_by_is_one_level_deep() -> None:
     experiment = {
         "algorithm": {"name": "sgp", "overlap_steps": 1},
         "outer": {"name": "none"},
+        "partition": {"name": "dirichlet", "alpha": 0.1},
         "optimizer": {"name": "sgd", "lr": 0.1},
         "training": {"batch_size": 32},
         "world_size": 4,
@@ -90,9 +91,15 @@ def test_what_runs_are_grouped_by_is_one_level_deep() -> None:
     assert headline(experiment) == {
         "algorithm": "sgp",
         "outer": "none",
+        "partition": "dirichlet",
         "optimizer": "sgd",
         "lr": 0.1,
         "batch_size": 32,
         "workers": 4,
         "seed": 0,
     }
+
+
+def test_the_age_of_what_asynchronous_workers_use_stands_beside_the_gossip() -> None:
+    numbers = named({**TRAIN, "staleness_mean": 1.5, "staleness_max": 4})
+    assert (numbers["gossip/staleness_mean"], numbers["gossip/staleness_max"]) == (1.5, 4)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sgp_core.tasks.kinds import task_kind_of
 from sgp_core.tracking import JsonlTracker, Row, WandbTracker, read_rows
 from sgp_core.tracking import wandb as module
 from sgp_core.tracking.fragments import Fragments
@@ -62,7 +63,7 @@ def log(trackers: list[Any], steps: range) -> None:
 
 def attempt(directory: Path, after: int, upto: int, status: str, **options: Any) -> WandbTracker:
     """Train from one step to another, in a run that has been trained up to at least the first."""
-    mirror = WandbTracker("run7", directory, **options)
+    mirror = WandbTracker("run7", directory, scores=task_kind_of("digits").metrics, **options)
     trackers = [JsonlTracker(directory / "metrics.jsonl"), mirror]
     for tracker in trackers:
         tracker.resume(after)

@@ -118,7 +118,7 @@ def test_callbacks_are_part_of_the_identity_where_there_are_any() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"patience": 0}, "patience must be"), ({"min_delta": -1}, "0 or more")]
+    ("options", "message"), [({"patience": 0}, "patience must be"), ({"min_delta": -1}, "zero or more")]
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -259,7 +259,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     real_open = builtins.open
 
     def full(path: Any, *args: Any, **kwargs: Any) -> Any:
-        return real_open("/dev/full" if str(path).endswith(".pt.tmp") else path, *args, **kwargs)
+        return real_open("/dev/full" if str(path).endswith(".tmp") and ".pt." in str(path) else path, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "open", full)
     big = {"x": torch.zeros(1_000_000)}

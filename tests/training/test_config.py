@@ -43,7 +43,7 @@ def test_structured_configs_read_names_of_enums_and_null():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TrainingConfig(epochs=0), "training.epochs must be a whole number of at least 1, not 0"),
+        (lambda: TrainingConfig(epochs=0), "training.epochs must be at least 1, not 0"),
         (lambda: TrainingConfig(batch_size=2, accumulation_steps=3), "accumulation_steps=3 cannot exceed"),
         (lambda: TrainingConfig(clip_norm=0.0), "training.clip_norm must be positive or null, not 0.0"),
         (lambda: TrainingConfig(label_smoothing=1.0), r"training.label_smoothing must be in \[0, 1\), not 1.0"),

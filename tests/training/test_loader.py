@@ -152,5 +152,5 @@ def test_a_worker_that_may_not_start_processes_says_so(monkeypatch: pytest.Monke
 def test_slow_data_get_a_process_unless_told_otherwise() -> None:
     assert [LoaderConfig().number(slow) for slow in (False, True)] == [0, 1]
     assert [LoaderConfig(processes=0).number(slow) for slow in (False, True)] == [0, 0]
-    with pytest.raises(ConfigurationError, match=r"loader.processes must be a whole number of at least 0, not -1"):
+    with pytest.raises(ConfigurationError, match=r"loader.processes must be at least 0, not -1"):
         LoaderConfig(processes=-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from launcher.runs.json_fields import items, mapping, number
 from launcher.runs.number_format import format_value
 from launcher.runs.run_folder import RunFolder, read_json
 from launcher.runs.scores import Scores, read_scores
+from sgp_core.atomic_files import replace_file
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import LOSS
 
@@ -68,11 +68,10 @@ def _copy(finished: Path, out: Path | None) -> Path:
     if tokenizer:
         files.append((finished.parent / tokenizer, target.parent / tokenizer))
     for source, copy in files:
-        temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, temporary)
-            os.replace(temporary, copy)
+            with replace_file(copy) as temporary:
+                shutil.copyfile(source, temporary)
         except OSError as error:
             raise ConfigurationError(f"cannot copy {source} to {copy}: {error.strerror or error}") from error
     return target

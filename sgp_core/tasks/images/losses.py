@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.images.kind import TASK
 from sgp_core.tasks.losses import LOSSES, Loss
+from sgp_core.validation import not_negative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +23,7 @@ class FocalLoss(Loss):
     """Focus on examples that are hard to classify; 0 is cross entropy."""
 
     def __post_init__(self) -> None:
-        if self.gamma < 0:
-            raise ConfigurationError(f"loss.gamma must be 0 or more, not {self.gamma}")
+        not_negative("loss.gamma", self.gamma)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over images."""

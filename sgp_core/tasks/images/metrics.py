@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import Direction, Metric
 from sgp_core.tasks.evaluation_metrics import METRICS, EvaluationMetric
 from sgp_core.tasks.images.kind import TASK
+from sgp_core.validation import at_least
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,7 @@ class CalibrationError(EvaluationMetric):
     """Bins of equal width that predictions are sorted into by their confidence."""
 
     def __post_init__(self) -> None:
-        if self.bins < 1:
-            raise ConfigurationError(f"evaluation.metrics: calibration_error.bins must be at least 1, not {self.bins}")
+        at_least(1, "metric.bins", self.bins)
 
     @property
     def statistics_size(self) -> int:

@@ -6,12 +6,11 @@ arXiv:1909.06335; with the scale of alpha of Lin, Karimireddy, Stich, Jaggi, "Qu
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.partitions.base import PARTITIONS, Assigned
+from sgp_core.validation import positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +31,7 @@ class Dirichlet(Assigned):
     """Concentration; smaller is more heterogeneous."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ConfigurationError(f"partition.alpha must be positive, not {self.alpha}")
+        positive("partition.alpha", self.alpha)
 
     def deal(
         self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator

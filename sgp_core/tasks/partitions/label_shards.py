@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.partitions.base import PARTITIONS, Assigned
+from sgp_core.validation import at_least
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +29,7 @@ class LabelShards(Assigned):
     """Pieces each worker has; the paper's number."""
 
     def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ConfigurationError(f"partition.shards must be at least 1, not {self.shards}")
+        at_least(1, "partition.shards", self.shards)
 
     def deal(
         self, order: np.ndarray, stock: np.ndarray, sizes: np.ndarray, rng: np.random.Generator

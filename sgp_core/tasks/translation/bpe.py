@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from sgp_core.atomic_files import write_text
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.translation.tokens import NAMES, UNK
 
@@ -60,9 +60,7 @@ class Bpe:
 
     def save(self, path: Path) -> None:
         """Write the JSON file, whose SHA-256 is :attr:`digest`."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(self.content, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, self.content)
 
     @property
     def size(self) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.training.callbacks.base import CALLBACKS, Callback, TrainingProgress
+from sgp_core.validation import at_least, not_negative
 
 
 @CALLBACKS.register("early_stopping")
@@ -24,10 +24,8 @@ class EarlyStopping(Callback):
     """By how much a score must be better than the best so far to count as an improvement."""
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise ConfigurationError(f"callbacks: early_stopping.patience must be at least 1, not {self.patience}")
-        if self.min_delta < 0:
-            raise ConfigurationError(f"callbacks: early_stopping.min_delta must be 0 or more, not {self.min_delta}")
+        at_least(1, "callback.patience", self.patience)
+        not_negative("callback.min_delta", self.min_delta)
         self._best: float | None = None
         self._without_improvement = 0
 

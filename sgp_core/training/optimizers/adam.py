@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions, require
+from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions
 from sgp_core.training.optimizers.eager import eager
+from sgp_core.validation import below_one, positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,9 +27,9 @@ class _AdamOptions(OptimizerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.beta1 < 1, "beta1", "in [0, 1)", self.beta1)
-        require(0 <= self.beta2 < 1, "beta2", "in [0, 1)", self.beta2)
-        require(self.eps > 0, "eps", "positive", self.eps)
+        below_one("optimizer.beta1", self.beta1)
+        below_one("optimizer.beta2", self.beta2)
+        positive("optimizer.eps", self.eps)
 
     def _arguments(self) -> dict[str, Any]:
         return {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "fused": True}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
+from sgp_core.validation import not_negative, positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +34,8 @@ class OptimizerOptions(ABC):
     """Whether weight decay also acts on biases and normalisation layers (parameters with at most one axis)."""
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, "lr", "positive", self.lr)
-        require(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay)
+        positive("optimizer.lr", self.lr)
+        not_negative("optimizer.weight_decay", self.weight_decay)
 
     @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:
@@ -56,9 +57,3 @@ class OptimizerOptions(ABC):
             {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
-
-
-def require(holds: bool, option: str, wanted: str, value: object) -> None:
-    """Raise ConfigurationError unless ``holds``."""
-    if not holds:
-        raise ConfigurationError(f"optimizer.{option} must be {wanted}, not {value}")

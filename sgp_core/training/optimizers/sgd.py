@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions, require
+from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions
 from sgp_core.training.optimizers.eager import eager
+from sgp_core.validation import below_one, require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,9 +26,9 @@ class Sgd(OptimizerOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum", "in [0, 1)", self.momentum)
+        below_one("optimizer.momentum", self.momentum)
         if self.nesterov:
-            require(self.momentum > 0, "momentum", "positive when optimizer.nesterov=true", self.momentum)
+            require(self.momentum > 0, "optimizer.momentum", "positive when optimizer.nesterov=true", self.momentum)
 
     def build(self, model: nn.Module) -> Optimizer:
         """Return torch.optim.SGD over the trainable parameters of ``model``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
 
 SCHEDULES: Registry[LearningRateSchedule] = Registry("schedule", "sgp_core.training.schedules")
@@ -26,9 +25,3 @@ class LearningRateSchedule(ABC):
             total_steps: optimizer steps in the whole run.
             world_size: number of workers that train together.
         """
-
-
-def require(holds: bool, option: str, wanted: str, value: object) -> None:
-    """Raise ConfigurationError unless ``holds``."""
-    if not holds:
-        raise ConfigurationError(f"schedule.{option} must be {wanted}, not {value}")

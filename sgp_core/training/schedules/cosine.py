@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sgp_core.training.schedules.base import SCHEDULES, require
+from sgp_core.training.schedules.base import SCHEDULES
 from sgp_core.training.schedules.warmup import WarmupSchedule
+from sgp_core.validation import require
 
 
 @SCHEDULES.register("cosine")
@@ -19,7 +20,7 @@ class Cosine(WarmupSchedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.final_factor <= 1, "final_factor", "in [0, 1]", self.final_factor)
+        require(0 <= self.final_factor <= 1, "schedule.final_factor", "in [0, 1]", self.final_factor)
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
         """Return the target times ``final + (1 - final) (1 + cos(pi progress)) / 2``; less during warm-up."""

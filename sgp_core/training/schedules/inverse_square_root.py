@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.training.schedules.base import SCHEDULES, LearningRateSchedule, require
+from sgp_core.training.schedules.base import SCHEDULES, LearningRateSchedule
+from sgp_core.validation import at_least, not_negative
 
 
 @SCHEDULES.register("inverse_square_root")
@@ -21,8 +22,8 @@ class InverseSquareRoot(LearningRateSchedule):
     """Factor on the base learning rate at the first step (1e-7 for a base of 5e-4)."""
 
     def __post_init__(self) -> None:
-        require(self.warmup_steps >= 1, "warmup_steps", "at least 1", self.warmup_steps)
-        require(self.warmup_start >= 0, "warmup_start", "zero or more", self.warmup_start)
+        at_least(1, "schedule.warmup_steps", self.warmup_steps)
+        not_negative("schedule.warmup_start", self.warmup_start)
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
         """Return a factor that depends on ``step`` alone."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sgp_core.training.schedules.base import SCHEDULES, require
+from sgp_core.training.schedules.base import SCHEDULES
 from sgp_core.training.schedules.warmup import WarmupSchedule
+from sgp_core.validation import require
 
 
 @SCHEDULES.register("step")
@@ -20,9 +21,9 @@ class Step(WarmupSchedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.decay <= 1, "decay", "above 0 and at most 1", self.decay)
+        require(0 < self.decay <= 1, "schedule.decay", "above 0 and at most 1", self.decay)
         rising = list(self.decay_epochs) == sorted(set(self.decay_epochs)) and min(self.decay_epochs, default=1) > 0
-        require(rising, "decay_epochs", "positive and rising", list(self.decay_epochs))
+        require(rising, "schedule.decay_epochs", "positive and rising", list(self.decay_epochs))
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
         """Return the target times ``decay`` to the number of decay epochs reached; less during warm-up."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.training.schedules.base import LearningRateSchedule, require
+from sgp_core.training.schedules.base import LearningRateSchedule
+from sgp_core.validation import not_negative, require
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class WarmupSchedule(LearningRateSchedule):
     """The target is the base learning rate times the number of workers: k workers take k times larger batches."""
 
     def __post_init__(self) -> None:
-        require(self.warmup_epochs >= 0, "warmup_epochs", "zero or more", self.warmup_epochs)
+        not_negative("schedule.warmup_epochs", self.warmup_epochs)
         if self.warmup_start is not None:
-            require(self.warmup_start >= 0, "warmup_start", "zero or more, or null", self.warmup_start)
+            require(self.warmup_start >= 0, "schedule.warmup_start", "zero or more, or null", self.warmup_start)
 
     def target(self, world_size: int) -> float:
         """Return the factor that warm-up ends at."""

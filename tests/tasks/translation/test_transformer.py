@@ -173,7 +173,7 @@ def test_the_state_names_each_parameter_once() -> None:
     [
         ({"size": "smal"}, "model.size cannot be 'smal'; did you mean 'small'"),
         ({"norm": "before"}, "model.norm cannot be 'before'"),
-        ({"width": 0}, "model.width must be at least 1, or null, not 0"),
+        ({"width": 0}, "model.width must be at least 1, not 0"),
         ({"width": 130}, "model.width=130 must be even and a multiple of model.heads=4"),
         ({"width": 9, "heads": 3}, "model.width=9 must be even"),
         ({"dropout": 1.0}, r"model.dropout must be in \[0, 1\), not 1.0"),

@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY
 from sgp_core.tasks.images.datasets.base import ImageDataset
+from sgp_core.validation import at_least, one_of, require
 
 if TYPE_CHECKING:
     from sgp_core.tasks.images.classification import ImageClassification
@@ -62,12 +63,9 @@ class ImageFolder(ImageDataset):
     """Where decoded images are kept; null: sgp/ in the user's cache folder."""
 
     def __post_init__(self) -> None:
-        if self.crop not in list(Crop):
-            raise ConfigurationError(f"dataset.crop cannot be '{self.crop}'{did_you_mean(str(self.crop), Crop)}")
-        if self.image_size < 1:
-            raise ConfigurationError(f"dataset.image_size must be at least 1, not {self.image_size}")
-        if not 0 < self.holdout < 1:
-            raise ConfigurationError(f"dataset.holdout must be between 0 and 1, not {self.holdout}")
+        one_of(Crop, "dataset.crop", self.crop)
+        at_least(1, "dataset.image_size", self.image_size)
+        require(0 < self.holdout < 1, "dataset.holdout", "between 0 and 1", self.holdout)
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ConfigurationError("dataset.mean and dataset.std need three numbers each, and std positive ones")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.images.datasets.base import ImageDataset
+from sgp_core.validation import at_least
 
 if TYPE_CHECKING:
     from sgp_core.tasks.images.classification import ImageClassification
@@ -34,8 +34,7 @@ class SyntheticImages(ImageDataset):
     def __post_init__(self) -> None:
         least = {"image_size": 1, "classes": 2, "train_examples": 1, "validation_examples": 1}
         for option, smallest in least.items():
-            if getattr(self, option) < smallest:
-                raise ConfigurationError(f"dataset.{option} must be at least {smallest}, not {getattr(self, option)}")
+            at_least(smallest, f"dataset.{option}", getattr(self, option))
 
     def load(self) -> ImageClassification:
         """Draw the patterns and the noise."""

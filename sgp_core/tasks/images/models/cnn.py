@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.images.models.base import ImageModel
 from sgp_core.tasks.models import MODELS
+from sgp_core.validation import at_least, one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,10 +43,8 @@ class Cnn(ImageModel):
     """Normalisation after each convolution."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigurationError(f"model.width must be at least 1, not {self.width}")
-        if self.norm not in list(ConvNorm):
-            raise ConfigurationError(f"model.norm cannot be '{self.norm}'{did_you_mean(str(self.norm), ConvNorm)}")
+        at_least(1, "model.width", self.width)
+        one_of(ConvNorm, "model.norm", self.norm)
         if self.norm == ConvNorm.group and self.width % _GROUPS:
             raise ConfigurationError(f"model.width must be a multiple of {_GROUPS} with model.norm=group")
 

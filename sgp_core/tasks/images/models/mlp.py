@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.images.models.base import ImageModel
 from sgp_core.tasks.models import MODELS
+from sgp_core.validation import require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +23,7 @@ class Mlp(ImageModel):
     """Width of each hidden layer; an empty list is logistic regression."""
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.hidden):
-            raise ConfigurationError(f"model.hidden must be positive widths, not {list(self.hidden)}")
+        require(all(width >= 1 for width in self.hidden), "model.hidden", "positive widths", list(self.hidden))
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``."""

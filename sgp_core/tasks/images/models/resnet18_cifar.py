@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.images.models.base import ImageModel
 from sgp_core.tasks.models import MODELS
+from sgp_core.validation import at_least
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,8 +24,7 @@ class Resnet18Cifar(ImageModel):
     """Start with every residual block as the identity (Goyal et al. 2017)."""
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigurationError(f"model.width must be at least 1, not {self.width}")
+        at_least(1, "model.width", self.width)
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``."""

@@ -14,6 +14,7 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import LATER
 from sgp_core.tasks.images.models.base import ImageModel
 from sgp_core.tasks.models import MODELS
+from sgp_core.validation import require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,8 +41,8 @@ class Torchvision(ImageModel):
             raise ConfigurationError(f"torchvision has no classifier '{self.architecture}'{hint}")
         if self.zero_init_residual and not self.architecture.startswith(_RESIDUAL):
             raise ConfigurationError(f"model.zero_init_residual is for residual networks, not '{self.architecture}'")
-        if self.classifier_std is not None and not self.classifier_std > 0:
-            raise ConfigurationError(f"model.classifier_std must be positive or null, not {self.classifier_std}")
+        usable = self.classifier_std is None or self.classifier_std > 0
+        require(usable, "model.classifier_std", "positive or null", self.classifier_std)
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``; its first convolution gets as many channels as they have.

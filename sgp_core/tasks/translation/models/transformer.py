@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.models.base import TranslationModel
+from sgp_core.validation import at_least, below_one, one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,17 +73,13 @@ class Transformer(TranslationModel):
 
     def __post_init__(self) -> None:
         for option, choices in (("size", Size), ("norm", NormPosition)):
-            value = getattr(self, option)
-            if value not in list(choices):
-                raise ConfigurationError(f"model.{option} cannot be '{value}'{did_you_mean(str(value), choices)}")
+            one_of(choices, f"model.{option}", getattr(self, option))
         for option in ("width", "feedforward", "heads", "encoder_layers", "decoder_layers"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"model.{option} must be at least 1, or null, not {value}")
+            at_least(1, f"model.{option}", getattr(self, option))
         for option in ("dropout", "attention_dropout", "activation_dropout"):
             value = getattr(self, option)
-            if value is not None and not 0 <= value < 1:
-                raise ConfigurationError(f"model.{option} must be in [0, 1), not {value}")
+            if value is not None:
+                below_one(f"model.{option}", value)
         width, heads = self._of_size("width", 0), self._of_size("heads", 2)
         if width % heads or width % 2:
             raise ConfigurationError(f"model.width={width} must be even and a multiple of model.heads={heads}")

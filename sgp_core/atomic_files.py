@@ -1,0 +1,57 @@
+"""Files that are written whole or not at all: to a temporary name beside the file, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to; when the block ends, rename the file there to ``path``.
+
+    Readers see the old file or the new one, never a part of it. If the block raises, the old file stays and the
+    temporary one is removed; a process that is killed leaves a hidden file that ends in ``.tmp``.
+
+    Args:
+        path: the file; its folder exists.
+        durable: whether the new file also survives a power cut from the end of the block on, which takes milliseconds.
+
+    Raises:
+        OSError: what the file system said.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        _sync(path.parent)  # the rename is in the folder
+
+
+def write_text(path: Path, content: str, *, durable: bool = False) -> None:
+    """Write text, in UTF-8, as :func:`replace_file` does."""
+    with replace_file(path, durable=durable) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Write one JSON object as :func:`replace_file` does."""
+    write_text(path, json.dumps(content, indent=2) + "\n", durable=durable)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
