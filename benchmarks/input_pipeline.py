@@ -66,7 +66,7 @@ def waits(model: str, place: str, path: Path, processes: list[int], rounds: int,
     peers = Peers(CPU)
     chosen = experiment(model, place, path, 32, peers.world_size)
     parts = assemble(chosen, CPU, peers)
-    make = TrainingBatches(parts.task, parts.share, 0, peers.rank)
+    make = TrainingBatches(parts.task, parts.sampler, 0, peers.rank)
     criterion = partial(parts.task.loss, smoothing=0.0)
     take = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, chosen.training)
 
@@ -108,7 +108,7 @@ def decoding(path: Path, processes: list[int], rounds: int, batches: int) -> lis
     """Return, for each number of processes, how many photographs a second become batches."""
     peers = Peers(CPU)
     parts = assemble(experiment("cnn", "files", path, 224, peers.world_size), CPU, peers)
-    make = TrainingBatches(parts.task, parts.share, 0, 0)
+    make = TrainingBatches(parts.task, parts.sampler, 0, 0)
 
     def turn(count: int) -> float:
         with Loader(make, range(WARM_UP + batches), count) as loader:

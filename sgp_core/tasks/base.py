@@ -1,4 +1,4 @@
-"""What training needs to know of what is learned: a task, loaded, says the rest. Imports without torch."""
+"""The task protocol: batches, loss, evaluation and scores of a loaded data set. Imports without torch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 VALIDATION = "val"
-"""The split that is looked at while training."""
+"""The split that is evaluated during training."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a worker learns from in one step, or scores in one forward pass: ``model(*inputs)`` against ``targets``."""
+    """The examples of one step or one forward pass. The model computes ``model(*inputs)``, to be like ``targets``."""
 
     inputs: tuple[Tensor, ...]
     """Arguments of the model, each ``[B, ...]``."""
     targets: Tensor
     """``[B, ...]``."""
     counts: Tensor | None = None
-    """How many targets each example has, int64 ``[B]`` on the CPU; None: one."""
+    """Number of targets of each example, int64 ``[B]`` on the CPU; None: one each."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -36,7 +36,7 @@ class Batch:
 
     @property
     def count(self) -> int:
-        """Number of targets: what the mean loss of this batch is a mean of."""
+        """Number of targets in the batch, over which its mean loss is taken."""
         return len(self) if self.counts is None else int(self.counts.sum())
 
     def split(self, parts: int) -> Iterator[Batch]:
@@ -51,17 +51,17 @@ class Batch:
         """Return the batch on a device; inputs of four dimensions in channels-last order if that is asked for."""
         import torch
 
-        def placed(tensor: Tensor) -> Tensor:
+        def place(tensor: Tensor) -> Tensor:
             if device.type == "cuda":
-                tensor = tensor.pin_memory()  # else the host would wait for the copy
+                tensor = tensor.pin_memory()  # copies from pageable memory block the host
             order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
             return tensor.to(device, non_blocking=True).contiguous(memory_format=order)
 
-        return Batch(tuple(map(placed, self.inputs)), self.targets.to(device, non_blocking=True), self.counts)
+        return Batch(tuple(map(place, self.inputs)), self.targets.to(device, non_blocking=True), self.counts)
 
 
 class BatchSampler(Protocol):
-    """Which examples one worker trains on: known from the numbers alone, without asking other workers."""
+    """Which examples one worker trains on. Every worker computes this without communication."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,14 +72,18 @@ class BatchSampler(Protocol):
 
 
 class Task(ABC):
-    """A loaded data set, and what it means to learn it: batches, loss, scores."""
+    """A loaded data set with its batches, loss and scores. Extension point: stable.
+
+    Tasks of single examples with one target each best start from :class:`sgp_core.tasks.examples.ExampleTask`. A
+    model's ``forward`` takes ``Batch.inputs``; its outputs go to :meth:`loss` and :meth:`statistics`.
+    """
 
     statistics_size: ClassVar[int]
-    """How many numbers :meth:`statistics` returns."""
+    """Length of what :meth:`statistics` returns."""
 
     @property
     def slow(self) -> bool:
-        """Whether batches take long to make, as where files are decoded: other processes had better make them."""
+        """Whether making a batch is slow, for example because files are decoded; loader processes then make them."""
         return False
 
     @property
@@ -88,8 +92,8 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> BatchSampler:
-        """Return what ``rank`` trains on.
+    def sampler(self, world_size: int, rank: int, batch_size: int, seed: int) -> BatchSampler:
+        """Return the batches that ``rank`` trains on.
 
         Raises:
             ConfigurationError: too few examples for so many workers.
@@ -100,7 +104,7 @@ class Task(ABC):
         """Return training examples on the CPU.
 
         Args:
-            indices: which, int64 ``[B]``, out of :meth:`share`.
+            indices: of the examples, int64 ``[B]``, out of :meth:`sampler`.
             generator: source of every random number of augmentation; None: no augmentation.
         """
 
@@ -113,34 +117,37 @@ class Task(ABC):
         """Return the mean training loss over targets, a scalar.
 
         Args:
-            smoothing: share of the target probability spread evenly.
+            smoothing: part of the target probability that is spread evenly (label smoothing), 0 to below 1.
         """
 
     @abstractmethod
-    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
-        """Return which validation examples ``rank`` scores: int64 index tensors of at most ``batch_size`` each."""
+    def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+        """Return the validation batches that ``rank`` scores: int64 index tensors of at most ``batch_size`` each."""
 
     @abstractmethod
     def validation_batch(self, indices: Tensor) -> Batch:
-        """Return validation examples out of :meth:`validation_share`, on the CPU."""
+        """Return validation examples out of :meth:`validation_indices`, on the CPU."""
 
     @abstractmethod
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return numbers that add up over batches and workers, float64 ``[statistics_size]``."""
+        """Return sums over the batch from which :meth:`scores` computes, float64 ``[statistics_size]``.
+
+        They are added up over batches and workers.
+        """
 
     @abstractmethod
     def scores(self, sums: Sequence[float]) -> dict[str, float]:
-        """Return the scores, ``loss`` among them, from sums of :meth:`statistics`."""
+        """Return the scores, ``loss`` among them, by name, from the total of :meth:`statistics`."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return what :meth:`build` knows of the data: with the model's options, a model can be rebuilt from it."""
+        """Return the facts of the data that :meth:`build` uses. Exported models record them, to be rebuilt later."""
 
     @property
     def generated_splits(self) -> tuple[str, ...]:
-        """Splits that a model is scored on by what it generates, which takes long: ``val`` and tests; none by default.
+        """Splits, ``val`` and tests, on which the model is scored by what it generates; none by default.
 
-        Only the averaged model generates, when ``evaluation.generate`` says so.
+        Generation takes long: ``evaluation.generate`` says when. Only the averaged model generates.
         """
         return ()
 
@@ -153,8 +160,8 @@ class Task(ABC):
         raise NotImplementedError
 
     def state(self) -> dict[str, str]:
-        """Return what a checkpoint must agree with to be of use, such as a vocabulary's hash."""
+        """Return facts that must be the same when a checkpoint is resumed, such as the hash of a vocabulary."""
         return {}
 
     def export(self, folder: Path) -> None:
-        """Write the files, if any, without which an exported model in ``folder`` is of no use."""
+        """Write the files that an exported model in ``folder`` needs beside it; none by default."""

@@ -1,4 +1,4 @@
-"""Work that many processes need and one should do: decoding, encoding, downloads. Imports without torch."""
+"""Work whose result many processes need and one computes: decoding, encoding, downloads. Imports without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cache_root() -> Path:
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Let one process at a time through; the operating system frees the lock of a process that dies.
+    """Hold a lock between processes; the operating system releases it when a process dies.
 
     Raises:
         OSError: the lock file cannot be created.
@@ -33,22 +33,22 @@ def exclusive(lock: Path) -> Iterator[None]:
         yield
 
 
-def kept_or_made(
+def load_or_make(
     entry: Path,
     read: Callable[[Path], T | None],
     make: Callable[[], T | None],
     write: Callable[[Path, T], None],
     what: str,
 ) -> T | None:
-    """Return what the folder ``entry`` keeps; the first process makes it while the others wait.
+    """Return the content of the folder ``entry``; the first process makes it while the others wait.
 
-    Where nothing can be written, every process makes its own.
+    Where the folder cannot be written, every process makes its own.
 
     Args:
-        read: returns None if what is kept is not whole.
-        make: may return None: there is nothing to keep.
-        write: makes the folder, whole or not at all.
-        what: in messages.
+        read: returns None if the folder is absent or incomplete.
+        make: computes the content; None if there is nothing to keep.
+        write: makes the folder atomically.
+        what: a name for the content, for messages.
     """
     kept = read(entry)
     if kept is not None:

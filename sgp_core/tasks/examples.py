@@ -58,7 +58,7 @@ class ExampleTask(Task):
     train: Examples
     validation: Examples
 
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> ExampleSampler:
+    def sampler(self, world_size: int, rank: int, batch_size: int, seed: int) -> ExampleSampler:
         """Return every ``world_size``-th example of an order that is new in each epoch."""
         return ExampleSampler(len(self.train), world_size, rank, batch_size, seed)
 
@@ -67,7 +67,7 @@ class ExampleTask(Task):
         inputs, targets = self.train.batch(indices, generator)
         return Batch((inputs,), targets)
 
-    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+    def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
         """Return every ``world_size``-th validation example."""
         indices = torch.arange(rank, len(self.validation), world_size)
         return indices.split(batch_size) if len(indices) else ()

@@ -1,4 +1,4 @@
-"""Which examples a worker sees in an epoch: known from the numbers alone, without asking other workers."""
+"""Which examples a worker trains on in an epoch. Every worker computes this without communication."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExampleSampler:
-    """The part of ``num_examples`` that ``rank`` of ``world_size`` workers trains on, anew in every epoch.
+    """The examples, out of ``num_examples``, that ``rank`` of ``world_size`` workers trains on.
 
-    Without ``own`` every epoch is dealt out anew; with it, it is these examples in a new order. In every epoch all
-    workers together see every example exactly once, all make the same number of steps, and no batch is empty.
-    Batches hold ``batch_size`` examples, except that what is left for the last two steps is halved: a last batch of
-    one or two examples would make a whole optimizer step out of noise.
-    (With ``batch_size`` 1 and examples that do not divide evenly, those last batches hold up to two.)
+    Every epoch has a new order. Without ``own`` the workers also divide the examples anew in every epoch; with it, a
+    worker keeps these examples. In every epoch all workers together see every example exactly once, all make the same
+    number of steps, and no batch is empty. Batches hold ``batch_size`` examples, except that what is left for the last
+    two steps is halved: a last batch of one or two examples would make a whole optimizer step out of noise. (With
+    ``batch_size`` 1 and examples that do not divide evenly, those last batches hold up to two.)
 
     Raises:
         ConfigurationError: fewer examples than workers, or a number out of range.
@@ -36,7 +36,7 @@ class ExampleSampler:
     batch_size: int
     seed: int = 0
     own: np.ndarray | None = field(default=None, repr=False, compare=False)
-    """The worker's share of :meth:`sgp_core.tasks.partitions.Assigned.assign`."""
+    """The worker's examples, out of :meth:`sgp_core.tasks.partitions.Assigned.assign`."""
 
     def __post_init__(self) -> None:
         at_least(1, "batch_size", self.batch_size)
@@ -62,14 +62,16 @@ class ExampleSampler:
 
         order = np.random.default_rng([self.seed, epoch]).permutation(self.num_examples)
         dealt = order[self.rank :: self.world_size] if self.own is None else order[np.isin(order, self.own)]
-        share = torch.from_numpy(dealt.astype(np.int64))
+        own = torch.from_numpy(dealt.astype(np.int64))
         steps = self.steps_per_epoch
         full = max(steps - 2, 0) * self.batch_size
-        return [*share[:full].split(self.batch_size), *share[full:].tensor_split(min(steps, 2))][-steps:]
+        return [*own[:full].split(self.batch_size), *own[full:].tensor_split(min(steps, 2))][-steps:]
 
 
-def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch_size: int, seed: int) -> BatchSampler:
-    """Return what ``rank`` trains on: the task's own share, or the examples that the partition assigns to it.
+def build_sampler(
+    task: Task, partition: Partition, world_size: int, rank: int, batch_size: int, seed: int
+) -> BatchSampler:
+    """Return the batches that ``rank`` trains on: the task's own, or those of the examples that the partition assigns.
 
     Raises:
         ConfigurationError: too few examples for so many workers.
@@ -77,7 +79,7 @@ def share_of(task: Task, partition: Partition, world_size: int, rank: int, batch
     from sgp_core.tasks.partitions import Assigned
 
     if not isinstance(partition, Assigned):
-        return task.share(world_size, rank, batch_size, seed)
+        return task.sampler(world_size, rank, batch_size, seed)
     assert task.labels is not None, "refused by check_labels"
     own = partition.assign(task.labels.numpy(), world_size, seed)[rank]
     return ExampleSampler(len(task.labels), world_size, rank, batch_size, seed, own)

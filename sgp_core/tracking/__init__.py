@@ -1,4 +1,4 @@
-"""Where metrics go: ``metrics.jsonl`` is the record, Weights & Biases a mirror of it."""
+"""Trackers of metrics: ``metrics.jsonl`` is the record, Weights & Biases a mirror of it."""
 
 from sgp_core.tracking.base import Row, Tracker
 from sgp_core.tracking.jsonl import JsonlTracker, read_rows

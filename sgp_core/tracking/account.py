@@ -1,4 +1,4 @@
-"""Whether Weights & Biases could be reached as somebody, found out without asking anybody and without importing it."""
+"""Whether there is an account for Weights & Biases, read from the environment and its files without importing it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_account() -> bool:
 
 
 def _server() -> str:
-    """Return the address of a server of one's own; ``wandb login --host`` keeps it in W&B's settings file."""
+    """Return the address of a self-hosted server, which ``wandb login --host`` keeps in W&B's settings file."""
     if "WANDB_BASE_URL" in os.environ:
         return os.environ["WANDB_BASE_URL"]
     folder = os.environ.get("WANDB_CONFIG_DIR", os.path.expanduser("~/.config/wandb"))

@@ -1,4 +1,4 @@
-"""What the training loop asks of a tracker."""
+"""The interface between the training loop and a tracker."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Row = dict[str, Any]
 
 
 class Tracker(Protocol):
-    """A place metrics go. Training calls ``resume`` once, then ``log``; whoever made it calls ``finish``."""
+    """A destination of metrics. Training calls ``resume`` once, then ``log``; its maker calls ``finish``."""
 
     def resume(self, step: int) -> None:
-        """Training goes on after ``step`` steps (0: it begins): forget the rows of later steps."""
+        """Training continues after ``step`` steps (0: it begins). Drop the rows of later steps."""
 
     def log(self, row: Row) -> None:
         """Record one row; must return fast and keep the row even if the process is killed right after."""

@@ -1,7 +1,7 @@
-"""The offline files of one Weights & Biases run: always one whole fragment, never pieces.
+"""The offline files of one Weights & Biases run: always one complete fragment, never pieces.
 
-``wandb sync`` uploads a fragment from the first line on, over what the server has of that run: of several pieces the
-last one would replace the others. Therefore an attempt that goes on writes everything anew, from the record.
+``wandb sync`` uploads a fragment from its first line and replaces what the server has of that run. Of several pieces,
+the last would replace the others. So a resumed attempt writes everything anew, from the record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REPLACED = "replaced"
 
 @dataclass(frozen=True)
 class Fragments:
-    """What lies in ``directory/wandb`` of the run ``run_id``."""
+    """The fragments of the run ``run_id`` in ``directory/wandb``."""
 
     directory: Path
     run_id: str
@@ -36,11 +36,11 @@ class Fragments:
         return self._in(self.folder)
 
     def synced(self) -> bool:
-        """Whether what is there has been uploaded, by whomever."""
+        """Whether the fragments that are there have been uploaded."""
         return bool(self.current()) and all(any(one.glob("*.wandb.synced")) for one in self.current())
 
     def set_aside(self, keep: Path | None) -> None:
-        """Move all but ``keep`` out of sight of ``wandb sync``; nothing is lost should the new one never be whole."""
+        """Move all but ``keep`` where ``wandb sync`` does not look. They are kept until the new one is complete."""
         replaced = self.folder / _REPLACED
         for fragment in self.current():
             if keep is None or fragment.name != keep.name:
@@ -48,8 +48,8 @@ class Fragments:
                 shutil.rmtree(replaced / fragment.name, ignore_errors=True)
                 os.replace(fragment, replaced / fragment.name)
 
-    def whole(self, rows: int, url: str | None) -> None:
-        """Note that the mirror holds ``rows`` rows of the record (at ``url``, or offline); what it replaces goes."""
+    def mark_complete(self, rows: int, url: str | None) -> None:
+        """Note that the mirror holds ``rows`` rows of the record (at ``url``, or offline). Remove what it replaces."""
         for fragment in self.current():
             for marker in fragment.glob("*.wandb.synced"):  # uploaded before it was complete
                 marker.unlink()
@@ -57,15 +57,15 @@ class Fragments:
         replaced = self.folder / _REPLACED
         for fragment in self._in(replaced):
             shutil.rmtree(fragment, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not there, or another worker's are in it
+        with contextlib.suppress(OSError):  # absent, or another worker's fragments are in it
             replaced.rmdir()
 
-    def broken(self) -> None:
-        """Take the note back: from now on the mirror differs from the record."""
+    def mark_incomplete(self) -> None:
+        """Remove the note, because the mirror is about to differ from the record."""
         self._note.unlink(missing_ok=True)
 
     def state(self) -> dict[str, Any]:
-        """Return the note, empty if the mirror is not known to be whole."""
+        """Return the note; empty unless the mirror is known to be complete."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
         except (OSError, ValueError):

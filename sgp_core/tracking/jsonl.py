@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: one JSON object a line, each in the file before the next step begins."""
+"""``metrics.jsonl``: one JSON object per line, each written before the next step begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics are called on a dashboard: the sections ``train/ val/ gossip/ time/ system/`` over ``step``."""
+"""Names of metrics on a dashboard, in the sections ``train/ val/ gossip/ time/ system/`` over ``step``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ AXES = ("step", "epoch")
 """Carried by every row, so that any curve can be drawn over them."""
 
 
-def named(row: Row) -> dict[str, float]:
+def dashboard_numbers(row: Row) -> dict[str, float]:
     """Return the numbers of ``row`` under their names on a dashboard; what was not measured is left out."""
     training = row.get("split", "train") == "train"
     numbers: dict[str, float] = {}
@@ -23,18 +23,18 @@ def named(row: Row) -> dict[str, float]:
             continue
         numbers[metric.dashboard or f"{'train' if training else 'val'}/{name}"] = value
     parts = [numbers.get(f"time/{part}_ms") for part in ("step", "compute", "comm")]
-    if "time/data_ms" not in numbers and None not in parts:  # rows from before it was written down
+    if "time/data_ms" not in numbers and None not in parts:  # rows of version 0.1 before data_time_ms was recorded
         step, compute, communication = (float(part or 0.0) for part in parts)
         numbers["time/data_ms"] = max(0.0, step - compute - communication)
     return numbers
 
 
-def named_of_rank(row: Row) -> dict[str, float]:
+def dashboard_numbers_of_rank(row: Row) -> dict[str, float]:
     """Return the numbers that differ between workers; none of a validation row, whose scores all workers share."""
     if row.get("split", "train") != "train":
         return {}
     common = {"train/lr", "system/world_size", "gossip/consensus_distance"}
-    numbers = {name: value for name, value in named(row).items() if name not in common}
+    numbers = {name: value for name, value in dashboard_numbers(row).items() if name not in common}
     weight = numbers.pop("gossip/push_sum_weight_min", None)
     numbers.pop("gossip/push_sum_weight_max", None)
     if weight is not None and row.get("consensus_distance") is None:  # measured together: the extremes over all workers
@@ -42,10 +42,10 @@ def named_of_rank(row: Row) -> dict[str, float]:
     return numbers
 
 
-def scores(prefix: str, row: Row | None) -> dict[str, float]:
+def summary_scores(prefix: str, row: Row | None) -> dict[str, float]:
     """Return the scores of an evaluation, and where they were reached, as ``prefix/accuracy``, ``prefix/step``, ..."""
     wanted = (*AXES, "time/wall_s", "gossip/consensus_distance")
-    numbers = named({"split": "val", **(row or {})})
+    numbers = dashboard_numbers({"split": "val", **(row or {})})
     return {
         f"{prefix}/{name.rpartition('/')[2]}": value
         for name, value in numbers.items()

@@ -1,4 +1,4 @@
-"""Weights & Biases as a mirror of the record: it may be slow, away or broken; the run does not notice."""
+"""Weights & Biases as a mirror of the record. A run does not wait for it, and does not fail with it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from sgp_core.tracking.account import has_account
 from sgp_core.tracking.base import Row
 from sgp_core.tracking.fragments import Fragments
 from sgp_core.tracking.jsonl import read_rows
-from sgp_core.tracking.names import AXES, headline, named, named_of_rank, scores
+from sgp_core.tracking.names import AXES, dashboard_numbers, dashboard_numbers_of_rank, headline, summary_scores
 
 _log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 10
-"""How long the first row is waited for before Weights & Biases is started anyway."""
+"""How long to wait for the first row before Weights & Biases is started anyway."""
 _INIT_SECONDS = 20
 _FINISH_SECONDS = 30
 _END_SECONDS = 60
-"""All that may be left at the end: a start that has just begun, the rows, the upload."""
+"""Time for all that can be left at the end: a start in progress, the rows, the upload."""
 
 _End = tuple[str, dict[str, Any]]
 
@@ -35,12 +35,12 @@ _End = tuple[str, dict[str, Any]]
 class WandbTracker:
     """Mirrors the rows of a run, or of one worker of it.
 
-    A thread does all the work, importing included, which takes a second or two: it begins with the first row, so that
-    the first steps have the machine to themselves. The run's id is stable: an interrupted and resumed experiment is
-    one run. What the server lacks of the record is written first, and rows it has are not sent again; offline, the new
-    fragment is made whole from the record and the earlier ones go (:mod:`sgp_core.tracking.fragments`). Without an
-    account (no key in the environment or in netrc) and without ``WANDB_MODE`` the run is offline. A failure costs one
-    warning; then the mirror is off.
+    A thread does all the work, including the import, which takes a second or two. It starts with the first row, so that
+    it does not slow the first steps. The run's id is stable: an interrupted and resumed experiment is one run. Rows of
+    the record that the server lacks are written first, and rows that it has are not sent again. Offline, a new fragment
+    is written from the record and replaces the earlier ones (:mod:`sgp_core.tracking.fragments`). Without an account
+    (no key in the environment or in netrc) and without ``WANDB_MODE`` the run is offline. After a failure there is one
+    warning, and the mirror is off.
 
     Args:
         run_id: the stable id of the run.
@@ -52,7 +52,7 @@ class WandbTracker:
         record: the ``metrics.jsonl`` that is mirrored; by default the one in ``directory``.
         rank: a worker other than 0 has a run of its own, with the curves that are its own.
         artifact: upload ``model.safetensors`` and ``model.json`` of a completed run.
-        on_stop: called when somebody presses "stop" on the run's page; by default nothing happens.
+        on_stop: called when a user presses "stop" on the run's page; by default nothing happens.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class WandbTracker:
 
     @property
     def url(self) -> str | None:
-        """Where the run is shown; None while offline, off or not there yet."""
+        """The address of the run's page; None while offline, off or not started yet."""
         return None if self._run is None or getattr(self._run, "offline", False) else self._run.url
 
     @property
@@ -126,21 +126,21 @@ class WandbTracker:
         return f"wandb sync {shlex.quote(str(self._fragments.folder))}/offline-run-*"
 
     def resume(self, step: int) -> None:
-        """Training goes on after ``step`` steps: the mirror will hold the record up to there, then what is logged."""
+        """Training continues after ``step`` steps: the mirror gets the record up to there, then the logged rows."""
         self._resumed = step
         if not self._off:
-            self._fragments.broken()
+            self._fragments.mark_incomplete()
             self._start()
 
     def log(self, row: Row) -> None:
-        """Mirror one row, some time."""
+        """Queue one row to be mirrored."""
         if not self._off:
             self._start()
             self._queue.put(row)
             self._due.set()
 
     def replay(self, status: str, summary: dict[str, Any]) -> None:
-        """Mirror the whole record of a run that is over."""
+        """Mirror the whole record of a run that has ended."""
         self.resume(sys.maxsize)
         self._due.set()
         self.finish(status, summary)
@@ -149,7 +149,7 @@ class WandbTracker:
         """Write the rows left and the summary (``best/...``, ``final/...``, ``status``) and close, within a minute."""
         if self._off:
             return
-        if not self._due.is_set():  # nothing happened that could be shown
+        if not self._due.is_set():  # there are no rows
             self._off = True
         self._queue.put((status, summary))
         self._due.set()
@@ -170,7 +170,8 @@ class WandbTracker:
             self._thread.start()
 
     def _work(self) -> None:
-        if hasattr(signal, "pthread_sigmask"):  # what asks workers to save would kill the service started from here
+        # W&B's service inherits the mask: the signals that ask workers to save would kill it.
+        if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
         self._due.wait(_PATIENCE_SECONDS)
         if self._off:
@@ -186,7 +187,7 @@ class WandbTracker:
     def _open(self) -> None:
         import wandb
 
-        # The service of a process that started this one would say, once this one is killed, that the run is in use.
+        # A service inherited from a parent process would take the run for one in use after this process is killed.
         os.environ.pop("WANDB_SERVICE", None)
         settings = _settings(wandb, stop_fn=self._stop, x_disable_stats=self._rank > 0)
         self._fragments.folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +201,7 @@ class WandbTracker:
             if self._planned == "offline":
                 raise
             _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
-            wandb.teardown()  # its service would say that the run's id is in use
+            wandb.teardown()  # else its service takes the run's id for one in use
             run = self._init_offline(wandb, settings)
         self._define_metrics(run)
         self._first_step = run.starting_step  # 0 offline; online the first that the server does not have
@@ -213,7 +214,7 @@ class WandbTracker:
                 self._write(row)
 
     def _init_offline(self, wandb: Any, settings: Any) -> Any:
-        """Start a fragment that, once uploaded, takes the place of what the server has: one to resume is appended."""
+        """Start a fragment that replaces what the server has once it is uploaded; a resumed one would be appended."""
         return wandb.init(**self._arguments, mode="offline", settings=settings)
 
     def _define_metrics(self, run: Any) -> None:
@@ -227,16 +228,18 @@ class WandbTracker:
                 run.define_metric(f"val/{name}", step_metric="step", summary=f"{best},last")
 
     def _write(self, row: Row) -> None:
-        """Hand a row on; rows of one step become one line, since Weights & Biases has one a step."""
+        """Log a row. Rows of the same step become one line, since Weights & Biases has one line per step."""
         self._rows += 1
-        numbers = named_of_rank(row) if self._rank else named(row)
+        numbers = dashboard_numbers_of_rank(row) if self._rank else dashboard_numbers(row)
         if numbers and row["step"] >= self._first_step:
             self._run.log(numbers, step=row["step"])
 
     def _close(self, status: str, summary: dict[str, Any]) -> None:
         run, url = self._run, self.url
         if not self._rank:
-            run.summary.update({**scores("final", summary.get("final")), **scores("best", summary.get("best"))})
+            run.summary.update(
+                {**summary_scores("final", summary.get("final")), **summary_scores("best", summary.get("best"))}
+            )
         run.summary.update({"status": status})
         if status == "completed" and self._artifact and not self._rank:
             try:
@@ -246,7 +249,7 @@ class WandbTracker:
         if status == "preempted":
             run.mark_preempting()
         run.finish(exit_code=0 if status == "completed" else 1)
-        self._fragments.whole(self._rows, url)
+        self._fragments.mark_complete(self._rows, url)
 
     def _log_model(self, summary: dict[str, Any]) -> None:
         import wandb
@@ -255,13 +258,13 @@ class WandbTracker:
         aliases = ["latest", f"step-{final['step']}"] if "step" in final else ["latest"]
         if final and final.get("step") == best.get("step"):
             aliases.append("best")
-        model = wandb.Artifact(f"model-{self._arguments['id']}", type="model", metadata=scores("final", final))
-        for name in ("model.safetensors", "model.json"):  # read where they lie: no copies in the home folder
+        model = wandb.Artifact(f"model-{self._arguments['id']}", type="model", metadata=summary_scores("final", final))
+        for name in ("model.safetensors", "model.json"):  # no copies in the home folder
             model.add_file(str(self._directory / name), policy="immutable", skip_cache=True)
         self._run.log_artifact(model, aliases=aliases)
 
     def _stop(self) -> None:
-        """Replace W&B's default, which is to interrupt the main thread, on its own fatal errors too."""
+        """Replace W&B's default, which interrupts the main thread, even on fatal errors of its own."""
         if self._on_stop is not None:
             self._on_stop()
 
@@ -272,7 +275,7 @@ class WandbTracker:
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
-    """Return the settings this version of wandb knows among those wanted.
+    """Return the wanted settings that this version of wandb knows.
 
     The transaction log's flush interval is private: 1 s instead of 15 s is what lets rows survive a SIGKILL.
     """

@@ -1,4 +1,4 @@
-"""From an experiment's choices to the objects that train."""
+"""Builds data, model, optimizer and Gossip of one worker from an experiment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.pacing.every import Every
 from sgp_core.tasks.base import BatchSampler, Task
-from sgp_core.tasks.sharding import share_of
+from sgp_core.tasks.sharding import build_sampler
 from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment
 from sgp_core.training.experiment import ExperimentParts, build_parts
@@ -20,11 +20,11 @@ from sgp_core.training.peers import Peers
 
 @dataclass
 class TrainingParts:
-    """What :func:`assemble` builds for one worker."""
+    """The objects that train one worker, as :func:`assemble` builds them."""
 
     chosen: ExperimentParts
     task: Task
-    share: BatchSampler
+    sampler: BatchSampler
     model: nn.Module
     optimizer: torch.optim.Optimizer
     gossip: Gossip
@@ -51,7 +51,7 @@ def assemble(
     training = experiment.training
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()
-    share = share_of(task, chosen.partition, peers.world_size, peers.rank, training.batch_size, experiment.seed)
+    sampler = build_sampler(task, chosen.partition, peers.world_size, peers.rank, training.batch_size, experiment.seed)
 
     torch.manual_seed(experiment.seed)
     model = task.build(chosen.model).to(device)
@@ -66,7 +66,7 @@ def assemble(
         model,
         optimizer,
         algorithm=chosen.algorithm,
-        topology=chosen.topology_of(share.steps_per_epoch),
+        topology=chosen.topology_of(sampler.steps_per_epoch),
         pace=None if chosen.pace == Every() else chosen.pace,
         transport=transport,
         node_size=experiment.node_size,
@@ -75,4 +75,4 @@ def assemble(
         max_norm=training.clip_norm if step_in_backward else None,
         compression=chosen.compression,
     )
-    return TrainingParts(chosen, task, share, model, optimizer, gossip)
+    return TrainingParts(chosen, task, sampler, model, optimizer, gossip)

@@ -48,7 +48,7 @@ class CheckpointShard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What makes a checkpoint complete."""
+    """The contents of ``manifest.json``, which makes a checkpoint complete."""
 
     step: int
     world_size: int
@@ -168,7 +168,7 @@ class CheckpointStore:
 
     # -- keeping tidy (rank 0 only) -----------------------------------------------------------------------------
     def clean(self) -> None:
-        """Remove what interrupted saving or deleting left behind. Not while any rank is writing."""
+        """Remove the leftovers of interrupted saving or deleting. Must not run while a rank is writing."""
         for folder in self.folder.glob("step-*"):
             if not (folder / "manifest.json").exists():
                 shutil.rmtree(folder)

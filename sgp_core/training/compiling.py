@@ -1,4 +1,4 @@
-"""torch.compile, block by block: gradients still come one after the other, so that gossip can overlap backward."""
+"""torch.compile block by block: gradients then still arrive one after the other, and gossip can overlap backward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HOLD_BLOCKS = (nn.Sequential, nn.ModuleList)
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield what a model is a chain of: modules with parts of their own in an ``nn.Sequential`` or ``nn.ModuleList``.
+    """Yield the blocks of a model: modules with children in an ``nn.Sequential`` or ``nn.ModuleList``.
 
     Those are the residual blocks of a ResNet and the layers of a transformer. A block inside a block is a part of it.
     """
@@ -25,7 +25,7 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def compile_blocks(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Let torch compile each block of ``model`` when it first computes. The names of its parameters stay as they are.
+    """Have torch compile each block of ``model`` at its first forward pass. Parameter names do not change.
 
     Blocks of one kind and shape share their code. A C++ compiler is needed on CPUs.
 
@@ -39,8 +39,8 @@ def compile_blocks(model: nn.Module, backend: str | Callable[..., Any] = "induct
         raise ConfigurationError(
             "training.compile=blocks: this model has no blocks, only single layers; use training.compile=null"
         )
-    # Torch gives up on a function after 8 versions of it, and all blocks are versions of one: each shape is another,
-    # while training, while evaluating, and for the shorter batches at the end of either.
+    # Torch stops compiling a function after 8 versions, and all blocks count as versions of one function. There is a
+    # version for each shape: in training, in evaluation, and for the shorter last batches of both.
     config.recompile_limit = max(config.recompile_limit, 8 * len(found))
     for block in found:
         block.compile(backend=backend)

@@ -1,7 +1,7 @@
-"""What a training run is told: plain dataclasses without torch; OmegaConf accepts them as structured configs.
+"""The settings of a training run: plain dataclasses without torch, which OmegaConf accepts as structured configs.
 
-:class:`Experiment` holds everything that decides the numbers a run produces; evaluation and checkpoint
-settings only decide what is looked at and kept. The docstring under each field is its manual.
+:class:`Experiment` holds everything that determines the numbers of a run; evaluation and checkpoint settings only
+determine what is measured and kept. The docstring under each field is its manual.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sgp_core.validation import at_least, below_one, one_of, require
 
 NOTHING = "none"
 OPTIONAL = ("outer", "compression", "loss")
-"""Groups in which nothing, :data:`NOTHING`, may be chosen."""
+"""Groups in which :data:`NOTHING` may be chosen."""
 
 
 class Precision(StrEnum):
@@ -41,12 +41,12 @@ class Compile(StrEnum):
 
 
 class EvaluatedModel(StrEnum):
-    """Whose model is evaluated."""
+    """Which model is evaluated."""
 
     averaged = "averaged"
-    """The average over all workers, buffers included: `loss`, and `accuracy` or what the task has."""
+    """The average over all workers, buffers included: with the task's scores."""
     local = "local"
-    """Each worker's own de-biased replica: `loss_local_mean`, and `accuracy_local_mean`, `_min`, `_max` or the like."""
+    """Each worker's own de-biased replica: `loss_local_mean`, and the score's `_local_mean`, `_min` and `_max`."""
     both = "both"
 
 
@@ -60,7 +60,7 @@ class When(StrEnum):
 
 @dataclass
 class TrainingConfig(Settings):
-    """How long, how much at once, and in which arithmetic a worker trains."""
+    """How long a worker trains, on which batches and in which arithmetic."""
 
     epochs: int = 10
     """Passes over the training set."""
@@ -77,11 +77,11 @@ class TrainingConfig(Settings):
     precision: Precision = Precision.fp32
     """Arithmetic of forward and backward: fp32, or bf16 by autocast."""
     channels_last: bool = False
-    """Keep images and convolution weights in channels-last memory order."""
+    """Keep inputs of four dimensions and convolution weights in channels-last memory order."""
     deterministic: bool = True
     """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
     compile: Compile | None = field(default=None, metadata=LATER)
-    """blocks: let torch.compile make faster code of each block of the model; None: of nothing."""
+    """blocks: compile each block of the model with torch.compile; None: compile nothing."""
 
     def __post_init__(self) -> None:
         self.precision = one_of(Precision, "training.precision", self.precision)
@@ -100,7 +100,7 @@ class TrainingConfig(Settings):
         require(clips, "training.clip_norm", "positive or null", self.clip_norm)
         below_one("training.label_smoothing", self.label_smoothing)
 
-    def changed(self) -> dict[str, Any]:
+    def changed_options(self) -> dict[str, Any]:
         """Return the options that do not have their defaults."""
         usual = TrainingConfig().to_dict()
         return {name: value for name, value in self.to_dict().items() if value != usual[name]}
@@ -108,10 +108,10 @@ class TrainingConfig(Settings):
 
 @dataclass
 class EvaluationConfig(Settings):
-    """When the validation set is looked at, and with whose model."""
+    """When the validation set is evaluated, and with which model."""
 
     every_epochs: int = 1
-    """Evaluate after every so many epochs; 0: only at the end. The end is always evaluated."""
+    """Epochs between two evaluations; 0: none but the one at the end, which always takes place."""
     model: EvaluatedModel = EvaluatedModel.averaged
     """averaged: the network-wide average; local: each worker's replica (mean, min, max); or both."""
     batch_size: int = 256
@@ -122,7 +122,7 @@ class EvaluationConfig(Settings):
     metrics: list[Any] = field(default_factory=list)
     """Metrics that are computed beside the task's scores: names, or ``{name: ..., options...}``."""
     consensus_every: int = 0
-    """Measure how far the workers are apart every so many steps; 0: at evaluations only."""
+    """Steps between two measurements of the consensus distance; 0: at evaluations only."""
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
@@ -135,18 +135,18 @@ class EvaluationConfig(Settings):
 
 @dataclass
 class CheckpointConfig(Settings):
-    """When checkpoints are written and which are kept. The end and preemption always write one."""
+    """When checkpoints are written and which are kept. One is always written at the end and at preemption."""
 
     every_steps: int | None = None
-    """Write after every so many steps, besides the epochs; None: by epochs alone."""
+    """Steps between two checkpoints, besides those of ``every_epochs``; None: no others."""
     every_epochs: int = 1
-    """Write after every so many epochs; 0: never by epochs."""
+    """Epochs between two checkpoints; 0: none by epochs."""
     keep_last: int = 2
     """How many of the newest checkpoints to keep."""
     keep_best: bool = True
     """Also keep the one with the best validation score; a new best is saved even if none was due."""
     asynchronous: bool = True
-    """Write in a background thread, from a copy taken between two steps."""
+    """Write in a background thread, from a copy that is taken between two steps."""
 
     def __post_init__(self) -> None:
         at_least(1, "checkpoint.every_steps", self.every_steps)
@@ -156,10 +156,10 @@ class CheckpointConfig(Settings):
 
 @dataclass
 class LoaderConfig(Settings):
-    """How batches are made while others are used; they are the same whatever is chosen here."""
+    """How batches are made ahead of need. The batches are the same whatever is chosen here."""
 
     processes: int | None = None
-    """Per worker, that make batches; 0: the worker does. None: 1 where images are decoded per batch, else 0."""
+    """Loader processes per worker; 0: the worker makes its batches. None: 1 if batches are slow to make, else 0."""
     ahead: int = 2
     """Batches that each process has ready."""
 
@@ -168,13 +168,13 @@ class LoaderConfig(Settings):
         at_least(1, "loader.ahead", self.ahead)
 
     def number(self, slow: bool) -> int:
-        """Return how many processes there are for data whose batches are ``slow`` to make, or not."""
+        """Return the number of loader processes; ``slow``: whether batches are slow to make."""
         return int(slow) if self.processes is None else self.processes
 
 
 @dataclass
 class Experiment(Settings):
-    """Everything that decides the numbers of a run. Choices are ``{"name": ..., options...}``."""
+    """Everything that determines the numbers of a run. Choices are ``{"name": ..., options...}``."""
 
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -187,16 +187,16 @@ class Experiment(Settings):
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
-    """None: the task's own."""
+    """``none``: the task's own."""
     callbacks: list[dict[str, Any]] = field(default_factory=list)
-    """What watches training, and may end it early."""
+    """Callbacks, which watch training and may end it early."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     seed: int = 0
-    """Decides initial parameters, order of examples, augmentation and dropout."""
+    """Determines initial parameters, order of examples, augmentation and dropout."""
     world_size: int = 1
     """Number of workers."""
     node_size: int = 1
-    """Workers that act as one gossip node: consecutive ranks, so many of them."""
+    """Number of consecutive ranks that act as one gossip node."""
 
     def __post_init__(self) -> None:
         self.callbacks = [named_choice(callback) for callback in self.callbacks]
@@ -237,7 +237,7 @@ class Experiment(Settings):
         for entry in dataclasses.fields(TrainingConfig):
             if entry.metadata == LATER and identity["training"][entry.name] == entry.default:
                 del identity["training"][entry.name]
-        for group, default in _LATER.items():  # runs from before there was a choice keep their identity
+        for group, default in _LATER.items():  # runs that are older than a group keep their identity
             if identity[group] == _identifying(group, {"name": default}):
                 del identity[group]
         return identity
@@ -302,7 +302,7 @@ _REGISTRIES |= {
 }
 
 _LATER = {"pace": "every", "compression": NOTHING, "partition": "iid", "loss": NOTHING}
-"""Choices that came later, and what every run before them had."""
+"""Groups that were added later, with the choice that all earlier runs had."""
 
 
 def registry(group: str) -> Registry[Any]:

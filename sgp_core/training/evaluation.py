@@ -1,4 +1,4 @@
-"""How good the model is on the validation set: the workers' average, or each worker's own replica."""
+"""Evaluation on the validation set: of the average over the workers, or of each worker's replica."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Evaluator:
     def __call__(self, *, last: bool = True) -> dict[str, Any]:
         """Return the scores, the same on every worker; ``last``: training is over.
 
-        Those of the averaged model have the task's names, such as ``loss`` and ``accuracy``. Of the replicas, it is
-        ``loss_local_mean`` and, of the score that ranks, ``_local_mean``, ``_local_min`` and ``_local_max``.
+        Scores of the averaged model have the names of the task's metrics. Those of the replicas are
+        ``loss_local_mean`` and, for the score that ranks, ``_local_mean``, ``_local_min`` and ``_local_max``.
         """
         scores: dict[str, Any] = {}
         if self._evaluation.model is not EvaluatedModel.local:
@@ -67,14 +67,14 @@ class Evaluator:
         return self._generation() if due else {}
 
     def _generation(self) -> dict[str, Any]:
-        return self.generated(VALIDATION) if VALIDATION in self._task.generated_splits else {}
+        return self._score_generation(VALIDATION) if VALIDATION in self._task.generated_splits else {}
 
     def tests(self) -> dict[str, dict[str, Any]]:
         """Return the scores of what the averaged model generates for each test split, the same on every worker."""
-        return {split: self.generated(split) for split in self._task.generated_splits if split != VALIDATION}
+        return {split: self._score_generation(split) for split in self._task.generated_splits if split != VALIDATION}
 
     @torch.no_grad()
-    def generated(self, split: str) -> dict[str, Any]:
+    def _score_generation(self, split: str) -> dict[str, Any]:
         """Return the scores of what the averaged model generates for a split, each worker for a part of it."""
         if self._evaluation.generate is When.never:
             return {}
@@ -86,7 +86,7 @@ class Evaluator:
         return self._task.generation_scores(self._peers.sum(sums))
 
     def _averaged(self) -> dict[str, float]:
-        """Each worker scores its share of the examples: the model is the same everywhere."""
+        """Score the averaged model, each worker on its part of the examples."""
         with self._gossip.averaged():
             sums = self._sums(self._peers.rank, self._peers.world_size, self._metrics)
         own, *others = self._split(self._peers.sum(sums))
@@ -102,7 +102,7 @@ class Evaluator:
         return [sums[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
     def _local(self) -> dict[str, float]:
-        """Each worker scores all examples, so that the spread is one of models, not of examples."""
+        """Score every replica on all examples, so that the spread is that of the models, not of the examples."""
         own = self._task.scores(self._sums(0, 1))
         losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[self._score])
         return {
@@ -119,9 +119,9 @@ class Evaluator:
         sums = torch.zeros(size, dtype=torch.float64, device=self._device)
         was_training = self._model.training
         self._model.eval()
-        share = self._task.validation_share(rank, world_size, self._evaluation.batch_size)
+        indices = self._task.validation_indices(rank, world_size, self._evaluation.batch_size)
         processes = self._loader.number(self._task.slow)
-        with Loader(self._task.validation_batch, share, processes, self._loader.ahead) as batches:
+        with Loader(self._task.validation_batch, indices, processes, self._loader.ahead) as batches:
             for batch in batches:
                 placed = batch.to(self._device, channels_last=self._training.channels_last)
                 with autocast(self._device, self._training.precision):

@@ -68,7 +68,7 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
     dataset = _build(DATASETS, experiment.dataset)
     model = _build(MODELS, experiment.model)
     check_task(model, dataset)
-    dataset.check_training(experiment.training.changed())
+    dataset.check_training(experiment.training.changed_options())
     partition = _build(PARTITIONS, experiment.partition)
     check_labels(partition, dataset)
     topology_name, topology_options = choice(experiment.topology)

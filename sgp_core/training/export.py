@@ -1,4 +1,4 @@
-"""The averaged model as a plain state dict that anybody can load, without this project."""
+"""Exports the averaged model as a plain state dict, which loads without this project."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe(
     scores: Mapping[str, Any],
     tests: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what one needs to know to rebuild an exported model, and how good it is."""
+    """Return the facts that are needed to rebuild an exported model, and its scores."""
     chosen = experiment.to_dict()
     return {
         "kind": kind.name,
@@ -73,7 +73,7 @@ def export_checkpoint(
 
     Args:
         manifests: of the checkpoint; of several, the newest first, the mean of their averaged models is written.
-        scores: what validation said of that model.
+        scores: of that model, by the validation set.
 
     Raises:
         ConfigurationError: the checkpoint is damaged or another experiment's, or the data set is not there.
@@ -84,7 +84,7 @@ def export_checkpoint(
     name, options = choice(experiment.dataset)
     dataset = registry("dataset").build(name, **options)
     task: Task = dataset.load()
-    model = _untrained(experiment, task)
+    model = _build_untrained(experiment, task)
     try:
         state = mean_of_checkpoints(store, manifests, model, experiment.node_size)
     except CheckpointError as error:
@@ -154,7 +154,7 @@ def averaged_state(
         if len(shards) == node_size:
             whole = [torch.cat(parts) for parts in zip(*shards, strict=True)] if node_size > 1 else shards[0]
             shards.clear()
-            pieces = _fitting(whole, storage, node_size, gaps=worker["device"] == "cuda")
+            pieces = _fit_pieces(whole, storage, node_size, gaps=worker["device"] == "cuda")
             if pieces is None:
                 raise ConfigurationError(f"{store.step_folder(manifest.step)} is a checkpoint of another model")
             for total, z in zip(storage.flat.tensors, pieces, strict=True):
@@ -168,13 +168,13 @@ def averaged_state(
     for total in storage.flat.tensors:
         total.div_(manifest.world_size // node_size)
     for name, buffer in buffers.items():
-        if buffer.dtype != torch.bool:  # a mean of flags is none: rank 0's stay
+        if buffer.dtype != torch.bool:  # flags have no mean: those of rank 0 stay
             mean = summed[name].div_(manifest.world_size)
             buffer.copy_(mean if buffer.is_floating_point() else mean.round())
     return model.state_dict()
 
 
-def _untrained(experiment: Experiment, task: Task) -> nn.Module:
+def _build_untrained(experiment: Experiment, task: Task) -> nn.Module:
     """Return the model as every worker built it: same names, same layout, same frozen parameters."""
     name, options = choice(experiment.model)
     with torch.random.fork_rng(devices=[]):
@@ -183,7 +183,7 @@ def _untrained(experiment: Experiment, task: Task) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
 
 
-def _fitting(saved: list[Tensor], storage: FlatStorage, parts: int, *, gaps: bool) -> list[Tensor] | None:
+def _fit_pieces(saved: list[Tensor], storage: FlatStorage, parts: int, *, gaps: bool) -> list[Tensor] | None:
     """Return saved pieces in the layout of ``storage``, None if they are of another model.
 
     Workers on CUDA leave gaps between parameters, and those of a node zeros at the end; a model on the CPU that is
@@ -195,14 +195,14 @@ def _fitting(saved: list[Tensor], storage: FlatStorage, parts: int, *, gaps: boo
     pieces = []
     for piece, like in zip(saved, mine, strict=True):
         sizes = [parameter.numel() for parameter in storage.parameters if parameter.dtype == like.dtype]
-        packed = _packed(piece, sizes, max(1, CUDA_ALIGNMENT_BYTES // piece.element_size()) if gaps else 1, parts)
+        packed = _pack(piece, sizes, max(1, CUDA_ALIGNMENT_BYTES // piece.element_size()) if gaps else 1, parts)
         if packed is None:
             return None
         pieces.append(packed)
     return pieces
 
 
-def _packed(piece: Tensor, sizes: list[int], align: int, parts: int) -> Tensor | None:
+def _pack(piece: Tensor, sizes: list[int], align: int, parts: int) -> Tensor | None:
     found, end = [], 0
     for size in sizes:
         begin = -(-end // align) * align

@@ -1,8 +1,8 @@
-"""Batches made ahead of need by processes of their own, so that training does not wait for files and decoders.
+"""Loader processes make batches ahead of need, so that training does not wait for files and decoders.
 
 Torch's ``DataLoader`` hands over every tensor in a new piece of shared memory: 0.4 to 1.7 ms of the training thread for
-32 small images, a tenth of a small model's step. Here a process writes into memory that it shares with the worker from
-its beginning to its end, and one short message says that a batch is there.
+32 small images, a tenth of a small model's step. Here a process and its worker share one piece of
+memory all the time, and a short message announces each batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sgp_core.training.loader_process import FREE, BatchBuffers, Failure, Writte
 
 
 class LoaderDied(RuntimeError):
-    """A loader process ended without being asked to; the message says what ended it."""
+    """A loader process ended unexpectedly; the message says how."""
 
 
 class Loader(Iterator[Batch]):
@@ -64,7 +64,7 @@ class Loader(Iterator[Batch]):
         return self._helpers[(position - 1) % len(self._helpers)].receive()
 
     def _first(self) -> Batch:
-        """Make the first batch here, which shows how large they are, and let processes begin with those after it."""
+        """Make the first batch here, to learn the size of batches, and start processes for the ones after it."""
         batch = self._make(self._items[0])
         # Twice as large: the first may be the short end of an epoch. A batch that does not fit goes through the pipe.
         size = 2 * sum(tensor.nbytes for tensor in tensors_of(batch))
@@ -87,14 +87,14 @@ class Loader(Iterator[Batch]):
 
 
 class _Helper:
-    """One loader process, seen from the worker."""
+    """The worker's side of one loader process."""
 
     def __init__(self, make: Callable[[Any], Batch], items: Sequence[Any], size: int, ahead: int) -> None:
         context = _context()
         self._slots = BatchBuffers(ahead + 1, size)
         self._pipe, theirs = context.Pipe()
         self._holds = False
-        """Whether the worker may still read the slot of the batch before."""
+        """Whether the worker may still be reading the slot of the previous batch."""
         self._process: BaseProcess = context.Process(
             target=serve,
             args=(make, items, self._slots, theirs, os.getpid()),
@@ -102,7 +102,7 @@ class _Helper:
             daemon=True,
         )
         self._process.start()
-        theirs.close()  # the process has the only one, so its death shows at this end
+        theirs.close()  # only the process holds that end now, so its death closes the pipe
 
     @property
     def pid(self) -> int:
@@ -111,7 +111,7 @@ class _Helper:
         return self._process.pid
 
     def receive(self) -> Batch:
-        """Return the next batch, and give back the memory of the one before."""
+        """Return the next batch, and release the memory of the previous one."""
         try:
             if self._holds:
                 self._pipe.send_bytes(FREE)
@@ -131,7 +131,7 @@ class _Helper:
         return f"a loader process (pid {self.pid}) {how}{hint}"
 
     def end(self) -> None:
-        """Kill it: it only reads files, and writes to memory that nobody reads any more."""
+        """Kill the process. This is safe: it only reads files, and the worker no longer reads its memory."""
         self._process.kill()
         self._process.join()
         with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ class _Helper:
 
 
 def _context() -> multiprocessing.context.ForkContext:
-    """Return what starts processes: forks share all that is loaded and imported, and begin at once."""
+    """Return the context that starts processes. Forks share everything loaded and imported, and start at once."""
     if multiprocessing.current_process().daemon:
         raise ConfigurationError(
             "loader.processes must be 0 here: Python lets no daemonic process, which this worker is, start others"

@@ -1,4 +1,4 @@
-"""What happens inside a loader process, and the memory it shares with its worker."""
+"""The body of a loader process, and the memory that it shares with its worker."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from torch import Tensor
 from sgp_core.tasks.base import Batch
 
 FREE = b"free"
-"""What the worker sends when it is done with the memory of one batch."""
+"""The message by which the worker releases the memory of one batch."""
 _PR_SET_PDEATHSIG = 1
 _ALIGNMENT = 64
 
 
 Place = tuple[int, torch.dtype, torch.Size]
-"""A tensor in shared memory: its first byte, type and shape."""
+"""A tensor in shared memory: offset in bytes, dtype and shape."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Written:
 
 @dataclass(frozen=True)
 class Failure:
-    """What making a batch raised."""
+    """An error that was raised while making a batch."""
 
     error: BaseException
 
 
 class BatchBuffers:
-    """Shared memory for a few batches at a time, used one after the other, round and round.
+    """Shared memory for a few batches: slots that are used in turn.
 
-    It is anonymous: it has no name that could be left behind, and is gone with the last process that maps it.
+    The memory is anonymous: it leaves no name behind, and is freed with the last process that maps it.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -94,10 +94,10 @@ def tensors_of(batch: Batch) -> list[Tensor]:
 def serve(
     make: Callable[[Any], Batch], items: Sequence[Any], slots: BatchBuffers, pipe: Connection, worker: int
 ) -> None:
-    """Make a batch of each item, as far ahead of the worker (its pid) as there are slots."""
+    """Make a batch of each item, as far ahead of the worker (given by its pid) as there are slots."""
     _belong_to(worker)
     _stand_back()
-    torch.set_num_threads(1)  # the threads of the worker's pools did not come along
+    torch.set_num_threads(1)  # a fork has no copies of the worker's pool threads
     free = slots.count
     for item in items:
         while not free:
@@ -110,14 +110,14 @@ def serve(
             pipe.send(Failure(_sendable(error)))
             break
         free -= written is not None
-        pipe.send(written or pickle.dumps(batch))  # torch's own way through a pipe is another piece of memory
+        pipe.send(written or pickle.dumps(batch))  # torch would send it through another piece of shared memory
     with contextlib.suppress(EOFError):
-        while True:  # to end by itself, batches not yet fetched, would look like a death
+        while True:  # if it ended before all batches are fetched, the worker would take it for dead
             pipe.recv_bytes()
 
 
 def _belong_to(worker: int) -> None:
-    """Leave signals to the worker, and end when it ends, however that comes about."""
+    """Ignore signals, which are for the worker, and end when the worker ends, however it does."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -128,14 +128,14 @@ def _belong_to(worker: int) -> None:
 
 
 def _stand_back() -> None:
-    """Never interrupt another process to begin a batch (Linux): the worker, on the same core, needs none so soon."""
+    """Never preempt another process to start a batch (Linux): the worker may be on this core."""
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _sendable(error: BaseException) -> BaseException:
-    """Return the error, or one that can be pickled and says the same."""
+    """Return the error, or a RuntimeError with its message if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -28,7 +28,7 @@ from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep
-from sgp_core.training.stopping import Preempted, Stop, stop_of
+from sgp_core.training.stopping import Preempted, Stop, build_stop
 from sgp_core.validation import at_least
 
 __all__ = ["Preempted", "TrainingDiverged", "train"]
@@ -50,7 +50,7 @@ def train(
     transport: str = "auto",
     step_in_backward: bool = False,
 ) -> dict[str, Any]:
-    """Train one worker's share of ``experiment``, resuming from the newest complete checkpoint in ``directory``.
+    """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
     Every worker calls this; torch.distributed is already initialised, or it is a world of one. ``directory`` (shared
     by all workers) gets ``checkpoints/`` and, at the end, ``model.safetensors`` and ``model.json``.
@@ -58,7 +58,7 @@ def train(
     Args:
         loader: how batches are made ahead of need; no part of the experiment.
         log_every: steps between two rows of training metrics.
-        trackers: where this worker's rows go; whoever passes them closes them afterwards (``finish``).
+        trackers: destinations of this worker's rows; the caller closes them afterwards (``finish``).
         on_progress: called with every row, plus ``total_steps`` and ``total_epochs``.
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step; with an asynchronous algorithm, each at the one it has reached.
@@ -71,10 +71,10 @@ def train(
         ``"test": {split: scores}`` if there are test splits.
 
     Raises:
-        ConfigurationError: the experiment cannot be, or ``directory`` belongs to another one.
+        ConfigurationError: the experiment is not valid, or ``directory`` belongs to another one.
         Preempted: stopped by ``should_stop``; every worker's state is saved.
-        TrainingDiverged: the loss is no longer a number.
-        CheckpointError: a checkpoint could not be written, or none of those there could be read.
+        TrainingDiverged: the loss is not finite.
+        CheckpointError: a checkpoint cannot be written, or there are checkpoints and none can be read.
         LoaderDied: a process that makes batches was killed.
     """
     with deterministic(experiment.training.deterministic):
@@ -93,7 +93,7 @@ def train(
             step_in_backward,
         )
         try:
-            loop.run(stop_of(loop.parts.gossip, loop.peers, should_stop))
+            loop.run(build_stop(loop.parts.gossip, loop.peers, should_stop))
             return loop.finish()
         except BaseException:
             loop.saver.leave()
@@ -105,7 +105,7 @@ def train(
 
 
 class _Loop:
-    """One worker's training: what it is made of, and how far it is."""
+    """The state of one worker's training."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Loop:
         training = experiment.training
         self.peers = Peers(device)
         self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward)
-        self.steps_per_epoch = parts.share.steps_per_epoch
+        self.steps_per_epoch = parts.sampler.steps_per_epoch
         total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
             total_steps = min(total_steps, training.max_steps)
@@ -171,7 +171,7 @@ class _Loop:
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
         self.concluded = True
-        """Whether all that was due after the latest step is done."""
+        """Whether everything that was due after the latest step is done."""
         self.step_seconds = 0.0
         self.loader = loader
         self.batches = self.batches_from(total_steps)
@@ -180,12 +180,12 @@ class _Loop:
         self.resume(restore(self.store, self.peers))
         self.batches = self.batches_from(self.step)
         while self.step < self.due.total_steps or not self.concluded:
-            if stop.reached(self.step, self.step_seconds):
-                raise self.stopped()
+            if stop.should_stop(self.step, self.step_seconds):
+                raise self.save_and_stop()
             if self.concluded:
                 self.advance()
-            if self.due.is_collective(self.step) and stop.instead_of_meeting():
-                raise self.stopped()
+            if self.due.is_collective(self.step) and stop.should_stop_at_collective():
+                raise self.save_and_stop()
             self.conclude()
 
     # -- one step -----------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class _Loop:
 
     def batches_from(self, step: int) -> Loader:
         """Return the batches of ``step`` and those after it."""
-        make = TrainingBatches(self.parts.task, self.parts.share, self.experiment.seed, self.peers.rank)
+        make = TrainingBatches(self.parts.task, self.parts.sampler, self.experiment.seed, self.peers.rank)
         return Loader(
             make, range(step, self.due.total_steps), self.loader.number(self.parts.task.slow), self.loader.ahead
         )
@@ -265,8 +265,8 @@ class _Loop:
         if self.saver.saved_step != self.step:
             self.saver.save(self.step, self.state(), self.report.score_at(self.step))
 
-    def stopped(self) -> Preempted:
-        """Save where each worker is, and return (to be raised) the news. The checkpoint goes by the farthest's step."""
+    def save_and_stop(self) -> Preempted:
+        """Save every worker's state and return the exception to raise. The checkpoint is named by the largest step."""
         step = int(max(self.peers.gather(self.step)))
         if self.parts.gossip.asynchronous:
             self.saver.save(step, self.state())  # this worker may have saved this very step, but not all have
@@ -301,7 +301,8 @@ class _Loop:
         if state is not None:
             if state.get("task", {}) != self.parts.task.state():
                 raise ConfigurationError(
-                    f"the checkpoints in {self.store.folder} were saved with another vocabulary: the data have changed"
+                    f"the checkpoints in {self.store.folder} were saved with other data: what the model needs of them, "
+                    "such as a vocabulary, has changed"
                 )
             saved = state["cursor"]["steps_per_epoch"]
             if saved != self.steps_per_epoch:

@@ -23,10 +23,10 @@ class StalenessSum:
 
 @dataclass
 class Meter:
-    """Sums of this worker over the steps since the last row. Times in seconds, on the training thread's clock.
+    """Sums of this worker over the steps since the last row. Times are in seconds of the training thread.
 
-    ``communication`` is the time the thread spent sending, waiting and mixing; ``compute`` is the rest of the step
-    after the batch was ready. No barrier is added: a worker that waits for a slower one shows it as communication.
+    ``communication`` is the time that the thread spent sending, waiting and mixing; ``compute`` is the rest of the step
+    after the batch was ready. There is no barrier: waiting for a slower worker counts as communication.
     """
 
     steps: int = 0

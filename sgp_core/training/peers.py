@@ -1,4 +1,4 @@
-"""The other workers, for the few numbers a training loop agrees on."""
+"""Collectives over the workers for the few numbers that the training loop agrees on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Peers:
-    """The workers of the default process group; a world of one where torch.distributed is not initialised.
+    """The workers of the default process group; a world of one if torch.distributed is not initialised.
 
     Every method is a collective: all workers call it, in the same order, from the training thread.
     """
@@ -50,5 +50,5 @@ class Peers:
         return box[0]
 
     def barrier(self) -> None:
-        """Return once every worker has come here."""
+        """Return once every worker has called this."""
         self.sum([0.0])

@@ -43,7 +43,7 @@ def deterministic(enabled: bool) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for this; read when CUDA starts
     before = torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) also imports torch.compile's parts
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True) would also import torch.compile
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield

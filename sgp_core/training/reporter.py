@@ -1,4 +1,4 @@
-"""Turns what is measured into rows for trackers, and remembers the best and the latest evaluation."""
+"""Makes rows of metrics for the trackers, and keeps the best and the latest evaluation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Reporter:
-    """The rows of one worker, for its trackers. Rank 0's are the run's; where a worker has none its rows cost nothing.
+    """The rows of one worker, for its trackers. Those of rank 0 are the run's.
 
-    Training rows hold this worker's own averages since the row before; validation rows hold the scores, and timings
-    averaged since the evaluation before. Weights and distances of all workers are exchanged only where stated.
+    Training rows hold this worker's averages since the previous row; validation rows hold the scores, and timings
+    averaged since the previous evaluation. Workers exchange numbers only where a method says that it is collective.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Reporter:
         self.latest: Row | None = None
 
     def start(self, step: int) -> None:
-        """Training goes on after ``step``: trackers forget later rows, the clock starts."""
+        """Training continues after ``step``: trackers drop later rows, and the clock starts."""
         self._started = time.perf_counter()
         self._counted = (self._gossip.staleness.count, self._gossip.staleness.steps)
         for tracker in self._trackers:

@@ -1,4 +1,4 @@
-"""Saving off the training thread, and resuming every rank from the same step."""
+"""Saves checkpoints in a background thread, and resumes every rank from the same step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOMENT_SECONDS = 1.0
 class CheckpointSaver:
     """Copies this rank's state at a step boundary and writes the copy, by default in a background thread.
 
-    At most one write is under way: a save that comes too early waits for the one before. A write that failed raises
+    At most one write is in progress: an early save waits for the previous one. A write that failed raises
     in the training thread at the next :meth:`check`, :meth:`save` or :meth:`wait`.
     """
 
@@ -48,14 +48,14 @@ class CheckpointSaver:
             raise error
 
     def wait(self) -> None:
-        """Return when the write under way is done."""
+        """Return when the write in progress is done."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self.check()
 
     def leave(self) -> None:
-        """Training failed: give a write under way a moment, but do not hold up the news."""
+        """Give a write in progress a moment to finish. For a run that failed: its error must not wait long."""
         if self._thread is not None:
             self._thread.join(_MOMENT_SECONDS)
 
@@ -72,11 +72,12 @@ class CheckpointSaver:
 def restore(store: CheckpointStore, peers: Peers) -> State | None:
     """Return this rank's shard of the newest checkpoint that every rank can read; None if there is no checkpoint.
 
-    Collective. Rank 0 tidies up and proposes; each rank reads only its own shard. Damaged checkpoints are set aside.
+    Collective. Rank 0 removes leftovers and proposes a checkpoint; each rank reads only its own shard. Damaged
+    checkpoints are moved aside.
 
     Raises:
         ConfigurationError: the checkpoints belong to another experiment or world size.
-        CheckpointError: there are checkpoints, but none is whole: starting afresh is the user's decision.
+        CheckpointError: there are checkpoints, but none is complete: starting afresh is the user's decision.
     """
     if peers.rank == 0:
         store.clean()

@@ -1,4 +1,4 @@
-"""What all settings share: plain data in and out, and checks that explain themselves in a sentence."""
+"""The base of settings: dataclasses that convert to and from plain data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
-        """Return the settings that ``values`` describes; what is left out has its default.
+        """Return the settings that ``values`` describes; absent options have their defaults.
 
         Raises:
             ConfigurationError: an unknown name, or a value out of range.
@@ -60,7 +60,7 @@ def _read(hint: Any, name: str, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON would hold it: enums by value, tuples as lists."""
+    """Return ``value`` as JSON data: enums by value, tuples as lists."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):

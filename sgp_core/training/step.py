@@ -15,11 +15,11 @@ from sgp_core.timeline import Timeline
 from sgp_core.training.config import Precision, TrainingConfig
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-"""From a model's outputs and targets to the mean loss over targets."""
+"""Returns the mean loss over targets, from a model's outputs and the targets."""
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a number; the message names step and rank."""
+    """The loss is not finite; the message names step and rank."""
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -30,7 +30,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 class TrainingStep:
-    """Callable that moves the model by one batch and returns its mean loss, a scalar tensor on the device.
+    """Callable that takes one optimizer step on a batch and returns its mean loss, a scalar tensor on the device.
 
     A batch is computed in ``accumulation_steps`` parts, each weighted by its share of the targets, so the gradient is
     that of the whole batch; clipping acts on the global norm of that gradient.
@@ -80,7 +80,7 @@ class TrainingStep:
         return batch_loss
 
     def check(self, loss: float, step: int) -> None:
-        """Refuse a loss that is not a finite number."""
+        """Raise TrainingDiverged if the loss is not finite."""
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"loss is {loss} at step {step} on rank {self._gossip.rank}: "

@@ -1,4 +1,4 @@
-"""Stopping all workers together, on the wish of any of them."""
+"""Stopping all workers together when one of them is asked to."""
 
 from __future__ import annotations
 
@@ -21,64 +21,74 @@ class Preempted(Exception):
 
 
 class Stop(Protocol):
-    """How the workers of a run stop together."""
+    """How the workers of a run agree to stop."""
 
-    def reached(self, step: int, step_seconds: float) -> bool:
-        """Return whether to stop now, before another step, the same on every worker."""
+    def should_stop(self, step: int, step_seconds: float) -> bool:
+        """Return whether to stop before the next step.
 
-    def instead_of_meeting(self) -> bool:
-        """Return whether to stop now, the same on every worker, instead of an evaluation or a checkpoint."""
+        Args:
+            step: steps completed.
+            step_seconds: how long a step takes on this worker.
+        """
+
+    def should_stop_at_collective(self) -> bool:
+        """Return whether to stop instead of the evaluation or checkpoint that is due; the same on every worker."""
 
 
-def stop_of(gossip: Gossip, peers: Peers, wish: Callable[[], bool] | None) -> Stop:
-    """Return the way to stop that suits the algorithm."""
-    return StopCall(gossip, peers, wish) if gossip.asynchronous else StopAgreement(peers, wish)
+def build_stop(gossip: Gossip, peers: Peers, asks: Callable[[], bool] | None) -> Stop:
+    """Return the way to stop that suits the algorithm.
+
+    Args:
+        asks: returns whether this worker has been asked to stop; None: training never stops early.
+    """
+    return StopCall(gossip, peers, asks) if gossip.asynchronous else StopAgreement(peers, asks)
 
 
 class StopAgreement:
-    """Asks ``wish`` on every worker about twice a second, at steps that all workers compute alike.
+    """For synchronous algorithms: all workers stop after the same step.
 
-    The pace follows the mean step time, exchanged along with the wishes: one small message per question.
+    Workers exchange whether they have been asked about twice a second, at steps that all of them compute alike from
+    the mean step time: one small collective each time.
     """
 
-    def __init__(self, peers: Peers, wish: Callable[[], bool] | None) -> None:
+    def __init__(self, peers: Peers, asks: Callable[[], bool] | None) -> None:
         self._peers = peers
-        self._wish = wish
+        self._asks = asks
         self._next_step = 0
 
-    def reached(self, step: int, step_seconds: float) -> bool:
-        """Return whether to stop now, the same on every worker; ``step_seconds`` is how long a step takes here."""
-        if self._wish is None or step < self._next_step:
+    def should_stop(self, step: int, step_seconds: float) -> bool:
+        """Return whether to stop now; the same on every worker."""
+        if self._asks is None or step < self._next_step:
             return False
-        wishes, seconds = self._peers.sum([float(self._wish()), step_seconds / self._peers.world_size])
-        pace = int(_SECONDS_BETWEEN / seconds) if seconds > 0 else 1
-        self._next_step = step + min(max(pace, 1), _MOST_STEPS_BETWEEN)
-        return wishes > 0
+        asked, seconds = self._peers.sum([float(self._asks()), step_seconds / self._peers.world_size])
+        steps = int(_SECONDS_BETWEEN / seconds) if seconds > 0 else 1
+        self._next_step = step + min(max(steps, 1), _MOST_STEPS_BETWEEN)
+        return asked > 0
 
-    def instead_of_meeting(self) -> bool:
-        """Workers that march together stop before a step or not at all."""
+    def should_stop_at_collective(self) -> bool:
+        """Return False: synchronous workers stop before a step or not at all."""
         return False
 
 
 class StopCall:
-    """For workers that wait for nobody: who wishes to stop calls the others, who look for calls at every step.
+    """For asynchronous algorithms: each worker stops after the step it has reached.
 
-    All come as soon as they have done the step they are at, so each stops at a step of its own. Some may have set out
-    for an evaluation or a checkpoint meanwhile; therefore whoever comes to meet, for whatever reason, first says
-    whether it was called, and if one was, all stop.
+    A worker that has been asked requests a meeting, and every worker looks for requests before each step. Some workers
+    may have started an evaluation or a checkpoint meanwhile. So before any such collective all workers exchange whether
+    a meeting has been requested; if one knows of a request, all stop.
     """
 
-    def __init__(self, gossip: Gossip, peers: Peers, wish: Callable[[], bool] | None) -> None:
+    def __init__(self, gossip: Gossip, peers: Peers, asks: Callable[[], bool] | None) -> None:
         self._gossip = gossip
         self._peers = peers
-        self._wish = wish
+        self._asks = asks
 
-    def reached(self, step: int, step_seconds: float) -> bool:
-        """Return whether to stop now; without a call nobody is asked and nobody waits."""
-        if self._wish is not None and self._wish():
+    def should_stop(self, step: int, step_seconds: float) -> bool:
+        """Return whether to stop now. Communicates only after a request."""
+        if self._asks is not None and self._asks():
             self._gossip.request_meeting()
-        return self._gossip.meeting_requested and self.instead_of_meeting()
+        return self._gossip.meeting_requested and self.should_stop_at_collective()
 
-    def instead_of_meeting(self) -> bool:
-        """Return whether to stop instead of what this worker has come for; all workers come."""
-        return self._wish is not None and self._peers.sum([float(self._gossip.meeting_requested)])[0] > 0
+    def should_stop_at_collective(self) -> bool:
+        """Return whether any worker knows of a request. Collective."""
+        return self._asks is not None and self._peers.sum([float(self._gossip.meeting_requested)])[0] > 0

@@ -18,7 +18,7 @@ from launcher.config.schema import WandbOptions
 from launcher.system.processes import this_process
 from launcher.wandb.run import wandb_tracker
 from sgp_core.tracking import read_rows
-from sgp_core.tracking.names import named, named_of_rank
+from sgp_core.tracking.names import dashboard_numbers, dashboard_numbers_of_rank
 from tests.support.run_folders import make_rows, make_run, make_sweep
 from tests.support.wandb_server import WandbServer, wandb_server
 
@@ -86,7 +86,9 @@ def go_on(folder: Path, after: int, upto: int) -> None:
     mirror.finish("completed", {"final": rows[-1], "best": None})
 
 
-def check(server: WandbServer, run_id: str, record: Path, names: Callable[..., dict[str, float]] = named) -> None:
+def check(
+    server: WandbServer, run_id: str, record: Path, names: Callable[..., dict[str, float]] = dashboard_numbers
+) -> None:
     """Check that the server has the record, each step once."""
     lines: dict[int, dict[str, float]] = {}
     for row in read_rows(record):
@@ -111,7 +113,7 @@ def test_a_sweep_is_uploaded_once_and_again_when_it_has_gone_on(server: WandbSer
     ]
     check(server, ONE, whole / "metrics.jsonl")
     check(server, TWO, killed / "metrics.jsonl")
-    check(server, f"{TWO}-rank1", killed / "metrics-rank-1.jsonl", named_of_rank)
+    check(server, f"{TWO}-rank1", killed / "metrics-rank-1.jsonl", dashboard_numbers_of_rank)
     assert [server.runs[one].exit_code for one in (ONE, TWO)] == [0, 1]
     assert server.runs[TWO].settings["groupName"] == TWO
 

@@ -182,7 +182,7 @@ def make():
     return decoded.decode_tree(folder, tree.arrange(folder.names(), "tree", 0.1), 16)
 print("ready", flush=True)
 sys.stdin.readline()
-made = decoded.kept_or_made(pathlib.Path(sys.argv[2]) / "entry", make)
+made = decoded.load_or_decode(pathlib.Path(sys.argv[2]) / "entry", make)
 print(hashlib.sha256(made.images.tobytes() + made.targets.tobytes()).hexdigest())
 """
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.partitions import PARTITIONS, Assigned, check_labels
-from sgp_core.tasks.sharding import ExampleSampler, share_of
+from sgp_core.tasks.sharding import ExampleSampler, build_sampler
 
 BALANCED = np.repeat(np.arange(10), 400)
 
@@ -149,8 +149,8 @@ def test_data_without_classes_are_refused_in_one_sentence() -> None:
 
 def test_workers_of_a_task_get_what_the_partition_assigns() -> None:
     task, partition = DATASETS.build("digits").load(), PARTITIONS.build("label_shards")
-    shares = [share_of(task, partition, 4, rank, 32, seed=1) for rank in range(4)]
-    anew = [share_of(task, PARTITIONS.build("iid"), 4, rank, 32, seed=1) for rank in range(4)]
+    shares = [build_sampler(task, partition, 4, rank, 32, seed=1) for rank in range(4)]
+    anew = [build_sampler(task, PARTITIONS.build("iid"), 4, rank, 32, seed=1) for rank in range(4)]
     assert task.labels is not None
     for share, usual in zip(shares, anew, strict=True):
         assert share.steps_per_epoch == usual.steps_per_epoch
@@ -166,7 +166,7 @@ def test_workers_of_a_task_get_what_the_partition_assigns() -> None:
 def test_more_workers_than_examples_are_refused() -> None:
     task = DATASETS.build("digits").load()
     with pytest.raises(ConfigurationError, match=r"^1437 training examples cannot be shared by 1500 workers"):
-        share_of(task, PARTITIONS.build("dirichlet"), 1500, 0, 1, seed=0)
+        build_sampler(task, PARTITIONS.build("dirichlet"), 1500, 0, 1, seed=0)
 
 
 def test_partitions_are_read_without_torch() -> None:

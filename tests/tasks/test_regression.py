@@ -38,7 +38,7 @@ def test_it_trains_from_the_command_line(sgp_train: Callable[..., Said], here: P
 def test_the_loss_is_the_mean_squared_error_and_the_score_what_of_the_variance_is_explained() -> None:
     task: Any = DATASETS.build("diabetes").load()
     assert (len(task.train), len(task.validation), task.describe()) == (354, 88, {"features": 10})
-    parts = [task.validation_batch(indices) for indices in task.validation_share(0, 1, 50)]
+    parts = [task.validation_batch(indices) for indices in task.validation_indices(0, 1, 50)]
     predictions = [batch.inputs[0][:, 2] for batch in parts]
     sums = sum(task.statistics(*pair) for pair in zip(predictions, (batch.targets for batch in parts), strict=True))
     targets, guesses = torch.cat([batch.targets for batch in parts]).double(), torch.cat(predictions).double()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sgp_core.tracking.names import headline, named, named_of_rank, scores
+from sgp_core.tracking.names import dashboard_numbers, dashboard_numbers_of_rank, headline, summary_scores
 
 TRAIN = {
     "step": 4,
@@ -27,7 +27,7 @@ VAL = {**TRAIN, "split": "val", "loss": 1.25, "accuracy": 0.5, "bleu": 20.0, "co
 
 
 def test_a_training_row_fills_train_gossip_time_and_system() -> None:
-    assert named(TRAIN) == {
+    assert dashboard_numbers(TRAIN) == {
         "step": 4,
         "epoch": 0.5,
         "train/loss": 1.5,
@@ -46,26 +46,30 @@ def test_a_training_row_fills_train_gossip_time_and_system() -> None:
 
 
 def test_a_validation_row_adds_scores_and_leaves_the_curves_of_training_alone() -> None:
-    added = {name: value for name, value in named(VAL).items() if value != named(TRAIN).get(name)}
+    added = {
+        name: value for name, value in dashboard_numbers(VAL).items() if value != dashboard_numbers(TRAIN).get(name)
+    }
     assert added == {"val/loss": 1.25, "val/accuracy": 0.5, "val/bleu": 20.0, "gossip/consensus_distance": 0.01}
-    assert not [name for name in named(VAL) if name.startswith("train/") or name == "time/step_ms"]
+    assert not [name for name in dashboard_numbers(VAL) if name.startswith("train/") or name == "time/step_ms"]
 
 
 def test_what_was_not_measured_is_left_out() -> None:
-    assert named({"step": 1, "loss": math.nan, "lr": None, "accuracy": math.inf, "note": "text"}) == {"step": 1}
+    assert dashboard_numbers({"step": 1, "loss": math.nan, "lr": None, "accuracy": math.inf, "note": "text"}) == {
+        "step": 1
+    }
 
 
 def test_a_worker_shows_what_is_its_own() -> None:
-    own = named_of_rank(TRAIN)
+    own = dashboard_numbers_of_rank(TRAIN)
     assert own["gossip/push_sum_weight"] == 0.9
     assert {"train/loss", "time/step_ms", "gossip/bytes_sent"} <= set(own)
     assert not {"gossip/push_sum_weight_min", "train/lr", "system/world_size"} & set(own)
-    assert "gossip/push_sum_weight" not in named_of_rank({**TRAIN, "consensus_distance": 0.1})
-    assert named_of_rank(VAL) == {}
+    assert "gossip/push_sum_weight" not in dashboard_numbers_of_rank({**TRAIN, "consensus_distance": 0.1})
+    assert dashboard_numbers_of_rank(VAL) == {}
 
 
 def test_a_summary_says_what_was_reached_and_where() -> None:
-    assert scores("best", VAL) == {
+    assert summary_scores("best", VAL) == {
         "best/step": 4,
         "best/epoch": 0.5,
         "best/wall_s": 2.0,
@@ -74,7 +78,7 @@ def test_a_summary_says_what_was_reached_and_where() -> None:
         "best/bleu": 20.0,
         "best/consensus_distance": 0.01,
     }
-    assert scores("best", None) == {}
+    assert summary_scores("best", None) == {}
 
 
 def test_what_runs_are_grouped_by_is_one_level_deep() -> None:
@@ -101,5 +105,5 @@ def test_what_runs_are_grouped_by_is_one_level_deep() -> None:
 
 
 def test_the_age_of_what_asynchronous_workers_use_stands_beside_the_gossip() -> None:
-    numbers = named({**TRAIN, "staleness_mean": 1.5, "staleness_max": 4})
+    numbers = dashboard_numbers({**TRAIN, "staleness_mean": 1.5, "staleness_max": 4})
     assert (numbers["gossip/staleness_mean"], numbers["gossip/staleness_max"]) == (1.5, 4)

@@ -19,7 +19,7 @@ from sgp_core.tasks.kinds import task_kind_of
 from sgp_core.tracking import JsonlTracker, Row, WandbTracker, read_rows
 from sgp_core.tracking import wandb as module
 from sgp_core.tracking.fragments import Fragments
-from sgp_core.tracking.names import named, named_of_rank
+from sgp_core.tracking.names import dashboard_numbers, dashboard_numbers_of_rank
 from tests.support.wandb_files import stored
 from tests.support.wandb_server import wandb_server
 from tests.support.workers import _CONTEXT, run_workers
@@ -74,7 +74,7 @@ def attempt(directory: Path, after: int, upto: int, status: str, **options: Any)
     return mirror
 
 
-def expected(record: Path, names: Callable[[Row], dict[str, float]] = named) -> list[dict[str, float]]:
+def expected(record: Path, names: Callable[[Row], dict[str, float]] = dashboard_numbers) -> list[dict[str, float]]:
     """Return the lines that a mirror of ``record`` has: one a step."""
     lines: dict[int, dict[str, float]] = {}
     for one in read_rows(record):
@@ -219,7 +219,9 @@ def test_every_worker_can_have_a_run_of_its_own(tmp_path):
     run_workers(2, train_mirrored, 0, str(tmp_path))
     main, other = stored(tmp_path), stored(tmp_path, "run7-rank1")
     assert [own(line) for line in main["lines"]] == expected(tmp_path / "metrics.jsonl")
-    assert [own(line) for line in other["lines"]] == expected(tmp_path / "metrics-rank-1.jsonl", named_of_rank)
+    assert [own(line) for line in other["lines"]] == expected(
+        tmp_path / "metrics-rank-1.jsonl", dashboard_numbers_of_rank
+    )
     assert [line["_step"] for line in other["lines"]] == [4, 8, 12]
     assert all(line["train/loss"] != its["train/loss"] for line, its in zip(main["lines"], other["lines"], strict=True))
     assert all(line["gossip/push_sum_weight"] == 1.0 for line in other["lines"])

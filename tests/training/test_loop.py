@@ -250,7 +250,7 @@ def test_a_topology_scheduled_by_epochs_learns_how_long_an_epoch_is():
     phases = [{"start": 0, "name": "one_peer_exponential", "peers": 2}, {"start": 1, "name": "ring"}]
     experiment = tiny.experiment(choices={"topology": {"name": "schedule", "phases": phases}})
     parts = assemble(experiment, torch.device("cpu"), Peers(torch.device("cpu")))
-    first = parts.share.steps_per_epoch
+    first = parts.sampler.steps_per_epoch
     named = [parts.gossip.topology.at(step)[0].name for step in (first - 1, first)]
     assert named == ["one_peer_exponential", "ring"]
 

@@ -43,7 +43,7 @@ def evaluate_by_hand() -> dict[str, Any]:
         experiment, peers = tiny.experiment(WORLD), Peers(tiny.CPU)
         parts = assemble(experiment, tiny.CPU, peers)
         take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, cross_entropy, experiment.training)
-        for indices in parts.share.indices(0)[:4]:
+        for indices in parts.sampler.indices(0)[:4]:
             take_step(parts.task.batch(indices))
         before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
         evaluation = EvaluationConfig(model="both", batch_size=10)

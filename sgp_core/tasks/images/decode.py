@@ -30,7 +30,7 @@ def decode(data: bytes, size: int, where: str) -> np.ndarray:
     Raises:
         ConfigurationError: the bytes are no image.
     """
-    with _opened(data, size, where, middle_box) as (image, box):
+    with _open_image(data, size, where, middle_box) as (image, box):
         pixels = image.convert("RGB")
         if pixels.size != (size, size) or box != (0, 0, size, size):
             pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
@@ -47,7 +47,7 @@ def decode_part(data: bytes, size: int, where: str, box: Callable[[int, int], Bo
     """
     from torchvision.transforms.v2 import functional
 
-    with _opened(data, size, where, box) as (image, scaled):
+    with _open_image(data, size, where, box) as (image, scaled):
         pixels = functional.pil_to_tensor(image.convert("RGB"))
         left, top, right, bottom = (round(edge) for edge in scaled)
         height, width = max(bottom - top, 1), max(right - left, 1)
@@ -65,7 +65,7 @@ def decode_middle(data: bytes, size: int, where: str) -> Tensor:
     """
     from torchvision.transforms.v2 import functional
 
-    with _opened(data, size, where, middle_box) as (image, _):
+    with _open_image(data, size, where, middle_box) as (image, _):
         pixels = functional.pil_to_tensor(image.convert("RGB"))
         return functional.center_crop(
             functional.resize(pixels, [round(size * 256 / 224)], antialias=True), [size, size]
@@ -80,7 +80,9 @@ def middle_box(width: int, height: int) -> Box:
 
 
 @contextmanager
-def _opened(data: bytes, size: int, where: str, box: Callable[[int, int], Box]) -> Iterator[tuple[Image.Image, Box]]:
+def _open_image(
+    data: bytes, size: int, where: str, box: Callable[[int, int], Box]
+) -> Iterator[tuple[Image.Image, Box]]:
     """Yield an image, decoded to a fraction of its size where that is enough, and where the part lies in it."""
     try:
         with Image.open(io.BytesIO(data)) as image:

@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _CHUNK = 256
 """Images a thread decodes at a time."""
 _SMALL = 64
-"""Images up to this size decode so quickly that more threads would only fight over the interpreter."""
+"""Images up to this size decode too quickly for more threads to help: they would contend for the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def decode_tree(source: Source, tree: Tree, size: int) -> Decoded:
             if len(chunk) == _CHUNK:
                 running.append(pool.submit(work, chunk))
                 chunk = []
-                if len(running) > 2 * threads:  # so that reading does not run ahead and fill the memory
+                if len(running) > 2 * threads:  # bounds the memory of files that are read but not yet decoded
                     running.popleft().result()
         work(chunk)
         for future in running:
@@ -72,12 +72,12 @@ def decode_tree(source: Source, tree: Tree, size: int) -> Decoded:
     return Decoded(images, targets, len(tree.train), tree.classes)
 
 
-def kept_or_made(entry: Path, make: Callable[[], Decoded | None]) -> Decoded | None:
-    """Return what the folder ``entry`` keeps; the first process makes it while the others wait.
+def load_or_decode(entry: Path, make: Callable[[], Decoded | None]) -> Decoded | None:
+    """Return the images in the folder ``entry``; the first process decodes them while the others wait.
 
-    Where nothing can be written, every process makes its own. ``make`` may return None: there is nothing to keep.
+    Where the folder cannot be written, every process decodes its own. ``make`` returns None if nothing is to be kept.
     """
-    return cache.kept_or_made(entry, _read, make, _write, what="decoded images")
+    return cache.load_or_make(entry, _read, make, _write, what="decoded images")
 
 
 def _write(entry: Path, decoded: Decoded) -> None:
@@ -87,7 +87,7 @@ def _write(entry: Path, decoded: Decoded) -> None:
         np.save(scratch / "images.npy", decoded.images)
         np.save(scratch / "targets.npy", decoded.targets)
         (scratch / "about.json").write_text(json.dumps({"train": decoded.train, "classes": decoded.classes}))
-        shutil.rmtree(entry, ignore_errors=True)  # nobody could read it, or we would not be here
+        shutil.rmtree(entry, ignore_errors=True)  # it cannot be read, or this process would have read it
         scratch.rename(entry)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

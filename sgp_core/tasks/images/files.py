@@ -1,4 +1,4 @@
-"""A split whose images are decoded when they are needed, because together they are too large for memory."""
+"""A split whose images are decoded batch by batch, because together they do not fit into memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ImagesInFiles:
         random_parts: bool,
     ) -> None:
         self.source = source
-        # One block of memory: a million strings would be copied into every loader process, count by count.
+        # One block of memory: reference counts of a million strings would make forked processes copy their pages.
         self._names = np.array([name.encode() for name in names])
         self.targets = targets
         self.preparation = preparation
@@ -82,7 +82,7 @@ class ImagesInFiles:
 
 
 def _each(work: Callable[..., None], *arguments: Iterable[Any]) -> None:
-    """Call ``work`` with the first of each of ``arguments``, the second of each, and so on."""
+    """Call ``work`` for each position of ``arguments``, as ``map`` does, on several threads."""
     threads = torch.get_num_threads()  # one in a loader process, where those of its worker are not
     if threads == 1:
         list(map(work, *arguments))

@@ -1,4 +1,4 @@
-"""From uint8 images to what a model is fed: augmentation and normalisation of whole batches at once."""
+"""From uint8 images to model inputs: augmentation and normalisation of whole batches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Preparation:
             mirrored = (torch.rand(count, generator=generator) < 0.5).tolist()
         padded = torch.nn.functional.pad(images, [self.shift] * 4)
         augmented = torch.empty(images.shape, dtype=images.dtype)
-        # An image at a time by numpy takes a quarter of what torch's indexing, flip and where take for the batch.
+        # numpy, image by image, takes a quarter of the time of torch's indexing, flip and where on the batch.
         places = zip(augmented.numpy(), padded.numpy(), tops, lefts, mirrored, strict=True)
         for target, image, top, left, mirror in places:
             crop = image[:, top : top + height, left : left + width]

@@ -15,7 +15,7 @@ from typing import Protocol
 from sgp_core.errors import ConfigurationError
 
 _REMEMBERED = 256 * 2**20
-"""Archives up to this many bytes are decompressed once and remembered, instead of once to list and once to read."""
+"""Archives up to this many bytes are kept in memory once decompressed, instead of decompressed twice."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
@@ -184,7 +184,7 @@ def _plain(member: tarfile.TarInfo) -> str:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn everything that reading can raise into one sentence."""
+    """Turn every error of reading into a ConfigurationError of one sentence."""
     try:
         yield
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:

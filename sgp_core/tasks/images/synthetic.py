@@ -1,4 +1,4 @@
-"""A split of images that are computed from their number."""
+"""A split of images that are computed from their index."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from sgp_core.tasks.images.prepare import Preparation
 
 _CELLS = 7
-"""A pattern is so many coloured cells high and wide."""
+"""Height and width of a pattern, in coloured cells."""
 _STEPS = (7919, 104729)
 """How far the window on the noise moves from one image to the next, down and right: primes, so that windows differ."""
 _SEED = 2019
 
 
 class Patterns:
-    """What all images are made of: a coarse pattern for each class, and one field of noise that they look at in parts.
+    """The ingredients of all images: a coarse pattern for each class, and a field of noise of which each shows a part.
 
     Args:
         size: height and width of an image.

@@ -1,4 +1,4 @@
-"""What the names of image files say: which split and which class each belongs to. Imports without torch."""
+"""Reads the split and the class of image files from their paths. Imports without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which worker trains on which examples: one file a way. Importing this package does not import torch."""
+"""Partitions of the training examples among workers, one file each. Importing this package does not import torch."""
 
 from sgp_core.tasks.partitions.base import PARTITIONS, Assigned, Partition, check_labels
 

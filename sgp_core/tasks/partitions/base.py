@@ -1,4 +1,4 @@
-"""What a partition is: named options that say which training examples belong to which worker."""
+"""Partitions: which training examples belong to which worker, as named options."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PARTITIONS: Registry[Partition] = Registry("partition", "sgp_core.tasks.partitio
 """Every partition by name. A new one is one file in this package."""
 
 _STREAM = 0x5A4A2D
-"""Keeps the numbers that deal examples out apart from those that order them."""
+"""Separates the random numbers that assign examples to workers from those that order them."""
 
 
 @dataclass(frozen=True)
 class Partition(ABC):  # noqa: B024 - one that assigns nothing is complete
-    """How examples are dealt out to workers. By itself: to anybody, anew in every epoch."""
+    """How training examples are divided among workers. The base class divides them anew in every epoch."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Assigned(Partition):
     def assign(self, labels: np.ndarray, world_size: int, seed: int) -> list[np.ndarray]:
         """Return the examples of every worker: disjoint int64 index arrays, ``world_size`` of them.
 
-        A function of its arguments alone, so all workers know it without asking. Worker ``i`` gets as many examples as
+        Every worker computes this without communication. Worker ``i`` gets as many examples as
         ``range(i, len(labels), world_size)`` has, so that all make the same number of steps.
 
         Args:
@@ -48,7 +48,7 @@ class Assigned(Partition):
         stock = np.bincount(found, minlength=len(classes))
         sizes = np.array([len(range(rank, len(labels), world_size)) for rank in range(world_size)])
         order = rng.permutation(len(labels))
-        order = order[np.argsort(found[order], kind="stable")]  # by class, in no order within one
+        order = order[np.argsort(found[order], kind="stable")]  # by class; in random order within a class
         return self.deal(order, stock, sizes, rng)
 
     @abstractmethod

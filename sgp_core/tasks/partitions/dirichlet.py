@@ -23,8 +23,8 @@ class Dirichlet(Assigned):
 
     ``p`` are the proportions of the C classes in the training set: where they are equal, every class has concentration
     ``alpha``. 10 is nearly alike, 1 clearly skewed, and at 0.1 one to three classes are most of what a worker sees.
-    Every example goes to somebody and shares are equal, so in the end workers take what is left of classes they would
-    not have chosen; they draw at the same time, none before another.
+    Every example is assigned, and all workers get equally many. So the last draws take what is left of classes that a
+    worker would not have chosen. All workers draw at the same time, so none has an advantage.
     """
 
     alpha: float = 0.1

@@ -1,4 +1,4 @@
-"""No partition: every epoch is shuffled and dealt out anew."""
+"""No partition: in every epoch the workers divide the shuffled examples anew."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 @dataclass
 class KeysAndValues:
-    """What attention looks at: ``keys`` and ``values`` ``[B, H, positions, D]``."""
+    """The positions that attention reads: ``keys`` and ``values`` ``[B, H, positions, D]``."""
 
     keys: Tensor
     values: Tensor
@@ -26,12 +26,12 @@ class KeysAndValues:
         return KeysAndValues(torch.cat(keys, dim=2), torch.cat(values, dim=2))
 
     def of(self, rows: Tensor) -> KeysAndValues:
-        """Return those of some rows of the batch, in that order; a row may be asked for several times."""
+        """Return the given rows of the batch, in that order; rows may repeat."""
         return KeysAndValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
 
 class SelfAttention(nn.Module):
-    """Positions look at one another; one matrix holds the projections to queries, keys and values.
+    """Self-attention. One matrix holds the projections to queries, keys and values.
 
     Args:
         width: features of a position, W.
@@ -47,17 +47,17 @@ class SelfAttention(nn.Module):
         self.out = _projection(width, 1)
 
     def forward(self, x: Tensor, visible: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Return what each position of ``x`` ``[B, T, W]`` gathered.
+        """Return the attention output for each position of ``x`` ``[B, T, W]``.
 
         Args:
-            visible: bool ``[B, 1, 1, T]``: positions that may be looked at; None: all.
-            causal: positions look at themselves and earlier ones only.
+            visible: bool ``[B, 1, 1, T]``: positions that may be attended to; None: all.
+            causal: whether positions attend to themselves and earlier ones only.
         """
         queries, here = self._parts(x)
         return self._gathered(queries, here, visible, causal)
 
     def step(self, x: Tensor, earlier: KeysAndValues | None) -> tuple[Tensor, KeysAndValues]:
-        """Return what the newest position ``[B, 1, W]`` gathered, and the keys and values up to and with it."""
+        """Return the output for the newest position ``[B, 1, W]``, and the keys and values up to and including it."""
         queries, here = self._parts(x)
         seen = here if earlier is None else earlier.then(here)
         return self._gathered(queries, seen, None, False), seen
@@ -71,7 +71,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Target positions look at the encoded source, whose keys and values are computed once for many queries.
+    """Attention to the encoded source, whose keys and values are computed once for many queries.
 
     Args: as for :class:`SelfAttention`.
     """
@@ -90,7 +90,7 @@ class CrossAttention(nn.Module):
         return KeysAndValues(keys, values)
 
     def forward(self, x: Tensor, memory: KeysAndValues, visible: Tensor) -> Tensor:
-        """Return what each query of ``x`` ``[B, T, W]`` gathered; ``visible`` is bool ``[B, 1, 1, S]``."""
+        """Return the attention output for each query of ``x`` ``[B, T, W]``; ``visible`` is bool ``[B, 1, 1, S]``."""
         queries = _apart(self.ask(x), self._heads)
         return self.out(_together(_attend(queries, memory, visible, False, self._dropout if self.training else 0.0)))
 

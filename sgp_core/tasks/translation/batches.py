@@ -1,4 +1,4 @@
-"""Batches of pairs of like length, so that little is padding: known from the numbers alone, on every rank."""
+"""Batches of pairs of similar length, so that there is little padding. Every rank computes them alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenSampler:
-    """What ``rank`` of ``world_size`` workers trains on: batches of at most ``max_tokens``, padding counted.
+    """The batches of ``rank`` of ``world_size`` workers, each of at most ``max_tokens`` with padding.
 
     Pairs are sorted by length, those of equal length in an order that is new in each epoch, and cut into groups of
     consecutive pairs: as many for each worker as fit into its budget. The pairs of a group are dealt to the workers
@@ -67,7 +67,7 @@ class TokenSampler:
         import torch
 
         dice = np.random.default_rng([self.seed, epoch])
-        order = np.delete(self._sorted(dice.permutation(self._usable)), self._remainder)
+        order = np.delete(self._sort_by_length(dice.permutation(self._usable)), self._remainder)
         batches = []
         for begin, end in zip(self._cuts[:-1], self._cuts[1:], strict=True):
             dealt = dice.permutation(order[begin:end])
@@ -82,7 +82,7 @@ class TokenSampler:
     def _lengths(self) -> np.ndarray:
         return np.maximum(self.sources, self.targets)
 
-    def _sorted(self, pairs: np.ndarray) -> np.ndarray:
+    def _sort_by_length(self, pairs: np.ndarray) -> np.ndarray:
         """Return pairs by the longer side, then by the source; equally long ones stay in order."""
         return pairs[np.lexsort((self.sources[pairs], self._lengths[pairs]))]
 
@@ -96,7 +96,7 @@ class TokenSampler:
     @cached_property
     def _cuts(self) -> np.ndarray:
         """Where groups begin in the sorted pairs without the remainder, and where the last ends."""
-        order = np.delete(self._sorted(self._usable), self._remainder)
+        order = np.delete(self._sort_by_length(self._usable), self._remainder)
         # As many at a time as there are workers; the last of those is the longest.
         longest = self._lengths[order[self.world_size - 1 :: self.world_size]].tolist()
         cuts = [0]

@@ -1,4 +1,4 @@
-"""Beam search: the most probable translations that a few best prefixes at a time lead to.
+"""Beam search for the most probable translations.
 
 Shapes: B sentences, K translations kept of each (the beam), V words.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sgp_core.tasks.translation.transformer import TransformerNetwork
 
 _NEVER = [PAD, BOS, UNK]
-"""What no translation may contain."""
+"""Tokens that a translation never contains."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class BeamSearch:
 
         lp(y) = ((5 + |y|) / 6) ** alpha          |y| counts the end of the sentence
 
-    A prefix that ends takes no place among the K that are continued. Searching a sentence is over when K of its
-    translations have ended, or when none that has not can reach the score of the best that has. Nothing is left to
-    chance: the same model and sources give the same translations.
+    A prefix that ends is replaced: K are always continued. The search for a sentence is over when K of its translations
+    have ended, or when no unfinished one can reach the best score. It is deterministic: the same model and sources give
+    the same translations.
 
     Raises:
         ConfigurationError: an option is out of range.
@@ -57,7 +57,7 @@ class BeamSearch:
     max_length_factor: float = 1.0
     """A translation has at most this many times the tokens of its source ..."""
     max_length_extra: int = 50
-    """... and so many more; then it is ended."""
+    """... plus this number; longer ones are cut off."""
     batch: int = 64
     """Sentences translated at once, of similar length."""
 
@@ -76,7 +76,7 @@ class BeamSearch:
         Args:
             model: one that writes token by token, by ``begin`` and ``step`` as ``translation.transformer.Transformer``
                 does; on any device. It is in evaluation mode meanwhile.
-            sources: ids with the end of the sentence, of any length; of nothing the translation is nothing.
+            sources: ids with the end of the sentence, of any length. An empty source has an empty translation.
         """
         found = {index: Hypothesis([], 0.0) for index, source in enumerate(sources) if not source}
         order = sorted((i for i, source in enumerate(sources) if source), key=lambda i: len(sources[i]), reverse=True)
@@ -114,7 +114,7 @@ def translate(
 
 @dataclass
 class _Sentence:
-    """What has been found of one sentence."""
+    """The finished translations of one sentence."""
 
     limit: int
     """Most tokens of a translation, its end not counted."""
@@ -126,7 +126,7 @@ class _Sentence:
 
 
 class _Search:
-    """The search on one batch ``source`` ``[B, S]``; sentences leave it as they are done."""
+    """The search on one batch ``source`` ``[B, S]``; finished sentences leave the batch."""
 
     def __init__(self, options: BeamSearch, model: TransformerNetwork, source: Tensor) -> None:
         self._options = options
@@ -135,10 +135,10 @@ class _Search:
         lengths = (source != PAD).sum(dim=1).tolist()
         self._sentences = [_Sentence(int(options.max_length_factor * n) + options.max_length_extra) for n in lengths]
         self._open = list(self._sentences)
-        """The sentences that rows of the tensors below are about."""
+        """The sentence of each row of the tensors below."""
         self._prefixes = torch.full((len(lengths), options.beam, 1), BOS, device=source.device)
         self._scores = torch.full((len(lengths), options.beam), -torch.inf, device=source.device)
-        self._scores[:, 0] = 0.0  # all prefixes are the same yet
+        self._scores[:, 0] = 0.0  # at first all prefixes are the same, so one may win
 
     def run(self) -> list[Hypothesis]:
         """Return the best translation of each sentence of the batch."""
@@ -176,7 +176,7 @@ class _Search:
             end = logits[full, :, EOS]
             logits[full] = -torch.inf
             logits[full, :, EOS] = end
-        # The best of all are among the best of each prefix: nothing of size V is written.
+        # The best of all are among the best of each prefix, so no tensor of size V is written.
         best, words = logits.topk(min(2 * self._options.beam, logits.shape[-1]))
         scores = (self._scores - total)[..., None] + best
         scores, places = scores.flatten(1).topk(min(2 * self._options.beam, scores[0].numel()))
@@ -194,7 +194,7 @@ class _Search:
             self._open[sentence].ended.append(Hypothesis(ids, value / self._options.penalty(length)))
 
     def _undone(self, length: int) -> list[int]:
-        """Return the indices of sentences that may still find something better."""
+        """Return the indices of the sentences whose search goes on."""
         left = []
         for index, (sentence, live) in enumerate(zip(self._open, self._scores[:, 0].tolist(), strict=True)):
             full = length > sentence.limit or len(sentence.ended) >= self._options.beam

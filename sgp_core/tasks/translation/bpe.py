@@ -13,14 +13,14 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.translation.tokens import NAMES, UNK
 
 _LEAST_COUNT = 2
-"""Pairs of symbols that occur less often are not joined."""
+"""Pairs of symbols that occur less often than this are not merged."""
 
 
 class Bpe:
     """From text to tokens and back.
 
-    Blanks become a mark before the word that follows and punctuation stands alone, so what is decoded is plain text,
-    detokenised, case and accents kept. Only runs of blanks are not told from one.
+    Blanks become a mark before the next word and punctuation is split off, so decoding returns plain, detokenised text
+    with its case and accents. Only the length of runs of blanks is lost.
 
     Args:
         content: a tokenizer in the JSON format of ``tokenizers``.
@@ -51,7 +51,7 @@ class Bpe:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ConfigurationError: the file is missing or something else.
+            ConfigurationError: the file is missing or not a tokenizer.
         """
         try:
             return cls(path.read_text(encoding="utf-8"))

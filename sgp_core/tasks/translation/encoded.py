@@ -1,4 +1,4 @@
-"""Parallel text as tokens, encoded once, kept in the user's cache, and shared by every process that maps the files."""
+"""Parallel text as tokens: encoded once, kept in the user's cache, and memory-mapped by all processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION
-from sgp_core.tasks.cache import kept_or_made
+from sgp_core.tasks.cache import load_or_make
 from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.text import TRAIN, ParallelText
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD
@@ -46,7 +46,7 @@ class Sentences:
         found: list[int] = self.tokens[self.offsets[index] : self.offsets[index + 1]].tolist()
         return found
 
-    def padded(self, rows: np.ndarray) -> np.ndarray:
+    def pad_rows(self, rows: np.ndarray) -> np.ndarray:
         """Return rows as int64 ``[len(rows), longest]``, with padding at their ends."""
         begin, end = self.offsets[rows], self.offsets[rows + 1]
         at = begin[:, None] + np.arange((end - begin).max())
@@ -68,23 +68,21 @@ class SentencePairs:
 
 @dataclass(frozen=True)
 class Encoded:
-    """All splits as tokens, and what is needed to make text of them again."""
+    """All splits as tokens, with the encoding that turns them into text again."""
 
     bpe: Bpe
     splits: dict[str, SentencePairs]
     references: dict[str, list[str]]
-    """The target side of every split but the one that trains, as it was written."""
+    """The original target text of every split but the training split."""
 
 
-def kept_or_encoded(
-    folder: Path, read: Callable[[], Mapping[str, ParallelText]], vocabulary: int, name: str
-) -> Encoded:
-    """Return what ``folder`` keeps; the first process learns the vocabulary and encodes while the others wait.
+def load_or_encode(folder: Path, read: Callable[[], Mapping[str, ParallelText]], vocabulary: int, name: str) -> Encoded:
+    """Return the text encoded in ``folder``; the first process learns the vocabulary and encodes while the others wait.
 
     Raises:
-        ConfigurationError: ``read`` did, or there is no text.
+        ConfigurationError: ``read`` raised it, or there is no text.
     """
-    made = kept_or_made(folder, _load, lambda: encode(read(), vocabulary, name), _save, what="encoded text")
+    made = load_or_make(folder, _load, lambda: encode(read(), vocabulary, name), _save, what="encoded text")
     assert made is not None
     return made
 
@@ -92,7 +90,7 @@ def kept_or_encoded(
 def encode(text: Mapping[str, ParallelText], vocabulary: int, name: str) -> Encoded:
     """Learn a joint vocabulary from the training split, and encode every split with it.
 
-    Pairs of which one side is empty do not train.
+    Training leaves out pairs with an empty side.
     """
     full = [(source, target) for source, target in _pairs(text[TRAIN]) if source.strip() and target.strip()]
     if not full or not len(text[VALIDATION]):
@@ -129,14 +127,14 @@ def _save(folder: Path, encoded: Encoded) -> None:
                 np.save(scratch / f"{split}.{side}.offsets.npy", sentences.offsets)
         (scratch / "tokenizer.json").write_text(encoded.bpe.content, encoding="utf-8")
         (scratch / "references.json").write_text(json.dumps(encoded.references), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # nobody could read it, or we would not be here
+        shutil.rmtree(folder, ignore_errors=True)  # it cannot be read, or this process would have read it
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _load(folder: Path) -> Encoded | None:
-    """Return what :func:`_save` wrote, tokens as memory-mapped files; None if it is not all there."""
+    """Return what :func:`_save` wrote, tokens as memory-mapped files; None if a file is absent or incomplete."""
     try:
         references = json.loads((folder / "references.json").read_text(encoding="utf-8"))
         splits = {}

@@ -1,4 +1,4 @@
-"""Sentences of LibreOffice's help, which is the same pages in many languages. Imports without torch."""
+"""Sentence pairs out of LibreOffice's help, whose pages exist in many languages. Imports without torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _HELD_OUT = {0: VALIDATION, 1: "test"}
 
 
 class HelpPages:
-    """The folders of two languages; pages are told apart by their file, paragraphs of a page by their id.
+    """The folders of two languages; pages match by file name, paragraphs by id.
 
-    Sentences are paired where a paragraph has as many in both languages, have 3 to 40 words, differ, and are there
-    once. Pages, not sentences, are divided between training, validation and test, and what is held out does not train.
+    A sentence is paired if its paragraph has equally many in both languages. Pairs have 3 to 40 words, differ, and
+    occur once. Pages, not sentences, are divided between training, validation and test, and held-out sentences are not
+    in training.
     """
 
     def __init__(self, source: Path, target: Path) -> None:

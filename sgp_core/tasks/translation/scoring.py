@@ -1,4 +1,4 @@
-"""BLEU (Papineni et al. 2002), by sacrebleu, so that figures can be compared: Post 2018."""
+"""BLEU (Papineni et al. 2002), computed by sacrebleu so that scores are comparable (Post 2018)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What corpus BLEU is computed from. Sums over parts of a corpus are those of the corpus."""
+    """The counts from which corpus BLEU is computed. They add up over parts of a corpus."""
 
     hypothesis_words: int = 0
     reference_words: int = 0
@@ -40,12 +40,12 @@ class Statistics:
 
     @classmethod
     def from_list(cls, numbers: Sequence[float]) -> Statistics:
-        """Return what :meth:`to_list` was of."""
+        """Return the statistics that :meth:`to_list` turned into numbers."""
         words, reference, *counts = (round(number) for number in numbers)
         return cls(words, reference, tuple(counts[:_ORDERS]), tuple(counts[_ORDERS:]))
 
     def score(self) -> Score:
-        """Return corpus BLEU, smoothed as sacrebleu does by default; of nothing it is 0."""
+        """Return corpus BLEU, smoothed as sacrebleu does by default; 0 for an empty corpus."""
         from sacrebleu.metrics import BLEU
 
         bleu = BLEU.compute_bleu(
@@ -63,10 +63,10 @@ def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Statisti
 
     Args:
         hypotheses: detokenised text, a sentence each.
-        references: what each should be.
+        references: the correct translation of each.
 
     Raises:
-        ValueError: there are not as many of one as of the other.
+        ValueError: the numbers of hypotheses and references differ.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses, but {len(references)} references")

@@ -1,4 +1,4 @@
-"""Translating: cross entropy per token, perplexity, BLEU."""
+"""The translation task: cross entropy per token, perplexity, BLEU."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ class Translation(Task):
     languages: tuple[str, str]
     """Source and target."""
     max_tokens: int
-    """Of a batch, padding counted."""
+    """Tokens of a batch, padding included."""
     max_length: int
-    """Of a sentence that trains, in tokens."""
+    """Tokens of the longest sentence that trains."""
 
-    def share(self, world_size: int, rank: int, batch_size: int, seed: int) -> TokenSampler:
+    def sampler(self, world_size: int, rank: int, batch_size: int, seed: int) -> TokenSampler:
         """Return batches by tokens; ``batch_size`` is not used."""
         pairs = self.text.splits[TRAIN]
         lengths = pairs.sources.lengths, pairs.targets.lengths - 1
-        share = TokenSampler(*lengths, world_size, rank, self.max_tokens, self.max_length, seed)
+        sampler = TokenSampler(*lengths, world_size, rank, self.max_tokens, self.max_length, seed)
         if rank == 0:
-            _LOGGER.info("%d of %d pairs are left out of every epoch", share.left_out, len(pairs))
-        return share
+            _LOGGER.info("%d of %d pairs are left out of every epoch", sampler.left_out, len(pairs))
+        return sampler
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
-        """Return sources ``[B, S]``, targets but for their ends ``[B, T]``, and what follows each token ``[B, T]``."""
+        """Return sources ``[B, S]``, targets without their ends ``[B, T]``, and the next tokens ``[B, T]``."""
         return _batch(self.text.splits[TRAIN], indices.numpy())
 
     def build(self, model: Model) -> nn.Module:
@@ -68,7 +68,7 @@ class Translation(Task):
         logits = outputs.float().flatten(0, 1)
         return cross_entropy(logits, targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
 
-    def validation_share(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
+    def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
         """Return every ``world_size``-th pair, by length: at most ``batch_size`` and ``max_tokens`` of them a batch."""
         pairs = self.text.splits[VALIDATION]
         lengths = np.maximum(pairs.sources.lengths, pairs.targets.lengths)
@@ -141,7 +141,7 @@ class Translation(Task):
 
 
 def _batch(pairs: SentencePairs, rows: np.ndarray) -> Batch:
-    source, target = (torch.from_numpy(side.padded(rows)) for side in (pairs.sources, pairs.targets))
+    source, target = (torch.from_numpy(side.pad_rows(rows)) for side in (pairs.sources, pairs.targets))
     so_far, following = target[:, :-1], target[:, 1:]
-    so_far = so_far.where(following != PAD, PAD)  # the end of a shorter sentence asks for nothing
+    so_far = so_far.where(following != PAD, PAD)  # the end of a shorter sentence has no next token
     return Batch((source, so_far), following.contiguous(), (following != PAD).sum(dim=1))

@@ -1,4 +1,4 @@
-"""Parallel text: lines in two languages that say the same, in files. Imports without torch."""
+"""Parallel text in files: each line in one language has its translation in the other. Imports without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VALIDATION_NAMES = (VALIDATION, "valid", "validation", "dev")
 
 @dataclass(frozen=True)
 class ParallelText:
-    """Lines in two languages: line i of one says what line i of the other says."""
+    """Lines in two languages: line i of one is the translation of line i of the other."""
 
     sources: list[str]
     targets: list[str]
@@ -35,7 +35,7 @@ class ParallelFiles:
     Every other name that both languages have and that begins with ``test`` is a test split.
 
     Raises:
-        ConfigurationError: the folder or a file is not there.
+        ConfigurationError: the folder or a file is missing.
     """
 
     def __init__(self, folder: Path, source: str, target: str) -> None:
@@ -76,7 +76,7 @@ class ParallelFiles:
         """Return every split, ``train`` and ``val`` first.
 
         Raises:
-            ConfigurationError: a file is damaged, or two that belong together have not the same number of lines.
+            ConfigurationError: a file is damaged, or the two files of a split differ in their number of lines.
         """
         return {split: self._read(files) for split, files in self._splits.items()}
 

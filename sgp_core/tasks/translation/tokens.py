@@ -1,6 +1,6 @@
-"""The tokens that are no words; every vocabulary begins with them."""
+"""The special tokens, with which every vocabulary begins."""
 
 PAD, BOS, EOS, UNK = range(4)
-"""Padding at the end of a row, beginning and end of a sentence, what the vocabulary has no token for."""
+"""Padding at the end of a row, beginning of a sentence, end of a sentence, and unknown text."""
 
 NAMES = ("<pad>", "<s>", "</s>", "<unk>")

@@ -41,7 +41,7 @@ class Shape:
 
 @dataclass
 class Decoding:
-    """Where K translations of each of B sentences stand, token by token."""
+    """The decoder's state for K translations of each of B sentences."""
 
     visible: Tensor
     """bool ``[B, 1, 1, S]``: source positions that are not padding."""
@@ -50,10 +50,10 @@ class Decoding:
     targets: list[KeysAndValues | None]
     """Of each layer, of the tokens so far: ``[B K, H, position, D]``."""
     position: int = 0
-    """Number of tokens so far, the same of all."""
+    """Number of tokens so far, the same for all translations."""
 
     def keep(self, sentences: Tensor, translations: Tensor) -> None:
-        """Go on with some sentences, and for each of them with some translations.
+        """Return the state of some sentences, and for each of them of some translations.
 
         Args:
             sentences: int64 ``[B']``, indices into the B sentences, rising.
@@ -68,7 +68,7 @@ class Decoding:
 class TransformerNetwork(nn.Module):
     """Translates ids into logits. Source, target and output share one embedding matrix: the vocabulary is joint.
 
-    Padding may follow the end of a sentence, on either side; nothing looks at it. Sentences may be of any length.
+    Padding may follow the end of a source or a target; no position attends to it. Sentences may be of any length.
     """
 
     def __init__(self, vocabulary: int, shape: Shape) -> None:
@@ -83,7 +83,7 @@ class TransformerNetwork(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """The layers: what may be compiled one by one."""
+        """The layers, which can be compiled one by one."""
         return [*self.encoder, *self.decoder]
 
     @property
@@ -91,14 +91,14 @@ class TransformerNetwork(nn.Module):
         return cast("list[DecoderLayer]", list(self.decoder))
 
     def forward(self, source: Tensor, target_in: Tensor) -> Tensor:
-        """Return logits ``[B, T, V]`` of what follows each target position.
+        """Return logits ``[B, T, V]`` of the token after each target position.
 
         Args:
             source: int64 ``[B, S]``.
             target_in: int64 ``[B, T]``; begins with the token that stands for the beginning.
         """
         encoded, visible = self.encode(source)
-        x = self._embedded(target_in)
+        x = self._embed(target_in)
         for layer in self.decoder:
             x = layer(x, encoded, visible)
         return self._logits(x)
@@ -106,7 +106,7 @@ class TransformerNetwork(nn.Module):
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoded source ``[B, S, W]``, and which positions are not padding, bool ``[B, 1, 1, S]``."""
         visible = (source != PAD)[:, None, None, :]
-        x = self._embedded(source)
+        x = self._embed(source)
         for layer in self.encoder:
             x = layer(x, visible)
         return self.encoder_norm(x), visible
@@ -122,13 +122,13 @@ class TransformerNetwork(nn.Module):
         Args:
             tokens: int64 ``[B, K]``, the newest token of K translations of each sentence.
         """
-        x = self._embedded(tokens[..., None], first=state.position).squeeze(2)
+        x = self._embed(tokens[..., None], first=state.position).squeeze(2)
         for index, layer in enumerate(self._writers):
             x, state.targets[index] = layer.step(x, state.targets[index], state.sources[index], state.visible)
         state.position += 1
         return self._logits(x)
 
-    def _embedded(self, ids: Tensor, first: int = 0) -> Tensor:
+    def _embed(self, ids: Tensor, first: int = 0) -> Tensor:
         width = self.embedding.embedding_dim
         x = self.embedding(ids) * math.sqrt(width) + sinusoids(ids.shape[-1], width, first, ids.device)
         return dropout(x, self._dropout, self.training)
@@ -154,7 +154,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention to what was written so far, attention to the source, two linear layers."""
+    """Self-attention to the tokens so far, attention to the source, two linear layers."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -167,25 +167,25 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, encoded: Tensor, visible: Tensor) -> Tensor:
         """``[B, T, W] -> [B, T, W]``, every position at once; ``encoded`` is ``[B, S, W]``."""
-        # Padding at the end of a target needs no mask: what is not padding never looks ahead.
+        # Padding at the end of a target needs no mask: attention is causal, so tokens never see it.
         x = self.after_attention(x, partial(self.attention, causal=True))
         return self._rest(x, self.cross.memory(encoded), visible)
 
     def step(
         self, x: Tensor, earlier: KeysAndValues | None, source: KeysAndValues, visible: Tensor
     ) -> tuple[Tensor, KeysAndValues]:
-        """``[B, K, W] -> [B, K, W]``, one position of K translations, and what the next position needs of it.
+        """``[B, K, W] -> [B, K, W]``, one position of K translations, and the keys and values for the next position.
 
-        The K translations of a sentence ask its source as if they were K positions of one.
+        The K translations of a sentence attend to its source as if they were K positions of one.
         """
         seen = earlier
 
-        def attended(rows: Tensor) -> Tensor:
+        def attend(rows: Tensor) -> Tensor:
             nonlocal seen
             gathered, seen = self.attention.step(rows.flatten(0, 1)[:, None], earlier)
             return gathered.view_as(rows)
 
-        x = self._rest(self.after_attention(x, attended), source, visible)
+        x = self._rest(self.after_attention(x, attend), source, visible)
         assert seen is not None
         return x, seen
 
@@ -212,7 +212,7 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """A sublayer's way around it, with dropout and layer normalisation."""
+    """The residual connection around a sublayer, with dropout and layer normalisation."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

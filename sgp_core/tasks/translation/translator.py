@@ -1,4 +1,4 @@
-"""An exported model that translates lines of text: ``model.safetensors``, ``model.json`` and ``tokenizer.json``."""
+"""Translates lines of text with an exported model: ``model.safetensors``, ``model.json``, ``tokenizer.json``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TranslatedLine:
 
     text: str
     score: float | None
-    """Log-probability divided by the length penalty; None for an empty line, which stays one."""
+    """Log-probability divided by the length penalty; None for an empty line, which stays empty."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Translator:
     search: BeamSearch
 
     def __call__(self, lines: Sequence[str]) -> list[TranslatedLine]:
-        """Return the translation of each line, in their order; it is one line too."""
+        """Return the translation of each line, in order; each is one line."""
         given = [index for index, line in enumerate(lines) if line.strip()]
         sources = [[*ids, EOS] for ids in self.bpe.encode([lines[index] for index in given])]
         found = self.search(self.model, sources)
@@ -56,12 +56,12 @@ def load_translator(path: Path, search: BeamSearch, device: torch.device | None 
 
     Args:
         path: ``.safetensors``.
-        device: where it is to run; None: a GPU if there is one.
+        device: where to compute; None: a GPU if there is one.
 
     Raises:
-        ConfigurationError: it is no model for translation, or a file is missing, damaged or another model's.
+        ConfigurationError: the model is not for translation, or a file is missing, damaged or another model's.
     """
-    description = _described(path)
+    description = _read_description(path)
     if description.get("kind") != TASK:
         raise ConfigurationError(f"{path} is not a model for translation; name a run of a data set of text")
     bpe = _tokenizer(path, description)
@@ -70,7 +70,7 @@ def load_translator(path: Path, search: BeamSearch, device: torch.device | None 
     return Translator(model.to(device).eval(), bpe, search)
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     try:
         description = json.loads(beside.read_text(encoding="utf-8"))

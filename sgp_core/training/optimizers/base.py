@@ -1,4 +1,4 @@
-"""What every optimizer has: a base learning rate, weight decay, and which parameters the decay spares."""
+"""The base of optimizer options: a learning rate, weight decay, and which parameters the decay spares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Torch's optimizers less their guards for ``torch.compile``: those take longer to import than all else a run needs.
+"""Torch's optimizers without their guards for ``torch.compile``, which take longer to import than all else in a run.
 
 Torch keeps ``torch.compile`` away from some methods of an optimizer by decorators that import its machinery on the
 first call, 900 modules, whether or not anything is compiled; here nothing is. The undecorated methods are what

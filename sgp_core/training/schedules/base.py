@@ -1,4 +1,4 @@
-"""What a schedule is: a factor on the base learning rate, computed from the step and nothing else."""
+"""Learning rate schedules: a factor on the base learning rate, computed from the step alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEDULES: Registry[LearningRateSchedule] = Registry("schedule", "sgp_core.train
 
 @dataclass(frozen=True)
 class LearningRateSchedule(ABC):
-    """A learning rate as a pure function of the step: nothing to save, nothing to lose step on resume."""
+    """A learning rate as a pure function of the step: there is no state to save or to resume."""
 
     @abstractmethod
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:

@@ -59,7 +59,7 @@ def test_batches_hold_sentences_as_the_model_wants_them(tmp_path: Path) -> None:
 def test_validation_is_divided_between_workers_and_keeps_to_the_budget(tmp_path: Path) -> None:
     write_text(tmp_path, train=20, val=23)
     task = text_files(tmp_path, max_tokens=40, max_length=40).load()
-    shares = [task.validation_share(rank, 3, batch_size=4) for rank in range(3)]
+    shares = [task.validation_indices(rank, 3, batch_size=4) for rank in range(3)]
     parts = [[task.validation_batch(indices) for indices in share] for share in shares]
     sentences = [tuple(row) for part in parts for batch in part for row in batch.targets.tolist()]
     assert sum(map(len, (batch for part in parts for batch in part))) == len(sentences) == 23

@@ -82,7 +82,7 @@ class ImageFolder(ImageDataset):
     def load(self) -> ImageClassification:
         """Decode the images, or read them from the cache, or prepare to decode them per batch."""
         from sgp_core.tasks.cache import cache_root
-        from sgp_core.tasks.images.decoded import kept_or_made
+        from sgp_core.tasks.images.decoded import load_or_decode
         from sgp_core.tasks.images.prepare import Preparation
         from sgp_core.tasks.images.source import open_source
 
@@ -94,7 +94,7 @@ class ImageFolder(ImageDataset):
         content = f"{_LAYOUT} {source.fingerprint()} {self.image_size} {self.holdout}"
         root = Path(self.cache).expanduser() if self.cache else cache_root()
         entry = root / "images" / hashlib.sha256(content.encode()).hexdigest()[:24]
-        decoded = kept_or_made(entry, lambda: self._decode(source))
+        decoded = load_or_decode(entry, lambda: self._decode(source))
         return self._per_batch(source, preparation) if decoded is None else self._in_memory(decoded, preparation)
 
     def _path(self) -> Path:

@@ -1,4 +1,4 @@
-"""ImageNet in the folders everybody has it in."""
+"""ImageNet in its usual folders."""
 
 from __future__ import annotations
 

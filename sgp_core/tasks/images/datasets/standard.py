@@ -1,4 +1,4 @@
-"""What the well-known data sets share: a folder they are looked for in, and a download on request."""
+"""The base of the well-known data sets: found in a folder, or downloaded on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are made, not found: any size and number, in no memory, to try a model or measure a pipeline."""
+"""Computed images of any size and number, which take no memory: to try a model, or to measure a pipeline."""
 
 from __future__ import annotations
 

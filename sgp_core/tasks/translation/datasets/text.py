@@ -1,4 +1,4 @@
-"""What data sets of parallel text share: a vocabulary learnt once, and batches by tokens."""
+"""The base of data sets of parallel text: a vocabulary that is learnt once, and batches measured in tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TextDataset(Dataset):
 
     task: ClassVar = TASK
     languages: ClassVar[tuple[str, ...]] = ()
-    """Those there are to choose from; none: any."""
+    """The languages to choose from; empty: any."""
 
     source: str = "en"
     """The language that is translated."""
@@ -56,7 +56,7 @@ class TextDataset(Dataset):
                 raise ConfigurationError(f"dataset.{name}={getattr(self, name)}: must be at least {what}")
 
     def check_training(self, options: Mapping[str, Any]) -> None:
-        """Refuse what text knows in another way, or not at all."""
+        """Refuse options that text has no use for, or another option for."""
         for option, instead in (
             ("batch_size", "batches of text are measured in tokens; use dataset.max_tokens"),
             ("channels_last", "text has no channels; leave it false"),
@@ -82,11 +82,11 @@ class TextDataset(Dataset):
 
     def load(self) -> Translation:
         """Learn a vocabulary and encode the text with it, or read both from the cache."""
-        from sgp_core.tasks.translation.encoded import kept_or_encoded
+        from sgp_core.tasks.translation.encoded import load_or_encode
         from sgp_core.tasks.translation.task import Translation
 
         content = f"{_LAYOUT} {self.fingerprint()} {self.source} {self.target} {self.vocabulary}"
         root = Path(self.cache).expanduser() if self.cache else cache_root()
         entry = root / "text" / hashlib.sha256(content.encode()).hexdigest()[:24]
-        text = kept_or_encoded(entry, self.read, self.vocabulary, DATASETS.name_of(type(self)))
+        text = load_or_encode(entry, self.read, self.vocabulary, DATASETS.name_of(type(self)))
         return Translation(text, (self.source, self.target), self.max_tokens, self.max_length)
