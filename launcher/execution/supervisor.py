@@ -110,7 +110,7 @@ class Supervisor:
             return False
         self._display.say("stopping: saving a checkpoint; once more to stop at once")
         for worker in job.workers().values():
-            processes.send(worker, signal.SIGTERM)
+            processes.send_signal(worker, signal.SIGTERM)
         return True
 
     def _wait_for_exit(self, job: Job) -> Iterator[None]:

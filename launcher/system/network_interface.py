@@ -1,22 +1,26 @@
-"""Which network interface workers on different machines talk over."""
+"""The network interface over which workers on different machines communicate."""
 
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
+
+import psutil
 
 from sgp_core.errors import ConfigurationError
 
 _INTERFACES = Path("/sys/class/net")
 _KINDS = {"ethernet": "1", "infiniband": "32"}
-"""Hardware types of Linux (``ARPHRD_ETHER``, ``ARPHRD_INFINIBAND``)."""
+"""Hardware types of Linux (``ARPHRD_ETHER``, ``ARPHRD_INFINIBAND``), which psutil does not know."""
 
 
 def choose_interface(wanted: str | None, interfaces: Path = _INTERFACES) -> str | None:
     """Return the name of the interface to use, None to leave the choice to gloo and NCCL.
 
     Args:
-        wanted: ``ethernet`` or ``infiniband`` (the first of the kind that is up), or a name.
+        wanted: ``ethernet`` or ``infiniband``, for the first of the kind that is up; or a name.
+        interfaces: folder with an entry for each interface.
 
     Raises:
         ConfigurationError: this machine has no such interface.
@@ -29,7 +33,7 @@ def choose_interface(wanted: str | None, interfaces: Path = _INTERFACES) -> str 
     fitting = [
         name
         for name in here
-        if _fact(interfaces / name / "type") == _KINDS.get(wanted) and _fact(interfaces / name / "operstate") == "up"
+        if _read(interfaces / name / "type") == _KINDS.get(wanted) and _read(interfaces / name / "operstate") == "up"
     ]
     if fitting:  # cards before bridges and the ends of virtual cables, which have no device
         return sorted(fitting, key=lambda name: not (interfaces / name / "device").exists())[0]
@@ -37,7 +41,7 @@ def choose_interface(wanted: str | None, interfaces: Path = _INTERFACES) -> str 
 
 
 def use_interface(wanted: str | None) -> None:
-    """Tell gloo and NCCL. Over Ethernet NCCL is also told to leave InfiniBand alone (not exercised on hardware)."""
+    """Have gloo and NCCL use an interface. Over Ethernet, NCCL does not look for InfiniBand (not tried on hardware)."""
     name = choose_interface(wanted)
     if name is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = name
@@ -45,17 +49,20 @@ def use_interface(wanted: str | None) -> None:
         os.environ["NCCL_IB_DISABLE"] = "1"
 
 
-def address(interface: str | None) -> str:
-    """Return the address under which other machines reach this one."""
-    import fcntl
-    import socket
-    import struct
+def find_address(interface: str | None) -> str:
+    """Return the IPv4 address under which other machines reach this one.
 
+    Args:
+        interface: the interface to use; None: the one that this machine's name stands for.
+
+    Raises:
+        OSError: the interface has no address, or this machine cannot resolve its own name.
+    """
     if interface is not None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            request = struct.pack("256s", interface.encode()[:15])
-            answer = fcntl.ioctl(probe.fileno(), 0x8915, request)  # SIOCGIFADDR
-        return socket.inet_ntoa(answer[20:24])
+        for address in psutil.net_if_addrs().get(interface, []):
+            if address.family == socket.AF_INET:
+                return address.address
+        raise OSError(f"network interface {interface} has no IPv4 address")
     for name in (os.environ.get("SLURMD_NODENAME"), socket.gethostname()):
         try:
             if name:
@@ -65,7 +72,7 @@ def address(interface: str | None) -> str:
     raise OSError("this machine cannot resolve its own name; cluster.network=<interface> would help")
 
 
-def _fact(path: Path) -> str | None:
+def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Facts about processes, and ending them. Linux tells all; elsewhere ``ps`` is asked."""
+"""Facts about processes, and ending them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ctypes
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,123 +14,119 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-_PROC = Path("/proc")
+import psutil
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Process(NamedTuple):
-    """A process that can be told from a later one with the same number."""
+    """A process, told from a later one with the same number by its start time."""
 
     pid: int
     started: str
-    """Start time in the system's own unit; empty where it is not known."""
+    """Start time in the system's own unit; empty if it is not known."""
 
 
 def this_process() -> Process:
     """Return the calling process."""
-    return process(os.getpid()) or Process(os.getpid(), "")
+    return find_process(os.getpid()) or Process(os.getpid(), "")
 
 
-def process(pid: int) -> Process | None:
-    """Return the process ``pid``; None if it has ended (a zombie has)."""
-    facts = _facts(pid)
-    return None if facts is None else Process(pid, facts[2])
+def find_process(pid: int) -> Process | None:
+    """Return the process ``pid``; None if it has ended. A zombie has ended."""
+    try:
+        known = psutil.Process(pid)
+        with known.oneshot():
+            ended = known.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            return None if ended else Process(pid, _start_time(known))
+    except psutil.Error:
+        return None
 
 
-def is_alive(known: Process) -> bool:
+def is_alive(process: Process) -> bool:
     """Whether this very process still runs."""
-    now = process(known.pid)
-    return now is not None and (not known.started or now.started == known.started)
+    now = find_process(process.pid)
+    return now is not None and (not process.started or now.started == process.started)
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants whose own parent dies, so that none escapes (Linux)."""
+    """Make this process the parent of descendants whose own parent dies, so that none escapes (Linux only)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(pid: int) -> set[Process]:
-    """Return children of ``pid``, their children, and so on."""
-    children: dict[int, list[Process]] = {}
-    for child, parent, started in _table():
-        children.setdefault(parent, []).append(Process(child, started))
-    found: set[Process] = set()
-    waiting = [pid]
-    while waiting:
-        for child_process in children.get(waiting.pop(), []):
-            if child_process not in found:
-                found.add(child_process)
-                waiting.append(child_process.pid)
-    return found
-
-
 def children(pid: int) -> set[Process]:
-    """Return what ``pid`` itself started."""
-    return {Process(child, started) for child, parent, started in _table() if parent == pid}
+    """Return the processes that ``pid`` has started and that have not ended."""
+    return _children(pid, recursive=False)
 
 
-def environment(pid: int, name: str) -> str | None:
-    """Return an environment variable that ``pid`` was started with (Linux; else None)."""
+def descendants(pid: int) -> set[Process]:
+    """Return the children of ``pid``, their children, and so on."""
+    return _children(pid, recursive=True)
+
+
+def environment_variable(pid: int, name: str) -> str | None:
+    """Return an environment variable that ``pid`` was started with; None if it is not set or cannot be read."""
     try:
-        entries = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
+        value: str | None = psutil.Process(pid).environ().get(name)
+    except (psutil.Error, OSError):
         return None
-    prefix = name.encode() + b"="
-    return next((entry[len(prefix) :].decode() for entry in entries if entry.startswith(prefix)), None)
+    return value
 
 
-def kill(victims: Callable[[], Iterable[Process]], patience: float = 3.0) -> None:
-    """Kill what ``victims()`` names, asking again until it names nothing or ``patience`` seconds are over."""
-    end = time.monotonic() + patience
+def kill(victims: Callable[[], Iterable[Process]], patience_s: float = 3.0) -> None:
+    """Kill what ``victims()`` returns, asking again until it returns nothing or ``patience_s`` is over."""
+    end = time.monotonic() + patience_s
     while living := [victim for victim in victims() if is_alive(victim)]:
         for victim in living:
-            send(victim, signal.SIGKILL)
+            send_signal(victim, signal.SIGKILL)
         if time.monotonic() > end:
             return
         time.sleep(0.02)
 
 
-def send(target: Process, number: int) -> None:
-    """Send a signal if ``target`` is still there."""
-    if is_alive(target):
+def send_signal(process: Process, number: int) -> None:
+    """Send a signal if ``process`` still runs and is ours."""
+    if is_alive(process):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(target.pid, number)
+            os.kill(process.pid, number)
 
 
-def when_ended(watched: Process, action: Callable[[], None]) -> None:
-    """Call ``action`` from a thread as soon as ``watched`` has ended, even by a signal nobody can catch."""
+def call_when_ended(process: Process, action: Callable[[], None]) -> None:
+    """Call ``action`` from a thread as soon as ``process`` has ended, even by a signal that cannot be caught."""
 
     def watch() -> None:
         descriptor = None
         with contextlib.suppress(OSError, AttributeError):
-            descriptor = os.pidfd_open(watched.pid)
-        while is_alive(watched):
+            descriptor = os.pidfd_open(process.pid)
+        while is_alive(process):
             if descriptor is None:
                 time.sleep(0.5)
             else:
                 select.select([descriptor], [], [], 60.0)
         action()
 
-    threading.Thread(target=watch, name=f"watch-{watched.pid}", daemon=True).start()
+    threading.Thread(target=watch, name=f"watch-{process.pid}", daemon=True).start()
 
 
-def _facts(pid: int) -> tuple[int, int, str] | None:
-    """Return (pid, parent, start time) of a process that has not ended."""
-    if not _PROC.joinpath("self/stat").exists():
-        return next((entry for entry in _table() if entry[0] == pid), None)
+def _children(pid: int, *, recursive: bool) -> set[Process]:
     try:
-        stat = (_PROC / str(pid) / "stat").read_text()
+        found = psutil.Process(pid).children(recursive=recursive)
+    except psutil.Error:
+        return set()
+    return {process for child in found if (process := find_process(child.pid)) is not None}
+
+
+def _start_time(process: psutil.Process) -> str:
+    """Return the start time in a unit that does not change when the clock is set.
+
+    Run folders record it, and other processes compare it days later. psutil's own is in seconds of the wall clock.
+    """
+    if sys.platform != "linux":
+        return str(process.create_time())
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
     except OSError:
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything
-    return None if fields[0] in "ZX" else (pid, int(fields[1]), fields[19])
-
-
-def _table() -> list[tuple[int, int, str]]:
-    if _PROC.joinpath("self/stat").exists():
-        numbers = [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]
-        return [facts for facts in map(_facts, numbers) if facts is not None]
-    lines = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=False).stdout
-    entries = [line.split() for line in lines.splitlines()]
-    return [(int(entry[0]), int(entry[1]), "") for entry in entries if not entry[2].startswith("Z")]
+        raise psutil.NoSuchProcess(process.pid) from None
+    return stat[stat.rindex(")") + 2 :].split()[19]  # field 22; the name before it may hold anything

@@ -57,10 +57,10 @@ def prepare_process(launcher: Mapping[str, Any] | None, *, slurm: bool) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("submitit").propagate = False  # it has a handler of its own
     if launcher is not None and launcher["host"] == socket.gethostname():
-        processes.when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
-    parent = processes.process(os.getppid())
+        processes.call_when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
+    parent = processes.find_process(os.getppid())
     if slurm and parent is not None:
-        processes.when_ended(parent, _leave_slurm)
+        processes.call_when_ended(parent, _leave_slurm)
 
 
 def _skip_teardown() -> None:
@@ -73,7 +73,7 @@ def _skip_teardown() -> None:
 def _leave() -> None:
     """The launcher is gone: nobody watches this worker any more, and the same command may start another."""
     me = os.getpid()
-    processes.kill(lambda: processes.descendants(me), patience=1.0)
+    processes.kill(lambda: processes.descendants(me), patience_s=1.0)
     os._exit(1)
 
 

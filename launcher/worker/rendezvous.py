@@ -35,7 +35,7 @@ def store_across_machines(folder: Path, rank: int, world_size: int, interface: s
 
     note = folder / "rendezvous.json"
     if rank == 0:
-        host = network_interface.address(interface)
+        host = network_interface.find_address(interface)
         store = TCPStore(host, 0, world_size, is_master=True, timeout=timeout, wait_for_workers=False)
         write_json(note, {"host": host, "port": store.port})
         return store

@@ -12,7 +12,7 @@ import pytest
 from launcher.config.make_plan import make_plan
 from launcher.execution.environment import changed, outside_allocation
 from launcher.execution.snapshot import snapshot_path, take_snapshot
-from launcher.system.network_interface import choose_interface, use_interface
+from launcher.system.network_interface import choose_interface, find_address, use_interface
 from launcher.worker.device_setup import Place, prepare
 from sgp_core.errors import ConfigurationError
 from tests.support.command_line import composed
@@ -61,6 +61,12 @@ def interfaces(tmp_path: Path) -> Path:
 )
 def test_an_interface_is_chosen_by_kind_or_name(interfaces: Path, wanted: str | None, chosen: str | None) -> None:
     assert choose_interface(wanted, interfaces) == chosen
+
+
+def test_the_address_is_that_of_the_interface() -> None:
+    assert find_address("lo").startswith("127.")
+    with pytest.raises(OSError, match="nowhere0 has no IPv4 address"):
+        find_address("nowhere0")
 
 
 def test_an_interface_that_is_not_there_is_an_error(interfaces: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_killing_reaches_processes_that_left_their_parent_and_group() -> None:
     leave = "start_new_session=True, stdout=-3, stderr=-3"
     code = f"import subprocess; print(subprocess.Popen(['sleep', '60'], {leave}).pid)"
     orphan = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    escaped = processes.process(int(orphan.stdout))
+    escaped = processes.find_process(int(orphan.stdout))
     assert escaped is not None
     assert escaped in processes.descendants(os.getpid())
     processes.kill(lambda: processes.descendants(os.getpid()) - before)
@@ -174,9 +174,9 @@ def test_killing_reaches_processes_that_left_their_parent_and_group() -> None:
 def test_the_end_of_a_process_is_noticed() -> None:
     noticed: list[float] = []
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    watched = processes.process(child.pid)
+    watched = processes.find_process(child.pid)
     assert watched is not None
-    processes.when_ended(watched, lambda: noticed.append(time.monotonic()))
+    processes.call_when_ended(watched, lambda: noticed.append(time.monotonic()))
     assert not noticed
     child.kill()
     child.wait()

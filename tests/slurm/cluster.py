@@ -232,7 +232,7 @@ class Cluster:
             with contextlib.suppress(OSError):
                 title = (entry / "cmdline").read_bytes().decode(errors="replace")
                 if title.startswith(f"slurmstepd: [{step}") and logs & {os.readlink(fd) for fd in entry.glob("fd/*")}:
-                    process = processes.process(int(entry.name))
+                    process = processes.find_process(int(entry.name))
                     found += [process] if process is not None else []
         return found
 

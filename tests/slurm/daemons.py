@@ -31,7 +31,7 @@ class Daemons:
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
         self._children.append(child)  # whoever starts a process has to wait for it
-        started = processes.process(child.pid)
+        started = processes.find_process(child.pid)
         self._file(name).write_text(f"{child.pid} {started.started if started else ''}")
 
     def alive(self, name: str) -> Process | None:
@@ -50,7 +50,7 @@ class Daemons:
         """Stop programs side by side; kill those that have not ended after ``patience_s``."""
         targets = [process for process in map(self.alive, names) if process is not None]
         for process in targets:
-            processes.send(process, number)
+            processes.send_signal(process, number)
         end = time.monotonic() + patience_s
         while any(map(processes.is_alive, targets)) and time.monotonic() < end:
             time.sleep(0.02)
@@ -77,7 +77,7 @@ def by_environment(**values: str) -> list[tuple[Process, dict[str, str]]]:
         with contextlib.suppress(OSError):
             pairs = (item.partition("=") for item in (entry / "environ").read_text(errors="replace").split("\0"))
             environment = {name: value for name, _, value in pairs}
-            process = processes.process(int(entry.name))
+            process = processes.find_process(int(entry.name))
             if process is not None and values.items() <= environment.items():
                 found.append((process, environment))
     return found

@@ -74,7 +74,7 @@ class Lab(Cluster):
 
     def kill_task(self, job_id: str, rank: int) -> None:
         """Kill a task of a job, as running out of memory would."""
-        processes.send(self.tasks(job_id)[rank], signal.SIGKILL)
+        processes.send_signal(self.tasks(job_id)[rank], signal.SIGKILL)
 
     def kill_step(self, job_id: str, node: str, step: str = "0") -> None:
         """Kill SLURM's own process that looks after a job's step on a node; ``batch`` is the step of the script."""
@@ -115,7 +115,7 @@ def main() -> None:
 
 def _act(given: argparse.Namespace) -> None:
     lab = Lab(given.folder, Settings(nodes=given.nodes, cpus=given.cpus, accounting=given.accounting))
-    watched = processes.process(given.after) if given.after is not None else None
+    watched = processes.find_process(given.after) if given.after is not None else None
     while watched is not None and processes.is_alive(watched):
         time.sleep(0.3)
     if given.action == "up":

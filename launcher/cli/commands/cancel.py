@@ -100,7 +100,7 @@ def _request(run: Run) -> str:
     """Ask the launcher of a run that is not on SLURM to end it; return the answer in words."""
     launcher = mapping(mapping(run.spec.get("attempt")).get("launcher"))
     if run.cluster == "inline" and run.state == "running" and run.verified:  # no launcher beside it
-        processes.send(Process(launcher["pid"], str(launcher.get("started") or "")), signal.SIGTERM)
+        processes.send_signal(Process(launcher["pid"], str(launcher.get("started") or "")), signal.SIGTERM)
         return f"process {launcher['pid']}, which runs it inline, was asked to end"
     _mark(run)
     return "asked to end" if run.verified else f"asked to end, though {run.note}"

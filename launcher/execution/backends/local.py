@@ -67,7 +67,7 @@ class LocalJob:
         """Return the processes of the ranks that have been seen so far, ended ones too."""
         if len(self._workers) < self.world_size:
             for child in processes.children(self._controller):
-                rank = processes.environment(child.pid, "SUBMITIT_LOCAL_GLOBALID")
+                rank = processes.environment_variable(child.pid, "SUBMITIT_LOCAL_GLOBALID")
                 if rank is not None and child not in self._workers.values():
                     self._workers.setdefault(int(rank), child)
         return self._workers
@@ -85,7 +85,7 @@ class LocalJob:
             process
             for process in ours
             if process.pid in {known.pid for known in of_the_controller}
-            or processes.environment(process.pid, "SUBMITIT_LOCAL_JOB_ID") == mark
+            or processes.environment_variable(process.pid, "SUBMITIT_LOCAL_JOB_ID") == mark
         }
 
 
