@@ -1,4 +1,4 @@
-"""The environment that started processes inherit, for as long as it takes to start them."""
+"""The environment variables that started processes inherit, set for as long as it takes to start them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_")
-_OF_A_SITE = {"SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS"}
-"""How to reach SLURM, and as whom."""
+_PREFIXES_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_")
+_SITE_VARIABLES = {"SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS"}
+"""Variables that tell how to reach SLURM, and as which user."""
 
 
 @contextlib.contextmanager
-def changed(**values: str | None) -> Iterator[None]:
-    """Set variables (None: remove them) for processes started meanwhile."""
+def set_variables(**values: str | None) -> Iterator[None]:
+    """Set environment variables inside the ``with`` block; None removes one."""
     before = {name: os.environ.get(name) for name in values}
     _apply(values)
     try:
@@ -23,11 +23,11 @@ def changed(**values: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def outside_allocation() -> Iterator[None]:
-    """Hide the SLURM job this process itself runs in, whose limits would otherwise be those of jobs it submits."""
+def hide_allocation() -> Iterator[None]:
+    """Hide the SLURM job that this process runs in: a job submitted from it would inherit its limits."""
     inside = "SLURM_JOB_ID" in os.environ
-    ours = [name for name in os.environ if name.startswith(_OF_A_JOB) and name not in _OF_A_SITE]
-    with changed(**{name: None for name in ours if inside}):
+    ours = [name for name in os.environ if name.startswith(_PREFIXES_OF_A_JOB) and name not in _SITE_VARIABLES]
+    with set_variables(**{name: None for name in ours if inside}):
         yield
 
 

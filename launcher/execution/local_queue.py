@@ -1,8 +1,7 @@
-"""A queue for this machine: a sweep never has more workers running than there are slots."""
+"""A queue of runs on this machine: never more workers at a time than there are slots."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -10,8 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.config.run_plan import RunPlan
+from launcher.console.messages import print_failure
 from launcher.console.progress import Display, Screen
 from launcher.console.summary import print_complete
+from launcher.execution.attempts import chosen_gpus
 from launcher.execution.backends.base import SubmissionFailed
 from launcher.execution.resources import Lease, WorkerSlots
 from launcher.execution.run_lifecycle import (
@@ -21,12 +22,11 @@ from launcher.execution.run_lifecycle import (
     enqueue,
     run_here,
     set_status,
-    visible_gpus,
 )
 from launcher.execution.signals import StopSignals
 from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
 
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
 @dataclass
@@ -37,15 +37,15 @@ class _Active:
 
 
 class Feed(Protocol):
-    """Plans that depend on how others ended."""
+    """A source of plans that depend on how others ended."""
 
     total: int
 
     def next(self, running: int) -> RunPlan | None:
-        """Return the next plan, None if there is to be none now, with so many running."""
+        """Return the next plan, given how many runs are running; None to start none now."""
 
-    def ended(self, plan: RunPlan) -> None:
-        """Learn that a run has ended."""
+    def record_end(self, plan: RunPlan) -> None:
+        """Learn from a run that has ended."""
 
 
 def run_queue(plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | None = None) -> list[int]:
@@ -54,12 +54,12 @@ def run_queue(plans: Sequence[RunPlan], command: Sequence[str], feed: Feed | Non
     A run that fails does not keep the others from running; an interruption does.
 
     Args:
-        feed: where more plans come from.
+        feed: a source of further plans.
     """
     queue = _Queue(plans, command, feed)
-    with queue.stop.noted():
-        while queue.goes_on():
-            time.sleep(_LOOK_S)
+    with queue.stop.record():
+        while queue.advance():
+            time.sleep(_POLL_S)
     queue.screen.close()
     return queue.codes
 
@@ -81,20 +81,20 @@ class _Queue:
             for plan in plans:
                 enqueue(plan)
 
-    def goes_on(self) -> bool:
-        """Start what there is room for, look at what runs, and return whether anything is left to do."""
+    def advance(self) -> bool:
+        """Start runs that there are slots for, look at those that run, and return whether any is left."""
         self._interrupted = self._interrupted or bool(self.stop.received)
         if self._interrupted:
-            self._give_up_waiting()
+            self._cancel_waiting()
         elif self._feed and not self._waiting and (plan := self._feed.next(len(self._active))):
             self._waiting.append(plan)
             enqueue(plan)
-        self._start_what_fits()
+        self._start_waiting()
         for active in list(self._active):
             self._advance(active)
         return bool(self._waiting or self._active)
 
-    def _start_what_fits(self) -> None:
+    def _start_waiting(self) -> None:
         while self._waiting:
             plan = self._waiting[0]
             self._slots = self._slots or WorkerSlots(plan.cluster.slots)
@@ -104,12 +104,12 @@ class _Queue:
             self._waiting.popleft()
             self._started += 1
             label = f"[{self._started}/{self._total}] " if self._total > 1 else ""
-            gpus = ",".join(lease.gpus) if lease.gpus else visible_gpus()
-            view = self.screen.display(plan.name, label, plan.spec())
-            self._active.append(_Active(plan, self._run(plan, view, gpus, label), lease))
+            gpus = ",".join(lease.gpus) if lease.gpus else chosen_gpus()
+            display = self.screen.display(plan.name, label, plan.spec())
+            self._active.append(_Active(plan, self._run(plan, display, gpus, label), lease))
 
-    def _run(self, plan: RunPlan, view: Display, gpus: str | None, label: str) -> Generator[None, None, int]:
-        """Run it unless it has become complete, or was cancelled, while it waited."""
+    def _run(self, plan: RunPlan, display: Display, gpus: str | None, label: str) -> Generator[None, None, int]:
+        """Run a plan, unless its run was completed or cancelled while it waited."""
         folder = RunFolder(plan.run_dir)
         if folder.status() == "completed":
             print_complete(read_json(folder.summary) or {}, folder.path, label)
@@ -118,7 +118,7 @@ class _Queue:
             folder.cancel.unlink(missing_ok=True)
             set_status(folder, plan, "cancelled")
             return 1
-        return (yield from run_here(plan, self._command, view, self.stop, gpus, label))
+        return (yield from run_here(plan, self._command, display, self.stop, gpus, label))
 
     def _advance(self, active: _Active) -> None:
         try:
@@ -127,8 +127,7 @@ class _Queue:
         except StopIteration as end:
             self.codes.append(end.value)
         except (RunInProgress, SubmissionFailed, OSError) as error:
-            print(f"sgp-train: {error}", file=sys.stderr)
-            self.codes.append(SUBMISSION_FAILED)
+            self.codes.append(print_failure(error, SUBMISSION_FAILED))
         except KeyboardInterrupt:
             self.codes.append(INTERRUPTED)
         self._interrupted = self._interrupted or self.codes[-1] > 128
@@ -136,9 +135,9 @@ class _Queue:
         if self._slots:
             self._slots.give_back(active.lease)
         if self._feed:
-            self._feed.ended(active.plan)
+            self._feed.record_end(active.plan)
 
-    def _give_up_waiting(self) -> None:
+    def _cancel_waiting(self) -> None:
         while self._waiting:
             plan = self._waiting.popleft()
             if self._total > 1:

@@ -1,4 +1,4 @@
-"""How many workers this machine takes at a time, and which GPUs they get."""
+"""How many workers run on this machine at a time, and which GPUs they get."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from launcher.config.schema import Cluster, Device
 
 @dataclass(frozen=True)
 class Lease:
-    """What a run holds while it runs."""
+    """The cores or GPUs that a run holds while it runs."""
 
     cores: int = 0
     gpus: tuple[str, ...] = ()
 
 
 class WorkerSlots:
-    """Hands out cores and GPUs, one of either for each worker.
+    """Leases cores and GPUs, one for each worker.
 
-    A run that wants more than there are gets all of them: it then runs alone.
+    A run with more workers than there are cores gets all cores, and so runs alone.
     """
 
     def __init__(self, cores: int | None = None, gpus: list[str] | None = None) -> None:
@@ -29,7 +29,7 @@ class WorkerSlots:
         self._cores, self._gpus = self._all_cores, list(self._all_gpus)
 
     def lease(self, cluster: Cluster, workers: int) -> Lease | None:
-        """Return what ``workers`` workers may use, None if they have to wait."""
+        """Return a lease for so many workers, None if they have to wait."""
         if self.uses_gpus(cluster, workers):
             if len(self._gpus) < workers:
                 return None
@@ -47,12 +47,12 @@ class WorkerSlots:
         self._gpus += lease.gpus
 
     def uses_gpus(self, cluster: Cluster, workers: int) -> bool:
-        """Whether workers will compute on GPUs: there is one for each, and the user does not mind."""
+        """Whether workers will compute on GPUs: there is one for each, and ``cluster.device`` allows it."""
         return cluster.device != Device.cpu and 0 < workers <= len(self._all_gpus)
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs the user made visible, by number or UUID (not exercised on hardware)."""
+    """Return the GPUs that the user made visible, by number or UUID (not tried on hardware)."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() and gpu.strip() != "-1"]

@@ -1,8 +1,7 @@
-"""One run under this process's eyes: its folder, its record, its workers, its end."""
+"""The life of one run that this process watches: its folder, its records, its workers, its end."""
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
@@ -21,17 +20,21 @@ from launcher.system import processes
 
 OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
+"""Exit codes of a run, and of a command with a single run."""
+
+LIVE = ("queued", "running")
+"""Statuses of a run that has not ended."""
 
 
 def run_here(
     plan: RunPlan,
     command: Sequence[str],
-    view: Display,
+    display: Display,
     stop: StopSignals,
     gpus: str | None,
     label: str = "",
 ) -> Generator[None, None, int]:
-    """Run ``plan`` a little each time the caller comes back, and return its exit code.
+    """Run ``plan`` in steps, one each time the caller resumes the generator, and return its exit code.
 
     Args:
         gpus: value of ``CUDA_VISIBLE_DEVICES`` for the workers.
@@ -46,31 +49,31 @@ def run_here(
         folder.cancel.unlink(missing_ok=True)
         folder.job.unlink(missing_ok=True)
         attempt = Attempt(plan, folder, folder.next_attempt(), gpus)
-        view.say(f"{label}{announced(plan, folder)}")
+        display.say(f"{label}{announcement(plan, folder)}")
         record(attempt, command, "running", watched=True)
         try:
-            outcome = yield from backend(plan.cluster.name).run(attempt, view, stop)
+            outcome = yield from backend(plan.cluster.name).run(attempt, display, stop)
         except BaseException:
-            conclude(folder, Outcome("failed"), view.latest)
+            conclude(folder, Outcome("failed"), display.latest)
             raise
         finally:
-            view.close()
-        summary = conclude(folder, outcome, view.latest)
+            display.close()
+        summary = conclude(folder, outcome, display.latest)
     if outcome.error is not None:
         print_error(outcome.error)
     print_summary(summary, folder.path, label)
     return _exit_code(outcome)
 
 
-def announced(plan: RunPlan, folder: RunFolder) -> str:
-    """Return a line that says what is about to start."""
+def announcement(plan: RunPlan, folder: RunFolder) -> str:
+    """Return a line about a run that is about to start."""
     saved = any(folder.path.glob("checkpoints/*/manifest.json"))
     workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
     return f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
 
 
 def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bool) -> None:
-    """Write what the workers need to know, and what a reader will want to know, before anything starts.
+    """Write ``spec.json`` and ``summary.json`` of an attempt that is about to start.
 
     Args:
         status: ``queued`` or ``running``.
@@ -86,36 +89,36 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
         "provenance": provenance.record(folder.path, command),
         "attempt": {
             "number": attempt.number,
-            "launcher": me() if watched else None,
+            "launcher": _this_launcher() if watched else None,
             "cuda_visible_devices": attempt.gpus,
         },
     }
     write_json(folder.spec, spec)
-    write_json(logs / "spec.json", spec)  # spec.json itself is rewritten by the next attempt
+    write_json(logs / "spec.json", spec)  # the next attempt rewrites spec.json itself
     set_status(folder, plan, status)
 
 
 def enqueue(plan: RunPlan) -> None:
-    """Say of a run that will start later that it is waiting for this process; nothing if another one has it."""
+    """Record that a run waits for this process to start it; nothing if another process holds the run."""
     folder = RunFolder(plan.run_dir)
     if not folder.in_use():
         earlier = read_json(folder.spec) or {}
-        watched = {"number": folder.next_attempt(), "launcher": me(), "cuda_visible_devices": None}
-        write_json(folder.spec, {**earlier, **plan.spec(), "attempt": watched})
+        attempt = {"number": folder.next_attempt(), "launcher": _this_launcher(), "cuda_visible_devices": None}
+        write_json(folder.spec, {**earlier, **plan.spec(), "attempt": attempt})
         set_status(folder, plan, "queued")
 
 
 def set_status(folder: RunFolder, plan: RunPlan, status: str, error: dict[str, Any] | None = None) -> None:
-    """Write how the run stands; what an earlier attempt achieved is kept."""
+    """Write a run's status, and keep what earlier attempts achieved."""
     earlier = read_json(folder.summary) or {"steps": 0, "final": None, "best": None}
     write_json(folder.summary, {**earlier, "run_id": plan.run_id, "name": plan.name, "status": status, "error": error})
 
 
 def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Bring ``summary.json`` in line with how all workers ended (rank 0 has written how it ended itself).
+    """Bring ``summary.json`` in line with how all workers ended, and return it. Rank 0 has written its own end.
 
     Args:
-        rows: the last row of metrics of each split that this attempt has shown.
+        rows: the last row of metrics of each split in this attempt.
     """
     summary = read_json(folder.summary) or {"run_id": folder.path.name, "name": None}
     error = outcome.error and {key: outcome.error.get(key) for key in ("rank", "type", "message", "log")}
@@ -132,15 +135,9 @@ def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]
     return summary
 
 
-def me() -> dict[str, Any]:
-    """Return who watches: this process, told from later ones with its number."""
+def _this_launcher() -> dict[str, Any]:
     process = processes.this_process()
     return {"pid": process.pid, "started": process.started, "host": socket.gethostname()}
-
-
-def visible_gpus() -> str | None:
-    """Return the user's choice of GPUs."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def _metrics(row: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -1,8 +1,7 @@
-"""The last line of a SLURM job: judge how its workers ended, write it down, and say what is to become of the job.
+"""The epilogue of a SLURM job: find out how its workers ended, record it, and decide whether the job is requeued.
 
-``python -m launcher.execution.slurm_epilogue FOLDER JOB CODE [--asked-to-end]``, run by the job script on the first
-node. Exit codes:
-0 the run is complete or was cancelled, :data:`REQUEUE` start the job again, 1 it failed.
+The job script ends with ``python -m launcher.execution.slurm_epilogue FOLDER JOB CODE [--asked-to-end]`` on the first
+node. Exit codes: 0 the run is complete or was cancelled, :data:`REQUEUE` start the job again, 1 the run failed.
 """
 
 from __future__ import annotations
@@ -21,18 +20,17 @@ from launcher.runs.failure import ENDED, NODE_LOST, SUCCESSFUL, WORKER_DIED, Rep
 from launcher.runs.run_folder import RunFolder, read_json
 
 REQUEUE = 75
-"""Exit code (``EX_TEMPFAIL``) that has the job script queue the job again."""
+"""Exit code (``EX_TEMPFAIL``) upon which the job script requeues the job."""
 
 _STARTS_WITHOUT_PROGRESS = 3
-"""How often a job that lost its workers, not by their own fault, is started again without a new checkpoint."""
-
+"""How often a job whose nodes were lost is started again without a new checkpoint."""
 
 _LARGEST_CODE = 128
-"""A larger exit code of srun names the signal that killed a worker."""
+"""Exit codes of srun above this one stand for the signal that killed a worker."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Conclude one attempt of one job."""
+    """Conclude one attempt of a job, and return the exit code."""
     parser = argparse.ArgumentParser(prog="launcher.execution.slurm_epilogue")
     parser.add_argument("folder", type=Path)
     parser.add_argument("job")
@@ -41,56 +39,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     folder, attempt, world_size = _run_of(given.folder, given.job)
-    said = read_reports(folder, world_size, attempt)
-    outcome, again = judge(said, world_size, given.code, asked_to_end=given.asked_to_end)
-    if folder.cancel.exists():  # by somebody who need not know whether the workers were about to be started again
+    reports = read_reports(folder, world_size, attempt)
+    outcome, again = judge(reports, world_size, given.code, asked_to_end=given.asked_to_end)
+    if folder.cancel.exists():  # a cancelled run is not requeued, whatever its workers reported
         folder.cancel.unlink(missing_ok=True)
         outcome, again = (outcome if outcome.status == "completed" else Outcome("cancelled")), False
-    again = again and not (outcome.status == "failed" and _starts_in_vain(folder) >= _STARTS_WITHOUT_PROGRESS)
+    again = again and not (outcome.status == "failed" and _starts_without_progress(folder) >= _STARTS_WITHOUT_PROGRESS)
     if outcome.error is not None:
         outcome = Outcome("preempted" if again else outcome.status, add_log(outcome.error, folder, attempt))
     conclude(folder, outcome, {row["split"]: row for row in Tail(folder.progress(attempt)).rows()})
-    print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', queued again' if again else ''}")
+    print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', requeued' if again else ''}")
     if again:
         return REQUEUE
     return 1 if outcome.status == "failed" else 0
 
 
-def judge(said: Mapping[int, Report], world_size: int, code: int, *, asked_to_end: bool) -> tuple[Outcome, bool]:
-    """Return how an attempt ended and whether it is to be started again.
+def judge(reports: Mapping[int, Report], world_size: int, code: int, *, asked_to_end: bool) -> tuple[Outcome, bool]:
+    """Return how an attempt ended, and whether its job is requeued.
 
     Args:
-        said: what the workers said of themselves.
-        code: of srun; above 128 where a worker was killed by a signal.
-        asked_to_end: SLURM asked the whole job to end.
+        reports: of the workers, by rank.
+        world_size: number of workers.
+        code: exit code of srun; above 128 where a signal killed a worker.
+        asked_to_end: whether SLURM asked the whole job to end.
     """
-    statuses = {report["status"] for report in said.values()}
-    complete = len(said) == world_size
+    statuses = {report["status"] for report in reports.values()}
+    complete = len(reports) == world_size
     if complete and statuses == {"completed"}:
         return Outcome("completed"), False
     if complete and statuses <= set(SUCCESSFUL):
-        # Asked to make room, by SIGTERM on some clusters, only the workers are signalled; by scancel the script is too.
-        again = not asked_to_end or any(report.get("requeue") for report in said.values())
+        # To make room, SLURM signals only the workers, on some clusters by SIGTERM; scancel signals the script, too.
+        again = not asked_to_end or any(report.get("requeue") for report in reports.values())
         return Outcome("preempted" if again else "cancelled"), again
-    silent = [rank for rank in range(world_size) if rank not in said or said[rank]["status"] not in ENDED]
-    culprit = find_culprit(said, silent, world_size)
+    silent = [rank for rank in range(world_size) if rank not in reports or reports[rank]["status"] not in ENDED]
+    culprit = find_culprit(reports, silent, world_size)
     if culprit["type"] == WORKER_DIED:
         if asked_to_end:
             return Outcome("cancelled"), False
-        if culprit["rank"] in said and code <= _LARGEST_CODE:  # it trained, and SLURM cannot say how it ended
-            lost = {**culprit, "type": NODE_LOST, "message": "SLURM lost sight of this worker's node"}
+        if culprit["rank"] in reports and code <= _LARGEST_CODE:  # it trained, and SLURM does not know how it ended
+            lost = {**culprit, "type": NODE_LOST, "message": "SLURM lost the node of this worker"}
             return Outcome("failed", error=lost), True
     return Outcome("failed", error=culprit), False
 
 
-def _starts_in_vain(folder: RunFolder) -> int:
+def _starts_without_progress(folder: RunFolder) -> int:
     """Return how many attempts have been made since the last checkpoint."""
     saved = max((path.stat().st_mtime for path in folder.path.glob("checkpoints/*/manifest.json")), default=0.0)
     return sum(path.stat().st_mtime > saved for path in folder.path.glob("logs/attempt-*/rendezvous.json"))
 
 
 def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, int]:
-    """Return the run that a job is an attempt of: its folder, the attempt's number, the number of workers."""
+    """Return the run of a job: its folder, the number of the attempt, the number of workers."""
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     worker: Any = DelayedSubmission.load(JobPaths(folder, job).submitted_pickle).function

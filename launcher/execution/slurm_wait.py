@@ -1,4 +1,4 @@
-"""``cluster.wait=true``: staying until submitted jobs have ended, showing their progress. They do not need us."""
+"""``cluster.wait=true``: show the progress of submitted jobs until they have ended. They do not depend on it."""
 
 from __future__ import annotations
 
@@ -18,47 +18,48 @@ if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan
     from launcher.execution.local_queue import Feed
 
-LOOK_S = 0.5
-_ASK_S = 5.0
-_LAST_LOOKS = 4
-"""How often SLURM must say that a job has ended before its run, which does not say so itself, counts as lost."""
+POLL_S = 0.5
+_SQUEUE_S = 5.0
+"""Seconds between two questions to SLURM."""
+_ABSENCES = 4
+"""How often a job must be missing from the queue before its run, which has not recorded its end, counts as lost."""
 
 
 def wait_for(attempts: Sequence[Attempt]) -> list[int]:
-    """Return the exit codes of runs that SLURM has, when all have ended. An interruption leaves them alone."""
+    """Wait until all runs have ended, and return their exit codes. An interruption leaves the runs alone."""
     many = len(attempts) > 1
     screen, stop = Screen(many=many), StopSignals()
     watched = []
     for number, attempt in enumerate(attempts, start=1):
         watched.append(Watched(attempt, screen, f"[{number}/{len(attempts)}] " if many else ""))
-    with stop.noted():
+    with stop.record():
         while any(run.code is None for run in watched) and not stop.received:
             look_at(watched)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
     screen.close()
     if stop.received:
         which = attempts[0].plan.sweep if many else attempts[0].plan.run_id
-        print(f"left alone; sgp status {which} shows how it goes on, sgp cancel {which} ends it")
+        print(f"the jobs go on: sgp status {which} shows them, sgp cancel {which} ends them")
         return [INTERRUPTED]
     return [run.code or OK for run in watched]
 
 
 def run_feed(feed: Feed, submit: Callable[[RunPlan], Attempt | None]) -> list[int]:
-    """Submit what ``feed`` comes up with, watch it and tell how it ended; return exit codes.
+    """Submit the plans of ``feed``, show their progress and how they ended; return exit codes.
 
-    An interruption leaves what is submitted alone; the same command goes on with it.
+    An interruption leaves submitted jobs alone; the same command continues with them.
     """
     screen, stop = Screen(many=True), StopSignals()
     watched: list[Watched] = []
     codes: list[int] = []
     started = 0
-    with stop.noted():
+    with stop.record():
         while not stop.received:
             plan = feed.next(len(watched))
             if plan is not None:
                 started += 1
-                if RunFolder(plan.run_dir).status() == "completed":  # by another sweep, or the same values again
-                    feed.ended(plan)
+                if RunFolder(plan.run_dir).status() == "completed":  # in another sweep, or with the same values
+                    feed.record_end(plan)
                     continue
                 attempt = submit(plan)
                 if attempt is None:
@@ -70,17 +71,17 @@ def run_feed(feed: Feed, submit: Callable[[RunPlan], Attempt | None]) -> list[in
             look_at(watched)
             for run in [run for run in watched if run.code is not None]:
                 watched.remove(run)
-                feed.ended(run.plan)
+                feed.record_end(run.plan)
                 codes.append(run.code or OK)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
     screen.close()
     return [*codes, INTERRUPTED] if stop.received else codes
 
 
 def look_at(watched: Sequence[Watched]) -> None:
-    """Show what is new of runs, and notice those that have ended; SLURM is asked now and then."""
+    """Show new progress, and notice runs that have ended. SLURM is asked only every few seconds."""
     jobs = None
-    if watched and time.monotonic() - min(run.asked for run in watched) > _ASK_S:
+    if watched and time.monotonic() - min(run.asked for run in watched) > _SQUEUE_S:
         jobs = slurm_cli.queue()
         for run in watched:
             run.asked = time.monotonic()
@@ -89,13 +90,13 @@ def look_at(watched: Sequence[Watched]) -> None:
 
 
 class Watched:
-    """A run that SLURM has."""
+    """A run on SLURM whose progress is shown."""
 
     def __init__(self, attempt: Attempt, screen: Screen, label: str) -> None:
         self.code: int | None = None
         """Exit code, once it has ended."""
         self.asked = 0.0
-        """When SLURM was last asked about it."""
+        """When SLURM was last asked about it, by :func:`time.monotonic`."""
         self.plan = attempt.plan
         self._attempt, self._label = attempt, label
         self._view = screen.display(attempt.plan.name, label, attempt.plan.spec())
@@ -104,7 +105,11 @@ class Watched:
         self._absent = 0
 
     def look(self, jobs: dict[str, slurm_cli.QueuedJob] | None) -> None:
-        """Show what is new; notice the end."""
+        """Show new progress, and notice the end.
+
+        Args:
+            jobs: SLURM's queue; None if it was not asked or did not answer.
+        """
         if self.code is not None:
             return
         folder = self._attempt.folder
@@ -119,7 +124,7 @@ class Watched:
             self._absent = 0 if job in jobs else self._absent + 1
         summary = read_json(folder.summary) or {}
         ended = summary.get("status") in ("completed", "failed", "cancelled") and self._absent
-        if ended or self._absent >= _LAST_LOOKS:
+        if ended or self._absent >= _ABSENCES:
             self._view.close()
             if summary.get("error"):
                 print_error(summary["error"])

@@ -1,4 +1,4 @@
-"""A run's folder: where things lie, written so that a reader never sees half a file."""
+"""A run's folder: its files, and its lock. Readers never see half a file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sgp_core import atomic_files
 
 
 class RunInProgress(RuntimeError):
-    """Another process is running this very run."""
+    """Another process holds the lock of a run."""
 
 
 SWEEPS = "sweeps"
-"""Folder beside the run folders: a run id is hexadecimal, so no run can be called so."""
+"""Folder beside the run folders. Run ids are hexadecimal, so no run has this name."""
 
 
 @dataclass(frozen=True)
@@ -33,45 +33,45 @@ class RunFolder:
 
     @property
     def spec(self) -> Path:
-        """The resolved experiment, its identity and its provenance, as the latest attempt was told."""
+        """The plan and provenance of the latest attempt."""
         return self.path / "spec.json"
 
     @property
     def summary(self) -> Path:
-        """How the run stands or ended."""
+        """The status of the run, and its final and best metrics."""
         return self.path / "summary.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """The metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
     @property
     def job(self) -> Path:
-        """The SLURM job that runs or ran it: ``job_id``, ``folder`` of its logs, ``attempt`` it began with."""
+        """The SLURM job of the run: ``job_id``, ``folder`` of its logs, and the first ``attempt`` that it runs."""
         return self.path / "job.json"
 
     @property
     def cancel(self) -> Path:
-        """Somebody wishes the run to end: whoever watches the workers acts on it and removes it."""
+        """A file that asks for the run to be cancelled. The process that watches the workers removes it."""
         return self.path / "cancel"
 
     def rank(self, rank: int) -> Path:
-        """What worker ``rank`` says of itself."""
+        """The report of worker ``rank``."""
         return self.path / f"rank-{rank}.json"
 
     def attempt(self, number: int) -> Path:
-        """Logs of one attempt, submitit's files among them."""
+        """The folder of one attempt's logs and of submitit's files."""
         return self.path / "logs" / f"attempt-{number}"
 
     def progress(self, attempt: int) -> Path:
-        """Rows of metrics as rank 0 made them in one attempt, with totals: what the progress display reads."""
+        """The rows of metrics of one attempt, with totals, for the progress display."""
         return self.attempt(attempt) / "progress.jsonl"
 
     def log(self, attempt: int, rank: int) -> Path | None:
-        """Return the log of one worker, None if there is none (yet).
+        """Return the log of one worker, None if there is none yet.
 
-        A SLURM job has its logs where it was submitted from, and goes on in the same ones when it is requeued.
+        The logs of a SLURM job lie where it was submitted; a requeued job appends to the same files.
         """
         job = read_json(self.job) or {}
         if job.get("job_id") and attempt >= job.get("attempt", 1):
@@ -80,16 +80,16 @@ class RunFolder:
         return next(iter(sorted(self.attempt(attempt).glob(f"*_{rank}_log.out"))), None)
 
     def status(self) -> str | None:
-        """Return the run's status, None if it never started."""
+        """Return the run's status, None if it has never started."""
         return (read_json(self.summary) or {}).get("status")
 
     def next_attempt(self) -> int:
-        """Return the number of an attempt that has no folder yet, from 1."""
+        """Return the number of the next attempt, from 1."""
         numbers = [int(path.name.removeprefix("attempt-")) for path in self.path.glob("logs/attempt-*")]
         return max(numbers, default=0) + 1
 
     def in_use(self) -> bool:
-        """Whether a process on this machine (or file system) holds the run."""
+        """Whether another process holds the lock, on this machine or through a shared file system."""
         try:
             with self.lock():
                 return False
@@ -98,17 +98,19 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self, patience_s: float = 0.0) -> Iterator[None]:
-        """Hold the run for this process; the system lets go of it when the process ends, however it ends.
+        """Hold the lock of the run inside the ``with`` block.
 
-        A file system that has no locks is trusted to be used with care.
+        It is ``flock`` itself rather than a lock library: the kernel releases it when the process ends, however it
+        ends, and nothing is left that would block the next attempt. A file system without locks is used without: a
+        lock file would outlive a killed process.
 
         Raises:
-            RunInProgress: another process holds it, for longer than ``patience_s``.
+            RunInProgress: another process has held it for ``patience_s`` seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / ".lock", "a+", encoding="utf-8") as file:
             end = time.monotonic() + patience_s
-            while not _locked(file):
+            while not _try_lock(file):
                 if time.monotonic() > end:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
@@ -121,7 +123,7 @@ class RunFolder:
             yield
 
 
-def _locked(file: TextIO) -> bool:
+def _try_lock(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A sweep: what one command asked for, remembered as a group."""
+"""A sweep: the runs of one command, recorded as a group."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ SWEEP_ID_DIGITS = 8
 
 
 def sweep_id(identity: Sequence[str]) -> str:
-    """Return the id of a sweep: the same runs, in whatever order, are the same sweep."""
+    """Return the id of a sweep. The same runs in any order are the same sweep."""
     return hashlib.sha256("\n".join(sorted(identity)).encode()).hexdigest()[:SWEEP_ID_DIGITS]
 
 
 def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) -> list[RunPlan]:
-    """Return the plans as members of their sweep, which is also their group in Weights & Biases.
+    """Return the plans as members of one sweep, which is also their group in Weights & Biases.
 
     Args:
-        identity: what defines the sweep; by default its runs.
+        identity: words that define the sweep; by default the ids of its runs.
     """
     name = sweep_id(identity or [plan.run_id for plan in plans])
     return [dataclasses.replace(plan, sweep=name, tracker=_with_group(plan.tracker, name)) for plan in plans]
 
 
 def sweep_folder(runs_dir: Path, sweep: str) -> Path:
-    """Return where a sweep's record and its SLURM files are."""
+    """Return the folder of a sweep's record and of its SLURM files."""
     return runs_dir / SWEEPS / sweep
 
 
 def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[str, Any] | None = None) -> None:
-    """Write ``sweep.json``, or add to it the points that a search has come up with since."""
+    """Write ``sweep.json``; a search adds a point to it with every run that it chooses."""
     sweep = plans[0].sweep
     assert sweep is not None
     path = sweep_folder(plans[0].run_dir.parent, sweep) / "sweep.json"

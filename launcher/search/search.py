@@ -1,7 +1,7 @@
-"""Random search and asynchronous TPE: the next run is chosen when there is room for it, from all that have ended.
+"""Random search and asynchronous TPE: each run is chosen when there is room for it, given all that have ended.
 
-The study is kept beside the sweep's record, and runs are known by what they are: the same command goes on where it
-was interrupted.
+Optuna's study lies beside the sweep's record, and the run id tells which runs exist. The same command therefore
+continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ from launcher.search.space import Dimension, parse_space
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import LOSS, Metric
 
-_PACE = ("search.trials=", "search.parallel=", "cluster", "tracker", "runs_dir=", "dry_run=", "snapshot=", "rerun=")
-"""Settings that do not define a search: with others it goes on, or elsewhere."""
+_NOT_IDENTITY = (
+    *("search.trials=", "search.parallel=", "cluster", "tracker", "runs_dir="),
+    *("dry_run=", "snapshot=", "rerun="),
+)
+"""Settings that do not define a search: the same search may continue with other values of them."""
 
 
 def prepare(arguments: Sequence[str]) -> Search:
-    """Return the search that a command line asks for; every value of every list has been tried out.
+    """Return the search that a command line asks for, after checking every value of every list.
 
     Raises:
-        ConfigurationError: it asks for something that cannot be.
+        ConfigurationError: optuna is missing, there is nothing to search over, or a value is invalid.
     """
     if not {"-m", "--multirun"} & set(arguments):
-        raise ConfigurationError("search= needs -m: it is a sweep")
+        raise ConfigurationError("search= needs -m, since a search is a sweep")
     try:
         import optuna
     except ImportError:
@@ -62,7 +65,7 @@ def prepare(arguments: Sequence[str]) -> Search:
 
 
 class Search:
-    """Plans that depend on how others ended."""
+    """A source of plans: optuna chooses each from the results of the runs that have ended."""
 
     def __init__(
         self, fixed: list[str], space: list[Dimension], options: LaunchOptions, arguments: Sequence[str]
@@ -71,25 +74,25 @@ class Search:
         self.options, self.settings = options, options.search
         self.total: int = self.settings.trials
         self._fixed, self._space, self._arguments = fixed, space, arguments
-        self._identity = ["search", *(word for word in arguments if not word.startswith(_PACE))]
+        self._identity = ["search", *(word for word in arguments if not word.startswith(_NOT_IDENTITY))]
         self.objective: Metric = LOSS  # until the study is open
         self._study: Any = None
         self._trials: dict[str, list[Any]] = {}
         self._unfinished: list[Any] = []
 
     def plan(self, values: dict[str, Any]) -> RunPlan:
-        """Return the plan of a run with these values of the settings searched over."""
-        chosen = [f"{dimension.key}={dimension.written(values[dimension.key])}" for dimension in self._space]
+        """Return the plan of a run with these values of the searched settings."""
+        chosen = [f"{dimension.key}={dimension.format(values[dimension.key])}" for dimension in self._space]
         [point] = compose([*self._fixed, *chosen])
         [plan] = as_sweep([make_plan(point)], self._identity)
         return dataclasses.replace(plan, overrides=tuple(chosen))
 
     def example(self) -> RunPlan:
-        """Return a plan as the search might choose it."""
+        """Return a plan that the search could choose."""
         return self.plan({dimension.key: dimension.samples()[0] for dimension in self._space})
 
     def open(self) -> RunPlan:
-        """Open the study, new or gone on with, and return a plan of it as an example."""
+        """Open the study, new or continued, and return an example of its plans."""
         from optuna import create_study
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -112,10 +115,10 @@ class Search:
         return example
 
     def next(self, running: int) -> RunPlan | None:
-        """Return the next run, None if there is to be none now."""
+        """Return the plan of the next run; None if none is to be started now."""
         if running >= self.settings.parallel:
             return None
-        if self._unfinished:  # from a command that was interrupted
+        if self._unfinished:  # of a command that was interrupted
             trial = self._unfinished.pop()
             number, values = trial.number, trial.params
         elif len(self._study.trials) < self.total:
@@ -131,8 +134,8 @@ class Search:
         record_sweep([plan], ["sgp-train", *self._arguments], {**self.settings.to_dict(), **ranked_by})
         return plan
 
-    def ended(self, plan: RunPlan) -> None:
-        """Learn from how a run ended; one that was interrupted is not over."""
+    def record_end(self, plan: RunPlan) -> None:
+        """Tell the study the result of a run that has ended; a run that was interrupted has none yet."""
         from optuna.trial import TrialState
 
         [run] = read_runs(plan.run_dir.parent, [plan.run_id])
@@ -146,7 +149,7 @@ class Search:
                 self._study.tell(number, state=TrialState.FAIL)
 
     def best(self, example: RunPlan) -> str:
-        """Return in words which values were best so far, as ``sgp table`` ranks them.
+        """Return a sentence about the best values so far, as ``sgp table`` ranks them.
 
         Args:
             example: a run of the sweep.
@@ -163,11 +166,11 @@ class Search:
         return f"best {label} of {evaluated}: {score} with {' '.join(runs[best.runs[0]].spec['overrides'])}"
 
     def _sampler(self, trials: int) -> Any:
-        """Return a sampler; one that goes on after ``trials`` must not draw the same again."""
+        """Return a sampler; after so many ``trials``, a continued one must not draw their values again."""
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = self.settings.seed + trials
         if isinstance(self.settings, RandomSearch):
             return RandomSampler(seed=seed)
-        # constant_liar: runs that are under way keep others from the same place
+        # constant_liar: no run is chosen close to one that is still running
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)

@@ -1,4 +1,4 @@
-"""What a search may choose from, in the words of Hydra's sweeps: lists, ``choice``, ``range``, ``interval``."""
+"""The space of a search, written as Hydra's sweeps: lists, ``choice``, ``range``, ``interval``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Dimension:
 
     key: str
     values: tuple[str, ...] = ()
-    """As they would stand on the command line; empty for an interval."""
+    """The values as command-line text; empty for an interval."""
     low: float = 0.0
     high: float = 0.0
     logarithmic: bool = False
     whole: bool = False
 
     def distribution(self) -> Any:
-        """Return optuna's word for it."""
+        """Return it as a distribution of optuna."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.values:
@@ -32,19 +32,19 @@ class Dimension:
         return FloatDistribution(self.low, self.high, log=self.logarithmic)
 
     def samples(self) -> list[str]:
-        """Return values that together show whether all can be used: every listed one, or both ends."""
-        return list(self.values) or [self.written(self.low), self.written(self.high)]
+        """Return values to check before a search starts: every one of a list, or both ends of an interval."""
+        return list(self.values) or [self.format(self.low), self.format(self.high)]
 
-    def written(self, value: Any) -> str:
-        """Return ``value`` as it stands on the command line."""
+    def format(self, value: Any) -> str:
+        """Return ``value`` as command-line text."""
         return str(int(value)) if self.whole else str(value)
 
 
 def parse_space(arguments: Sequence[str]) -> tuple[list[str], list[Dimension]]:
-    """Split a command line into what holds for every run and what is searched over.
+    """Split a command line into the words that hold for every run, and the settings that are searched over.
 
     Raises:
-        ConfigurationError: nothing to search over, or something that cannot be.
+        ConfigurationError: nothing to search over, or a sweep that a search cannot use.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
@@ -65,7 +65,7 @@ def parse_space(arguments: Sequence[str]) -> tuple[list[str], list[Dimension]]:
             low, high = float(value.start or 0), float(value.end or 0)
             logarithmic = "log" in value.tags
             if not low < high or (logarithmic and low <= 0):
-                raise ConfigurationError(f"{word}: an interval goes up{', from above 0' if logarithmic else ''}")
+                raise ConfigurationError(f"{word}: an interval needs low < high{' and low > 0' if logarithmic else ''}")
             whole = isinstance(value.start, int) and isinstance(value.end, int)
             space.append(Dimension(override.get_key_element(), (), low, high, logarithmic, whole))
         elif isinstance(value, ChoiceSweep | RangeSweep):

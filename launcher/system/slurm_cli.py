@@ -1,4 +1,4 @@
-"""Questions to SLURM, each with a deadline: its commands may be absent, its controller away, accounting off."""
+"""Calls of SLURM's commands, each with a time limit: they may be missing, or the controller may not answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ELEMENT = re.compile(r"(\d+)(?:_(\d+))?$")
 
 
 class QueuedJob(NamedTuple):
-    """A job that SLURM has not finished with."""
+    """A job in SLURM's queue."""
 
     state: str
-    """SLURM's word: ``PENDING``, ``RUNNING``, ``COMPLETING``, ..."""
+    """SLURM's name of it: ``PENDING``, ``RUNNING``, ``COMPLETING``, ..."""
     reason: str
     """Why it waits, or ``None``."""
     nodes: str
@@ -24,9 +24,9 @@ class QueuedJob(NamedTuple):
 
 
 def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
-    """Return the caller's waiting and running jobs by id (``123``, in an array ``123_4``); None if SLURM is away.
+    """Return the user's waiting and running jobs by id (``123``, in an array ``123_4``); None if SLURM does not answer.
 
-    A job that is not in the answer has ended. Only ``squeue`` is asked, which works without accounting.
+    A job that is missing has ended. Only ``squeue`` is called, which works without accounting.
     """
     answer = _ask(["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", "%F|%K|%T|%r|%N"], patience_s)
     if answer is None:
@@ -34,7 +34,7 @@ def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
     jobs = {}
     for line in answer.splitlines():
         facts = line.strip().split("|", 4)
-        if len(facts) < 5:  # a site's own words
+        if len(facts) < 5:  # a message of the site
             continue
         job, element, state, reason, nodes = facts
         jobs[f"{job}_{element}" if element.isdigit() else job] = QueuedJob(state, reason, nodes)
@@ -42,7 +42,11 @@ def queue(patience_s: float = _PATIENCE_S) -> dict[str, QueuedJob] | None:
 
 
 def cancel(job_ids: Sequence[str], patience_s: float = _PATIENCE_S) -> bool:
-    """Cancel jobs; elements of an array (``123_4``) alone. Return whether SLURM took the request."""
+    """Cancel jobs, or elements of an array (``123_4``), and return whether SLURM accepted the request.
+
+    Raises:
+        ValueError: a word that is no job id.
+    """
     wrong = [job for job in job_ids if not _ELEMENT.match(job)]
     if wrong:
         raise ValueError(f"not job ids: {', '.join(wrong)}")

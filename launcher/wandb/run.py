@@ -1,4 +1,4 @@
-"""From a run's ``spec.json`` to its mirror in Weights & Biases: one run, and with ``per_rank`` one a worker."""
+"""The mirror of a run in Weights & Biases: one W&B run, with ``per_rank`` one for each worker."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from launcher.runs.scores import read_scores
 if TYPE_CHECKING:
     from sgp_core.tracking import Tracker, WandbTracker
 
-_SHOWN = ("experiment", "evaluation", "checkpoint", "loader", "cluster", "provenance")
+_MIRRORED = ("experiment", "evaluation", "checkpoint", "loader", "cluster", "provenance")
 _PRIVATE = {"cluster": ("setup", "srun_args", "additional_parameters", "mail_user"), "provenance": ("command",)}
-"""Where people put keys and addresses."""
+"""Settings that may hold keys and addresses, which never leave the machine."""
 
 
 def mirrored_ranks(spec: Mapping[str, Any]) -> list[int]:
-    """Return the workers that have a run in Weights & Biases."""
+    """Return the ranks of the workers that have a run in Weights & Biases."""
     tracker = spec["tracker"]
     if tracker["name"] != "wandb":
         return []
@@ -25,12 +25,17 @@ def mirrored_ranks(spec: Mapping[str, Any]) -> list[int]:
 
 
 def record_of(folder: Path, rank: int) -> Path:
-    """Return the rows of one worker: the run's for 0, else what that worker measured itself."""
+    """Return the file of one worker's rows: the run's own for rank 0, else those that the worker measured itself."""
     return folder / (f"metrics-rank-{rank}.jsonl" if rank else "metrics.jsonl")
 
 
 def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: str | None = None) -> WandbTracker:
-    """Return the mirror of one worker's record, as the run was configured; ``mode`` beats the configured one."""
+    """Return the tracker that mirrors one worker's rows.
+
+    Args:
+        spec: the run's ``spec.json``.
+        mode: W&B's mode; None: the configured one.
+    """
     from sgp_core.tracking import WandbTracker
 
     options = {key: value for key, value in spec["tracker"].items() if key not in ("name", "per_rank")}
@@ -53,7 +58,7 @@ def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: st
 
 
 def trackers(spec: Mapping[str, Any], folder: Path, rank: int) -> list[Tracker]:
-    """Return where one worker's rows go besides the run's own ``metrics.jsonl``."""
+    """Return the trackers of one worker's rows besides the run's own ``metrics.jsonl``."""
     from sgp_core.tracking import JsonlTracker
 
     if rank not in mirrored_ranks(spec):
@@ -63,9 +68,9 @@ def trackers(spec: Mapping[str, Any], folder: Path, rank: int) -> list[Tracker]:
 
 
 def _config(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is shown of a run: all that makes it, nothing that may be secret, nothing of the environment."""
+    """Return the settings and provenance of a run, less those that may be secret."""
     return {
         section: {key: value for key, value in spec[section].items() if key not in _PRIVATE.get(section, ())}
-        for section in _SHOWN
+        for section in _MIRRORED
         if spec.get(section)
     }

@@ -1,4 +1,4 @@
-"""Bringing what a run recorded to Weights & Biases after the fact: exactly the record, once, whatever happened."""
+"""Uploading a run's record to Weights & Biases after the fact: exactly the record, and once."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sgp_core.tracking.jsonl import read_rows
 
 @dataclass(frozen=True)
 class Upload:
-    """One run in Weights & Biases that is to be uploaded."""
+    """A run in Weights & Biases that has to be uploaded."""
 
     spec: Mapping[str, Any]
     folder: Path
     rank: int
     rebuild: bool
-    """Its offline files are not the whole record: the run was killed, or the mirror failed."""
+    """Whether its offline files lack rows of the record: the run was killed, or the mirror failed."""
 
     @property
     def fragments(self) -> Fragments:
-        """Its offline files."""
+        """Its offline files, as W&B wrote them."""
         return Fragments(self.folder, self.spec["run_id"] + (f"-rank{self.rank}" if self.rank else ""))
 
 
@@ -40,10 +40,10 @@ class Uploaded:
 
 
 def uploads(spec: Mapping[str, Any], folder: Path, *, live: bool) -> list[Upload]:
-    """Return what of a run the server does not have yet.
+    """Return the parts of a run that the server does not have yet.
 
     Args:
-        live: the run is waiting or going on: its files are taken as they are.
+        live: whether the run has not ended; its files are then uploaded as they are.
     """
     if spec["tracker"].get("mode") == "disabled":
         return []
@@ -65,28 +65,29 @@ def uploads(spec: Mapping[str, Any], folder: Path, *, live: bool) -> list[Upload
 
 
 def perform(upload: Upload, state: str, summary: dict[str, Any], timeout: float) -> Uploaded:
-    """Upload one run, after making its offline files anew where they are not whole.
+    """Upload one run. Offline files that are incomplete are first rebuilt from the record.
 
     Args:
-        state: how the run ended.
+        state: status of the run.
+        timeout: seconds that the upload may take.
     """
     if upload.rebuild:
         tracker = wandb_tracker(upload.spec, upload.folder, upload.rank, mode="offline")
         tracker.replay(state, summary)
         if not upload.fragments.state():
-            return Uploaded(error="its files could not be written")
+            return Uploaded(error="the offline files could not be rebuilt")
     files = upload.fragments.current()
     for file in files:
-        for marker in file.glob("*.wandb.synced"):  # of a run that is still going on
+        for marker in file.glob("*.wandb.synced"):  # by an earlier upload, of a run that had not ended
             marker.unlink()
     command = [sys.executable, "-m", "wandb", "sync", *map(str, files)]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=timeout, errors="replace", check=False)
     except subprocess.TimeoutExpired:
-        return Uploaded(error=f"no end after {timeout:g} s; is there a network?")
-    said = answer.stdout + answer.stderr
-    if not upload.fragments.synced():  # its exit code does not tell
-        errors = [line.partition("ERROR")[2].strip() for line in said.splitlines() if "ERROR" in line]
-        return Uploaded(error=f"wandb sync: {next(filter(None, errors), 'it was refused')}")
-    link = re.search(r"View run.* at (https?://\S+)", said)
+        return Uploaded(error=f"not finished after {timeout:g} s; is there a network?")
+    output = answer.stdout + answer.stderr
+    if not upload.fragments.synced():  # its exit code is 0 even where it failed
+        errors = [line.partition("ERROR")[2].strip() for line in output.splitlines() if "ERROR" in line]
+        return Uploaded(error=f"wandb sync: {next(filter(None, errors), 'the server refused it')}")
+    link = re.search(r"View run.* at (https?://\S+)", output)
     return Uploaded(url=link.group(1) if link else None)

@@ -1,4 +1,4 @@
-"""What a worker computes on and talks over: threads, a device, a process group."""
+"""What a worker computes and communicates with: threads, a device, a process group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker stands among the others."""
+    """The ranks of a worker, among all workers and on its machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -30,15 +30,15 @@ class Place:
 
 
 def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None, *, separate: bool) -> torch.device:
-    """Set threads and network, join the other workers, and return this worker's device.
+    """Set the number of threads, join the process group, and return this worker's device.
 
     Args:
-        folder: of this attempt; workers meet there.
+        folder: folder of this attempt, in which the workers find each other.
         visible_gpus: the user's ``CUDA_VISIBLE_DEVICES``, None if it was not set.
         separate: whether this process exists for the worker alone.
 
     Raises:
-        ConfigurationError: fewer GPUs than asked for, or ranks in an order that makes no nodes.
+        ConfigurationError: there are fewer GPUs than needed, or SLURM has not dealt out ranks node by node.
     """
     cluster = plan.cluster
     slurm = isinstance(cluster, SlurmCluster)
@@ -46,7 +46,7 @@ def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None,
     threads = cluster.threads_per_worker or _cores(place, slurm)
     if separate:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        if not slurm:  # submitit has replaced what the user or the queue chose
+        if not slurm:  # submitit has replaced the value that the user or the queue chose
             _restore("CUDA_VISIBLE_DEVICES", visible_gpus)
     import torch
 
@@ -59,7 +59,7 @@ def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None,
 
 
 def _check_order(plan: RunPlan, place: Place) -> None:
-    """Refuse ranks dealt out to the nodes in turn where those of a node are to be one gossip node."""
+    """Refuse ranks that SLURM has dealt out to the nodes in turn if a node is to gossip as one."""
     in_order = place.local_rank == place.rank % place.local_world_size
     if isinstance(plan.cluster, SlurmCluster) and plan.experiment.node_size > 1 and not in_order:
         raise ConfigurationError(
@@ -69,25 +69,25 @@ def _check_order(plan: RunPlan, place: Place) -> None:
 
 
 def _cores(place: Place, slurm: bool) -> int:
-    """Return how many cores are this worker's."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, here // place.local_world_size)
+    """Return the number of cores of this worker."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // place.local_world_size)
     if not slurm:
         return share
     given = os.environ.get("SLURM_CPUS_PER_TASK")
-    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", here))
-    return min(here, int(given)) if given else max(1, min(here, on_node) // place.local_world_size)
+    on_node = int(os.environ.get("SLURM_CPUS_ON_NODE", cores))
+    return min(cores, int(given)) if given else max(1, min(cores, on_node) // place.local_world_size)
 
 
 def _device(wanted: Device, place: Place, slurm: bool) -> torch.device:
-    """Return the device to compute on. The CUDA branch has not been exercised on hardware."""
+    """Return the device to compute on. SLURM's way of binding GPUs has not been tried on hardware."""
     import torch
 
     count, needed = torch.cuda.device_count(), place.local_world_size
-    bound = slurm and count == 1  # SLURM may show each task its own GPU only
+    bound = slurm and count == 1  # SLURM may bind each task to one GPU, which is then the only one it sees
     if wanted == Device.cuda and count < needed and not bound:
         raise ConfigurationError(
-            f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, and {count} can be seen"
+            f"cluster.device=cuda needs a GPU for each of {needed} workers on a machine, but {count} are visible"
         )
     if wanted == Device.cpu or (count < needed and not bound):
         return torch.device("cpu")
@@ -97,7 +97,7 @@ def _device(wanted: Device, place: Place, slurm: bool) -> torch.device:
 
 
 def _join(cluster: Cluster, place: Place, folder: Path, device: torch.device) -> None:
-    """Initialise torch.distributed through a store that belongs to this attempt alone."""
+    """Initialise torch.distributed through a store of this attempt."""
     from datetime import timedelta
 
     import torch.distributed as dist
@@ -110,7 +110,7 @@ def _join(cluster: Cluster, place: Place, folder: Path, device: torch.device) ->
         store = rendezvous.store_across_machines(folder, rank, world_size, interface, timeout)
     else:
         if sys.platform == "linux":
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: nothing is offered to the network
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one machine: no port is open to the network
         store = rendezvous.store_on_one_machine(folder, world_size)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Failing on purpose (``debug.fail_rank``): to see what a failure looks like, and to test that it is handled."""
+"""Failures on purpose (``debug.fail_rank``), to see what a failure looks like and to test how it is handled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from launcher.config.schema import DebugOptions, FailHow
 
 
 class FailedOnPurpose(RuntimeError):
-    """What ``debug.fail_how=raise`` raises."""
+    """The exception of ``debug.fail_how=raise``."""
 
 
 @contextlib.contextmanager
-def armed(debug: DebugOptions, rank: int) -> Iterator[None]:
-    """Let this worker fail after ``debug.fail_step`` optimizer steps of this attempt, if it is the one to fail."""
+def inject_fault(debug: DebugOptions, rank: int) -> Iterator[None]:
+    """Make this worker fail after ``debug.fail_step`` optimizer steps of this attempt, if it is ``debug.fail_rank``."""
     if debug.fail_rank != rank:
         yield
         return

@@ -1,4 +1,4 @@
-"""A process that exists for one worker: what signals ask of it, and whom it does not outlive."""
+"""A process that exists for one worker: what it does upon signals, and when it ends with others."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from typing import Any
 from launcher.system import processes
 
 ALONE_S = 60.0
-"""How long a worker that nobody looks after any more may take to save."""
+"""How long a worker may take to save once SLURM has lost it."""
 
 
 class SignalRequests:
-    """What signals have asked of this process; read between steps, since handlers cannot run inside a receive."""
+    """What signals have asked of this process. They are read between steps: no handler can run inside a receive."""
 
     def __init__(self) -> None:
         self.stop = False
         self.requeue = False
 
     def listen(self) -> None:
-        """SIGTERM asks to save and end, SIGUSR1 and SIGUSR2 to save, end and be queued again."""
+        """Handle signals: SIGTERM asks to save and end, SIGUSR1 and SIGUSR2 to save, end and be requeued."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self._note)
+            signal.signal(number, self._record)
 
-    def start_elsewhere(self) -> None:
-        """Wish to save, end and be queued again."""
+    def request_requeue(self) -> None:
+        """Ask this worker to save, end and be requeued."""
         self.stop = self.requeue = True
 
-    def _note(self, number: int, frame: object) -> None:
+    def _record(self, number: int, frame: object) -> None:
         self.stop = True
         self.requeue = self.requeue or number != signal.SIGTERM
 
@@ -51,34 +51,34 @@ def prepare_process(launcher: Mapping[str, Any] | None, *, slurm: bool) -> None:
         launcher: ``pid``, ``started`` and ``host`` of the launcher; None if it does not stay.
         slurm: whether SLURM has started this process.
     """
-    gc.disable()  # imports make many objects and no garbage: looking for some takes a tenth of their time
+    gc.disable()  # imports make many objects but no garbage, and collection would take a tenth of their time
     faulthandler.enable()
-    atexit.register(_skip_teardown)  # first registered, so last called
+    atexit.register(_skip_teardown)  # registered first, so called last
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("submitit").propagate = False  # it has a handler of its own
+    logging.getLogger("submitit").propagate = False  # it has its own handler
     if launcher is not None and launcher["host"] == socket.gethostname():
-        processes.call_when_ended(processes.Process(launcher["pid"], launcher["started"]), _leave)
+        processes.call_when_ended(processes.Process(launcher["pid"], launcher["started"]), _exit_with_launcher)
     parent = processes.find_process(os.getppid())
     if slurm and parent is not None:
-        processes.call_when_ended(parent, _leave_slurm)
+        processes.call_when_ended(parent, _exit_with_slurm)
 
 
 def _skip_teardown() -> None:
-    """All is written and closed: taking a process full of torch apart object by object would take seconds."""
+    """Exit at once: everything is written and closed, and freeing the objects of torch takes seconds."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if hasattr(sys, "last_value") else 0)
 
 
-def _leave() -> None:
-    """The launcher is gone: nobody watches this worker any more, and the same command may start another."""
+def _exit_with_launcher() -> None:
+    """End this worker: the launcher has ended, and the same command may start another worker of this rank."""
     me = os.getpid()
     processes.kill(lambda: processes.descendants(me), patience_s=1.0)
     os._exit(1)
 
 
-def _leave_slurm() -> None:
-    """SLURM's daemon for this node's workers is gone: it can neither signal nor end them, and forgets them."""
-    SIGNAL_REQUESTS.start_elsewhere()
+def _exit_with_slurm() -> None:
+    """Save and end this worker: SLURM's daemon on this node has ended, and SLURM can no longer end the worker."""
+    SIGNAL_REQUESTS.request_requeue()
     time.sleep(ALONE_S)
-    _leave()
+    _exit_with_launcher()

@@ -166,7 +166,7 @@ class _Worker:
         self.open_trackers()
         self.report.write("training")
         try:
-            with fault_injection.armed(plan.debug, self.place.rank):
+            with fault_injection.inject_fault(plan.debug, self.place.rank):
                 return train(
                     plan.experiment,
                     directory=self.folder.path,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.config.make_plan import make_plan
-from launcher.execution.environment import changed, outside_allocation
+from launcher.execution.environment import hide_allocation, set_variables
 from launcher.execution.snapshot import snapshot_path, take_snapshot
 from launcher.system.network_interface import choose_interface, find_address, use_interface
 from launcher.worker.device_setup import Place, prepare
@@ -20,7 +20,7 @@ from tests.support.command_line import composed
 
 def test_variables_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SGP_TEST_A", "1")
-    with changed(SGP_TEST_A=None, SGP_TEST_B="2"):
+    with set_variables(SGP_TEST_A=None, SGP_TEST_B="2"):
         assert "SGP_TEST_A" not in os.environ
         assert os.environ["SGP_TEST_B"] == "2"
     assert os.environ["SGP_TEST_A"] == "1"
@@ -32,7 +32,7 @@ def test_a_job_submitted_from_a_job_inherits_none_of_its_limits(monkeypatch: pyt
         monkeypatch.setenv(name, "1")
     for name in ("SLURM_CONF", "SBATCH_ACCOUNT", "WANDB_API_KEY"):
         monkeypatch.setenv(name, "kept")
-    with outside_allocation():
+    with hide_allocation():
         left = {name for name in os.environ if name.startswith(("SLURM", "SRUN", "SUBMITIT", "SBATCH"))}
         assert left == {"SLURM_CONF", "SBATCH_ACCOUNT"}
         assert os.environ["WANDB_API_KEY"] == "kept"

@@ -34,8 +34,8 @@ def test_the_words_of_a_sweep_span_a_space() -> None:
     ("word", "told"),
     [
         ("seed=1", "something to search over"),
-        ("optimizer.lr=interval(1,0.1)", "goes up"),
-        ("optimizer.lr=tag(log,interval(0,1))", "from above 0"),
+        ("optimizer.lr=interval(1,0.1)", "needs low < high"),
+        ("optimizer.lr=tag(log,interval(0,1))", "and low > 0"),
         ("model=glob(*)", "a search takes"),
     ],
 )

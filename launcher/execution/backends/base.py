@@ -1,4 +1,4 @@
-"""The interface of every place that workers can run in."""
+"""The interface of every backend: a way to start workers and watch them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SubmissionFailed(RuntimeError):
-    """The workers could not be started."""
+    """The workers of a run could not be started."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Attempt:
     folder: RunFolder
     number: int
     gpus: str | None = None
-    """Value of ``CUDA_VISIBLE_DEVICES`` for its workers; None: not set."""
+    """Value of ``CUDA_VISIBLE_DEVICES`` for its workers; None: the variable is not set."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Outcome:
     status: str
     """``completed``, ``failed``, ``preempted`` or ``cancelled``."""
     error: dict[str, Any] | None = None
-    """``rank``, ``type``, ``message``, ``traceback``, ``log`` of the worker that failed first."""
+    """``rank``, ``type``, ``message``, ``traceback`` and ``log`` of the worker that made it fail."""
     signal: int | None = None
-    """The signal that ended it, if one did."""
+    """The signal that ended it; None if none did."""
 
 
 class Backend(Protocol):
-    """A place that workers can run in."""
+    """A way to start workers and watch them."""
 
     def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
-        """Start the workers, watch them a little each time the caller comes back, and leave none behind.
+        """Start the workers, look at them each time the caller resumes the generator, and leave none behind.
 
         Raises:
             SubmissionFailed: they could not be started.

@@ -1,4 +1,4 @@
-"""One worker inside this process: for breakpoints and pdb."""
+"""The backend that runs one worker inside this process, for breakpoints and pdb."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class InlineBackend:
-    """Calls the worker. Ctrl-C keeps its usual meaning, and SIGTERM is given the same."""
+    """Calls the worker as a function. Ctrl-C interrupts it as usual, and so does SIGTERM."""
 
     def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
         """Run the worker and return how it ended."""
-        yield  # a generator like the others, though nobody can look on here
+        yield  # a generator as the interface asks, though the caller cannot look in between
         return self._call(attempt, display)
 
     def _call(self, attempt: Attempt, display: Display) -> Outcome:
@@ -39,10 +39,10 @@ class InlineBackend:
             summary = run_worker(attempt.folder.spec, attempt.number, Place(), separate=False, on_row=display.show)
         except KeyboardInterrupt:
             return Outcome("cancelled", signal=received[0])
-        except Exception as error:  # the worker has described it, unless even that failed (disk full)
-            known = {"type": type(error).__name__, "message": str(error)}
-            described = (read_json(attempt.folder.rank(0)) or {}).get("error") or {}
-            return Outcome("failed", error={"rank": 0, "log": None, **known, **described})
+        except Exception as error:  # the worker has reported it, unless even that failed (disk full)
+            raised = {"type": type(error).__name__, "message": str(error)}
+            reported = (read_json(attempt.folder.rank(0)) or {}).get("error") or {}
+            return Outcome("failed", error={"rank": 0, "log": None, **raised, **reported})
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, through submitit's local executor."""
+"""The backend that runs worker processes on this machine, through submitit's local executor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from launcher.execution.backends.base import Attempt, Outcome, SubmissionFailed
-from launcher.execution.environment import changed
+from launcher.execution.environment import set_variables
 from launcher.execution.snapshot import with_snapshot
 from launcher.execution.supervisor import Supervisor
 from launcher.system import processes
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from launcher.console.progress import Display
     from launcher.execution.signals import StopSignals
 
-_FOR_EVER_MIN = 60 * 24 * 365
-"""submitit's own limit cannot be switched off, only be out of reach."""
+_NO_LIMIT_MIN = 60 * 24 * 365
+"""submitit's own time limit cannot be switched off, only set out of reach."""
 
 
 class LocalBackend:
-    """One submitit job with a task per worker; nodes are folded into this machine."""
+    """One submitit job with a task per worker; all nodes are this machine."""
 
     def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
         """Start the workers, watch them, and leave none behind."""
@@ -39,7 +39,7 @@ class LocalBackend:
 
 
 class LocalJob:
-    """A started submitit job, as the supervisor sees it."""
+    """A submitit job, started when this is made, as the supervisor looks at it."""
 
     def __init__(self, attempt: Attempt) -> None:
         from submitit import LocalExecutor
@@ -52,11 +52,11 @@ class LocalJob:
             executor = LocalExecutor(folder=attempt.folder.attempt(attempt.number))
             executor.update_parameters(
                 tasks_per_node=self.world_size,
-                timeout_min=timeout_min or _FOR_EVER_MIN,
+                timeout_min=timeout_min or _NO_LIMIT_MIN,
                 signal_delay_s=min(30, 15 * timeout_min) if timeout_min else 0,
                 stderr_to_stdout=True,
             )
-            with changed(**_environment(attempt)), _signals_kept_from_children():
+            with set_variables(**_environment(attempt)), _block_sigint():
                 self._job: Any = executor.submit(WorkerJob(str(attempt.folder.spec), attempt.number))
         except (OSError, ValueError, RuntimeError) as error:
             raise SubmissionFailed(f"the workers could not be started: {error}") from error
@@ -64,7 +64,7 @@ class LocalJob:
         self._workers: dict[int, Process] = {}
 
     def workers(self) -> dict[int, Process]:
-        """Return the processes of the ranks that have been seen so far, ended ones too."""
+        """Return the processes by rank, those that have ended too; ranks that have not started are missing."""
         if len(self._workers) < self.world_size:
             for child in processes.children(self._controller):
                 rank = processes.environment_variable(child.pid, "SUBMITIT_LOCAL_GLOBALID")
@@ -73,11 +73,11 @@ class LocalJob:
         return self._workers
 
     def is_over(self) -> bool:
-        """Whether every task has ended (or whatever started them has)."""
+        """Whether every task, or the process that started them, has ended."""
         return bool(self._job.done())
 
     def processes(self) -> set[Process]:
-        """Return what this job started and still lives, orphans among them."""
+        """Return the processes of this job that are alive, orphans among them."""
         mark = str(self._controller)
         ours = processes.descendants(os.getpid())
         of_the_controller = {Process(self._controller, ""), *processes.descendants(self._controller)}
@@ -90,18 +90,18 @@ class LocalJob:
 
 
 def _environment(attempt: Attempt) -> dict[str, str | None]:
-    """Return the variables that workers start with.
+    """Return the environment variables that workers start with.
 
     ``PYTHONSAFEPATH`` keeps the working directory off the workers' import path: a stray ``launcher/`` or ``submitit/``
-    there must not be taken for the installed one.
+    there must not be imported in place of the installed one.
     """
     code = attempt.plan.snapshot
     return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": with_snapshot(code)} if code else {})}
 
 
 @contextlib.contextmanager
-def _signals_kept_from_children() -> Iterator[None]:
-    """Start children with SIGINT blocked: a terminal sends Ctrl-C to all, and only the launcher is to act on it."""
+def _block_sigint() -> Iterator[None]:
+    """Start children with SIGINT blocked: a terminal sends Ctrl-C to all of them, and only the launcher acts on it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

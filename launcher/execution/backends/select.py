@@ -1,4 +1,4 @@
-"""Which backend runs a ``cluster`` choice."""
+"""The backend that runs a ``cluster`` choice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from launcher.execution.backends.base import Backend
 
 
 def backend(cluster: str) -> Backend:
-    """Return the backend of a ``cluster`` choice that runs under this process's eyes."""
+    """Return the backend of a ``cluster`` choice whose workers this process watches."""
     if cluster == "inline":
         from launcher.execution.backends.inline import InlineBackend
 

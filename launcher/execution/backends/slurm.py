@@ -1,9 +1,9 @@
-"""SLURM, through submitit: one job a run with a task per worker, one array for runs that need the same resources.
+"""The backend that submits to SLURM, through submitit.
 
-The job script ends with :mod:`launcher.execution.slurm_epilogue`, which judges how the workers ended and may have
-SLURM queue the job
-again. That is done by the script, after the last worker has left, because it works in containers too, where SLURM's
-commands may be missing, and because nothing of the job is left that could be in the way.
+A run is one job with a task per worker; runs that need the same resources are one job array. The job script ends with
+:mod:`launcher.execution.slurm_epilogue`, which finds out how the workers ended and may have the job requeued. The
+script does that after the last worker has ended: workers may live in containers without SLURM's commands, and no
+process of the job is left that could interfere.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from submitit import SlurmExecutor
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import Device, SlurmCluster
 from launcher.execution.backends.base import Attempt, SubmissionFailed
-from launcher.execution.environment import outside_allocation
+from launcher.execution.environment import hide_allocation
 from launcher.execution.slurm_epilogue import REQUEUE
 from launcher.runs.run_folder import write_json
 from launcher.runs.sweep import sweep_folder
 from launcher.worker.worker import WorkerJob
 
 _LONGEST_ARRAY = 1000
-"""Below the size that SLURM is set up for by default."""
-_FOR_EVER = 1_000_000
-"""submitit counts time-outs; ours are part of the work, so its limit is put out of reach."""
-_LEAVE_S = 90
-"""How long workers may differ in leaving: rank 0 closes Weights & Biases, which is bounded."""
+"""SLURM's default limit is 1001 jobs an array."""
+_NO_LIMIT = 1_000_000
+"""submitit limits how often a job times out. Long runs do so often, so the limit is set out of reach."""
+_EXIT_S = 90
+"""How many seconds after the first worker the last one may exit: rank 0 closes Weights & Biases."""
 _DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
-"""Until a worker listens, a signal that asks it to save would kill it."""
+"""Until a worker handles them, the signals that ask it to save would kill it."""
 
 
 class JobArray:
@@ -47,32 +47,32 @@ class JobArray:
         self.attempts = list(attempts)
         plan = attempts[0].plan
         self._folder = _folder(attempts[0])
-        self._executor = _Executor(self._folder, max_num_timeout=_FOR_EVER, python=_python(plan))
+        self._executor = _Executor(self._folder, max_num_timeout=_NO_LIMIT, python=_python(plan))
         self._executor.update_parameters(**_parameters(plan, self._folder))
 
     def script(self) -> str:
-        """Return what sbatch will be given, to the byte. Nothing is written."""
+        """Return the exact text that sbatch will be given. Nothing is written."""
         return self._executor.script(len(self.attempts))
 
     def submit(self) -> list[str]:
-        """Submit, note in every run's folder which job it is, and return the job ids.
+        """Submit, record in every run's folder which job it is, and return the job ids.
 
         Raises:
-            SubmissionFailed: there is no SLURM here, or sbatch refused; its own words are the message.
+            SubmissionFailed: there is no SLURM here, or sbatch refused; the message is that of sbatch.
         """
         if shutil.which("sbatch") is None:
-            raise SubmissionFailed("there is no SLURM here: sbatch is not found; dry_run=true works without it")
-        for attempt in self.attempts:  # first, so that a job nobody wrote down can be told from none
-            self._note(attempt, None)
+            raise SubmissionFailed("there is no SLURM here: sbatch is not found; dry_run=true works without SLURM")
+        for attempt in self.attempts:  # first, so that a job whose number was not recorded is known to exist
+            self._record(attempt, None)
         try:
-            with outside_allocation(), contextlib.redirect_stderr(io.StringIO()):  # submitit echoes sbatch
+            with hide_allocation(), contextlib.redirect_stderr(io.StringIO()):  # submitit echoes sbatch
                 jobs = self._submit()
-        except Exception as error:  # whatever sbatch or the file system said
+        except Exception as error:  # whatever sbatch or the file system reports
             for attempt in self.attempts:
                 attempt.folder.job.unlink(missing_ok=True)
-            raise SubmissionFailed(f"sbatch refused: {_words(error)}") from error
+            raise SubmissionFailed(f"sbatch refused: {_message_of(error)}") from error
         for attempt, job in zip(self.attempts, jobs, strict=True):
-            self._note(attempt, job)
+            self._record(attempt, job)
         return jobs
 
     def _submit(self) -> list[str]:
@@ -83,13 +83,13 @@ class JobArray:
             jobs = [self._executor.submit(worker) for worker in workers]
         return [job.job_id for job in jobs]
 
-    def _note(self, attempt: Attempt, job: str | None) -> None:
+    def _record(self, attempt: Attempt, job: str | None) -> None:
         note = {"scheduler": "slurm", "job_id": job, "attempt": attempt.number, "folder": str(self._folder)}
         write_json(attempt.folder.job, {**note, "submitted": time.time()})
 
 
-def batches(attempts: Sequence[Attempt]) -> list[JobArray]:
-    """Group attempts of a sweep by what they ask of the cluster; a run that belongs to none is a job of its own."""
+def make_arrays(attempts: Sequence[Attempt]) -> list[JobArray]:
+    """Group attempts of a sweep by the resources they need; a run outside of sweeps is a job of its own."""
     by_shape: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
         shape = json.dumps(attempt.plan.cluster.to_dict(), sort_keys=True)
@@ -102,16 +102,16 @@ def batches(attempts: Sequence[Attempt]) -> list[JobArray]:
 
 
 class _Executor(SlurmExecutor):
-    """submitit's, except that a script can be had where there is no SLURM."""
+    """submitit's executor, except that it makes scripts where there is no SLURM, too."""
 
     @classmethod
     def name(cls) -> str:
-        """Return what submitit calls SLURM: workers look up their environment by it."""
+        """Return submitit's name for SLURM, by which workers look up their environment."""
         return "slurm"
 
     @classmethod
     def affinity(cls) -> int:
-        """Say yes; a missing sbatch is noticed when it is called."""
+        """Claim that SLURM is here: :meth:`JobArray.submit` notices if it is not."""
         return 2
 
     def script(self, count: int) -> str:
@@ -125,7 +125,7 @@ class _Executor(SlurmExecutor):
 
 
 def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
-    """Return submitit's parameters; what is not set is left to the cluster, whose defaults are not ours to know."""
+    """Return submitit's parameters. Those that are not set are left out, so that the cluster's defaults hold."""
     cluster = _cluster(plan)
     gpus = cluster.gpus_per_node
     if gpus is None and cluster.device == Device.cuda:
@@ -147,11 +147,11 @@ def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
         **{key: value for key, value in given.items() if value is not None},
         "wckey": None,
         "stderr_to_stdout": True,
-        "setup": _before(plan),
-        "teardown": _after(plan, folder),
+        "setup": _setup(plan),
+        "teardown": _teardown(plan, folder),
         "srun_args": [
             "--kill-on-bad-exit=1",
-            f"--wait={_LEAVE_S}",  # srun would wait for ever for workers of a node that has lost sight of them
+            f"--wait={_EXIT_S}",  # srun would wait for ever for workers of a lost node
             *([f"--cpus-per-task={cpus}"] if cpus else []),  # since SLURM 22.05 srun does not take it from sbatch
             *cluster.srun_args,
         ],
@@ -169,10 +169,10 @@ def _cluster(plan: RunPlan) -> SlurmCluster:
     return plan.cluster
 
 
-def _before(plan: RunPlan) -> list[str]:
+def _setup(plan: RunPlan) -> list[str]:
     code = [f"export PYTHONPATH={shlex.quote(plan.snapshot)}${{PYTHONPATH:+:$PYTHONPATH}}"] if plan.snapshot else []
     return [
-        "asked_to_end=  # by scancel, or because somebody else needs the nodes: the workers save first",
+        "asked_to_end=  # set by scancel, or when another job needs the nodes: the workers save first",
         "trap 'asked_to_end=--asked-to-end' TERM",
         "export PYTHONSAFEPATH=1",
         *code,
@@ -180,15 +180,15 @@ def _before(plan: RunPlan) -> list[str]:
     ]
 
 
-def _after(plan: RunPlan, folder: Path) -> list[str]:
+def _teardown(plan: RunPlan, folder: Path) -> list[str]:
     python = _cluster(plan).python or shlex.quote(sys.executable)
     return [
         "code=$?",
         "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
         f'{python} -m launcher.execution.slurm_epilogue {shlex.quote(str(folder))} "$job" $code $asked_to_end',
-        "verdict=$?",
-        f'[ $verdict -ne {REQUEUE} ] || exec scontrol requeue "$job"',
-        "exit $verdict",
+        "result=$?",
+        f'[ $result -ne {REQUEUE} ] || exec scontrol requeue "$job"',
+        "exit $result",
         "",
     ]
 
@@ -205,8 +205,8 @@ def _folder(attempt: Attempt) -> Path:
     return attempt.folder.attempt(attempt.number)
 
 
-def _words(error: Exception) -> str:
-    """Return what was said to the point: the first thing sbatch found wrong rather than what submitit says of it."""
+def _message_of(error: Exception) -> str:
+    """Return the first error that sbatch printed, else the first line of submitit's message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line.partition("sbatch: error: ")[2] for line in lines if "sbatch: error: " in line]
-    return (said or lines or [type(error).__name__])[0]
+    errors = [line.partition("sbatch: error: ")[2] for line in lines if "sbatch: error: " in line]
+    return (errors or lines or [type(error).__name__])[0]

@@ -1,0 +1,60 @@
+"""Which of the runs that a command asks for have to be started."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from launcher.config.make_plan import Rerun
+from launcher.config.run_plan import RunPlan
+from launcher.console.summary import print_complete, relative
+from launcher.execution.run_lifecycle import LIVE
+from launcher.execution.slurm_submission import SlurmQueue
+from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
+
+
+def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
+    """Return the plans to start, and print why the others are not started.
+
+    Raises:
+        RunInProgress: the only plan's run is on SLURM already.
+    """
+    due, complete, submitted = [], [], []
+    queue = SlurmQueue()
+    for plan in plans:
+        folder = RunFolder(plan.run_dir)
+        status = folder.status()
+        if status == "completed" and rerun != Rerun.all:
+            complete.append(folder)
+        elif (job := queue.find_job(folder)) is not None:
+            submitted.append((plan, job))
+        elif rerun != Rerun.failed or status in ("failed", *LIVE):  # a dead run may have left a live status
+            due.append(plan)
+    if submitted and len(plans) == 1:
+        plan, job = submitted[0]
+        raise RunInProgress(f"{relative(plan.run_dir)} is on SLURM already, as job {job}")
+    if complete and len(plans) == 1:
+        print_complete(read_json(complete[0].summary) or {}, complete[0].path)
+    elif len(plans) > 1:
+        counts = {
+            "complete already": len(complete),
+            "on SLURM already": len(submitted),
+            "not failed": len(plans) - len(due) - len(complete) - len(submitted),
+        }
+        others = [f"{count} {what}" for what, count in counts.items() if count]
+        print(f"sweep {plans[0].sweep}: {len(plans)} runs, {', '.join([*others, f'{len(due)} to start'])}", flush=True)
+    return due
+
+
+def set_aside(folder: RunFolder) -> None:
+    """Move a run's folder to ``replaced/``, so that the run can start from the beginning.
+
+    Raises:
+        RunInProgress: the run is in progress.
+    """
+    if folder.path.exists():
+        with folder.lock():
+            target = folder.path.parent / "replaced" / f"{folder.path.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            target.parent.mkdir(exist_ok=True)
+            os.rename(folder.path, target)
