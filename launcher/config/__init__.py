@@ -1,1 +1,1 @@
-"""From settings to checked plans."""
+"""Settings: composed by Hydra, checked, and made into a plan for each run."""

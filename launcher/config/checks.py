@@ -1,4 +1,4 @@
-"""Whether the settings of a run go together. Nothing is created and torch is not imported."""
+"""Checks of the settings of a run together. They create nothing and do not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def world_size(cluster: Cluster) -> int:
     """Return the number of workers: nodes x workers per node.
 
     Raises:
-        ConfigurationError: not a positive number of them.
+        ConfigurationError: either number is not positive.
     """
     for option in ("nodes", "workers_per_node"):
         _at_least(1, f"cluster.{option}", getattr(cluster, option))
@@ -25,10 +25,10 @@ def world_size(cluster: Cluster) -> int:
 
 
 def check(plan: RunPlan) -> None:
-    """Refuse a plan whose parts are each fine but do not go together.
+    """Refuse a plan whose settings are each valid but do not go together.
 
     Raises:
-        ConfigurationError: one sentence that names the key, the value and what would be right.
+        ConfigurationError: with the setting, its value and what would be right.
     """
     _check_cluster(plan)
     _check_debug(plan)
@@ -92,7 +92,7 @@ def _check_debug(plan: RunPlan) -> None:
 
 
 def _check_experiment(plan: RunPlan) -> None:
-    """Build every part, which is cheap, so that each can refuse its own options, and then the others'."""
+    """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
     from sgp_core.training.experiment import build_metrics, build_parts
 
     parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)

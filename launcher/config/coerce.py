@@ -1,4 +1,8 @@
-"""From untyped YAML and command-line values to checked ones, by the dataclass that defines them."""
+"""Values of YAML files and the command line, converted to the types of the dataclass that defines them.
+
+OmegaConf converts; the messages are ours. pydantic was tried and gave worse ones: it names no section, accepts unknown
+options, and takes three lines and a link for a wrong value.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +77,7 @@ def _coerce(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
 
 
 def _annotation(cls: type[Any], name: str) -> Any:
-    """Evaluate one field's type where it was written (other fields may have types known to type checkers only)."""
+    """Evaluate the type of one field; other fields may have types that only type checkers import."""
     for base in cls.__mro__:
         written = inspect.get_annotations(base).get(name)
         if written is not None:
@@ -100,7 +104,7 @@ def _enum(kind: Any) -> type[Enum] | None:
 
 
 def _by_member_name(kind: Any, value: Any) -> Any:
-    """OmegaConf knows Enums by member name; users write the value."""
+    """Return an Enum's member for its value, which users write; OmegaConf knows members by name."""
     enum = _enum(kind)
     if enum is not None and isinstance(value, str):
         return next((member for member in enum if member.value == value), value)

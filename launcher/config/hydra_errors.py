@@ -1,4 +1,4 @@
-"""Hydra's errors in few words: what is wrong, where, and what would be right."""
+"""Hydra's errors in short sentences: what is wrong, where, and what would be right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_LINES = 4
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
-    """Return at most four lines that say what ``error`` means for a user who typed ``arguments``."""
+    """Return at most four lines that explain ``error`` to a user who typed ``arguments``."""
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
     text = str(error)
@@ -75,7 +75,7 @@ def _unknown_key(key: str, arguments: Sequence[str]) -> str:
 
 
 def _known_keys(arguments: Sequence[str]) -> Iterator[str]:
-    """Every key that exists under the choices made in ``arguments``, outermost first."""
+    """Yield every setting that exists under the choices of ``arguments``, outermost first."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf

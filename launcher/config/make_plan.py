@@ -36,7 +36,7 @@ from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experi
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What stands at the top of the settings, outside any section."""
+    """Settings of a run that stand at the top, outside of any section."""
 
     plugins: list[str] = field(default_factory=list)
     seed: int = 0
@@ -47,7 +47,7 @@ class RunSettings:
 
 
 class Rerun(StrEnum):
-    """Which of the runs asked for are started that have been started before."""
+    """Which runs are started again that have been started before."""
 
     failed = "failed"
     all = "all"
@@ -55,7 +55,7 @@ class Rerun(StrEnum):
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """What holds for a whole command, and is no part of any run."""
+    """Settings of a whole command, which are no part of any run."""
 
     dry_run: bool = False
     snapshot: bool = False
@@ -64,10 +64,10 @@ class LaunchOptions:
 
 
 def launch_options(points: Sequence[Point]) -> LaunchOptions:
-    """Return what holds for all of ``points``.
+    """Return the settings that hold for the whole command.
 
     Raises:
-        ConfigurationError: a wrong type, or a sweep over such an option.
+        ConfigurationError: a value of the wrong type, or a sweep over such a setting.
     """
     known = _of_the_command()
     chosen = [{key: point.settings[key] for key in known if key in point.settings} for point in points]
@@ -80,7 +80,7 @@ def launch_options(points: Sequence[Point]) -> LaunchOptions:
 
 
 def make_plans(points: Sequence[Point]) -> list[RunPlan]:
-    """Check every point and return the plans, each run once.
+    """Check every point, and return a plan for each run. Points of equal run id are one run.
 
     Raises:
         ConfigurationError: a point is invalid; in a sweep the message says which.
@@ -146,9 +146,9 @@ def make_plan(point: Point) -> RunPlan:
 
 
 def run_name(experiment: Experiment) -> str:
-    """Return a name people can read, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique.
+    """Return a name for people, such as ``sgp-slowmo-ring-4w-seed0``; it need not be unique.
 
-    The topology is left out where it plays no part, under AllReduce and local SGD.
+    The topology is left out where no messages follow it: under AllReduce and local SGD.
     """
     parts = [experiment.algorithm["name"]]
     parts += [chosen["name"] for chosen in map(partial(getattr, experiment), OPTIONAL) if chosen["name"] != NOTHING]
@@ -167,7 +167,7 @@ def _of_the_command() -> set[str]:
 
 
 def _take_unit(settings: dict[str, Any]) -> GossipUnit:
-    """Take what holds for every algorithm out of the options of the one that is chosen."""
+    """Remove the options of all algorithms from those of the chosen one, and return the gossip unit."""
     algorithm = settings.get("algorithm")
     if not isinstance(algorithm, dict):
         return GossipUnit.worker

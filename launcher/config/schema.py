@@ -17,6 +17,7 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import Direction
 from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.training.config import (
+    GROUPS,
     NOTHING,
     OPTIONAL,
     CheckpointConfig,
@@ -30,18 +31,15 @@ from sgp_core.training.settings import Settings
 CONFIG_MODULE = "launcher.conf"
 """Package of the YAML files that Hydra composes."""
 
-LIBRARY_GROUPS = (
-    *("model", "dataset", "partition", "topology", "algorithm", "outer", "pace", "compression", "optimizer"),
-    *("schedule", "loss"),
-)
+LIBRARY_GROUPS = GROUPS
 """Groups whose choices are registered in the library; together they are most of an experiment."""
 
 
 class Device(StrEnum):
-    """Where a worker computes."""
+    """The device that a worker computes on."""
 
     auto = "auto"
-    """A GPU for each worker where there are enough, else the CPU."""
+    """A GPU for each worker if there are enough, else the CPU."""
     cpu = "cpu"
     cuda = "cuda"
 
@@ -61,7 +59,7 @@ class TransportName(StrEnum):
 
 
 class WandbMode(StrEnum):
-    """Modes of Weights & Biases."""
+    """How W&B records a run."""
 
     online = "online"
     offline = "offline"
@@ -69,7 +67,7 @@ class WandbMode(StrEnum):
 
 
 class FailHow(StrEnum):
-    """How a worker fails on purpose."""
+    """How ``debug.fail_rank`` fails."""
 
     exception = "raise"
     kill = "kill"
@@ -96,7 +94,7 @@ class NoOptions(Choice):
 
 @dataclass(frozen=True)
 class Cluster(Choice):
-    """Where workers run. What is no option of a kind of cluster is the same for all of that kind."""
+    """Where workers run. A field that is no option of some kind of cluster has the same value for all of that kind."""
 
     nodes: int = 1
     workers_per_node: int = 4
@@ -177,7 +175,7 @@ class WandbOptions(Choice):
 
 @dataclass(frozen=True)
 class SearchOptions(Choice):
-    """Trying values out instead of every combination."""
+    """A search tries some values of the settings, not every combination."""
 
     trials: int = 20
     parallel: int = 4
@@ -190,36 +188,36 @@ class SearchOptions(Choice):
 
 @dataclass(frozen=True)
 class RandomSearch(SearchOptions):
-    """Every run draws its values by itself."""
+    """Random search: the values of every run are drawn independently."""
 
     name: ClassVar[str] = "random"
 
 
 @dataclass(frozen=True)
 class TpeSearch(SearchOptions):
-    """Tree-structured Parzen estimator: runs draw values near those of the best so far."""
+    """Tree-structured Parzen estimator: values are drawn near those of the best runs so far."""
 
     name: ClassVar[str] = "tpe"
 
 
 class GossipUnit(StrEnum):
-    """Who gossips."""
+    """What one node of the topology stands for."""
 
     worker = "worker"
     node = "node"
-    """The workers of a node average their gradients and act as one; each exchanges its share of the model."""
+    """All workers of a node: they average their gradients, and each exchanges its shard of the model."""
 
 
 @dataclass(frozen=True)
 class AlgorithmOptions:
-    """What holds for every algorithm, beside options of its own."""
+    """Options that every algorithm has beside its own."""
 
     unit: GossipUnit = GossipUnit.worker
 
 
 @dataclass(frozen=True)
 class DebugOptions(Settings):
-    """Aids for finding mistakes; never part of a run's identity."""
+    """Aids for finding mistakes. They are never part of a run's identity."""
 
     anomaly: bool = False
     fail_rank: int | None = None

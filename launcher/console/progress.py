@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LINES = 3.0
 
 
 class Display(Protocol):
-    """Where progress is shown. Remembers the latest row of each split."""
+    """Shows the progress of one run, and keeps the latest row of each split."""
 
     latest: dict[str, Row]
 
@@ -33,18 +33,18 @@ class Display(Protocol):
         """Show a line of text."""
 
     def close(self) -> None:
-        """Leave the terminal as it should be."""
+        """Restore the terminal."""
 
 
 class Screen:
-    """The terminal, shared by the runs of a command: a bar for each that runs, or plain lines elsewhere."""
+    """The terminal, shared by the runs of a command: a bar for each, or plain lines where it is no terminal."""
 
     def __init__(self, *, many: bool = False, plain: bool = False) -> None:
-        """Prepare.
+        """Make it.
 
         Args:
-            many: there is more than one run, so that a bar goes when its run ends.
-            plain: lines even on a terminal.
+            many: whether there are several runs, so that a bar is removed when its run ends.
+            plain: whether to print lines even on a terminal.
         """
         self._many = many
         self._bars = None if plain or not sys.stdout.isatty() else _bars()
@@ -59,10 +59,10 @@ class Screen:
         scores = read_scores(spec or {})
         if self._bars is None:
             return LineDisplay(label, scores)
-        return BarDisplay(f"{label}{name}", self._bars, scores, passing=self._many)
+        return BarDisplay(f"{label}{name}", self._bars, scores, removable=self._many)
 
     def close(self) -> None:
-        """Leave the terminal as it should be."""
+        """Restore the terminal."""
         if self._bars is not None:
             self._bars.stop()
 
@@ -77,7 +77,7 @@ class LineDisplay:
         self._shown_at = -_SECONDS_BETWEEN_LINES
 
     def show(self, row: Row) -> None:
-        """Print a line if it is time for one."""
+        """Print a line, unless the last one of training was printed just now."""
         self.latest[row["split"]] = row
         now = time.monotonic()
         if row["split"] == "val" or now - self._shown_at >= _SECONDS_BETWEEN_LINES:
@@ -91,17 +91,17 @@ class LineDisplay:
         print(message, flush=True)
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Do nothing: the terminal is as it was."""
 
 
 class BarDisplay:
-    """One bar, in place."""
+    """A progress bar, updated in place."""
 
-    def __init__(self, name: str, bars: Progress, scores: Scores, *, passing: bool) -> None:
+    def __init__(self, name: str, bars: Progress, scores: Scores, *, removable: bool) -> None:
         self.latest: dict[str, Row] = {}
         self._scores = scores
         self._bars = bars
-        self._passing = passing
+        self._removable = removable
         self._task = bars.add_task(name, total=None, state="starting")
         bars.start()
 
@@ -120,8 +120,8 @@ class BarDisplay:
         self._bars.console.print(message, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Stop the bar where it is, or take it away if others go on."""
-        if self._passing:
+        """Stop the bar where it is, or remove it if other runs go on."""
+        if self._removable:
             self._bars.remove_task(self._task)
         else:
             self._bars.stop()
@@ -140,7 +140,7 @@ def _bars() -> Progress:
 
 
 class Tail:
-    """Reads the rows that were added to a file since the last look."""
+    """Reads the rows that were added to a file since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""What is printed when a run has ended."""
+"""What ``sgp-train`` prints when a run has ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Summary = dict[str, Any]
 
 
 def print_complete(summary: Summary, run_dir: Path, label: str = "") -> None:
-    """Print that there is nothing to do, and how the run ended."""
+    """Print that a run is complete, so that there is nothing to do, and how it ended."""
     print(f"{label}{summary.get('name')} is complete already; nothing to do")
     if not label:
         print_summary(summary, run_dir)
 
 
 def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
-    """Print how a run stands: scores, agreement, time and where everything is."""
+    """Print the status of a run, its scores, consensus distance, time per step and folder."""
     took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
     name, run_id, status = summary.get("name"), summary["run_id"], summary["status"]
     print(f"{label}{name} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
@@ -33,7 +33,7 @@ def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
 
 
 def print_error(error: dict[str, Any]) -> None:
-    """Print on stderr why a run failed: the culprit's traceback (for a user's mistake one line) and its log."""
+    """Print on stderr why a run failed: traceback and log of the worker at fault; for a user's mistake, one line."""
     if error.get("user_mistake"):
         print(f"sgp-train: {error['message']}", file=sys.stderr)
         return
@@ -45,7 +45,7 @@ def print_error(error: dict[str, Any]) -> None:
 
 
 def relative(path: Path) -> str:
-    """Return ``path`` as one would type it here."""
+    """Return ``path`` relative to the working directory if it lies below it."""
     short = os.path.relpath(path)
     return str(path) if short.startswith("..") else short
 

@@ -229,7 +229,7 @@ class Experiment(Settings):
             ConfigurationError: an unknown name or option.
         """
         identity = self.to_dict()
-        for group in _GROUPS:
+        for group in GROUPS:
             identity[group] = _identifying(group, identity[group])
         identity["callbacks"] = [_identifying("callback", callback) for callback in self.callbacks]
         if not self.callbacks:
@@ -288,12 +288,12 @@ _REGISTRIES = {
     "outer": "sgp_core.algorithms.base:OUTERS",
     "pace": "sgp_core.pacing.base:PACES",
     "compression": "sgp_core.compression:COMPRESSIONS",
-    "loss": "sgp_core.tasks.losses:LOSSES",
     "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
     "schedule": "sgp_core.training.schedules:SCHEDULES",
+    "loss": "sgp_core.tasks.losses:LOSSES",
 }
 
-_GROUPS = tuple(_REGISTRIES)
+GROUPS = tuple(_REGISTRIES)
 """Fields of :class:`Experiment` that are one choice each."""
 _REGISTRIES |= {
     "task": "sgp_core.tasks.kinds:TASKS",
