@@ -55,7 +55,7 @@ def describe_error(error: BaseException, rank: int) -> dict[str, Any]:
         "message": str(error),
         "traceback": "".join(traceback.format_exception(error)),
         "user_mistake": isinstance(error, ConfigurationError),
-        **({"peer_lost": lost} if (lost := _lost_peer(error, rank)) else {}),
+        "peer_lost": _lost_peer(error, rank),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import torch.distributed as dist
 from torch import Tensor
 
+from sgp_core.errors import PeerLost
 from sgp_core.tensors.flat_vector import FlatVector, as_operand
 
 
@@ -49,11 +50,20 @@ class Collectives:
         return values
 
     def mean(self, x: FlatVector) -> None:
-        """Replace ``x``, and what travels with it, by the average over all workers, in place."""
+        """Replace ``x``, and what travels with it, by the average over all workers, in place.
+
+        Raises:
+            PeerLost: another worker is gone or does not answer in time.
+        """
         if self.size == 1:
             return
-        for work in [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in x.wire]:
-            work.wait()
+        works = [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in x.wire]
+        try:
+            for work in works:
+                work.wait()
+        except RuntimeError as error:
+            rank = self.global_rank(self.rank)
+            raise PeerLost(f"rank {rank} lost another worker while averaging: {error}", rank=rank) from error
         for tensor in x.wire:
             tensor.div_(as_operand(self.size, tensor))
 

@@ -77,7 +77,7 @@ def test_a_search_goes_on_where_it_stopped(
     first_row = sgp("table", record.parent.name, "--json").json["rows"][0]
     assert (status["run_id"], f"{status['value']:.4f} " in winner) == (first_row["run_id"], True)
     overrides = read(here / "runs" / status["run_id"] / "spec.json")["overrides"]
-    assert f" with {' '.join(overrides)}; all of them" in winner
+    assert f" with {' '.join(overrides)}; compare all" in winner
     after = read(record)
     assert after["points"][:2] == before["points"]
     rates = {point["overrides"][0] for point in after["points"]}

@@ -31,6 +31,6 @@ def test_an_error_of_torch_distributed_is_a_lost_peer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ConfigurationError("connection reset by peer"), ValueError("timed out")])
 def test_any_other_error_is_the_workers_own(error: Exception) -> None:
     described = describe_error(error, 0)
-    assert not described.get("peer_lost")
+    assert described["peer_lost"] is None
     assert (described["type"], described["message"]) == (type(error).__name__, str(error))
     assert described["user_mistake"] is isinstance(error, ConfigurationError)
