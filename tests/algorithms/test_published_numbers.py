@@ -9,7 +9,7 @@ import torch
 
 import sgp_core
 from sgp_core.simulator import simulate
-from sgp_core.simulator.simulate import SimulatedNetwork
+from sgp_core.simulator.network import SimulatedNetwork
 from sgp_core.topology import Topology
 from tests.support.published import CONSENSUS_RMS
 
