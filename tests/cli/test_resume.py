@@ -132,7 +132,7 @@ def test_complete_and_live_runs_are_left_alone(tmp_path: Path, sgp: Sgp) -> None
         ({"schema_version": 0}, "its spec.json is of version 0, not 1"),
         ({"experiment": [1]}, "its spec.json is damaged: "),
         ({"cluster": {"name": "cloud"}}, "unknown cluster 'cloud'; known: inline, local, slurm"),
-        ({"cluster": {"name": "inline", "nodes": 2}}, "its spec.json is damaged: 2 workers cannot be 1"),
+        ({"cluster": {"name": "inline", "nodes": 2}}, "its spec.json is damaged: 2 workers are not 1"),
         ({"cluster": {"name": "inline", "slots": 2}}, "cluster has no option 'slots'"),
         ({"log_every": 0}, "log_every=0: must be at least 1"),
         ({"snapshot": "snapshots/0123456789"}, "its copy of the code, snapshots/0123456789, is gone; "),
@@ -152,7 +152,7 @@ def test_settings_that_were_changed_are_another_run(work: Path, sgp: Sgp) -> Non
     plan, other = planned(), planned("seed=7")
     damage(plan, experiment=other.experiment.to_dict())
     said = sgp("resume", plan.run_id)
-    assert (said.code, f"its settings are those of run {other.run_id} today" in said.err) == (2, True)
+    assert (said.code, f"its settings make run {other.run_id} now" in said.err) == (2, True)
 
 
 def test_runs_that_nobody_can_check_or_find(tmp_path: Path, sgp: Sgp) -> None:

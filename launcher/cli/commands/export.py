@@ -13,7 +13,7 @@ from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.console.summary import relative
 from launcher.runs.find import Run, find_run
-from launcher.runs.json_fields import items, mapping, number
+from launcher.runs.json_fields import items, mapping, number, text
 from launcher.runs.number_format import format_value
 from launcher.runs.run_folder import RunFolder, read_json
 from launcher.runs.scores import Scores, read_scores
@@ -80,6 +80,7 @@ def _copy(finished: Path, out: Path | None) -> Path:
 def _average(run: Run, step: str, average: int, out: Path | None) -> Path:
     """Write the average over the workers of one or several checkpoints; return its file."""
     folder = run.folder
+    from launcher.runs.recorded_code import find_plugins
     from sgp_core.plugins import Plugin, load_recorded_plugins
     from sgp_core.training.checkpoint import CheckpointStore
     from sgp_core.training.config import Experiment
@@ -88,7 +89,8 @@ def _average(run: Run, step: str, average: int, out: Path | None) -> Path:
     if not run.experiment:
         raise ConfigurationError(f"{relative(folder.spec)} cannot be read: it says what the model is")
     try:
-        load_recorded_plugins(Plugin.from_dict(values) for values in items(run.spec.get("plugins")))
+        recorded = [Plugin.from_dict(values) for values in items(run.spec.get("plugins"))]
+        load_recorded_plugins(find_plugins(recorded, text(run.spec.get("snapshot")), folder.path.parent))
         experiment = Experiment.from_dict(dict(run.experiment))
         fingerprint = experiment.fingerprint()
     except ConfigurationError:  # a part of the experiment is unknown here, or its plug-in is gone
