@@ -17,7 +17,7 @@ from launcher.runs.liveness import LIVE
 if TYPE_CHECKING:
     from rich.console import Group
 
-LOOK_S = 1.0
+_LOOK_S = 1.0
 _PROGRESS_S = 3.0
 """The least time between two lines that show progress alone."""
 
@@ -31,6 +31,11 @@ def goes_on(run: Run) -> bool:
     return run.state in LIVE or run.queued is not None
 
 
+def wait() -> None:
+    """Wait until it is time to look again."""
+    time.sleep(_LOOK_S)
+
+
 def follow(look: Callable[[], View], view: View) -> View:
     """Show the views that ``look`` returns until all their runs have ended; return the last view."""
     if sys.stdout.isatty():
@@ -38,7 +43,7 @@ def follow(look: Callable[[], View], view: View) -> View:
     lines = _Lines()
     lines.show(view)
     while any(goes_on(run) for run in view.runs):
-        time.sleep(LOOK_S)
+        wait()
         view = look()
         lines.show(view)
     if view.runs:
@@ -52,7 +57,7 @@ def _in_place(look: Callable[[], View], view: View) -> View:
 
     with Live(_renderable(view), auto_refresh=False, transient=True) as live:
         while any(goes_on(run) for run in view.runs):
-            time.sleep(LOOK_S)
+            wait()
             view = look()
             live.update(_renderable(view), refresh=True)
     show(view)  # in full: the screen may have been too small

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -130,48 +128,41 @@ def test_a_search_says_what_best_means(tmp_path: Path, sgp: Callable[..., Said])
 
 
 # -- looking on -------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often."""
-    monkeypatch.setattr(watch, "LOOK_S", 0.02)
+def happen(monkeypatch: pytest.MonkeyPatch, events: Iterable[Callable[[], None]]) -> None:
+    """Let one event happen between each two looks; time plays no part."""
+    coming = iter(events)
+    monkeypatch.setattr(watch, "wait", lambda: next(coming)())
 
 
-@pytest.mark.usefixtures("quick")
-def test_looking_on_tells_changes_until_all_have_ended(tmp_path: Path, sgp: Callable[..., Said]) -> None:
+def becomes(folder: Path, status: str) -> Callable[[], None]:
+    """Return an event: the run's summary says ``status``."""
+    summary = folder / "summary.json"
+    return lambda: write_json(summary, {**json.loads(summary.read_text()), "status": status})
+
+
+def test_looking_on_tells_changes_until_all_have_ended(
+    tmp_path: Path, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for run_id in (ONE, TWO):
         queued_run(tmp_path, run_id)
     make_sweep(tmp_path, SWEEP, [ONE, TWO])
-
-    def happen() -> None:
-        for run_id, status in ((ONE, "running"), (ONE, "completed"), (TWO, "running"), (TWO, "failed")):
-            summary = tmp_path / run_id / "summary.json"
-            write_json(summary, {**json.loads(summary.read_text()), "status": status})
-            time.sleep(0.3)
-
-    events = threading.Thread(target=happen)
-    events.start()
+    changes = ((ONE, "running"), (ONE, "completed"), (TWO, "running"), (TWO, "failed"))
+    happen(monkeypatch, [becomes(tmp_path / run_id, status) for run_id, status in changes])
     said = sgp("status", SWEEP, "--watch", "--runs-dir", tmp_path)
-    events.join()
     assert said.code == 1
-    changes, _, end = said.out.partition("\n\n")
-    seen = [(line.split()[1], line.split()[3].rstrip(",")) for line in changes.splitlines()]
-    assert [state for run, state in seen if run == ONE][-2:] == ["running", "completed"]
+    lines, _, end = said.out.partition("\n\n")
+    seen = [(line.split()[1], line.split()[3].rstrip(",")) for line in lines.splitlines()]
+    assert [state for run, state in seen if run == ONE] == ["queued", "running", "completed"]
     assert [state for run, state in seen if run == TWO] == ["queued", "running", "failed"]
     assert end.startswith(f"sweep {SWEEP}: 2 runs, 1 completed, 1 failed")
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_job_that_is_queued_again_is_waited_for(
     tmp_path: Path, sgp: Callable[..., Said], slurm: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slurm("answers")
     folder = slurm_run(tmp_path, ONE, "1003", "preempted")  # which SLURM has back in its queue
-
-    def end() -> None:
-        write_json(folder / "summary.json", {"run_id": ONE, "name": "n", "status": "completed", "steps": 40})
-
-    later = threading.Timer(0.5, end)
-    later.start()
+    happen(monkeypatch, [lambda: None, becomes(folder, "completed")])
     said = sgp("status", ONE, "--watch", "--runs-dir", tmp_path)
     assert said.code == 0
     assert [line.split()[3].rstrip(",") for line in said.out.partition("\n\n")[0].splitlines()] == [
@@ -187,7 +178,6 @@ def test_nothing_to_look_on_at(tmp_path: Path, sgp: Callable[..., Said]) -> None
     assert sgp("status", "--watch", "--json", "--runs-dir", tmp_path).code == 2
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_terminal_is_drawn_on_in_place(
     tmp_path: Path, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,12 +189,7 @@ def test_a_terminal_is_drawn_on_in_place(
         running_run(tmp_path, run_id)
     make_sweep(tmp_path, SWEEP, [ONE, TWO])
 
-    def end() -> None:
-        for run_id in (ONE, TWO):
-            write_json(tmp_path / run_id / "summary.json", {"run_id": run_id, "name": "n", "status": "completed"})
-
-    later = threading.Timer(0.4, end)
-    later.start()
+    happen(monkeypatch, [becomes(tmp_path / ONE, "completed"), becomes(tmp_path / TWO, "completed")])
     said = sgp("status", SWEEP, "--watch", "--runs-dir", tmp_path)
     assert said.code == 0
     assert f"sweep {SWEEP}: 2 runs, 2 running" in said.out
