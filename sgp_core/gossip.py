@@ -46,9 +46,9 @@ class Gossip:
         compression: how messages are coded, such as ``build_compression("int8")``; None: they are not.
         transport: how models travel, the same on every worker. ``"shared_memory"``: workers on the CPUs of one host
             read each other's models in place. ``"symmetric_memory"``: the GPUs of one host write into each other's
-            memory. ``"p2p"``: messages of torch.distributed. ``"hierarchical"``: shared memory inside each of several
-            hosts, messages between them. ``"auto"``: the fastest that is available. All give the same results bit for
-            bit, except with asynchronous algorithms, no two runs of which are alike.
+            memory. ``"p2p"``: messages of torch.distributed. ``"hierarchical"`` (also ``"mixed"``): shared memory
+            inside each of several hosts, messages between them. ``"auto"``: the fastest that is available. All give
+            the same results bit for bit, except with asynchronous algorithms, no two runs of which are alike.
         node_size: workers of a node, m. More than 1 makes every m consecutive ranks one gossip node: they average
             their gradients at each step and hold the same model, and ``topology`` is one of nodes. Each worker sends
             the m-th part of the model that is its own to the workers at its place in the peer nodes. The model may

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.config.schema import Cluster, Device, InlineCluster, SlurmCluster, TransportName
+from launcher.config.schema import Cluster, Device, InlineCluster, SlurmCluster
 from sgp_core.errors import ConfigurationError
+from sgp_core.transports.registry import AUTO, HostCount, find_transport, transports_by_priority
 
 if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan
@@ -43,30 +44,36 @@ def _check_cluster(plan: RunPlan) -> None:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
     for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
         _at_least(1, f"cluster.{option}", getattr(cluster, option))
-    _check_transport(cluster)
+    _check_transport(plan)
     if isinstance(cluster, SlurmCluster):
         _check_slurm(cluster)
     elif cluster.device == Device.cuda and not _sees_gpu():
         raise ConfigurationError("cluster.device=cuda, but this machine shows no NVIDIA GPU; use cluster.device=cpu")
 
 
-def _check_transport(cluster: Cluster) -> None:
-    transport = cluster.transport
-    if transport not in (TransportName.shared_memory, TransportName.symmetric_memory, TransportName.mixed):
+def _check_transport(plan: RunPlan) -> None:
+    cluster = plan.cluster
+    if cluster.transport == AUTO:
         return
-    chosen = f"cluster.transport={transport}"
-    wrong, right = (Device.cpu, "cuda") if transport == TransportName.symmetric_memory else (Device.cuda, "cpu")
-    if cluster.device == wrong:
-        raise ConfigurationError(f"{chosen} is for cluster.device={right}, not {wrong}; use p2p")
+    kind = find_transport(cluster.transport)
     hosts = cluster.nodes if isinstance(cluster, SlurmCluster) else 1
-    if transport == TransportName.mixed:
-        if hosts == 1:
-            raise ConfigurationError(f"{chosen} is for several nodes of cluster=slurm; use shared_memory")
-        if cluster.workers_per_node == 1:
-            raise ConfigurationError(f"{chosen} is for several workers on a node, not one; use p2p")
-    elif hosts > 1:
-        others = "mixed or p2p" if transport == TransportName.shared_memory else "p2p"
-        raise ConfigurationError(f"{chosen} is for one node, not {hosts}; use {others}")
+    devices = kind.devices if cluster.device == Device.auto else (cluster.device.value,)
+    workers = cluster.workers_per_node
+    node_groups = plan.experiment.node_size > 1 and plan.experiment.nodes > 1
+    if kind.serves(devices, hosts, workers, node_groups=node_groups):
+        return
+    if not set(devices) & set(kind.devices):
+        reason = f"is for cluster.device={' or '.join(kind.devices)}, not {cluster.device}"
+    elif hosts > 1 and kind.hosts is HostCount.one:
+        reason = f"is for one node, not {hosts}"
+    elif hosts == 1 and kind.hosts is HostCount.several:
+        reason = "is for several nodes of cluster=slurm"
+    elif workers < kind.min_workers_per_host:
+        reason = f"is for {kind.min_workers_per_host} or more workers on a node, not {workers}"
+    else:
+        reason = "is for algorithm.unit=worker, not node"
+    others = [k.name for k in transports_by_priority() if k.serves(devices, hosts, workers, node_groups=node_groups)]
+    raise ConfigurationError(f"cluster.transport={kind.name} {reason}; use {' or '.join(others)}")
 
 
 def _check_slurm(cluster: SlurmCluster) -> None:

@@ -27,6 +27,7 @@ from sgp_core.training.config import (
     registry,
 )
 from sgp_core.training.settings import Settings
+from sgp_core.transports.registry import AUTO, canonical_transport_name
 
 CONFIG_MODULE = "launcher.conf"
 """Package of the YAML files that Hydra composes."""
@@ -42,20 +43,6 @@ class Device(StrEnum):
     """A GPU for each worker if there are enough, else the CPU."""
     cpu = "cpu"
     cuda = "cuda"
-
-
-class TransportName(StrEnum):
-    """How models travel between workers."""
-
-    auto = "auto"
-    """Memory that workers share where they compute on the CPUs or GPUs of one host, else messages."""
-    p2p = "p2p"
-    shared_memory = "shared_memory"
-    """Between the CPUs of one host."""
-    symmetric_memory = "symmetric_memory"
-    """Between GPUs of one host that map each other's memory."""
-    mixed = "mixed"
-    """Shared memory inside each of several nodes, messages between them."""
 
 
 class WandbMode(StrEnum):
@@ -100,11 +87,14 @@ class Cluster(Choice):
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
-    transport: TransportName = TransportName.auto
+    transport: str = AUTO
     step_in_backward: bool = False
     timeout_min: int | None = None
     process_group_timeout_s: int = 600
     slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transport", canonical_transport_name(self.transport))
 
     @property
     def world_size(self) -> int:
@@ -118,7 +108,7 @@ class InlineCluster(Cluster):
 
     name: ClassVar[str] = "inline"
     workers_per_node: int = 1
-    transport: TransportName = field(default=TransportName.auto, metadata=NOT_AN_OPTION)
+    transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
     step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
     timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
     process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)

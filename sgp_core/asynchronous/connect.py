@@ -17,7 +17,8 @@ from sgp_core.distributed.host_memory import TransportUnavailable
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
-from sgp_core.transports.select import AUTO, check_transport_name, unavailable
+from sgp_core.transports.registry import AUTO, find_transport
+from sgp_core.transports.select import unavailable
 
 
 def connect(
@@ -42,7 +43,8 @@ def connect(
     Raises:
         ConfigurationError: on all workers alike, if some compute on a GPU or the transport is not available.
     """
-    check_transport_name(wanted)
+    if wanted != AUTO:
+        find_transport(wanted)
     alone = topology.world_size == 1
     on_cpu = [all(tensor.device.type == "cpu" for tensor in params.tensors)] * topology.world_size
     if not alone:

@@ -143,6 +143,17 @@ class FSDPModelShard:
         return [local_tensor(parameter) for parameter in self._parameters]
 
 
+def place_in_flat_memory(model: nn.Module, parameters: Sequence[nn.Parameter], node: NodeGroup) -> ModelShard:
+    """Move the parameters to flat memory of this process alone; return what this worker gossips of them.
+
+    Raises:
+        ConfigurationError: the model is sharded, but not over the workers of the node.
+    """
+    if any(is_sharded(parameter) for parameter in parameters):
+        return FSDPModelShard(model, parameters, node)
+    return FlatModelShard(FlatStorage(parameters, parts=node.size), node)
+
+
 def is_sharded(tensor: Tensor) -> bool:
     """Whether this is a DTensor (asked without importing them, which takes a second)."""
     return hasattr(tensor, "to_local")

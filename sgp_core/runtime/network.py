@@ -9,11 +9,12 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import PointToPoint
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
-from sgp_core.transports import Exchange, Message, MessageContent, PostedMix, ReceivedMessage, Transport, concatenate
+from sgp_core.transports.base import Message, MessageContent, PostedMix, ReceivedMessage, Transport, concatenate
 
 
 class DistributedNetwork(WorkerNetwork):

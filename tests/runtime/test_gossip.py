@@ -14,7 +14,7 @@ def ranks():
     return run_workers(4, features.everything, timeout=240)
 
 
-@pytest.fixture(params=["p2p", "shared_memory", "mixed"])
+@pytest.fixture(params=["p2p", "shared_memory", "hierarchical"])
 def transported(ranks, request):
     """What does not depend on how models travel, by each transport."""
     return [rank[request.param] for rank in ranks]
@@ -70,7 +70,7 @@ def test_state_dict_resumes_bit_for_bit(transported):
         assert set(rank["resumed"].values()) == {0.0}
 
 
-COPIES_OVERLAPPED = {"p2p": 3, "shared_memory": 3, "mixed": 4}
+COPIES_OVERLAPPED = {"p2p": 3, "shared_memory": 3, "hierarchical": 4}
 """Outboxes and inboxes: of the one kind, of the other, of both."""
 
 

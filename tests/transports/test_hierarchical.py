@@ -139,15 +139,15 @@ def test_numbers_are_those_of_messages_bit_for_bit(ranks):
 
 def test_it_is_chosen_where_some_workers_share_a_host(ranks):
     for rank in ranks:
-        assert rank["choices"]["auto"] == rank["choices"]["mixed"] == "mixed"
+        assert rank["choices"]["auto"] == rank["choices"]["mixed"] == rank["choices"]["hierarchical"] == "hierarchical"
         assert rank["choices"]["p2p"] == "p2p"
-        assert rank["choices"]["shared_memory"].startswith("transport 'shared_memory' cannot be: worker ")
-        assert rank["choices"]["shared_memory"].endswith("; p2p can")
+        assert rank["choices"]["shared_memory"].startswith("transport 'shared_memory' is not available here: worker ")
+        assert rank["choices"]["shared_memory"].endswith("; use transport=p2p")
 
 
 def test_workers_of_a_host_that_cannot_reach_each_other_send_messages(ranks):
     for rank in ranks:
-        assert rank["strangers"] == "mixed", "there is another host with two that can"
+        assert rank["strangers"] == "hierarchical", "there is another host with two that can"
 
 
 def test_a_killed_worker_is_named_on_its_host_and_on_another():

@@ -81,13 +81,16 @@ def test_the_fastest_transport_that_can_be_is_chosen(ranks):
         assert said["here p2p"] == said["apart p2p"] == "p2p"
         assert said["apart auto"] == said["hidden auto"] == "p2p"
         assert (
-            said["here mixed"] == "transport 'mixed' cannot be: all workers are on one host, for shared_memory; p2p can"
+            said["here hierarchical"] == "transport 'hierarchical' is not available here: all workers are on one host,"
+            " which is for shared_memory; use transport=p2p"
         )
-        assert said["apart mixed"].startswith("transport 'mixed' cannot be: no two workers share memory: worker ")
+        assert said["apart hierarchical"].startswith(
+            "transport 'hierarchical' is not available here: no two workers share memory: worker "
+        )
         assert said["here shared"] == "unknown transport 'shared'; did you mean 'shared_memory'?"
-        assert said["apart shared_memory"].startswith("transport 'shared_memory' cannot be: worker ")
+        assert said["apart shared_memory"].startswith("transport 'shared_memory' is not available here: worker ")
         assert "is on another host than worker" in said["apart shared_memory"]
-        assert said["hidden shared_memory"].endswith("worker 0 cannot open the memory of worker 1; p2p can")
+        assert said["hidden shared_memory"].endswith("worker 0 cannot open the memory of worker 1; use transport=p2p")
 
 
 def test_parameters_elsewhere_cannot_be_shared(monkeypatch):
@@ -121,7 +124,8 @@ def test_messages_nobody_made_room_for_are_refused(ranks):
 
 
 def test_a_worker_that_does_not_come_is_given_up_on(ranks):
-    said = ranks[0]["late"]
+    said = ranks[0]["late"]["said"]
+    assert ranks[0]["late"]["lost"] == (0, (1,), 1)
     assert "rank 0 lost its exchange of step 1 (receiving from [1], sending to [1])" in said
     assert "rank 1 has not come for 1 s" in said
 
@@ -131,6 +135,6 @@ def test_the_others_notice_at_once_that_a_worker_was_killed(overlap_steps):
     for rank in run_workers(3, shared_memory.killed, 1, overlap_steps, killed=[1]):
         assert "lost its exchange of step" in rank["said"]
         assert "has ended" in rank["said"]
-        assert rank["peers"] == (1,)
+        assert (rank["rank"], rank["peers"]) == (rank["me"], (1,))
         assert f"exchange of step {rank['step']} " in rank["said"]
         assert rank["seconds"] < 10

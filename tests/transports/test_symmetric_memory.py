@@ -73,5 +73,6 @@ def test_messages_nobody_made_room_for_are_refused(found):
 def test_workers_without_gpus_are_told_why_not(found):
     for rank in found[4]:
         assert rank["asked"] == (
-            "transport 'symmetric_memory' cannot be: the parameters are on cpu, not on one NVIDIA GPU; p2p can"
+            "transport 'symmetric_memory' is not available here: the parameters are on cpu, not on one NVIDIA GPU;"
+            " use transport=p2p"
         )

@@ -8,21 +8,19 @@ from typing import Any
 import pytest
 
 from launcher.config.make_plan import make_plan
-from launcher.config.schema import TransportName
+from launcher.config.schema import choice_of_spec
 from launcher.runs.run_folder import RunFolder, write_json
 from launcher.worker.device_setup import Place
 from launcher.worker.worker import run_worker
-from sgp_core.transports.select import TRANSPORTS
 from tests.support.command_line import composed
 
 
-def test_the_launcher_knows_the_transports_of_the_library():
-    assert sorted(TransportName) == sorted(TRANSPORTS)
-
-
-def test_several_workers_on_each_of_several_nodes_can_mix_both_ways():
-    plan = make_plan(composed("cluster=slurm", "cluster.nodes=2", "cluster.transport=mixed", "tracker=none"))
-    assert plan.spec()["cluster"]["transport"] == "mixed"
+@pytest.mark.parametrize("name", ["hierarchical", "mixed"])
+def test_specs_hold_the_name_of_a_transport_whichever_way_it_was_written(name: str) -> None:
+    plan = make_plan(composed("cluster=slurm", "cluster.nodes=2", f"cluster.transport={name}", "tracker=none"))
+    cluster = plan.spec()["cluster"]
+    assert cluster["transport"] == "hierarchical"
+    assert choice_of_spec("cluster", {**cluster, "transport": name}) == plan.cluster, "specs of 0.1 hold 'mixed'"
 
 
 @pytest.mark.parametrize(

@@ -330,7 +330,7 @@ def everything() -> dict[str, Any]:
         ("dpsgd", "bmuf", "sgd"),
     ]
     transported = {}
-    for transport, hosts in (("p2p", "aaaa"), ("shared_memory", "aaaa"), ("mixed", "aabb")):
+    for transport, hosts in (("p2p", "aaaa"), ("shared_memory", "aaaa"), ("hierarchical", "aabb")):
         with on_hosts(hosts):
             transported[transport] = {
                 "footprint": footprint(transport),

@@ -42,7 +42,7 @@ def _trained(cases: list[tuple[Algorithm, Topology]], steps: int) -> list[str]:
     differ = []
     for algorithm, topology in cases:
         one, other = (train_here(algorithm, topology, "sgd", steps, transport=way) for way in ("p2p", "auto"))
-        assert (one["transport"], other["transport"]) == ("p2p", "mixed")
+        assert (one["transport"], other["transport"]) == ("p2p", "hierarchical")
         if not all(torch.equal(one[what], other[what]) for what in ("z", "w")):
             differ.append(f"{algorithm} {topology}")
         assert one["sent"] == other["sent"]
@@ -69,8 +69,10 @@ def beside_each_other(
     """Do what needs nobody to be killed in one group of workers."""
     with on_hosts(hosts):
         with _small_chunks():
-            bits = shared_memory.differences_of_bits(layouts, graphs, "mixed")
-        choices = {wanted: shared_memory.chosen(wanted) for wanted in ("auto", "mixed", "shared_memory", "p2p")}
+            bits = shared_memory.differences_of_bits(layouts, graphs, "hierarchical")
+        choices = {
+            wanted: shared_memory.chosen(wanted) for wanted in ("auto", "hierarchical", "mixed", "shared_memory", "p2p")
+        }
         return {"bits": bits, "trained": _trained(cases, steps), "choices": choices, "strangers": _strangers()}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import AT_ONCE_NS
 from sgp_core.runtime.compressed.edge_replicas import EdgeReplicas, EdgeWeights
 from sgp_core.runtime.compressed.payload import Payload
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.timeline import Marks, now
-from sgp_core.transports import Exchange, MessageContent
+from sgp_core.transports.base import MessageContent
 
 
 class CodedMessage:

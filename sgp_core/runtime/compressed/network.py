@@ -17,7 +17,7 @@ from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.tensors.layout import Layout
 from sgp_core.timeline import Marks, now
 from sgp_core.topology import Topology
-from sgp_core.transports import MessageContent, Transport
+from sgp_core.transports.base import MessageContent, Transport
 
 
 class CompressedNetwork(DistributedNetwork):

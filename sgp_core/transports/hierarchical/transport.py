@@ -46,7 +46,7 @@ class HierarchicalTransport:
         overlap_steps: how many steps a pushed message may be under way when the next is pushed.
     """
 
-    name = "mixed"
+    name = "hierarchical"
 
     def __init__(self, board: SharedCounters, overlap_steps: int = 0) -> None:
         self.rank = board.rank

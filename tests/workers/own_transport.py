@@ -1,0 +1,42 @@
+"""What real workers do in test_registry.py: they train with a transport that is not the package's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+import sgp_core
+from sgp_core.distributed.model_shard import place_in_flat_memory
+from sgp_core.transports.p2p.transport import P2PTransport
+from sgp_core.transports.registry import Placement, TransportKind, register_transport
+
+
+class OwnMessages(P2PTransport):
+    name = "messages_of_my_own"
+
+
+class OwnKind(TransportKind):
+    summary = "Messages, with another name."
+    priority = 100
+
+    def place(self, request: Placement) -> Any:
+        shard = place_in_flat_memory(request.model, request.parameters, request.node)
+        return shard, OwnMessages(shard.flat, request.node.peers, request.steps_in_flight)
+
+
+def train() -> dict[str, Any]:
+    """Train two steps with each way to choose the transport; return what was chosen."""
+    register_transport("messages_of_my_own")(OwnKind)  # here rather than in the process of the tests
+    found: dict[str, Any] = {}
+    for key, wanted in (("asked", OwnKind.name), ("auto", "auto")):
+        model = nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        algorithm = sgp_core.build_algorithm("dpsgd")
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, transport=wanted)
+        model(torch.full((1, 3), float(gossip.rank))).sum().backward()
+        optimizer.step()
+        found[key], found["mixed"] = gossip.transport, gossip.consensus_distance() < 1e-6
+        gossip.close()
+    return found
