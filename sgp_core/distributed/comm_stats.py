@@ -1,4 +1,4 @@
-"""What communication has cost a worker so far."""
+"""Bytes and seconds that communication has cost a worker."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class CommunicationStats:
-    """Counts what is sent and the time it takes; networks inherit it.
+    """Counts bytes sent and seconds spent; networks inherit it.
 
     Attributes:
-        bytes_sent: for training, by this worker.
-        seconds: of the training thread, waiting included.
+        bytes_sent: bytes that this worker has sent for training.
+        seconds: time that the training thread has spent in communication, waiting included.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class CommunicationStats:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Leave what is sent inside, for evaluation or diagnosis, out of the training's bytes and seconds."""
+        """Exclude the block, which serves evaluation or diagnosis, from the bytes and seconds of training."""
         bytes_sent, seconds = self.bytes_sent, self.seconds
         try:
             yield

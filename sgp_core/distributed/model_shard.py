@@ -1,4 +1,4 @@
-"""The part of the model that a worker gossips: all of it, its shard of a node's, or what FSDP2 has left it."""
+"""The part of the model that a worker gossips: the whole model, a shard in a node group, or its FSDP2 shard."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from sgp_core.tensors.layout import Layout, TensorLayout
 
 
 class ModelShard(Protocol):
-    """What a rule computes with, and how the model follows."""
+    """The vector that a rule computes with, and how the model follows it."""
 
     flat: FlatVector
-    """The numerators' place: what is mixed and sent."""
+    """Memory of the numerators: the vector that is mixed and sent."""
 
     @property
     def storage(self) -> FlatStorage | None:
-        """Where the whole model lives; None where this worker holds a part of it only."""
+        """Storage of the whole model; None if this worker holds only a part of it."""
 
     @property
     def layout(self) -> Layout:
-        """How the vector lies in memory."""
+        """The layout of ``flat``."""
 
     def collect(self) -> None:
-        """Bring ``flat`` up to date with the model."""
+        """Update ``flat`` from the model."""
 
     def spread(self) -> None:
-        """Bring the model up to date with ``flat``; every worker of a node must call."""
+        """Update the model from ``flat``. Collective over the workers of a node."""
 
     def keep(self) -> FlatVector:
-        """Return a copy of all that this worker holds of the model."""
+        """Return a copy of everything that this worker holds of the model."""
 
     def restore(self, kept: FlatVector) -> None:
-        """Undo everything since :meth:`keep`, bit for bit and without a message."""
+        """Restore what :meth:`keep` returned, bit for bit and without messages."""
 
 
 class FlatModelShard:
-    """The model lives whole in this worker's flat storage, and its shard of it is a view; without a node, all of it."""
+    """The whole model lies in this worker's flat storage; its shard is a view of that, all of it in a node of one."""
 
     def __init__(self, storage: FlatStorage, node: NodeGroup) -> None:
         self.storage = storage
@@ -52,7 +52,7 @@ class FlatModelShard:
 
     @property
     def layout(self) -> Layout:
-        """What of each parameter lies in the shard."""
+        """The layout of the shard."""
         sizes = [len(tensor) for tensor in self.flat.tensors]
         begins = [self._node.place * size for size in sizes]
         return [
@@ -61,7 +61,7 @@ class FlatModelShard:
         ]
 
     def collect(self) -> None:
-        """Do nothing: they are the same memory."""
+        """Do nothing: model and vector are the same memory."""
 
     def spread(self) -> None:
         """Gather the node's shards."""
@@ -77,10 +77,10 @@ class FlatModelShard:
 
 
 class FSDPModelShard:
-    """FSDP2 owns the memory of local shards, so they are copied to flat memory before a rule and back after it.
+    """FSDP2 owns the memory of the local shards, so they are copied to flat memory before a rule, and back after it.
 
     Args:
-        model: what ``fully_shard`` was called on.
+        model: the module that ``fully_shard`` was called on.
         parameters: all sharded by ``fully_shard`` on a mesh of one axis, the workers of the node.
 
     Raises:
@@ -93,10 +93,10 @@ class FSDPModelShard:
         from torch.distributed.fsdp import FSDPModule
 
         for parameter in parameters:
-            over = _ranks_of(parameter)
-            if over != node.ranks:
+            ranks = _ranks_of(parameter)
+            if ranks != node.ranks:
                 raise ConfigurationError(
-                    f"a parameter is {f'sharded over ranks {over}' if over else 'not sharded'}, but the node is ranks"
+                    f"a parameter is {f'sharded over ranks {ranks}' if ranks else 'not sharded'}, but the node is ranks"
                     f" {node.ranks}: use fully_shard on the whole model, with a mesh of one axis, the node's workers"
                 )
         self._modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
@@ -124,7 +124,7 @@ class FSDPModelShard:
         torch._foreach_copy_(self._views, self._parts())
 
     def spread(self) -> None:
-        """Copy to the local shards, and let go of what forward has gathered from older ones."""
+        """Copy to the local shards, and free what forward has gathered from older ones."""
         torch._foreach_copy_(self._parts(), self._views)
         for module in self._modules:
             module.reshard()
@@ -155,12 +155,12 @@ def place_in_flat_memory(model: nn.Module, parameters: Sequence[nn.Parameter], n
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether this is a DTensor (asked without importing them, which takes a second)."""
+    """Whether this is a DTensor; found out without importing DTensor, which takes a second."""
     return hasattr(tensor, "to_local")
 
 
 def local_tensor(tensor: Tensor) -> Tensor:
-    """Return this worker's part of a DTensor, sharing memory; any other tensor as it is. Under ``no_grad``."""
+    """Return this worker's part of a DTensor, sharing memory; any other tensor as it is. Call it under ``no_grad``."""
     part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return part
 

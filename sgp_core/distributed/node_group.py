@@ -1,8 +1,8 @@
 """Node groups: the workers of one node act as one gossip node, without a leader.
 
-Worker number s of a node owns shard s, the s-th of m equal stretches of every piece of the model. It exchanges that
-shard with worker s of the peer nodes, in a process group of their own, so that all of the node's links to others are
-used, for an m-th of the model each. Inside, gradients are averaged and shards gathered.
+Worker s of a node owns shard s, the s-th of m equal parts of every piece of the model. It exchanges that shard with
+worker s of the peer nodes, in a process group of their own: all links of the node are used, for an m-th of the model
+each. Inside the node, gradients are averaged and shards gathered.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from sgp_core.tensors.flat_vector import FlatVector, as_operand
 
 
 class NodeGroup(CommunicationStats):
-    """The workers of this worker's node, and its counterparts in the other nodes.
+    """Collectives over the workers of this worker's node, and the process group of its counterparts in other nodes.
 
     Args:
         group: the process group of all workers, None for the default one; ``size`` consecutive ranks form a node.
-        size: workers of a node, m; 1 makes no process group and no message.
-        device: where the model is.
+        size: the number of workers of a node, m; with 1 there are no messages and no further process groups.
+        device: the device of the model.
 
     Attributes:
-        count: number of nodes.
-        number: which of them this is.
-        place: this worker's number in it, and the shard it owns.
-        peers: process group of the workers at this place in every node.
+        count: the number of nodes.
+        number: the number of this worker's node.
+        place: the number of this worker in its node, and of the shard that it owns.
+        peers: the process group of the workers at this place in every node.
         ranks: global ranks of the workers of this node, by place.
 
     Raises:
@@ -56,46 +56,53 @@ class NodeGroup(CommunicationStats):
         self.peers = group
         super().__init__()
         self._inside: dist.ProcessGroup | None = None
-        self._room: dict[tuple[torch.dtype, int], Tensor] = {}
+        self._buffers: dict[tuple[torch.dtype, int], Tensor] = {}
         if size > 1:
             self._inside = make_subgroup(self.ranks, group, device)
             self._messages = PointToPoint(self._inside)
             self.peers = make_subgroup(workers[self.place :: size], group, device)
 
     def shard_of(self, x: FlatVector) -> FlatVector:
-        """Return this worker's shard of a vector, as views; pieces are multiples of the node's size long."""
+        """Return this worker's shard of a vector, as views; the size of each piece is a multiple of the node's size."""
         if self.size == 1:
             return x
         shards = [tensor.chunk(self.size)[self.place] for tensor in x.tensors]
-        return FlatVector(shards, wire=[*shards, *_beside(x)])
+        return FlatVector(shards, wire=[*shards, *_attachments(x)])
 
-    # -- messages inside the node ------------------------------------------------------------------------------------
+    # -- collectives of the node -----------------------------------------------------------------------------------
     def reduce(self, x: FlatVector) -> None:
-        """Set this worker's shard of ``x`` to its mean over the node; the other shards are left undefined.
+        """Reduce-scatter: set this worker's shard of ``x`` to its mean over the node. Other shards become undefined.
 
-        Each worker sends every other its shard of ``x``, straight from ``x``: half an AllReduce, and every sum is
-        formed in one place, always in the same order. What ``x`` carries beside the vector is summed whole.
+        Each worker sends to every other worker that one's shard, straight from ``x``, so every sum is formed in one
+        place and always in the same order. Tensors that are sent with the vector are summed whole.
+
+        Raises:
+            PeerLost: a worker of the node is gone.
         """
         if self.size == 1:
             return
-        with self._timed():
-            beside = [dist.all_reduce(tensor, group=self._inside, async_op=True) for tensor in _beside(x)]
+        with self._measure_time():
+            attached = [dist.all_reduce(tensor, group=self._inside, async_op=True) for tensor in _attachments(x)]
             for tensor in x.tensors:
                 shards = tensor.chunk(self.size)
-                rooms = self._rooms(shards[self.place])
-                self._wait(self._exchange({other: rooms[other] for other in self._others}, dict(enumerate(shards))))
+                received = self._receive_buffers(shards[self.place])
+                self._wait(self._exchange(received, dict(enumerate(shards))))
                 mine = shards[self.place]
-                for room in rooms.values():
-                    mine.add_(room)
+                for shard in received.values():
+                    mine.add_(shard)
                 mine.div_(as_operand(self.size, mine))
                 self._count(mine)
-            self._wait(beside)
+            self._wait(attached)
 
     def gather(self, x: FlatVector) -> None:
-        """Set every shard of ``x`` to its owner's."""
+        """All-gather: set every shard of ``x`` to its owner's.
+
+        Raises:
+            PeerLost: a worker of the node is gone.
+        """
         if self.size == 1:
             return
-        with self._timed():
+        with self._measure_time():
             works = []
             for tensor in x.tensors:
                 shards = tensor.chunk(self.size)
@@ -105,7 +112,7 @@ class NodeGroup(CommunicationStats):
             self._wait(works)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
-        """Set every worker's tensors to those of the node's first."""
+        """Set every worker's tensors to those of the first worker of the node."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=self.ranks[0], group=self._inside)
@@ -117,9 +124,9 @@ class NodeGroup(CommunicationStats):
         return values
 
     def add_up(self, values: Tensor) -> Tensor:
-        """Return the same for training: counted, as a ring's AllReduce."""
+        """Return the same sum for training: counted among the bytes sent, as a ring's AllReduce."""
         if self.size > 1:
-            with self._timed():
+            with self._measure_time():
                 self.total(values)
             self.bytes_sent += 2 * (self.size - 1) * values.numel() * values.element_size() // self.size
         return values
@@ -129,12 +136,13 @@ class NodeGroup(CommunicationStats):
     def _others(self) -> list[int]:
         return [place for place in range(self.size) if place != self.place]
 
-    def _exchange(self, into: dict[int, Tensor], what: dict[int, Tensor]) -> list[Any]:
-        """Receive from and send to every other worker of the node; receives first, or gloo serialises a pair."""
-        if not what[0].numel():
+    def _exchange(self, into: dict[int, Tensor], tensors: dict[int, Tensor]) -> list[Any]:
+        """Begin to receive from, and to send to, every other worker of the node."""
+        if not tensors[0].numel():
             return []
         receives = [self._messages.receive(into[other], other) for other in self._others]
-        arrivals, departures = self._messages.post(receives, [self._messages.send(what[o], o) for o in self._others])
+        sends = [self._messages.send(tensors[other], other) for other in self._others]
+        arrivals, departures = self._messages.post(receives, sends)
         return arrivals if arrivals is departures else [*arrivals, *departures]
 
     def _wait(self, works: list[Any]) -> None:
@@ -147,18 +155,18 @@ class NodeGroup(CommunicationStats):
                 rank=self.ranks[self.place],
             ) from error
 
-    def _rooms(self, like: Tensor) -> dict[int, Tensor]:
-        """Return where the others' versions of a shard arrive, by place; made once."""
+    def _receive_buffers(self, like: Tensor) -> dict[int, Tensor]:
+        """Return the buffers in which the other workers' versions of a shard arrive, by place; allocated once."""
         key = (like.dtype, like.numel())
-        if key not in self._room:
-            self._room[key] = like.new_zeros(self.size - 1, like.numel())
-        return dict(zip(self._others, self._room[key], strict=True))
+        if key not in self._buffers:
+            self._buffers[key] = like.new_zeros(self.size - 1, like.numel())
+        return dict(zip(self._others, self._buffers[key], strict=True))
 
     def _count(self, shard: Tensor) -> None:
         self.bytes_sent += (self.size - 1) * shard.numel() * shard.element_size()
 
     @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def _measure_time(self) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
@@ -166,5 +174,6 @@ class NodeGroup(CommunicationStats):
             self.seconds += time.perf_counter() - start
 
 
-def _beside(x: FlatVector) -> list[Tensor]:
+def _attachments(x: FlatVector) -> list[Tensor]:
+    """Return the tensors that are sent with a vector."""
     return x.wire[len(x.tensors) :]

@@ -1,4 +1,4 @@
-"""Batches of point-to-point messages on one process group, and waiting for them."""
+"""Batched point-to-point messages in one process group."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sgp_core.distributed.exchange import Exchange
 from sgp_core.timeline import Marks, now
 
 AT_ONCE_NS = 100_000
-"""A wait that takes no longer found its message there already."""
+"""A message that is waited for no longer than this had arrived before."""
 
 
 class PointToPoint:
-    """Sends to and receives from the workers of one group, by their rank in it.
+    """Sends to and receives from the members of one process group, by their rank in it.
 
     Args:
         group: the process group, None for the default one.
@@ -29,22 +29,23 @@ class PointToPoint:
         self._global_rank = [r if group is None else dist.get_global_rank(group, r) for r in range(self.world_size)]
 
     def receive(self, into: Tensor, peer: int) -> dist.P2POp:
-        """Return a receive that :meth:`post` starts."""
+        """Return a receive to be started by :meth:`post`."""
         return dist.P2POp(dist.irecv, into, self._global_rank[peer], self._group)
 
-    def send(self, what: Tensor, peer: int) -> dist.P2POp:
-        """Return a send that :meth:`post` starts; ``what`` must stay as it is until it has been waited for."""
-        return dist.P2POp(dist.isend, what, self._global_rank[peer], self._group)
+    def send(self, tensor: Tensor, peer: int) -> dist.P2POp:
+        """Return a send to be started by :meth:`post`; the tensor must not change until the send is complete."""
+        return dist.P2POp(dist.isend, tensor, self._global_rank[peer], self._group)
 
     def post(self, receives: list[dist.P2POp], sends: list[dist.P2POp]) -> tuple[list[Any], list[Any]]:
-        """Start them, receives first, since gloo serialises the two directions of a pair otherwise.
+        """Start receives and sends in one batch; receives first, since gloo serialises the directions of a pair else.
 
         Returns:
-            What to wait for: one each, or one and the same for all from a backend that makes them one operation (NCCL).
+            The works of the receives and those of the sends, one for each. A backend that fuses the batch (NCCL)
+            returns a single work: both lists are then the same object and hold that.
         """
-        posted = [*receives, *sends]
-        works = list(dist.batch_isend_irecv(posted)) if posted else []
-        if len(works) != len(posted):
+        batch = [*receives, *sends]
+        works = list(dist.batch_isend_irecv(batch)) if batch else []
+        if len(works) != len(batch):
             return works, works
         return works[: len(receives)], works[len(receives) :]
 
@@ -71,34 +72,35 @@ class PointToPoint:
 
 
 class WeightMessages:
-    """The PushSum weights of one step, a message each.
+    """Exchanges PushSum weights, one message each.
 
     Args:
-        wire: carries them.
-        device: on which vectors, too, travel.
+        messages: sends and receives them.
+        device: where the group's backend wants tensors to be.
     """
 
-    def __init__(self, wire: PointToPoint, device: torch.device) -> None:
-        self._wire = wire
+    def __init__(self, messages: PointToPoint, device: torch.device) -> None:
+        self._messages = messages
         self._out = torch.zeros(1, dtype=torch.float64, device=device)
-        self._in = torch.zeros(wire.world_size, 1, dtype=torch.float64, device=device)
+        self._in = torch.zeros(messages.world_size, 1, dtype=torch.float64, device=device)
         self._works: list[Any] = []
         self._peers: tuple[int, ...] = ()
         self._exchange: Exchange | None = None
 
     def post(self, weight: float, exchange: Exchange) -> None:
-        """Begin to send this worker's to the out-peers and to receive those of the in-peers."""
+        """Begin to send this worker's weight to the out-peers, and to receive those of the in-peers."""
         self._out.fill_(weight)
-        receives = [self._wire.receive(self._in[slot], peer) for slot, peer in enumerate(exchange.in_peers)]
-        arrivals, departures = self._wire.post(receives, [self._wire.send(self._out, p) for p in exchange.out_peers])
+        receives = [self._messages.receive(self._in[slot], peer) for slot, peer in enumerate(exchange.in_peers)]
+        sends = [self._messages.send(self._out, peer) for peer in exchange.out_peers]
+        arrivals, departures = self._messages.post(receives, sends)
         self._works, self._exchange = [*arrivals, *departures], exchange
         self._peers = () if arrivals is departures else (*exchange.in_peers, *exchange.out_peers)
 
-    def arrived(self) -> list[float]:
-        """Wait until all have come and gone; return those of the in-peers.
+    def wait(self) -> list[float]:
+        """Wait until all messages have arrived and left; return the weights of the in-peers.
 
         Raises:
-            RuntimeError: a peer is gone; the message names the step and the peers.
+            PeerLost: a peer is gone.
         """
         assert self._exchange is not None, "nothing was posted"
         exchange, self._exchange = self._exchange, None
@@ -107,28 +109,28 @@ class WeightMessages:
 
 
 def wait(works: Iterable[Any], exchange: Exchange, peers: Sequence[int] = (), marks: Marks | None = None) -> None:
-    """Wait for works.
+    """Wait for sends or receives.
 
     Args:
-        works: what :meth:`PointToPoint.post` has returned.
-        exchange: what is lost if one fails.
-        peers: whose they are, in turn, where that is known.
-        marks: where to note when what was received from each peer had come, and how long it was waited for.
+        works: from :meth:`PointToPoint.post`.
+        exchange: what fails if a peer is missed.
+        peers: the peer of each work, in turn, where it is known.
+        marks: records when the message of each peer was there, and how long the wait was.
 
     Raises:
-        RuntimeError: a peer is gone; the message names the step and the peers.
+        PeerLost: a peer is gone.
     """
     begin = 0 if marks is None else now()
     for slot, work in enumerate(works):
-        looked = 0 if marks is None else now()
+        begin_work = 0 if marks is None else now()
         try:
             work.wait()
         except RuntimeError as error:
             missing = [peers[slot % len(peers)]] if peers else []
             raise exchange.lost(f"rank {missing[0]}: {error}" if missing else error, missing) from error
         if marks is not None:
-            marks.arrived[peers[slot]] = seen = now()
-            if seen - looked > AT_ONCE_NS:
+            marks.arrived[peers[slot]] = end = now()
+            if end - begin_work > AT_ONCE_NS:
                 marks.hidden.discard(peers[slot])
     if marks is not None:
         marks.waited += now() - begin

@@ -35,7 +35,9 @@ def make_subgroup(ranks: list[int], parent: dist.ProcessGroup | None, device: to
 
 
 def gather_objects(value: Any, group: dist.ProcessGroup | None) -> list[Any]:
-    """Return the ``value`` of every member, by rank. Collective."""
+    """Return the ``value`` of every member, by rank. Collective; without torch.distributed, a world of one."""
+    if not dist.is_initialized():
+        return [value]
     values: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(values, value, group)
     return values

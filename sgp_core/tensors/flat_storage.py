@@ -12,20 +12,20 @@ from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.layout import TensorLayout
 
 CUDA_ALIGNMENT_BYTES = 16
-"""Vectorised CUDA kernels want parameters to start here; on CPU nothing is gained, and they are packed."""
+"""Parameters on GPUs start at multiples of this, for vectorised kernels; on CPUs they are packed."""
 
 Sizes = Mapping[tuple[torch.dtype, torch.device], int]
-"""Elements of each piece."""
+"""Number of elements of each piece."""
 
 
 def zeros(sizes: Sizes) -> list[Tensor]:
-    """Return pieces in memory of this process alone."""
+    """Return pieces of zeros, in memory of this process alone."""
     return [torch.zeros(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one parameter lies: piece, first element, and the strides (memory format) it keeps."""
+    """Where one parameter lies: its piece, its first element there, and its strides (memory format)."""
 
     piece: int
     offset: int
@@ -37,16 +37,16 @@ class _Place:
 
 
 class FlatStorage:
-    """Re-homes parameters into one contiguous tensor per dtype and device; each stays the same Parameter object.
+    """Moves parameters into one contiguous tensor per dtype and device; each stays the same Parameter object.
 
     Parameters are laid out last first, roughly the order in which backward completes their gradients. Memory formats
-    (channels_last) survive; a parameter with gaps or overlaps in memory is made contiguous. Gaps between parameters
+    (channels_last) are kept; a parameter with gaps or overlaps in memory becomes contiguous. Gaps between parameters
     are zero and stay zero.
 
     Args:
         parameters: distinct parameters; tied ones count once.
-        allocate: makes the pieces, all zero.
-        parts: equal parts that each piece can be cut into; zeros at its end make up for what is missing.
+        allocate: returns the pieces, all zero.
+        parts: the number of equal parts that each piece can be cut into; a piece is padded with zeros if need be.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class FlatStorage:
         self._pointers = [parameter.data_ptr() for parameter in self.parameters]
 
     def views(self, flat: FlatVector) -> list[Tensor]:
-        """Return, for each of ``self.parameters``, its view into a vector of the same layout."""
+        """Return a view into a vector of this layout for each of ``self.parameters``."""
         return [place.view(flat.tensors) for place in self._places]
 
     def within(self, part: int, parts: int) -> list[tuple[int, int, int, int]]:
         """Return what lies in one of ``parts`` equal parts: index of a parameter, piece, begin and end in the part."""
-        found = []
+        inside = []
         for index, (place, parameter) in enumerate(zip(self._places, self.parameters, strict=True)):
             size = self.flat.tensors[place.piece].numel() // parts
             begin = max(0, place.offset - part * size)
             end = min(size, place.offset + parameter.numel() - part * size)
             if begin < end:
-                found.append((index, place.piece, begin, end))
-        return found
+                inside.append((index, place.piece, begin, end))
+        return inside
 
     def cut(self, sizes: Iterable[int]) -> list[tuple[list[nn.Parameter], FlatVector]]:
         """Cut the model into parts of whole parameters, in the order in which backward completes their gradients.
@@ -95,12 +95,12 @@ class FlatStorage:
             sizes: the least bytes of each part but the last; each is asked for when needed.
 
         Returns:
-            The parameters of each part, and its stretch of the model, gaps included.
+            The parameters of each part, and the part of the flat vector that they are, gaps included.
         """
-        wanted = iter(sizes)
+        least_sizes = iter(sizes)
         parts: list[tuple[list[nn.Parameter], FlatVector]] = []
         ends = [0] * len(self.flat.tensors)
-        begins, members, least = list(ends), [], next(wanted)
+        begins, members, least = list(ends), [], next(least_sizes)
         for parameter, place in zip(self.parameters, self._places, strict=True):
             members.append(parameter)
             ends[place.piece] = place.offset + parameter.numel()
@@ -110,12 +110,12 @@ class FlatStorage:
             part = self.flat.part(list(zip(begins, ends, strict=True)), first=not parts, last=last)
             if part.nbytes >= least or last:
                 parts.append((members, part))
-                begins, members, least = list(ends), [], next(wanted)
+                begins, members, least = list(ends), [], next(least_sizes)
         return parts
 
     @property
     def layout(self) -> list[TensorLayout]:
-        """Where each parameter lies; zeros at the end of a piece are left out."""
+        """Where each parameter lies; the padding of a piece is left out."""
         return [
             TensorLayout(
                 used,

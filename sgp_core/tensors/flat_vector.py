@@ -1,4 +1,4 @@
-"""A parameter-sized vector in a few contiguous pieces, with in-place arithmetic: what rules compute with."""
+"""A parameter-sized vector in a few contiguous pieces, with in-place arithmetic: the operand of every rule."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor as Tensor
 
 Scalar = float | Tensor
-"""A number per worker: a Python float in a real worker, a float64 tensor ``[n, 1]`` in the simulator."""
+"""One number per worker: a Python float in a real worker, a float64 tensor ``[n, 1]`` in the simulator."""
 
 
 class _Scalars(threading.local):
-    """One reused number per dtype: in-place arithmetic with a Python float allocates a tensor for it on CPU."""
+    """One tensor per dtype, used again: on CPU, arithmetic with a Python float would allocate a tensor for it."""
 
     def __init__(self) -> None:
         self.known: dict[torch.dtype, Tensor] = {}
@@ -38,7 +38,7 @@ class FlatVector:
 
     Args:
         tensors: the pieces. In a worker each is one-dimensional and contiguous; in the simulator ``[n, d]``.
-        wire: what travels when the vector is sent, where that is more than ``tensors`` themselves.
+        wire: the tensors that are sent with the vector, if more than ``tensors`` themselves.
         begins: for a part of a vector, its offset in each piece; None for a whole vector.
         first: whether it is the first of the parts that together make the vector.
         last: whether it is the last of them. A whole vector is both.
@@ -82,7 +82,7 @@ class FlatVector:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one copy of the vector on the wire."""
+        """Number of bytes that are sent with one copy of the vector."""
         return sum(t.numel() * t.element_size() for t in self.wire)
 
     def copy_(self, other: FlatVector) -> FlatVector:
@@ -120,11 +120,11 @@ class FlatVector:
 
     def clone(self) -> FlatVector:
         """Return a copy with memory of its own."""
-        return self._made_by(torch.clone)
+        return self._like_this(torch.clone)
 
     def zeros_like(self) -> FlatVector:
         """Return zeros of the same layout."""
-        return self._made_by(torch.zeros_like)
+        return self._like_this(torch.zeros_like)
 
-    def _made_by(self, make: Callable[[Tensor], Tensor]) -> FlatVector:
+    def _like_this(self, make: Callable[[Tensor], Tensor]) -> FlatVector:
         return FlatVector([make(tensor) for tensor in self.tensors])

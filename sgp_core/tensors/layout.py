@@ -18,27 +18,27 @@ class TensorLayout:
 
     @classmethod
     def packed(cls, shapes: Sequence[Sequence[int]], dtype: str) -> TensorLayout:
-        """Return the layout of parameters that lie one after another."""
+        """Return the layout of parameters that lie one after another, without gaps."""
         offsets = [0, *accumulate(prod(shape) for shape in shapes)]
         return cls(offsets[-1], dtype, tuple(zip(offsets, map(tuple, shapes), strict=False)))
 
     def between(self, begin: int, end: int) -> TensorLayout:
-        """Return the layout of the elements from ``begin`` to ``end``, as far as there are so many.
+        """Return the layout of the elements from ``begin`` to ``end``, or to the last element if that comes first.
 
-        Of a weight that is cut, its whole rows are a smaller weight, and what is left of a row on either side is a
+        If a cut goes through a matrix, its whole rows are a smaller matrix, and the rest of a row on either side is a
         vector.
         """
         end = min(end, self.numel)
         begin = min(begin, end)
-        found: list[tuple[int, tuple[int, ...]]] = []
+        parameters: list[tuple[int, tuple[int, ...]]] = []
         for offset, shape in self.parameters:
             first, last = max(begin - offset, 0), min(end - offset, prod(shape))
-            found += [(offset + at - begin, part) for at, part in _slice_shapes(shape, first, last)]
-        return TensorLayout(end - begin, self.dtype, tuple(found))
+            parameters += [(offset + at - begin, part) for at, part in _slice_shapes(shape, first, last)]
+        return TensorLayout(end - begin, self.dtype, tuple(parameters))
 
 
 def _slice_shapes(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield where the parts of a parameter's elements from ``begin`` to ``end`` start, and their shapes."""
+    """Yield offset and shape of the parts of a parameter that lie between its elements ``begin`` and ``end``."""
     if begin >= end:
         return
     if end - begin == prod(shape):
@@ -57,4 +57,4 @@ def _slice_shapes(shape: tuple[int, ...], begin: int, end: int) -> Iterator[tupl
 
 
 Layout = Sequence[TensorLayout]
-"""How a model's vector lies in memory, tensor by tensor."""
+"""The layout of a model's vector, tensor by tensor."""

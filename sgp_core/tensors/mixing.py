@@ -1,4 +1,4 @@
-"""The arithmetic of one exchange, shared by the runtimes so that both round alike."""
+"""The arithmetic of an exchange, shared by all runtimes so that all round alike."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from sgp_core.tensors.flat_vector import FlatVector, Scalar, Tensor, as_operand
 
 GRAIN = 64
-"""Vectors are cut at multiples of so many elements: kernels round the last few of a stretch differently in half
-precision, so that results would depend on the cuts."""
+"""Vectors are cut at multiples of this many elements. In half precision kernels round the last few elements of a
+tensor differently, so that results would otherwise depend on the cuts."""
 
 
 def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Tensor:
@@ -32,7 +32,7 @@ def mix_(x: Tensor, own_weight: Scalar, received: Tensor, weight: Scalar) -> Ten
 def mix_all_(x: Tensor, own_weight: float, received: Iterable[Tensor], weights: Iterable[float]) -> None:
     """Set ``x`` to ``own_weight * x + sum_j weights_j * received_j`` in place, one after another.
 
-    The one order in which every transport does it, so that all round alike.
+    Every transport adds in this order, so that all round alike.
     """
     kept, alone = own_weight, True
     for theirs, weight in zip(received, weights, strict=False):
@@ -60,11 +60,11 @@ def update_and_average_(
     """Add ``x - before`` to ``model``, set ``model`` and ``partner`` to their average, and ``x`` to ``model``.
 
     Args:
-        x: what the optimizer made of ``before``.
-        before: the copy of the model that the gradient was taken at.
+        x: the result of the optimizer's step from ``before``.
+        before: the copy of the model at which the gradient was taken.
         model: this worker's open model.
-        partner: the other one's, None without a partner.
-        untouched: whether ``model`` still is ``before``; it then becomes ``x`` without any rounding.
+        partner: the open model of the partner, None without one.
+        untouched: whether ``model`` is still equal to ``before``; it then becomes ``x`` without any rounding.
     """
     apply_update_(x, before, model, untouched=untouched)
     if partner is not None:
@@ -82,7 +82,7 @@ def apply_update_(x: FlatVector, before: FlatVector, model: FlatVector, *, untou
 
 
 def average_pair_(model: FlatVector, partner: FlatVector) -> None:
-    """Set both to their average; ``model`` is the acting worker's."""
+    """Set both models to their average; ``model`` is that of the worker that acts."""
     for mine, theirs in zip(model.tensors, partner.tensors, strict=True):
         mine.lerp_(theirs, 0.5)
     partner.copy_(model)

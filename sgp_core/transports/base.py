@@ -1,4 +1,4 @@
-"""What a transport is: the way vectors travel between workers, below any rule and any runtime."""
+"""The interface of a transport, which carries vectors between workers, below any rule and any runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sgp_core.tensors.mixing import mix_all_, weighted_sum
 from sgp_core.timeline import Marks
 
 MessageContent = list[tuple[list[Tensor], float]]
-"""What has arrived of one message slot after another: the pieces of the sender's vector, and its PushSum weight."""
+"""The content of a message, for each in-peer in turn: the pieces of its vector, and its PushSum weight."""
 
 
 def concatenate(parts: Sequence[MessageContent]) -> MessageContent:
@@ -28,57 +28,81 @@ def concatenate(parts: Sequence[MessageContent]) -> MessageContent:
 
 
 class Message(Protocol):
-    """A vector under way from every in-peer of one step."""
+    """The vectors that all in-peers of one step have pushed, or the same part of each."""
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
-        """Wait, add ``sum_j P_ij x_j`` to ``x``, give the memory back; return ``sum_j P_ij w_j``. Once only."""
+        """Wait, add ``sum_j P_ij x_j`` to ``x`` and release the memory; return ``sum_j P_ij w_j``, 0 without weights.
+
+        Call it once.
+
+        Raises:
+            PeerLost: an in-peer is gone.
+        """
 
     def content(self) -> MessageContent:
-        """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
+        """Wait, and return copies of what the in-peers have sent, in the order of ``in_peers``."""
 
     def discard(self) -> None:
-        """Give it up, in place of ``add_to``."""
+        """Release the memory without adding the message. Call it in place of ``add_to``."""
 
 
 class PostedMix(Protocol):
-    """A vector that leaves as it lies, while those of the in-peers arrive."""
+    """A vector that is being sent from where it lies, while those of the in-peers arrive."""
 
     def mix_into(self, x: FlatVector, marks: Marks | None = None) -> float:
-        """Wait, replace ``x`` by ``own x + sum_j P_ij x_j``, return ``sum_j P_ij w_j`` (0 without weights). Once."""
+        """Wait, and replace ``x`` by ``P_ii x + sum_j P_ij x_j``; return ``sum_j P_ij w_j``, 0 without weights.
+
+        Call it once.
+
+        Raises:
+            PeerLost: a peer is gone.
+        """
 
 
 class Transport(Protocol):
-    """Carries vectors of one layout between the workers of one group."""
+    """Carries vectors of one layout between the workers of one process group. Stable extension point."""
 
     name: str
     marks: Marks | None
-    """Where to note the moments of the exchange that begins; None: nowhere."""
+    """Records the times of the next exchange, unless None."""
 
     def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
-        """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None)."""
+        """Replace ``x`` by ``P_ii x + sum_j P_ij x_j`` in place; return the weight mixed in the same way (1 if None).
+
+        Raises:
+            PeerLost: a peer is gone.
+        """
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PostedMix | None:
-        """Begin to mix ``x``, a part of the vector; return None where nothing travels: ``mix`` is then to do it all.
+        """Begin to mix ``x``, a part of the vector, which must not change until then.
 
-        The weight, if any, goes with the first part.
+        The weight, if any, travels with the first part.
+
+        Returns:
+            What completes the mix of this part; None from a transport that sends nothing early, which leaves all of
+            it to ``mix``.
         """
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Message:
-        """Begin to send ``x``, which may be changed at once, to the out-peers and to receive from the in-peers.
+        """Begin to send ``x``, which may change at once, to the out-peers, and to receive from the in-peers.
 
-        ``x`` is the vector or, in turn, each part of it; the weight goes with the first, None with the others. Messages
-        of parts are taken, or discarded, in the order in which they were pushed.
+        ``x`` is the vector or, in turn, each part of it; the weight travels with the first part, None with the others.
+        Messages of parts are added, or discarded, in the order in which they were pushed.
+
+        Raises:
+            PeerLost: a peer that should have received an earlier message is gone.
+            RuntimeError: more messages are in flight than the transport was made for.
         """
 
     def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
+        """Return memory of the model's layout that is free until the next ``mix``, ``post`` or ``push``."""
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
 
 
 class ReceivedMessage:
-    """A message whose content is known: one that a checkpoint has kept."""
+    """A message that has arrived: one that was loaded from a checkpoint."""
 
     def __init__(self, content: MessageContent, exchange: Exchange) -> None:
         self._content = content
@@ -86,14 +110,13 @@ class ReceivedMessage:
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         for number, mine in enumerate(x.tensors):
-            received = [
-                pieces[number].to(mine.device) for pieces, _ in self._content
-            ]  # a checkpoint is read to the CPU
+            # A checkpoint is read to the CPU.
+            received = [pieces[number].to(mine.device) for pieces, _ in self._content]
             mix_all_(mine, 1.0, received, self._exchange.in_weights)
         return weighted_sum(self._exchange.in_weights, [weight for _, weight in self._content])
 
     def discard(self) -> None:
-        """Nobody waits for it."""
+        """Do nothing: there is no memory to release."""
 
     def content(self) -> MessageContent:
         return [([piece.clone() for piece in pieces], weight) for pieces, weight in self._content]

@@ -181,7 +181,8 @@ def test_messages_carry_what_is_on_several_machines(ranks, request):
     for rank in ranks:
         for auto, chosen in zip(rank["hosts"][::2], rank["hosts"][1::2], strict=True):
             assert auto == "p2p"
-            assert chosen == "p2p" or "'shared_memory' cannot be: the workers are on several hosts; p2p can" in chosen
+            assert chosen == "p2p" or "'shared_memory' is not available here: worker " in chosen
+            assert chosen == "p2p" or chosen.endswith("; use transport=p2p")
 
 
 def _killed(rank, folder, *case):

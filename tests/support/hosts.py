@@ -14,5 +14,7 @@ from sgp_core.distributed import host_memory
 def on_hosts(hosts: str) -> Iterator[None]:
     """Let each worker be on the host whose letter stands at its rank."""
     kept, host_memory.host_id = host_memory.host_id, lambda: hosts[dist.get_rank()]
-    yield
-    host_memory.host_id = kept
+    try:
+        yield
+    finally:
+        host_memory.host_id = kept

@@ -1,4 +1,4 @@
-"""What GPUs with symmetric memory promise, kept by processes on CPUs: flags, and a lane aside that dawdles."""
+"""Stands in for GPUs with symmetric memory: processes on CPUs, with flags, and a side stream that is slow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEADLINE_S = 30.0
 
 
 class ProcessFabric:
-    """The lane of the caller does at once what it is told; the one aside is a thread that takes its time."""
+    """Does the work of the main stream at once, and that of the side stream in a thread that is slow."""
 
     def __init__(self, dawdle_s: float = 0.0) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
@@ -40,11 +40,11 @@ class ProcessFabric:
         segments = map_segments(TOKEN_BYTES + flags + nbytes, None).segments
         return ProcessWindow(self, [segments[rank] for rank in range(self.world_size)], TOKEN_BYTES + flags)
 
-    def copy(self, into: Tensor, what: Tensor) -> None:
-        self.do(lambda: into.copy_(what))
+    def copy(self, into: Tensor, source: Tensor) -> None:
+        self.do(lambda: into.copy_(source))
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         assert not self._aside
         self._aside = True
         try:
@@ -52,16 +52,16 @@ class ProcessFabric:
         finally:
             self._aside = False
 
-    def moment(self) -> threading.Event | None:
+    def record_event(self) -> threading.Event | None:
         if not self._aside:
             return None
         reached = threading.Event()
         self._todo.put(reached.set)
         return reached
 
-    def after(self, moment: threading.Event | None) -> None:
-        if moment is not None and not self._aside:
-            assert moment.wait(_DEADLINE_S), self.failed
+    def wait_event(self, event: threading.Event | None) -> None:
+        if event is not None and not self._aside:
+            assert event.wait(_DEADLINE_S), self.failed
 
     def settle(self) -> None:
         reached = threading.Event()
@@ -69,7 +69,7 @@ class ProcessFabric:
         assert reached.wait(_DEADLINE_S), self.failed
 
     def do(self, action: Callable[[], Any]) -> None:
-        """Do it in the current lane."""
+        """Do it in the current stream."""
         if self._aside:
             self._todo.put(action)
         else:

@@ -55,8 +55,8 @@ def test_what_is_sent_is_what_is_awaited_and_makes_the_matrix(name, n, step, see
         return
     edges, where = graph.edges(step), _somewhere(n, seed)
     routes = [plan_of(edges, rank, where) for rank in range(n)]
-    assert len({r.most for r in routes}) == 1
-    chunks = split_into_chunks(((size, 8), (3, 4)), routes[0].most, where)
+    assert len({r.max_senders for r in routes}) == 1
+    chunks = split_into_chunks(((size, 8), (3, 4)), routes[0].max_senders, where)
     x = torch.randn(n, size + 3, dtype=torch.float64)
     mixed, old = x.clone(), x.clone()
     sent: dict[tuple[int, int], list[Sent]] = defaultdict(list)
@@ -64,10 +64,10 @@ def test_what_is_sent_is_what_is_awaited_and_makes_the_matrix(name, n, step, see
     for rank, route in enumerate(routes):
         component = route.component
         for chunk in _mine(route, chunks, rank):
-            for place, takers in route.leaving:
+            for place, takers in route.outgoing:
                 taker = takers[chunk.number % len(takers)]
                 sent[rank, taker].append((component.members[place], chunk.number))
-            for sender, turns in zip(component.senders, route.arriving, strict=True):
+            for sender, turns in zip(component.senders, route.incoming, strict=True):
                 awaited[turns[chunk.number % len(turns)], rank].append((sender, chunk.number))
             columns = slice(chunk.begin + chunk.piece * size, chunk.end + chunk.piece * size)
             assert chunk.begin % GRAIN == 0
@@ -85,7 +85,7 @@ def test_a_vector_comes_to_a_host_once_however_many_need_it():
     where = ((0, 1, 2), (3, 4, 5))
     routes = plan_of(edges, 0, where)
     assert routes.component.senders == (3, 4, 5)
-    assert [leaving.takers for leaving in routes.leaving] == [(3, 4, 5)] * 3
+    assert [vector.receivers for vector in routes.outgoing] == [(3, 4, 5)] * 3
 
 
 @pytest.mark.parametrize("megabytes", [1, 3, 100])
@@ -107,7 +107,7 @@ def test_every_worker_of_a_host_has_as_many_chunks(megabytes):
     ],
 )
 def test_hosts_are_workers_who_all_reach_each_other(reached, expected):
-    assert host_memory._hosts(reached) == expected
+    assert host_memory.group_by_host(reached) == expected
 
 
 CASES = ["aabb", "abbca"]

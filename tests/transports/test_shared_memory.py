@@ -46,16 +46,16 @@ def test_the_order_of_a_component_mixes_by_the_matrix(name, n, step, size):
     left, covered = list(range(n)), 0
     while left:
         component = component_of(graph.edges(step), left[0])
-        stretches = [component.stretch(rank, size) for rank in component.members]
+        stretches = [component.range_of(rank, size) for rank in component.members]
         assert stretches[0][0] == 0
         assert stretches[-1][1] == size
         assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(stretches))
         assert all(begin % GRAIN == 0 or begin == size for begin, _ in stretches)
         at = [*(x[member] for member in component.members), *torch.zeros(component.buffers, 3, dtype=torch.float64)]
-        for turn in component.turns:
+        for turn in component.steps:
             if turn.keep is not None:
                 at[turn.keep].copy_(at[turn.place])
-            mix_all_(at[turn.place], turn.own, [at[source] for source in turn.sources], turn.shares)
+            mix_all_(at[turn.place], turn.own_weight, [at[source] for source in turn.sources], turn.in_weights)
         left = [rank for rank in left if rank not in component.members]
         covered += len(component.members)
     assert covered == n
@@ -66,7 +66,7 @@ def test_the_order_of_a_component_mixes_by_the_matrix(name, n, step, size):
 def test_a_ring_of_messages_needs_one_copy(n):
     edges = sgp_core.build_topology("directed_ring", world_size=n).edges(0)
     assert component_of(edges, 0).buffers == 1
-    assert sum(turn.keep is not None for turn in component_of(edges, 0).turns) == 1
+    assert sum(turn.keep is not None for turn in component_of(edges, 0).steps) == 1
 
 
 @pytest.fixture(scope="module")

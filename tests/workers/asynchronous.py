@@ -16,9 +16,9 @@ from torch.profiler import ProfilerActivity, profile
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
-from sgp_core.asynchronous.shared_memory import carrier
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import Topology
+from tests.support.hosts import on_hosts
 from tests.workers.agreement import batch, flatten, make_model, make_optimizer
 
 STEPS = 40
@@ -274,17 +274,15 @@ def steady(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[
 
 def on_several_hosts(algorithm: Algorithm, topology: Topology, wanted: str) -> str | None:
     """Pretend that every worker is on a machine of its own; return the transport, or why there is none."""
-    here, carrier.host_identity = carrier.host_identity, lambda: str(dist.get_rank())
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     try:
-        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=wanted)
+        with on_hosts("abcdefgh"):
+            gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=wanted)
         gossip.close()
         return gossip.transport
     except ConfigurationError as error:
         return str(error)
-    finally:
-        carrier.host_identity = here
 
 
 def one_is_killed(algorithm: Algorithm, topology: Topology, transport: str, folder: Path, meets: bool) -> None:

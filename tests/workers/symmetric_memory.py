@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core.algorithms import Algorithm
+from sgp_core.distributed.counters import SharedCounters
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 from sgp_core.transports.p2p.transport import P2PTransport
-from sgp_core.transports.shared_memory.counters import SharedCounters
 from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
 from sgp_core.transports.symmetric_memory.weight_exchange import HostWeightExchange
 from tests.support.process_fabric import ProcessFabric
@@ -76,7 +76,7 @@ def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: T
     found += [*x.tensors, weight]
     if isinstance(made, SymmetricMemoryTransport):
         dist.barrier()
-        left = [box.window.raised() for box in (made._room, *made._inboxes) if box is not None]
+        left = [inbox.window.raised() for inbox in (made._mix_inbox, *made._inboxes) if inbox is not None]
         assert not any(left), f"flags are left up: {left}"
         assert not made._fabric.failed
     return found

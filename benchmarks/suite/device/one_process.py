@@ -132,7 +132,7 @@ def _in_threads(
         torch.cuda.set_device(device)
         with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream(device)):
             flat = FlatVector([torch.zeros(size, dtype=dtype, device=device)])
-            transport = SymmetricMemoryTransport(flat, _Streams(host, rank, device), _Told(host), workers, tau)
+            transport = SymmetricMemoryTransport(flat, _Streams(host, rank, device), _Weights(host), workers, tau)
             host.meet.wait()
             result = work(rank, transport, flat)
             torch.cuda.current_stream().synchronize()
@@ -156,35 +156,35 @@ class _Host:
     def flag(self, *which: int) -> queue.SimpleQueue[torch.cuda.Event]:
         return self._flags.setdefault(which, queue.SimpleQueue())
 
-    def tell(self, rank: int, number: int, weight: float) -> None:
+    def put_weight(self, rank: int, number: int, weight: float) -> None:
         with self._changed:
             self._weights[rank, number] = weight
             self._changed.notify_all()
 
-    def hear(self, rank: int, number: int) -> float:
+    def wait_for_weight(self, rank: int, number: int) -> float:
         with self._changed:
             assert self._changed.wait_for(lambda: (rank, number) in self._weights, _DEADLINE_S)
             return self._weights[rank, number]
 
 
-class _Told:
-    """Weights by way of a dictionary."""
+class _Weights:
+    """Exchanges weights through a dictionary."""
 
     def __init__(self, host: _Host) -> None:
         self._host = host
         self._count = 0
 
-    def tell(self, exchange: Exchange, weight: float) -> int:
+    def send(self, exchange: Exchange, weight: float) -> int:
         self._count += 1
-        self._host.tell(exchange.rank, self._count, weight)
+        self._host.put_weight(exchange.rank, self._count, weight)
         return self._count
 
-    def hear(self, exchange: Exchange, number: int) -> list[float]:
-        return [self._host.hear(peer, number) for peer in exchange.in_peers]
+    def receive(self, exchange: Exchange, number: int) -> list[float]:
+        return [self._host.wait_for_weight(peer, number) for peer in exchange.in_peers]
 
 
 class _Streams:
-    """Lanes are streams; a flag is an event that the other side's stream waits for."""
+    """A peer memory inside one process; a flag is an event that the stream of the peer waits for."""
 
     def __init__(self, host: _Host, rank: int, device: torch.device) -> None:
         self.rank = rank
@@ -201,22 +201,22 @@ class _Streams:
         self.host.meet.wait()
         return _StreamWindow(self.host, self.rank, self._opened)
 
-    def copy(self, into: Tensor, what: Tensor) -> None:
-        into.copy_(what)
+    def copy(self, into: Tensor, source: Tensor) -> None:
+        into.copy_(source)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def side_stream(self) -> Iterator[None]:
         with torch.cuda.stream(self._side):
             yield
 
-    def moment(self) -> torch.cuda.Event:
+    def record_event(self) -> torch.cuda.Event:
         event = torch.cuda.Event()
         event.record()
         return event
 
-    def after(self, moment: torch.cuda.Event | None) -> None:
-        if moment is not None:
-            torch.cuda.current_stream().wait_event(moment)
+    def wait_event(self, event: torch.cuda.Event | None) -> None:
+        if event is not None:
+            torch.cuda.current_stream().wait_event(event)
 
     def settle(self) -> None:
         self._side.synchronize()

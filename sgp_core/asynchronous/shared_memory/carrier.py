@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from pathlib import Path
-
 import torch.distributed as dist
 
 from sgp_core.asynchronous.carrier import lost
-from sgp_core.asynchronous.shared_memory.mailbox_segment import MailboxSegment
+from sgp_core.asynchronous.shared_memory.mailbox_segment import map_mailboxes
 from sgp_core.distributed.collectives import Collectives
-from sgp_core.distributed.host_memory import TransportUnavailable
-from sgp_core.distributed.process_group import gather_objects
 from sgp_core.tensors.flat_vector import FlatVector
 
 
@@ -34,18 +28,18 @@ class SharedMemoryCarrier:
         workers = Collectives(group)
         self.rank, self.world_size = workers.rank, workers.size
         self._group = group
-        self._mine = MailboxSegment.make(params, self.world_size, slots)
-        self._segments = self._open_segments(params, slots)
+        self._segments = map_mailboxes(params, group, slots)
+        self._mine = self._segments[self.rank]
 
     def request_meeting(self) -> None:
         """Ask all workers, without waiting, to meet."""
         for segment in self._segments:
-            segment.called = True
+            segment.meeting_requested = True
 
     @property
     def meeting_requested(self) -> bool:
         """Whether a worker has asked for a meeting since the last one."""
-        return self._mine.called
+        return self._mine.meeting_requested
 
     def assemble(self, steps: int) -> None:
         """Return once all workers have come, and everything they have sent has landed. Collective."""
@@ -54,7 +48,7 @@ class SharedMemoryCarrier:
 
     def disperse(self) -> None:
         """Go on, once all workers have done what they met for. Collective."""
-        self._mine.called = False
+        self._mine.meeting_requested = False
         self._barrier()  # no worker may go on before all have looked
         self._mine.standing = False
 
@@ -80,30 +74,3 @@ class SharedMemoryCarrier:
     def _barrier(self) -> None:
         if self.world_size > 1:
             dist.barrier(self._group)
-
-    def _open_segments(self, params: FlatVector, slots: int) -> list[MailboxSegment]:
-        """Return the segments of all workers, by rank."""
-        if self.world_size == 1:
-            return [self._mine]
-        owners = gather_objects((host_identity(), os.getpid(), self._mine.fd), self._group)
-        segments, why = [], ""
-        if len({host for host, _, _ in owners}) > 1:
-            why = "the workers are on several hosts"
-        else:
-            try:
-                segments = [
-                    self._mine if rank == self.rank else MailboxSegment.open(pid, fd, params, self.world_size, slots)
-                    for rank, (_, pid, fd) in enumerate(owners)
-                ]
-            except OSError as error:
-                why = f"worker {self.rank} cannot open the memory of another ({error.strerror})"
-        reasons = [reason for reason in gather_objects(why, self._group) if reason]
-        if reasons:
-            raise TransportUnavailable(reasons[0])
-        return segments
-
-
-def host_identity() -> str:
-    """Return what tells this machine, and this view of its processes, from any other."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{boot.read_text().strip() if boot.exists() else socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"

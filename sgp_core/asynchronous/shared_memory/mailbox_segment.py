@@ -1,90 +1,63 @@
-"""Memory that the workers of one host share: each owns one segment, and the others reach into it without asking.
-
-A segment is a few words and several slots of one vector each. Segments have no name (``memfd``): peers open them
-through ``/proc``, and they are gone with the last process that has them, however it ends.
-"""
+"""Mailboxes in memory that the workers of one host share: each worker owns one, and the others write into it."""
 
 from __future__ import annotations
 
 import fcntl
-import mmap
-import os
 import time
-import weakref
 
 import numpy as np
-import torch
+import torch.distributed as dist
 
+from sgp_core.distributed.host_memory import TOKEN_BYTES, HostSegment, TransportUnavailable, map_segments
+from sgp_core.distributed.process_group import gather_objects
 from sgp_core.tensors.flat_vector import FlatVector
 
 _ALIGNMENT = 64
 _OWNER = 1 << 40
-"""The byte that the owner holds locked for as long as it lives; far behind those of the slots."""
+"""The byte that the owner keeps locked as long as it lives; far behind those of the slots."""
 
 
 class MailboxSegment:
-    """One worker's segment, as its owner or as a peer sees it.
+    """One worker's mailbox, as its owner or as a peer sees it: a few words, and several slots of one vector each.
 
-    Slots are guarded by the kernel's record locks, one byte a slot: taken without waiting or not at all, and released
-    by the kernel if the holder dies. Pages cost memory once they are written, so slots that nobody needs are free.
+    The kernel's record locks guard the slots, one byte each: a lock is taken without waiting or not at all, and the
+    kernel releases it if its holder dies. Pages cost memory once they are written, so unused slots are free.
+
+    Args:
+        segment: the memory, mapped with ``keep_open``, of the size that :func:`map_mailboxes` gives it.
+        like: a vector of the model's layout.
+        world_size: number of workers.
+        slots: number of slots.
 
     Attributes:
         weights: PushSum weight in each slot, ``[slots]``; 0 where a slot is empty.
-        steps: the step at which each sender left what is in a slot, ``[slots, n]``; -1 where it left nothing.
-        times: the moments (``time.monotonic``, which processes of one machine share) at which it did, ``[slots, n]``.
+        steps: the step at which each sender wrote to a slot, ``[slots, n]``; -1 where it did not.
+        times: the moment (``time.monotonic``, which processes of one machine share) at which it did, ``[slots, n]``.
         collected: how many messages of each sender the owner has collected, ``[n]``.
-        vectors: the slots' vectors.
-        fd: the open file.
+        vectors: the vectors of the slots.
     """
 
-    def __init__(self, fd: int, like: FlatVector, world_size: int, slots: int) -> None:
-        self.fd = fd
+    def __init__(self, segment: HostSegment, like: FlatVector, world_size: int, slots: int) -> None:
         self.slots = slots
-        self._close = weakref.finalize(self, os.close, fd)
-        words = 4 + world_size + slots * (1 + 2 * world_size)
-        size = _aligned(8 * words)
-        starts = []
-        for _ in range(slots):
-            for tensor in like.tensors:
-                starts.append(size)
-                size = _aligned(size + tensor.numel() * tensor.element_size())
-        if os.fstat(fd).st_size < size:
-            os.ftruncate(fd, size)
-        memory = mmap.mmap(fd, size)
-        header = np.frombuffer(memory, np.int64, words)
+        self._segment = segment
+        words, starts, _ = _layout(like, world_size, slots)
+        header = np.frombuffer(segment.memory, np.int64, words, TOKEN_BYTES)
         self._words, self.collected, table = np.split(header, [4, 4 + world_size])
         weights, steps, times = np.split(table, [slots, slots * (1 + world_size)])
         self.weights = weights.view(np.float64)
         self.steps = steps.reshape(slots, world_size)
         self.times = times.view(np.float64).reshape(slots, world_size)
         pieces = [
-            torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=start)
+            segment.tensor(start, tensor.numel(), tensor.dtype)
             for start, tensor in zip(starts, like.tensors * slots, strict=True)
         ]
         per_slot = len(like.tensors)
         self.vectors = [FlatVector(pieces[s * per_slot : (s + 1) * per_slot]) for s in range(slots)]
 
-    @classmethod
-    def make(cls, like: FlatVector, world_size: int, slots: int) -> MailboxSegment:
-        """Make a segment of this process's own: zeros, nothing in any slot."""
-        segment = cls(os.memfd_create("sgp-mailbox"), like, world_size, slots)
-        segment.steps.fill(-1)
-        fcntl.lockf(segment.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OWNER)
-        return segment
-
-    @classmethod
-    def open(cls, pid: int, fd: int, like: FlatVector, world_size: int, slots: int) -> MailboxSegment:
-        """Open the segment that process ``pid`` has made as ``fd``.
-
-        Raises:
-            OSError: there is no such file, or it belongs to somebody else.
-        """
-        return cls(os.open(f"/proc/{pid}/fd/{fd}", os.O_RDWR), like, world_size, slots)
-
     # -- words ---------------------------------------------------------------------------------------------------------
     @property
     def pushed(self) -> int:
-        """The steps at which the owner has pushed."""
+        """The number of steps at which the owner has pushed."""
         return int(self._words[0])
 
     @pushed.setter
@@ -93,7 +66,7 @@ class MailboxSegment:
 
     @property
     def version(self) -> int:
-        """How often the model in slot 0 has changed."""
+        """The number of changes of the model in slot 0."""
         return int(self._words[1])
 
     @version.setter
@@ -101,17 +74,17 @@ class MailboxSegment:
         self._words[1] = version
 
     @property
-    def called(self) -> bool:
-        """Whether somebody wants the owner to come and meet."""
+    def meeting_requested(self) -> bool:
+        """Whether a worker has asked the owner for a meeting."""
         return bool(self._words[2])
 
-    @called.setter
-    def called(self, called: bool) -> None:
-        self._words[2] = called
+    @meeting_requested.setter
+    def meeting_requested(self, requested: bool) -> None:
+        self._words[2] = requested
 
     @property
     def standing(self) -> bool:
-        """Whether the owner stands still until all have met."""
+        """Whether the owner waits for a meeting and accepts no messages."""
         return bool(self._words[3])
 
     @standing.setter
@@ -120,34 +93,39 @@ class MailboxSegment:
 
     # -- locks ---------------------------------------------------------------------------------------------------------
     def lock(self, slot: int, *, wait: bool = False) -> bool:
-        """Take a slot; return whether it was free. With ``wait`` stay until whoever has it has copied its vector."""
+        """Take the lock of a slot; return whether it was free. With ``wait``, wait until it is."""
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+            fcntl.lockf(self._segment.fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
         except BlockingIOError:
             return False
         return True
 
     def unlock(self, slot: int) -> None:
-        """Give a slot back."""
-        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, slot)
+        """Release the lock of a slot."""
+        fcntl.lockf(self._segment.fd, fcntl.LOCK_UN, 1, slot)
+
+    def claim(self) -> None:
+        """Reset the mailbox, and keep it locked as its owner's."""
+        self.steps.fill(-1)
+        self.lock(_OWNER)
 
     @property
     def deserted(self) -> bool:
-        """Whether the owner has closed it or died. For peers to ask."""
+        """Whether the owner has closed the mailbox or died. For peers to ask."""
         if self.lock(_OWNER):
             self.unlock(_OWNER)
             return True
         return False
 
     def close(self) -> None:
-        """Let go; an owner's peers are told by :attr:`deserted`."""
-        self._close()
+        """Give up all locks; an owner's peers find the mailbox :attr:`deserted`."""
+        self._segment.close_file()
 
-    # -- mail ----------------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
     def put(self, sender: int, step: int, x: FlatVector, share: float, weight: float) -> None:
-        """Add ``share * x`` and ``share * weight`` to the first slot that nobody holds.
+        """Add ``share * x`` and ``share * weight`` to the first slot that is not locked.
 
-        With a slot for every sender and one for the owner, who each hold one at a time, there always is one.
+        There always is one: there is a slot for every sender and one for the owner, and each locks one at a time.
         """
         slot = 0
         while not self.lock(slot):
@@ -165,10 +143,10 @@ class MailboxSegment:
             self.unlock(slot)
 
     def take(self, x: FlatVector, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
-        """Add all slots to ``x`` and empty them; those that somebody holds, only with ``wait``.
+        """Add all slots to ``x`` and empty them; those that a sender has locked, only with ``wait``.
 
         Returns:
-            The weight that was there; of each message its sender, its step, and its age in seconds.
+            The sum of the slots' weights; and of each message its sender, its step, and its age in seconds.
         """
         total, messages = 0.0, []
         for slot in range(self.slots):
@@ -188,5 +166,39 @@ class MailboxSegment:
         return total, messages
 
 
-def _aligned(size: int) -> int:
+def map_mailboxes(like: FlatVector, group: dist.ProcessGroup | None, slots: int) -> list[MailboxSegment]:
+    """Make a mailbox on every worker, and map those of all workers; return them by rank. Collective.
+
+    Args:
+        like: a vector of the model's layout.
+        group: the process group, None for the default one; without torch.distributed, a world of one.
+        slots: number of slots of each mailbox, the same on every worker.
+
+    Raises:
+        TransportUnavailable: on all workers alike, if they do not all share memory.
+    """
+    rank, world_size = (dist.get_rank(group), dist.get_world_size(group)) if dist.is_initialized() else (0, 1)
+    _, _, nbytes = _layout(like, world_size, slots)
+    segments, hosts, obstacle = map_segments(nbytes, group, keep_open=True)
+    if len(hosts) > 1:
+        raise TransportUnavailable(obstacle)
+    mailboxes = [MailboxSegment(segments[other], like, world_size, slots) for other in range(world_size)]
+    mailboxes[rank].claim()
+    gather_objects(None, group)  # no worker looks at a mailbox before its owner has claimed it
+    return mailboxes
+
+
+def _layout(like: FlatVector, world_size: int, slots: int) -> tuple[int, list[int], int]:
+    """Return the number of words, the offset in bytes of each piece of each slot, and the size of a segment."""
+    words = 4 + world_size + slots * (1 + 2 * world_size)
+    end = TOKEN_BYTES + _align(8 * words)
+    starts = []
+    for _ in range(slots):
+        for tensor in like.tensors:
+            starts.append(end)
+            end = _align(end + tensor.numel() * tensor.element_size())
+    return words, starts, end
+
+
+def _align(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -1,4 +1,4 @@
-"""The part of a mix that crosses between hosts: chunks are sent, received and mixed, the next while one is mixed."""
+"""The part of a mix that involves other hosts: chunks are received and sent while earlier ones are mixed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from sgp_core.timeline import Marks, now
 from sgp_core.transports.hierarchical.plan import InterHostPlan, PlanChunk
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
 
-_AWAITED = 8
-"""Chunks that a worker has room for at least."""
+_MIN_RECEIVES = 8
+"""The least number of chunks that a worker can receive at a time."""
 
 _ALIGNMENT_BYTES = 64
 
 
 class ReceiveArena:
-    """Where chunks arrive; made once."""
+    """Memory in which chunks arrive, allocated once."""
 
     def __init__(self) -> None:
         self._bytes = torch.zeros(0, dtype=torch.uint8)
 
-    def of(self, nbytes: int) -> Tensor:
-        """Return so many bytes."""
+    def take(self, nbytes: int) -> Tensor:
+        """Return ``nbytes`` bytes: always the same memory, larger if need be."""
         if len(self._bytes) < nbytes:
             self._bytes = torch.zeros(nbytes, dtype=torch.uint8)
         return self._bytes[:nbytes]
@@ -43,93 +43,98 @@ class _IncomingChunk(NamedTuple):
 
 
 class InterHostMix:
-    """One worker's part in one mix. Begins to receive at once, since that needs nobody of its host.
+    """One worker's part in one mix. It begins to receive at once, which needs no other worker of its host.
 
-    There is room for as much as the parameters; where more arrives, what is mixed makes room for what is next.
+    The memory for incoming chunks is as large as the parameters; where more arrives, it is reused after each chunk.
 
     Args:
-        routes: of the worker.
-        chunks: those that it computes, in the order of all workers: the first that is not done can always be, so that
-            nobody waits in a circle.
-        dtypes: of the pieces that are cut into chunks.
-        wire: carries them.
-        room: for what arrives.
+        plan: the messages of the worker's component.
+        chunks: the chunks that the worker computes, in an order that is the same on all workers. The first chunk that
+            is not done can always be computed, so there is no deadlock.
+        dtypes: the dtypes of the pieces that the chunks are cut from.
+        messages: sends and receives the chunks.
+        arena: memory for incoming chunks.
     """
 
     def __init__(
         self,
-        routes: InterHostPlan,
+        plan: InterHostPlan,
         chunks: Sequence[PlanChunk],
         dtypes: Sequence[torch.dtype],
-        wire: PointToPoint,
-        room: ReceiveArena,
+        messages: PointToPoint,
+        arena: ReceiveArena,
     ) -> None:
-        self._routes = routes
+        self._plan = plan
         self._chunks = chunks
         self._dtypes = dtypes
-        self._wire = wire
+        self._messages = messages
         longest = max(((chunk.end - chunk.begin) * dtypes[chunk.piece].itemsize for chunk in chunks), default=0)
         self._stride = -(-longest // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        senders, members = len(routes.arriving), len(routes.component.members)
-        self._awaited = min(len(chunks), max(_AWAITED, len(chunks) * members // max(1, senders)))
-        self._room = room.of(self._awaited * senders * self._stride)
+        senders, members = len(plan.incoming), len(plan.component.members)
+        self._depth = min(len(chunks), max(_MIN_RECEIVES, len(chunks) * members // max(1, senders)))
+        self._memory = arena.take(self._depth * senders * self._stride)
         self._to_receive = enumerate(chunks)
-        self._incoming = deque(self._receive(islice(self._to_receive, self._awaited)))
+        self._incoming = deque(self._receive(islice(self._to_receive, self._depth)))
 
     def mix(self, vectors: Sequence[FlatVector], blocks: BlockedMixer, exchange: Exchange, marks: Marks | None) -> None:
         """Compute the chunks for all members of the component.
 
         Args:
-            vectors: the members'.
-            exchange: what is lost if a peer is gone.
+            vectors: the members' vectors.
+            blocks: does the arithmetic.
+            exchange: what fails if a peer is missed.
+            marks: records times, unless None.
 
         Raises:
-            RuntimeError: it is; the message names it.
+            PeerLost: a peer is gone.
         """
         to_send = iter(self._chunks)
-        # "Ready to receive" waits behind what the other way carries, so less may be on its way than there is room for.
-        ahead = self._awaited if self._awaited == len(self._chunks) else self._awaited // 2
+        # gloo's "ready to receive" queues behind the data of the other direction, so fewer chunks are sent ahead than
+        # the receiver has memory for.
+        ahead = self._depth if self._depth == len(self._chunks) else self._depth // 2
         outgoing = deque(self._send(islice(to_send, ahead), vectors))
         if marks is not None:
             marks.posted = now()
-        takers = [leaving.takers for leaving in self._routes.leaving]
+        receivers = [vector.receivers for vector in self._plan.outgoing]
         for chunk in self._chunks:
-            arriving = self._incoming.popleft()
-            wait(arriving.works, exchange, arriving.peers, marks)
-            wait(outgoing.popleft(), exchange, [_whose(turns, chunk) for turns in takers])
+            incoming = self._incoming.popleft()
+            wait(incoming.works, exchange, incoming.peers, marks)
+            wait(outgoing.popleft(), exchange, [_peer_of(chunk, peers) for peers in receivers])
             mine = [vector.tensors[chunk.piece][chunk.begin : chunk.end] for vector in vectors]
-            blocks.mix(self._routes.component, [*mine, *arriving.tensors])
+            blocks.mix(self._plan.component, [*mine, *incoming.tensors])
             self._incoming += self._receive(islice(self._to_receive, 1))
             outgoing += self._send(islice(to_send, 1), vectors)
 
     def _receive(self, chunks: Iterable[tuple[int, PlanChunk]]) -> list[_IncomingChunk]:
-        """Begin to receive chunks; return each one's works."""
+        """Begin to receive chunks; return the works and the tensors of each."""
         begun = []
         for at, chunk in chunks:
-            peers = [_whose(turns, chunk) for turns in self._routes.arriving]
+            peers = [_peer_of(chunk, members) for members in self._plan.incoming]
             begun.append((peers, [self._slot(at, sender, chunk) for sender in range(len(peers))]))
-        receives = [self._wire.receive(*what) for peers, into in begun for what in zip(into, peers, strict=True)]
-        works, _ = self._wire.post(receives, [])
+        receives = [self._messages.receive(*r) for peers, into in begun for r in zip(into, peers, strict=True)]
+        works, _ = self._messages.post(receives, [])
         return [
-            _IncomingChunk(theirs, *what) for theirs, what in zip(self._per_chunk(works, begun), begun, strict=True)
+            _IncomingChunk(theirs, *rest) for theirs, rest in zip(self._per_chunk(works, begun), begun, strict=True)
         ]
 
     def _send(self, chunks: Iterable[PlanChunk], vectors: Sequence[FlatVector]) -> list[list[Any]]:
-        """Begin to send chunks; return each one's works."""
+        """Begin to send chunks; return the works of each."""
         begun = list(chunks)
         sends = [
-            self._wire.send(vectors[place].tensors[chunk.piece][chunk.begin : chunk.end], _whose(takers, chunk))
+            self._messages.send(
+                vectors[place].tensors[chunk.piece][chunk.begin : chunk.end], _peer_of(chunk, receivers)
+            )
             for chunk in begun
-            for place, takers in self._routes.leaving
+            for place, receivers in self._plan.outgoing
         ]
-        _, works = self._wire.post([], sends)
+        _, works = self._messages.post([], sends)
         return self._per_chunk(works, begun)
 
     def _slot(self, at: int, sender: int, chunk: PlanChunk) -> Tensor:
-        """Return where the chunk, the ``at``-th of this worker, of a sender arrives."""
+        """Return where this worker's ``at``-th chunk arrives from a sender."""
         dtype = self._dtypes[chunk.piece]
-        begin = ((at % self._awaited) * len(self._routes.arriving) + sender) * self._stride
-        return self._room[begin : begin + (chunk.end - chunk.begin) * dtype.itemsize].view(dtype)
+        begin = ((at % self._depth) * len(self._plan.incoming) + sender) * self._stride
+        return self._memory[begin : begin + (chunk.end - chunk.begin) * dtype.itemsize].view(dtype)
 
     @staticmethod
     def _per_chunk(works: list[Any], chunks: Sequence[Any]) -> list[list[Any]]:
@@ -137,5 +142,6 @@ class InterHostMix:
         return [works[at * each : (at + 1) * each] for at in range(len(chunks))]
 
 
-def _whose(turns: Sequence[int], chunk: PlanChunk) -> int:
-    return turns[chunk.number % len(turns)]
+def _peer_of(chunk: PlanChunk, members: Sequence[int]) -> int:
+    """Return the member of a remote component whose turn it is to exchange a chunk."""
+    return members[chunk.number % len(members)]

@@ -38,6 +38,6 @@ class HierarchicalKind(TransportKind):
         if len(counters.hosts) == 1:
             raise TransportUnavailable("all workers are on one host, which is for shared_memory")
         if all(len(host) == 1 for host in counters.hosts):
-            raise TransportUnavailable(f"no two workers share memory: {counters.why}")
+            raise TransportUnavailable(f"no two workers share memory: {counters.obstacle}")
         transport = HierarchicalTransport(counters, request.steps_in_flight)
         return FlatModelShard(FlatStorage(request.parameters, transport.allocate), request.node), transport

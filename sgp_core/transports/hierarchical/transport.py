@@ -1,4 +1,4 @@
-"""Workers of one host share memory, workers of different hosts send messages: both in one exchange."""
+"""Exchanges in shared memory inside each host, and by messages between hosts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sgp_core.distributed.counters import SharedCounters
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import PointToPoint, WeightMessages
 from sgp_core.tensors.flat_storage import Sizes
@@ -20,7 +21,6 @@ from sgp_core.transports.hierarchical.plan import InterHostPlan, plan_of, split_
 from sgp_core.transports.p2p.buffers import SendBuffer, chunks_of
 from sgp_core.transports.p2p.pending_message import MessageChannel, PendingMessage
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
-from sgp_core.transports.shared_memory.counters import SharedCounters
 from sgp_core.transports.shared_memory.transport import SharedMemoryTransport, SharedMessage, send_buffer_count
 
 T = TypeVar("T")
@@ -29,169 +29,172 @@ T = TypeVar("T")
 class HierarchicalTransport:
     """Exchanges in memory inside a host, by messages between hosts, for workers with their parameters in CPU memory.
 
-    ``mix``: workers of one host that edges of the step join, m of them, each compute the new values of one m-th of
-    the elements for all of them, where the vectors lie. What such a component needs of another host's workers is sent
-    to it once, and not by them but by who computes the same elements there: so each worker sends, receives and mixes
-    an m-th, no element is changed by anybody but who has sent it, and the numbers are those of ``p2p`` bit for bit.
-    Vectors go chunk by chunk, the next on their way while one is mixed, in their order on all workers: the
-    first chunk that is not done can always be, so that nobody waits in a circle.
+    ``mix``: a component is m workers of one host that edges of the step connect. Each of them computes one m-th of the
+    elements for all of them, in place. A vector that a component needs from another host is sent to it once, by the
+    workers that compute the same elements there. So each worker sends, receives and mixes an m-th; a worker changes
+    only elements that it has sent itself; and the results are those of ``p2p`` bit for bit. Vectors travel chunk by
+    chunk, the next while one is mixed, in the same order on all workers: the first chunk that is not done can always
+    be computed, so there is no deadlock.
 
-    ``push`` copies the vector into an outbox once; out-peers of the host add it from there, to others it is sent.
+    ``push`` copies the vector into a send buffer once. Out-peers of the same host read it there; to others it is sent.
 
-    A steady step allocates nothing; there is no thread and no process group beside the one given. Beside the parameters
-    it takes, for ``mix``, room for as much again; to push, the outboxes and inboxes of both kinds.
+    A steady step allocates nothing; there is no thread, and no process group beside the one given. ``mix`` takes as
+    much memory again as the parameters; ``push`` takes the send buffers and receive buffers of both kinds.
 
     Args:
-        board: of the workers, with :func:`send_buffer_count` slots.
-        overlap_steps: how many steps a pushed message may be under way when the next is pushed.
+        counters: with :func:`send_buffer_count` slots.
+        overlap_steps: for how many steps a pushed message may be under way when the next is pushed.
     """
 
     name = "hierarchical"
 
-    def __init__(self, board: SharedCounters, overlap_steps: int = 0) -> None:
-        self.rank = board.rank
-        self._hosts = board.hosts
-        self._near = frozenset(board.here)
-        self._far = frozenset(rank for host in board.hosts for rank in host) - self._near
-        self._outboxes = leaving = list[SendBuffer]()
-        self._here = SharedMemoryTransport(board, overlap_steps, lambda outbox: leaving[outbox].settle())
-        self._wire = PointToPoint(board.group)
-        self._weights = WeightMessages(self._wire, torch.device("cpu"))
+    def __init__(self, counters: SharedCounters, overlap_steps: int = 0) -> None:
+        self.rank = counters.rank
+        self._hosts = counters.hosts
+        self._local = frozenset(counters.host)
+        self._remote = frozenset(rank for host in counters.hosts for rank in host) - self._local
+        self._send_buffers = buffers = list[SendBuffer]()
+        self._shared = SharedMemoryTransport(counters, overlap_steps, lambda number: buffers[number].settle())
+        self._messages = PointToPoint(counters.group)
+        self._weights = WeightMessages(self._messages, torch.device("cpu"))
         self._pieces: list[Tensor] = []
-        self._room = ReceiveArena()
+        self._arena = ReceiveArena()
         self._slots = send_buffer_count(overlap_steps)
-        self._letters: MessageChannel | None = None
+        self._channel: MessageChannel | None = None
 
     def allocate(self, sizes: Sizes) -> list[Tensor]:
-        """Make room for vectors of this layout; return the pieces in which the parameters are to live. Collective.
+        """Allocate vectors of this layout; return the pieces that are to hold the parameters. Collective.
 
         Raises:
-            NotShared: on all workers alike, if those that could map each other's memory cannot any more.
+            TransportUnavailable: on all workers alike, if workers that could map each other's memory no longer can.
         """
-        self._pieces = self._here.allocate(sizes)
-        self._letters = MessageChannel(FlatVector(self._pieces), self._wire)
-        self._outboxes += [SendBuffer(self._here.outbox_vector(slot)) for slot in range(self._slots)]
+        self._pieces = self._shared.allocate(sizes)
+        self._channel = MessageChannel(FlatVector(self._pieces), self._messages)
+        self._send_buffers += [SendBuffer(self._shared.send_buffer(number)) for number in range(self._slots)]
         return self._pieces
 
     @property
     def marks(self) -> Marks | None:
-        """Where to note the moments of the exchange that begins; None: nowhere."""
-        return self._here.marks
+        """Records the times of the next exchange, unless None."""
+        return self._shared.marks
 
     @marks.setter
     def marks(self, marks: Marks | None) -> None:
-        self._here.marks = marks
+        self._shared.marks = marks
 
-    # -- the two verbs -----------------------------------------------------------------------------------------------
+    # -- exchanges -----------------------------------------------------------------------------------------------
     def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
-        """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
+        """Replace ``x`` by ``P_ii x + sum_j P_ij x_j`` in place; return the weight mixed in the same way (1 if None).
 
         Raises:
-            RuntimeError: a peer is gone; the message names the step and the peers.
+            PeerLost: a peer is gone.
         """
-        routes = plan_of(exchange.edges, self.rank, self._hosts)
-        far = exchange.among(self._far)
+        plan = plan_of(exchange.edges, self.rank, self._hosts)
+        remote = exchange.among(self._remote)
         if weight is not None:
-            self._weights.post(weight, far)
-        crossing = self._crossing(routes)
-        with self._here.gathered(x, exchange, routes.component, weight) as (vectors, weights):
-            if crossing is None:
-                self._here.mix_stretch(routes.component, vectors)
+            self._weights.post(weight, remote)
+        inter_host = self._begin_inter_host(plan)
+        with self._shared.component_vectors(x, exchange, plan.component, weight) as (vectors, weights):
+            if inter_host is None:
+                self._shared.mix_own_range(plan.component, vectors)
             else:
-                crossing.mix(vectors, self._here.blocks, exchange, self.marks)
+                inter_host.mix(vectors, self._shared.blocks, exchange, self.marks)
         if weight is None:
             return 1.0
-        weights |= dict(zip(far.in_peers, self._weights.arrived(), strict=True))
+        weights |= dict(zip(remote.in_peers, self._weights.wait(), strict=True))
         return exchange.own_weight * weight + weighted_sum(
             exchange.in_weights, [weights[peer] for peer in exchange.in_peers]
         )
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
-        """Do nothing: who sends what of another worker's vector waits until that worker has come."""
+        """Do nothing: a vector is sent by other workers than its owner, who wait until it is there."""
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalMessage:
-        """Copy ``x``, or in turn its parts, to where out-peers of this host find it, and send it to the others.
+        """Copy ``x``, or in turn its parts, to a send buffer, which out-peers of this host read; send it to the others.
 
         Raises:
-            RuntimeError: a peer that should have taken an earlier message is gone.
+            PeerLost: a peer that should have received an earlier message is gone.
+            RuntimeError: more messages are in flight than the algorithm has declared.
         """
-        assert self._letters is not None, "allocate() was not called"
-        outbox = self._outboxes[self._here.outbox()]
-        near, far = exchange.among(self._near), exchange.among(self._far)
-        shared = self._here.push(x, near, weight)
-        letter = self._letters.send(outbox, x, far, weight, self.marks, most=exchange.in_degree, copied=True)
+        assert self._channel is not None, "allocate() was not called"
+        buffer = self._send_buffers[self._shared.next_send_buffer()]
+        local, remote = exchange.among(self._local), exchange.among(self._remote)
+        in_memory = self._shared.push(x, local, weight)
+        pending = self._channel.send(
+            buffer, x, remote, weight, self.marks, max_in_degree=exchange.in_degree, copied=True
+        )
         return HierarchicalMessage(
-            self._here.blocks, exchange, near.in_peers, shared, letter, has_weight=weight is not None
+            self._shared.blocks, exchange, local.in_peers, in_memory, pending, has_weight=weight is not None
         )
 
     def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-        return self._here.scratch()
+        """Return memory of the model's layout that is free until the next ``mix`` or ``push``."""
+        return self._shared.scratch()
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
-        for outbox in self._outboxes:
-            outbox.settle()
+        for buffer in self._send_buffers:
+            buffer.settle()
 
-    def _crossing(self, routes: InterHostPlan) -> InterHostMix | None:
-        """Begin to receive the chunks that this worker computes, if its component has to do with other hosts."""
-        if not (routes.arriving or routes.leaving):
+    def _begin_inter_host(self, plan: InterHostPlan) -> InterHostMix | None:
+        """Begin to receive the chunks that this worker computes, if its component exchanges any with other hosts."""
+        if not (plan.incoming or plan.outgoing):
             return None
-        members = routes.component.members
-        everybody = split_into_chunks(
-            tuple((p.numel(), p.element_size()) for p in self._pieces), routes.most, self._hosts
-        )
-        mine = everybody[members.index(self.rank) :: len(members)]
-        return InterHostMix(routes, mine, [piece.dtype for piece in self._pieces], self._wire, self._room)
+        members = plan.component.members
+        sizes = tuple((piece.numel(), piece.element_size()) for piece in self._pieces)
+        chunks = split_into_chunks(sizes, plan.max_senders, self._hosts)
+        mine = chunks[members.index(self.rank) :: len(members)]
+        return InterHostMix(plan, mine, [piece.dtype for piece in self._pieces], self._messages, self._arena)
 
 
 class HierarchicalMessage:
-    """A pushed message: what in-peers of this host send lies in shared memory, the rest is under way.
+    """A pushed message: the vectors of local in-peers lie in shared memory, those of remote in-peers are under way.
 
     Args:
-        blocks: add.
-        exchange: the whole one.
-        near: the in-peers of this host.
-        shared: what they send.
-        letter: what the others send.
+        blocks: does the arithmetic.
+        exchange: the exchange with all peers.
+        local: the in-peers of this host.
+        in_memory: the message of the local in-peers.
+        pending: the message of the remote in-peers.
+        has_weight: whether PushSum weights travel with it.
     """
 
     def __init__(
         self,
         blocks: BlockedMixer,
         exchange: Exchange,
-        near: tuple[int, ...],
-        shared: SharedMessage,
-        letter: PendingMessage,
+        local: tuple[int, ...],
+        in_memory: SharedMessage,
+        pending: PendingMessage,
         *,
         has_weight: bool,
     ) -> None:
         self._blocks = blocks
         self._exchange = exchange
-        self._near = near
-        self._shared = shared
-        self._letter = letter
+        self._local = local
+        self._in_memory = in_memory
+        self._pending = pending
         self._has_weight = has_weight
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
-        vectors, weights = self._shared.arrived(marks)
-        lying = [chunks_of(vector) for vector in vectors]
-        for at, (chunk, slots) in enumerate(zip(chunks_of(x), self._letter.arriving(marks), strict=True)):
-            self._blocks.add(chunk, self._in_order([theirs[at] for theirs in lying], slots), self._exchange.in_weights)
-        weights = self._in_order(weights, self._letter.weights)
-        self._letter.done()
-        self._shared.discard()
+        vectors, weights = self._in_memory.wait(marks)
+        local = [chunks_of(vector) for vector in vectors]
+        for at, (chunk, slots) in enumerate(zip(chunks_of(x), self._pending.chunks(marks), strict=True)):
+            self._blocks.add(chunk, self._in_order([theirs[at] for theirs in local], slots), self._exchange.in_weights)
+        weights = self._in_order(weights, self._pending.weights)
+        self._pending.release()
+        self._in_memory.discard()
         return weighted_sum(self._exchange.in_weights, weights) if self._has_weight else 0.0
 
     def content(self) -> MessageContent:
-        return self._in_order(self._shared.content(), self._letter.content())
+        return self._in_order(self._in_memory.content(), self._pending.content())
 
     def discard(self) -> None:
-        """Let the in-peers of this host go on without it; what others send arrives where nobody looks."""
-        self._shared.discard()
-        self._letter.discard()
+        """Let local in-peers use their send buffers again, and give up what remote in-peers send."""
+        self._in_memory.discard()
+        self._pending.discard()
 
-    def _in_order(self, near: Iterable[T], far: Iterable[T]) -> list[T]:
-        """Put together what comes from this host and from others, in the order of all in-peers."""
-        here, elsewhere = iter(near), iter(far)
-        return [next(here if peer in self._near else elsewhere) for peer in self._exchange.in_peers]
+    def _in_order(self, local: Iterable[T], remote: Iterable[T]) -> list[T]:
+        """Merge the items of local and of remote in-peers in the order of all in-peers."""
+        locals_, remotes = iter(local), iter(remote)
+        return [next(locals_ if peer in self._local else remotes) for peer in self._exchange.in_peers]

@@ -1,4 +1,4 @@
-"""Vectors, or parts of them one by one, that leave and arrive while others are computed."""
+"""Vectors, or parts of them, that are sent and received while the worker computes."""
 
 from __future__ import annotations
 
@@ -19,117 +19,117 @@ from sgp_core.transports.p2p.buffers import ReceiveBuffer, ReceiveSlots, SendBuf
 
 
 class MessageChannel:
-    """Sends vectors and keeps the memory in which those of others arrive.
+    """Sends vectors, and owns the memory in which those of the in-peers arrive.
 
     Args:
         like: a vector of the model's layout.
-        wire: carries them.
+        messages: sends and receives.
     """
 
-    def __init__(self, like: FlatVector, wire: PointToPoint) -> None:
+    def __init__(self, like: FlatVector, messages: PointToPoint) -> None:
         self._like = like
-        self._wire = wire
-        self._at_once = like.tensors[0].is_cuda  # NCCL wants a batch as one operation, and its streams need no waits
+        self._messages = messages
+        self._one_batch = like.tensors[0].is_cuda  # NCCL fuses a batch into one operation, and orders it by streams
         self._free: list[ReceiveBuffer] = []
         self._opened: ReceiveBuffer | None = None
 
     def inbox(self) -> ReceiveBuffer:
-        """Return the inbox of the step that is about to be, the same one until all of its vector is under way."""
+        """Return the receive buffer of the next step: the same one until all parts of its vector are under way."""
         if self._opened is None:
-            self._opened = self._free.pop() if self._free else ReceiveBuffer(self._like, self._wire.world_size)
+            self._opened = self._free.pop() if self._free else ReceiveBuffer(self._like, self._messages.world_size)
         return self._opened
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None, marks: Marks | None) -> PendingMessage:
-        """Begin to send ``x``, which stays as it is until the letter is mixed into it, and to receive."""
-        inbox, room = self._borrow(x, exchange.in_degree)
-        outgoing = room.mine
+        """Begin to send ``x``, which must not change until the message is mixed into it, and to receive."""
+        inbox, slots = self._borrow(x, exchange.in_degree)
+        outgoing = slots.mine
         if weight is not None:
-            room.weight_out.fill_(weight)
-            outgoing = [room.weight_out, *outgoing]
-        receives = self._receives(room, exchange, has_weight=weight is not None)
-        sends = [self._wire.send(piece, peer) for piece in outgoing for peer in exchange.out_peers]
-        arrivals, departures = self._wire.post(receives, sends)
+            slots.weight_out.fill_(weight)
+            outgoing = [slots.weight_out, *outgoing]
+        receives = self._receives(slots, exchange, has_weight=weight is not None)
+        sends = [self._messages.send(piece, peer) for piece in outgoing for peer in exchange.out_peers]
+        arrivals, departures = self._messages.post(receives, sends)
         _mark(marks)
         return PendingMessage(
-            self, exchange, inbox, room, arrivals, departures, marks, last=x.last, has_weight=weight is not None
+            self, exchange, inbox, slots, arrivals, departures, marks, last=x.last, has_weight=weight is not None
         )
 
     def send(
         self,
-        outbox: SendBuffer,
+        buffer: SendBuffer,
         x: FlatVector,
         exchange: Exchange,
         weight: float | None,
         marks: Marks | None,
         *,
-        most: int,
+        max_in_degree: int,
         copied: bool = False,
     ) -> PendingMessage:
-        """Begin to send ``x`` to the out-peers from ``outbox`` and to receive from the in-peers.
+        """Begin to send ``x`` to the out-peers from a send buffer, and to receive from the in-peers.
 
-        On CPU the copy is made chunk by chunk as what lies there leaves, so that the link never runs dry.
+        On CPU, ``x`` is copied chunk by chunk as the last message leaves the buffer, so that the link is never idle.
 
         Args:
-            most: in-peers to have room for.
-            copied: whether ``x`` lies in the outbox already.
+            max_in_degree: the number of in-peers to reserve memory for.
+            copied: whether ``x`` lies in the send buffer already.
         """
-        inbox, room = self._borrow(x, most)
-        receives = self._receives(room, exchange, has_weight=weight is not None)
-        arrivals, _ = ([], []) if self._at_once else self._wire.post(receives, [])
-        parcels, sends = outbox.parcels(x), []
-        for parcel, mine in zip(parcels, [None, *room.mine], strict=True):
-            parcel.settle()
+        inbox, slots = self._borrow(x, max_in_degree)
+        receives = self._receives(slots, exchange, has_weight=weight is not None)
+        arrivals, _ = ([], []) if self._one_batch else self._messages.post(receives, [])
+        chunks, sends = buffer.chunks(x), []
+        for chunk, mine in zip(chunks, [None, *slots.mine], strict=True):
+            chunk.settle()
             if mine is not None:
                 if not copied:
-                    parcel.tensor.copy_(mine)
+                    chunk.tensor.copy_(mine)
             elif weight is not None:
-                parcel.tensor.fill_(weight)
+                chunk.tensor.fill_(weight)
             else:
                 continue
-            sending = [self._wire.send(parcel.tensor, peer) for peer in exchange.out_peers]
-            if self._at_once:
-                sends += sending
+            sends_of_chunk = [self._messages.send(chunk.tensor, peer) for peer in exchange.out_peers]
+            if self._one_batch:
+                sends += sends_of_chunk
             else:
-                parcel.leaves(self._wire.post([], sending)[1], exchange)
-        if self._at_once:
-            arrivals, departures = self._wire.post(receives, sends)
-            for parcel in parcels:
-                parcel.leaves(departures, exchange)
+                chunk.sent_by(self._messages.post([], sends_of_chunk)[1], exchange)
+        if self._one_batch:
+            arrivals, departures = self._messages.post(receives, sends)
+            for chunk in chunks:
+                chunk.sent_by(departures, exchange)
         _mark(marks)
         return PendingMessage(
-            self, exchange, inbox, room, arrivals, (), marks, last=x.last, has_weight=weight is not None
+            self, exchange, inbox, slots, arrivals, (), marks, last=x.last, has_weight=weight is not None
         )
 
-    def give_back(self, inbox: ReceiveBuffer) -> None:
-        """Let the memory that a step's vectors arrived in be used again."""
+    def release(self, inbox: ReceiveBuffer) -> None:
+        """Let the receive buffer of a step be used again."""
         self._free.append(inbox)
 
-    def _borrow(self, x: FlatVector, most: int) -> tuple[ReceiveBuffer, ReceiveSlots]:
-        """Return where the in-peers' ``x`` arrives: all of a step's vector, or its next part.
+    def _borrow(self, x: FlatVector, max_in_degree: int) -> tuple[ReceiveBuffer, ReceiveSlots]:
+        """Return where the in-peers' ``x``, a vector or the next part of one, arrives.
 
-        After the last part the next step has another inbox.
+        After the last part, the next step gets another receive buffer.
         """
         inbox = self.inbox()
         if x.last:
             self._opened = None
-        return inbox, inbox.room(x, most)
+        return inbox, inbox.slots(x, max_in_degree)
 
-    def _receives(self, room: ReceiveSlots, exchange: Exchange, *, has_weight: bool) -> list[P2POp]:
+    def _receives(self, slots: ReceiveSlots, exchange: Exchange, *, has_weight: bool) -> list[P2POp]:
         """Return receives of the weight and of every chunk in turn, each from every in-peer."""
-        pieces: Sequence[Sequence[Tensor]] = [room.weight_slots, *room.slots] if has_weight else room.slots
-        peers = exchange.in_peers
-        return [self._wire.receive(slot, peer) for slots in pieces for slot, peer in zip(slots, peers, strict=False)]
+        pieces: Sequence[Sequence[Tensor]] = [slots.weight_slots, *slots.slots] if has_weight else slots.slots
+        receive, peers = self._messages.receive, exchange.in_peers
+        return [receive(slot, peer) for piece in pieces for slot, peer in zip(piece, peers, strict=False)]
 
 
 class PendingMessage:
-    """What :class:`MessageChannel` has begun: a vector under way from every in-peer of one step, or a part of it."""
+    """A vector, or a part of one, that :class:`MessageChannel` has begun to receive from every in-peer of one step."""
 
     def __init__(
         self,
-        letters: MessageChannel,
+        channel: MessageChannel,
         exchange: Exchange,
         inbox: ReceiveBuffer,
-        room: ReceiveSlots,
+        slots: ReceiveSlots,
         arrivals: Sequence[Any],
         departures: Sequence[Any],
         marks: Marks | None,
@@ -137,40 +137,40 @@ class PendingMessage:
         last: bool,
         has_weight: bool,
     ) -> None:
-        self._letters = letters
+        self._channel = channel
         self._exchange = exchange
         self._inbox = inbox
-        self._room = room
+        self._slots = slots
         self._has_weight = has_weight
         self._last = last
-        expected = len(exchange.in_peers) * (len(room.slots) + has_weight)
-        self._all = arrivals if len(arrivals) != expected else ()  # one work for all messages: NCCL
+        expected = len(exchange.in_peers) * (len(slots.slots) + has_weight)
+        self._all = arrivals if len(arrivals) != expected else ()  # NCCL has one work for all messages
         self._arrivals = () if self._all else arrivals
         self._departures = () if self._all else departures
         self._posted = 0 if marks is None else marks.posted
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
-        """Add ``sum_j P_ij x_j`` to ``x``, which is like what was sent; return ``sum_j P_ij w_j`` or 0. Once only."""
+        """Wait, and add ``sum_j P_ij x_j`` to ``x``; return ``sum_j P_ij w_j``, 0 without weights. Call it once."""
         return self._mix_into(x, 1.0, marks)
 
     def mix_into(self, x: FlatVector, marks: Marks | None = None) -> float:
-        """Replace ``x``, which was posted, by ``own x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` or 0. Once only."""
+        """Wait, and replace ``x``, which was posted, by ``P_ii x + sum_j P_ij x_j``; return ``sum_j P_ij w_j`` or 0."""
         return self._mix_into(x, self._exchange.own_weight, marks)
 
-    def _mix_into(self, x: FlatVector, own: float, marks: Marks | None) -> float:
-        for chunk, slots in zip(chunks_of(x), self.arriving(marks), strict=True):
-            mix_all_(chunk, own, slots, self._exchange.in_weights)
+    def _mix_into(self, x: FlatVector, own_weight: float, marks: Marks | None) -> float:
+        for chunk, slots in zip(chunks_of(x), self.chunks(marks), strict=True):
+            mix_all_(chunk, own_weight, slots, self._exchange.in_weights)
         weight = weighted_sum(self._exchange.in_weights, self.weights)
-        self.done()
+        self.release()
         return weight
 
-    def arriving(self, marks: Marks | None = None) -> Iterator[Sequence[Tensor]]:
-        """Wait for one chunk after another; yield it, one of each in-peer and perhaps some beyond.
+    def chunks(self, marks: Marks | None = None) -> Iterator[Sequence[Tensor]]:
+        """Yield the slots of each chunk once it has arrived from all in-peers; there may be more slots than in-peers.
 
-        What was posted of the same chunk has left by then.
+        By then, the same chunk of this worker's own vector has left, if it was posted.
 
         Raises:
-            RuntimeError: a peer is gone; the message names it.
+            PeerLost: a peer is gone.
         """
         exchange = self._exchange
         ins, outs = exchange.in_peers, exchange.out_peers
@@ -178,36 +178,36 @@ class PendingMessage:
         arrivals, departures = iter(self._arrivals), iter(self._departures)
         if marks is not None:
             marks.posted = self._posted
-            marks.hidden.update(ins)  # until one has to be waited for
+            marks.hidden.update(ins)  # `wait` takes out those that it has to wait for
         if self._has_weight:
             wait(islice(arrivals, len(ins)), exchange, ins)
             wait(islice(departures, len(outs)), exchange, outs)
-        for slots in self._room.slots:
+        for slots in self._slots.slots:
             wait(islice(arrivals, len(ins)), exchange, ins, marks)
             wait(islice(departures, len(outs)), exchange, outs)
             yield slots
 
     @property
     def weights(self) -> list[float]:
-        """Of the in-peers, once something has arrived; zeros if none travelled."""
+        """The PushSum weights of the in-peers, to be read after the first chunk; zeros if none travelled."""
         count = len(self._exchange.in_peers)
-        return self._room.weights[:count].flatten().tolist() if self._has_weight else [0.0] * count
+        return self._slots.weights[:count].flatten().tolist() if self._has_weight else [0.0] * count
 
-    def done(self) -> None:
-        """Give the memory back after the last part: parts are taken in the order in which they were begun."""
+    def release(self) -> None:
+        """Release the receive buffer after the last part: parts are added in the order in which they were begun."""
         if self._last:
-            self._letters.give_back(self._inbox)
+            self._channel.release(self._inbox)
 
     def discard(self) -> None:
-        """Leave it: what is still under way arrives in memory that nobody uses."""
-        if self._room.weights.is_cuda:  # which may be given away at once, so let the stream wait; the host does not
+        """Give the message up, and its receive buffer: messages may still arrive there, so it is not used again."""
+        if self._slots.weights.is_cuda:  # torch may reuse the memory at once, so its stream has to wait
             self._wait()
 
     def content(self) -> MessageContent:
-        """Wait and return copies of what the in-peers have sent, in the order of ``in_peers``."""
+        """Wait, and return copies of what the in-peers have sent, in the order of ``in_peers``."""
         self._wait()
         self._all = self._arrivals = ()
-        flats = self._room.flats[: len(self._exchange.in_peers)]
+        flats = self._slots.flats[: len(self._exchange.in_peers)]
         return [
             ([tensor.clone() for tensor in flat.tensors], weight)
             for flat, weight in zip(flats, self.weights, strict=True)

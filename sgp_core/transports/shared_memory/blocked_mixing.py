@@ -1,4 +1,4 @@
-"""Mixing several vectors where they lie, block by block, so that what is mixed together stays in the cache."""
+"""Mixes several vectors in place, block by block, so that the blocks that are mixed together stay in the cache."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from sgp_core.tensors.mixing import GRAIN, mix_all_
 from sgp_core.transports.shared_memory.mixing_plan import MixingComponent
 
 _CACHE_BYTES = 2 << 20
-"""Of what a core works on at a time: few enough to stay near it, enough that Python's share of the time is small."""
+"""Bytes that a core works on at a time: few enough for its cache, enough to make Python's overhead small."""
 
 
 class BlockedMixer:
-    """Memory for old values, made once, and the sizes of blocks."""
+    """Mixes vectors by blocks; owns the memory for old values, which is allocated once."""
 
     def __init__(self) -> None:
         self._threads = torch.get_num_threads()
-        self._room: dict[torch.dtype, Tensor] = {}
+        self._memory: dict[torch.dtype, Tensor] = {}
 
     def mix(self, component: MixingComponent, tensors: Sequence[Tensor]) -> None:
-        """Give the members of a component their new values.
+        """Replace the values of all members of a component by their new ones.
 
         Args:
-            tensors: the same stretch of the vectors of all members, then of all senders from elsewhere; it begins at
-                a multiple of ``GRAIN``.
+            component: the order of the computation.
+            tensors: the same range of the vectors of all members, then of all remote senders; it begins at a multiple
+                of ``GRAIN``.
         """
-        size = min(self._size_of(len(tensors) + component.buffers, tensors[0]), tensors[0].numel())
+        size = min(self._block_size(len(tensors) + component.buffers, tensors[0]), tensors[0].numel())
         if size == 0:
             return
-        buffers = self._room_for(component.buffers * size, tensors[0].dtype).split(size)
+        buffers = self._buffer(component.buffers * size, tensors[0].dtype).split(size)
         for blocks in zip(*(tensor.split(size) for tensor in tensors), strict=True):
             if len(blocks[0]) < size:
                 buffers = tuple(buffer[: len(blocks[0])] for buffer in buffers)
             at = [*blocks, *buffers]
-            for place, keep, own, sources, shares in component.turns:
+            for place, keep, own_weight, sources, in_weights in component.steps:
                 if keep is not None:
                     at[keep].copy_(at[place])
-                mix_all_(at[place], own, [at[source] for source in sources], shares)
+                mix_all_(at[place], own_weight, [at[source] for source in sources], in_weights)
 
-    def add(self, mine: Tensor, theirs: Sequence[Tensor], shares: Sequence[float]) -> None:
-        """Add ``sum_j share_j theirs_j`` to a tensor."""
-        size = self._size_of(1 + len(theirs), mine)
-        for block, *received in zip(*(tensor.split(size) for tensor in (mine, *theirs)), strict=True):
-            mix_all_(block, 1.0, received, shares)
+    def add(self, mine: Tensor, received: Sequence[Tensor], weights: Sequence[float]) -> None:
+        """Add ``sum_j weights_j * received_j`` to ``mine``."""
+        size = self._block_size(1 + len(received), mine)
+        for block, *others in zip(*(tensor.split(size) for tensor in (mine, *received)), strict=True):
+            mix_all_(block, 1.0, others, weights)
 
-    def _size_of(self, together: int, like: Tensor) -> int:
-        """Return how many elements a block has, so that ``together`` of them stay in the cache of each core."""
+    def _block_size(self, together: int, like: Tensor) -> int:
+        """Return the number of elements of a block, so that ``together`` blocks stay in the cache of each core."""
         grains = max(1, _CACHE_BYTES // (together * like.element_size() * GRAIN))
         return grains * GRAIN * self._threads
 
-    def _room_for(self, elements: int, dtype: torch.dtype) -> Tensor:
-        if dtype not in self._room or len(self._room[dtype]) < elements:
-            self._room[dtype] = torch.zeros(elements, dtype=dtype)
-        return self._room[dtype][:elements]
+    def _buffer(self, elements: int, dtype: torch.dtype) -> Tensor:
+        if dtype not in self._memory or len(self._memory[dtype]) < elements:
+            self._memory[dtype] = torch.zeros(elements, dtype=dtype)
+        return self._memory[dtype][:elements]

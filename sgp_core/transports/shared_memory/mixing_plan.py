@@ -1,4 +1,4 @@
-"""Who computes what where workers mix in place: the graph of one step as an order of small stretches."""
+"""In which order workers that share memory mix in place, so that few old values have to be copied."""
 
 from __future__ import annotations
 
@@ -11,37 +11,41 @@ from sgp_core.topology.base import Edges
 
 
 class MixingStep(NamedTuple):
-    """How one member's new values follow from old ones.
+    """How to compute the new values of one member from old values.
 
-    Places 0 to m-1 are the members' vectors, then come those of the senders from elsewhere, then buffers.
+    Places 0 to m-1 are the vectors of the members; those of the remote senders come next, then buffers.
     """
 
     place: int
-    """Whose values are replaced."""
+    """The place of the values to replace."""
     keep: int | None
-    """Where its old values are copied to first, None if nobody needs them any more."""
-    own: float
-    """The share of its own values that it keeps."""
+    """The place to copy its old values to first; None if no other member still needs them."""
+    own_weight: float
+    """The mixing weight of its own values."""
     sources: tuple[int, ...]
-    """Where the old values of its in-peers are by now."""
-    shares: tuple[float, ...]
-    """What it takes of each."""
+    """The places of the old values of its in-peers."""
+    in_weights: tuple[float, ...]
+    """The mixing weights of these."""
 
 
 @dataclass(frozen=True)
 class MixingComponent:
-    """Workers joined by edges of one step, ascending, and the order in which a stretch of their vectors is mixed.
+    """A connected component of one step's graph, and the order in which its vectors are mixed.
 
-    ``senders`` are the in-peers that are not members, ascending: workers of other hosts.
+    Attributes:
+        members: the ranks of its workers, ascending.
+        senders: the remote senders: ranks of the in-peers that are no members, ascending.
+        steps: the computation, in order.
+        buffers: how many old values are kept at a time.
     """
 
     members: tuple[int, ...]
     senders: tuple[int, ...]
-    turns: tuple[MixingStep, ...]
+    steps: tuple[MixingStep, ...]
     buffers: int
 
-    def stretch(self, rank: int, size: int) -> tuple[int, int]:
-        """Return where the part of a vector begins and ends that ``rank`` computes for all members."""
+    def range_of(self, rank: int, size: int) -> tuple[int, int]:
+        """Return begin and end of the elements that ``rank`` computes for all members, of vectors of ``size``."""
         grains = -(-size // GRAIN)
         part = -(-grains // len(self.members)) * GRAIN
         begin = min(size, self.members.index(rank) * part)
@@ -50,18 +54,15 @@ class MixingComponent:
 
 @lru_cache(maxsize=256)
 def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -> MixingComponent:
-    """Return the component that ``rank`` is in, by the edges inside ``host`` if there is one, else by all.
-
-    Members are ordered so that few old values have to be copied.
-    """
+    """Return the component of ``rank`` in the graph of the edges inside ``host``, or of all edges."""
     members = connected_workers(edges, rank, host)
     senders = senders_to(edges, members)
-    waiting, turns = list(members), []
+    waiting, steps = list(members), []
     place = {worker: number for number, worker in enumerate((*members, *senders))}
     free: list[int] = []
     first = end = len(place)
     while waiting:
-        member = next((m for m in waiting if not _needed(m, waiting, edges)), waiting[0])
+        member = next((m for m in waiting if not _is_needed(m, waiting, edges)), waiting[0])
         waiting.remove(member)
         target, keep = place[member], None
         if any(member in edges.in_peers[other] for other in waiting):
@@ -69,15 +70,15 @@ def component_of(edges: Edges, rank: int, host: tuple[int, ...] | None = None) -
             end = max(end, keep + 1)
             place[member] = keep
         sources = tuple(place[peer] for peer in edges.in_peers[member])
-        turns.append(MixingStep(target, keep, edges.own_weight[member], sources, edges.in_weights[member]))
+        steps.append(MixingStep(target, keep, edges.own_weight[member], sources, edges.in_weights[member]))
         for old in [m for m, at in place.items() if at >= first]:
             if not any(old in edges.in_peers[other] for other in waiting):
                 free.append(place.pop(old))
-    return MixingComponent(members, senders, tuple(turns), end - first)
+    return MixingComponent(members, senders, tuple(steps), end - first)
 
 
 def connected_workers(edges: Edges, rank: int, host: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the workers, ascending, that edges inside ``host`` join with ``rank``."""
+    """Return the workers, ascending, that edges inside ``host`` connect with ``rank``."""
     found, reached = {rank}, [rank]
     while reached:
         worker = reached.pop()
@@ -90,9 +91,9 @@ def connected_workers(edges: Edges, rank: int, host: tuple[int, ...] | None) -> 
 
 
 def senders_to(edges: Edges, members: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the in-peers of ``members`` that are none of them, ascending."""
+    """Return the in-peers of ``members`` that are no members, ascending."""
     return tuple(sorted({peer for member in members for peer in edges.in_peers[member]}.difference(members)))
 
 
-def _needed(member: int, waiting: list[int], edges: Edges) -> bool:
+def _is_needed(member: int, waiting: list[int], edges: Edges) -> bool:
     return any(member in edges.in_peers[other] for other in waiting if other != member)

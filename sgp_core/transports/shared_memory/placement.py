@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from sgp_core.distributed.counters import SharedCounters
 from sgp_core.distributed.host_memory import TransportUnavailable
 from sgp_core.distributed.model_shard import FlatModelShard, ModelShard, is_sharded
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.transports.registry import Placement
-from sgp_core.transports.shared_memory.counters import SharedCounters
 from sgp_core.transports.shared_memory.transport import SharedMemoryTransport, send_buffer_count
 
 
@@ -18,7 +18,7 @@ def place(request: Placement) -> tuple[ModelShard, SharedMemoryTransport]:
     """
     counters = share_counters(request)
     if len(counters.hosts) > 1:
-        raise TransportUnavailable(counters.why)
+        raise TransportUnavailable(counters.obstacle)
     transport = SharedMemoryTransport(counters, request.steps_in_flight)
     return FlatModelShard(FlatStorage(request.parameters, transport.allocate), request.node), transport
 

@@ -1,6 +1,6 @@
-"""What GPUs offer that can write each other's memory: windows, flags, and two lanes of work side by side.
+"""What the transport asks of GPUs that write each other's memory: windows, flags, and two streams.
 
-The transport above knows no more of a GPU than this, so that anything that keeps the same promises can carry it.
+The transport knows no more of a GPU than this, so anything that keeps these promises can stand in for one.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ import torch
 from torch import Tensor
 
 StreamEvent = Any
-"""A point in a lane that another lane can wait for."""
+"""A point in one stream that the other can wait for."""
 
 
 class PeerWindow(Protocol):
-    """Memory of the same size on every worker, of which every worker reaches every other's."""
+    """Memory of the same size on every worker; every worker can write that of every other."""
 
     def tensor(self, rank: int, offset: int, size: int, dtype: torch.dtype) -> Tensor:
-        """Return ``size`` elements of ``rank``'s memory, from the byte ``offset`` on."""
+        """Return ``size`` elements of the memory of ``rank``, from byte ``offset`` on."""
 
     def signal(self, rank: int, channel: int) -> None:
-        """Raise the flag of this worker and channel at ``rank``, once the one before is taken down.
+        """Raise this worker's flag of a channel at ``rank``, once the last one was lowered.
 
-        What was copied there before in this lane is seen by whoever takes the flag down.
+        Whoever lowers the flag sees what this stream had copied there before.
         """
 
     def wait(self, rank: int, channel: int) -> None:
-        """Let the lane wait for the flag of ``rank`` and this channel, and take it down."""
+        """Let the stream wait for the flag of ``rank`` and this channel, and lower it."""
 
 
 class PeerMemory(Protocol):
-    """Work is begun in the current lane and returns at once; within a lane it is done in the order of the calls."""
+    """Calls enqueue work in the current stream and return at once; a stream does its work in the order of the calls."""
 
     rank: int
 
     def open(self, nbytes: int) -> PeerWindow:
-        """Make a window, all zero. Collective; the one call that waits."""
+        """Make a window, all zero. Collective; the only call in which the host waits for other workers."""
 
-    def copy(self, into: Tensor, what: Tensor) -> None:
-        """Copy, also to another worker's memory."""
+    def copy(self, into: Tensor, source: Tensor) -> None:
+        """Copy, also to the memory of another worker."""
 
-    def aside(self) -> AbstractContextManager[object]:
-        """Make the lane beside the caller's the current one inside the block."""
+    def side_stream(self) -> AbstractContextManager[object]:
+        """Make the side stream the current one inside the block."""
 
-    def moment(self) -> StreamEvent:
-        """Return the moment when all that was begun in the current lane is done."""
+    def record_event(self) -> StreamEvent:
+        """Return an event that is reached when all work in the current stream is done."""
 
-    def after(self, moment: StreamEvent) -> None:
-        """Let the current lane wait for a moment of the other; None is long past."""
+    def wait_event(self, event: StreamEvent) -> None:
+        """Let the current stream wait for an event of the other; None has been reached."""
 
     def settle(self) -> None:
-        """Return once all that was begun in either lane is done."""
+        """Return once all work in both streams is done."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from sgp_core.distributed.counters import SharedCounters
 from sgp_core.distributed.host_memory import TransportUnavailable
 from sgp_core.distributed.model_shard import ModelShard, place_in_flat_memory
 from sgp_core.transports.registry import Placement
-from sgp_core.transports.shared_memory.counters import SharedCounters
 from sgp_core.transports.symmetric_memory.cuda_peer_memory import CudaPeerMemory
 from sgp_core.transports.symmetric_memory.transport import SymmetricMemoryTransport
 from sgp_core.transports.symmetric_memory.weight_exchange import HostWeightExchange
@@ -30,8 +30,8 @@ def place(request: Placement) -> tuple[ModelShard, SymmetricMemoryTransport]:
         fabric = CudaPeerMemory(device, node.peers)
         slots = 2 * steps_in_flight + 4  # a worker is never further ahead of those it sends to
         counters = SharedCounters(node.peers, slots, device)
-        if counters.why:
-            raise TransportUnavailable(counters.why)
+        if counters.obstacle:
+            raise TransportUnavailable(counters.obstacle)
         weights = HostWeightExchange(counters, slots)
         shard = place_in_flat_memory(request.model, request.parameters, node)
         return shard, SymmetricMemoryTransport(shard.flat, fabric, weights, node.count, steps_in_flight)

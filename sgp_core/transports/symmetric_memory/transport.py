@@ -1,4 +1,4 @@
-"""Vectors that GPUs write into each other's memory: one-sided, in the order of streams, without waiting on the host."""
+"""Vectors that GPUs write into each other's memory, in the order of two streams; the host never waits for a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sgp_core.transports.symmetric_memory.peer_memory import PeerMemory, StreamE
 from sgp_core.transports.symmetric_memory.weight_exchange import WeightExchange
 
 _FREE, _FULL = 0, 1
-"""Channels of a window: the reader says that the sender may write, the sender that it has written."""
+"""Channels of a window: the receiver signals that its inbox is free, the sender that it has written there."""
 
 _ALIGNMENT_BYTES = 128
 
@@ -23,25 +23,24 @@ _ALIGNMENT_BYTES = 128
 class SymmetricMemoryTransport:
     """A sender copies its vector into the receiver's inbox and raises a flag there; the receiver mixes from its inbox.
 
-    An inbox is written only when its owner has said to the sender, who is a function of the step, that it is free. It
-    says so aside, as soon as it has mixed what was there, so that no sender waits for the receiver's next step to be
-    computed. All work is begun by the host and done in the order of two lanes (CUDA streams): the host never waits
-    for a GPU. PushSum weights are known to the hosts, so they pass them to each other themselves, see
-    :class:`WeightExchange`; where graphs are regular there are none.
+    A sender writes to an inbox only after the receiver has signalled that it is free. The receiver does so in its side
+    stream, as soon as it has mixed the content, so that no sender waits for the receiver's next step. The host enqueues
+    all work in two CUDA streams and never waits for a GPU. PushSum weights are known on the host, so the processes
+    exchange them there (:class:`WeightExchange`); regular graphs need none.
 
-    Every wait is for something that its giver begins before it waits itself, so there is no circle, also where lanes
-    share a queue of the hardware or workers a GPU.
+    There is no deadlock, even where streams share a hardware queue or workers share a GPU: whatever a worker waits for,
+    its peer enqueues before it waits itself.
 
-    ``mix`` copies from the vector itself. The inbox is as large as the parameters: with k in-peers the exchange runs
-    in k waves over a k-th of the vector each. ``push`` copies from an outbox, aside, while the vector goes on
-    changing; it has ``overlap_steps`` outboxes, and one inbox more, each for all in-peers.
+    ``mix`` copies from the vector itself. Its inbox is as large as the parameters: with k in-peers the exchange runs in
+    k waves, over a k-th of the vector each. ``push`` copies from a send buffer, in the side stream, while the vector
+    goes on changing; it has ``overlap_steps`` send buffers and one more inbox than that, each for all in-peers.
 
     Args:
         like: a vector of the model's layout.
-        fabric: between the workers.
-        weights: how they tell each other PushSum weights.
+        fabric: the memory and the streams of the workers.
+        weights: exchanges PushSum weights.
         world_size: number of workers.
-        overlap_steps: how many steps a pushed message may be under way when the next is pushed.
+        overlap_steps: for how many steps a pushed message may be under way when the next is pushed.
     """
 
     name = "symmetric_memory"
@@ -55,117 +54,117 @@ class SymmetricMemoryTransport:
         self._fabric = fabric
         self._weights = weights
         self._overlap_steps = overlap_steps
-        self._outboxes = deque(_SendBuffer(like) for _ in range(overlap_steps))
+        self._send_buffers = deque(_SendBuffer(like) for _ in range(overlap_steps))
         self._inboxes: deque[_ReceiveBuffer | None] = deque([None] * (overlap_steps + 1))
         self._spare = GRAIN * world_size  # waves are rounded up
-        self._room: _ReceiveBuffer | None = None
+        self._mix_inbox: _ReceiveBuffer | None = None
         if not overlap_steps:
-            self._mixing_room()  # now rather than at the first step, where it may not fit
+            self._open_mix_inbox()  # allocated now rather than at the first step, where it may not fit
 
-    # -- the two verbs -----------------------------------------------------------------------------------------------
+    # -- exchanges -----------------------------------------------------------------------------------------------
     def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
-        """Replace ``x`` by ``own x + sum_j share_j x_j`` in place; return the weight mixed alike (1 if None).
+        """Replace ``x`` by ``P_ii x + sum_j P_ij x_j`` in place; return the weight mixed in the same way (1 if None).
 
         Raises:
-            RuntimeError: a peer is gone and there are weights to be exchanged; else the GPU waits until the time-out
-                of the process group.
+            PeerLost: a peer is gone, if weights are exchanged; without weights the GPU fails after the time-out of the
+                process group.
         """
-        fabric, room = self._fabric, self._mixing_room()
-        number = None if weight is None else self._weights.tell(exchange, weight)
-        if room.lent:
-            room.free, room.lent = fabric.moment(), False
-        with fabric.aside():
-            fabric.after(room.free)
-            self._grant(room, exchange)
+        fabric, inbox = self._fabric, self._open_mix_inbox()
+        number = None if weight is None else self._weights.send(exchange, weight)
+        if inbox.used_as_scratch:
+            inbox.free, inbox.used_as_scratch = fabric.record_event(), False
+        with fabric.side_stream():
+            fabric.wait_event(inbox.free)
+            self._signal_free(inbox, exchange)
         for wave in range(exchange.in_degree):
             if wave:
-                self._grant(room, exchange)
-            pieces = [_stretch(tensor, wave, exchange.in_degree) for tensor in x.tensors]
+                self._signal_free(inbox, exchange)
+            pieces = [_part_of_wave(tensor, wave, exchange.in_degree) for tensor in x.tensors]
             for peer in exchange.out_peers:
-                self._give(room, exchange, peer, FlatVector(pieces))
-            self._await(room, exchange)
+                self._write(inbox, exchange, peer, FlatVector(pieces))
+            self._wait_full(inbox, exchange)
             for number_of_piece, mine in enumerate(pieces):
                 slots = [
-                    room.slot(self.rank, number_of_piece, slot, mine.numel()) for slot in range(len(exchange.in_peers))
+                    inbox.slot(self.rank, number_of_piece, slot, mine.numel()) for slot in range(len(exchange.in_peers))
                 ]
                 mix_all_(mine, exchange.own_weight, slots, exchange.in_weights)
-        room.free = fabric.moment()
+        inbox.free = fabric.record_event()
         if self.marks is not None:
             self.marks.posted = now()
         if weight is None or number is None:
             return 1.0
-        return exchange.own_weight * weight + weighted_sum(exchange.in_weights, self._weights.hear(exchange, number))
+        return exchange.own_weight * weight + weighted_sum(exchange.in_weights, self._weights.receive(exchange, number))
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
-        """Do nothing: GPUs reach each other faster than a part of a model is computed."""
+        """Do nothing: a GPU writes to another faster than it computes a part of a model."""
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SymmetricMessage:
-        """Copy ``x``, or in turn its parts, to an outbox and, aside, on to the out-peers; it may be changed at once.
+        """Copy ``x``, or in turn its parts, to a send buffer and on to the out-peers; ``x`` may change at once.
 
         Raises:
-            RuntimeError: more messages are in flight than there was room made for.
+            RuntimeError: more messages are in flight than the algorithm has declared.
         """
         fabric = self._fabric
-        outbox = self._next_outbox()
+        buffer = self._next_send_buffer()
         inbox = self._next_inbox(exchange.in_degree) if x.first else self._inboxes[0]
         assert inbox is not None
-        mine = outbox.flat.at(x)
+        mine = buffer.flat.at(x)
         mine.copy_(x)
-        ready = fabric.moment()
-        number = None if weight is None else self._weights.tell(exchange, weight)
-        with fabric.aside():
+        ready = fabric.record_event()
+        number = None if weight is None else self._weights.send(exchange, weight)
+        with fabric.side_stream():
             if x.first:
-                fabric.after(inbox.free)
-                self._grant(inbox, exchange)
-            fabric.after(ready)
+                fabric.wait_event(inbox.free)
+                self._signal_free(inbox, exchange)
+            fabric.wait_event(ready)
             for peer in exchange.out_peers:
-                self._give(inbox, exchange, peer, mine)
-            left = fabric.moment()
+                self._write(inbox, exchange, peer, mine)
+            sent = fabric.record_event()
         if x.last:
-            outbox.left = left
-            self._outboxes.rotate(-1)
+            buffer.sent = sent
+            self._send_buffers.rotate(-1)
             self._inboxes.rotate(-1)
         if self.marks is not None:
             self.marks.posted = now()
         return SymmetricMessage(self, inbox, exchange, number, mine)
 
     def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-        if self._outboxes:
-            return self._next_outbox().flat
-        room = self._mixing_room()
-        room.lent = True  # senders may write there only after what the caller does with it
-        return room.scratch
+        """Return memory of the model's layout that is free until the next ``mix`` or ``push``."""
+        if self._send_buffers:
+            return self._next_send_buffer().flat
+        inbox = self._open_mix_inbox()
+        inbox.used_as_scratch = True  # senders may write there only after the caller's work
+        return inbox.scratch
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
         self._fabric.settle()
 
     # -- a message ---------------------------------------------------------------------------------------------------
-    def _grant(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
+    def _signal_free(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
         for peer in exchange.in_peers:
             inbox.window.signal(peer, _FREE)
 
-    def _give(self, inbox: _ReceiveBuffer, exchange: Exchange, peer: int, mine: FlatVector) -> None:
-        """Copy to where ``peer`` finds it: all of a message, or the parts of one in turn."""
+    def _write(self, inbox: _ReceiveBuffer, exchange: Exchange, peer: int, mine: FlatVector) -> None:
+        """Copy a message, or in turn the parts of one, to the inbox of ``peer``."""
         slot = exchange.edges.in_peers[peer].index(self.rank)
         if mine.first:
             inbox.window.wait(peer, _FREE)
         sizes = [piece.numel() for piece in (self._like if mine.is_part else mine).tensors]
-        room = FlatVector([inbox.slot(peer, number, slot, size) for number, size in enumerate(sizes)])
-        for into, piece in zip(room.at(mine).tensors, mine.tensors, strict=True):
+        whole = FlatVector([inbox.slot(peer, number, slot, size) for number, size in enumerate(sizes)])
+        for into, piece in zip(whole.at(mine).tensors, mine.tensors, strict=True):
             self._fabric.copy(into, piece)
         if mine.last:
             inbox.window.signal(peer, _FULL)
 
-    def _await(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
+    def _wait_full(self, inbox: _ReceiveBuffer, exchange: Exchange) -> None:
         for peer in exchange.in_peers:
             inbox.window.wait(peer, _FULL)
 
-    def received(self, inbox: _ReceiveBuffer, exchange: Exchange) -> list[FlatVector]:
-        """Let the lane wait for what the in-peers send to ``inbox``; return the vector of each."""
+    def receive(self, inbox: _ReceiveBuffer, exchange: Exchange) -> list[FlatVector]:
+        """Let the stream wait for what the in-peers write to ``inbox``; return the vector of each."""
         if not inbox.arrived:
-            self._await(inbox, exchange)
+            self._wait_full(inbox, exchange)
             inbox.arrived = True
         sizes = [tensor.numel() for tensor in self._like.tensors]
         return [
@@ -173,21 +172,21 @@ class SymmetricMemoryTransport:
             for slot in range(len(exchange.in_peers))
         ]
 
-    def heard(self, exchange: Exchange, number: int) -> list[float]:
-        """Return the weights of a message of the in-peers. Once only."""
-        return self._weights.hear(exchange, number)
+    def receive_weights(self, exchange: Exchange, number: int) -> list[float]:
+        """Return the weights that the in-peers sent with a message. Call it once."""
+        return self._weights.receive(exchange, number)
 
-    def finished_with(self, inbox: _ReceiveBuffer) -> None:
-        """Let an inbox be written again once what this worker has begun to do with its content is done."""
-        inbox.free, inbox.arrived, inbox.pending = self._fabric.moment(), False, False
+    def release(self, inbox: _ReceiveBuffer) -> None:
+        """Let peers write to an inbox again, once this worker's work in the current stream is done."""
+        inbox.free, inbox.arrived, inbox.pending = self._fabric.record_event(), False, False
 
     # -- memory ------------------------------------------------------------------------------------------------------
-    def _next_outbox(self) -> _SendBuffer:
-        if not self._outboxes:  # an algorithm that pushes without having said so
-            self._outboxes.append(_SendBuffer(self._like))
-        outbox = self._outboxes[0]
-        self._fabric.after(outbox.left)
-        return outbox
+    def _next_send_buffer(self) -> _SendBuffer:
+        if not self._send_buffers:  # the algorithm did not declare messages in flight
+            self._send_buffers.append(_SendBuffer(self._like))
+        buffer = self._send_buffers[0]
+        self._fabric.wait_event(buffer.sent)
+        return buffer
 
     def _next_inbox(self, in_degree: int) -> _ReceiveBuffer:
         inbox = self._inboxes[0]
@@ -200,58 +199,60 @@ class SymmetricMemoryTransport:
         inbox.pending = True
         return inbox
 
-    def _mixing_room(self) -> _ReceiveBuffer:
-        if self._room is None:
-            self._room = _ReceiveBuffer(self._fabric, self._like, 1, self._spare)
-        return self._room
+    def _open_mix_inbox(self) -> _ReceiveBuffer:
+        if self._mix_inbox is None:
+            self._mix_inbox = _ReceiveBuffer(self._fabric, self._like, 1, self._spare)
+        return self._mix_inbox
 
 
 class _SendBuffer:
-    """A copy of a vector that is on its way."""
+    """A copy of a vector to be sent."""
 
     def __init__(self, like: FlatVector) -> None:
         self.flat = like.zeros_like()
-        self.left: StreamEvent = None
+        self.sent: StreamEvent = None
+        """Reached when the last message has been written to all out-peers."""
 
 
 class _ReceiveBuffer:
-    """A window laid out for vectors from ``slots`` in-peers, or for waves of one vector's size."""
+    """An inbox: a window for vectors from ``slots`` in-peers, or for waves of one vector's size."""
 
     def __init__(self, fabric: PeerMemory, like: FlatVector, slots: int, spare: int = 0) -> None:
         self.slots = slots
         self.free: StreamEvent = None
-        self.lent = False
+        """Reached when peers may write to it."""
+        self.used_as_scratch = False
         self.pending = False
-        """Whether a message is to arrive in it, or has, and has not been added."""
+        """Whether it is for a message that has not been added yet."""
         self.arrived = False
-        """Whether the lane has waited for that message."""
-        self._kinds = [tensor.dtype for tensor in like.tensors]
+        """Whether the stream has waited for that message."""
+        self._dtypes = [tensor.dtype for tensor in like.tensors]
         self._sizes = [tensor.numel() * slots + spare for tensor in like.tensors]
         self._offsets, end = [], 0
-        for size, dtype in zip(self._sizes, self._kinds, strict=True):
+        for size, dtype in zip(self._sizes, self._dtypes, strict=True):
             self._offsets.append(end)
             end += -(-size * dtype.itemsize // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         self.window = fabric.open(max(end, _ALIGNMENT_BYTES))
-        self._rooms: dict[tuple[int, int], Tensor] = {}
+        self._tensors: dict[tuple[int, int], Tensor] = {}
         self._rank = fabric.rank
         self._lengths = [tensor.numel() for tensor in like.tensors]
 
     @property
     def scratch(self) -> FlatVector:
-        """This worker's part of it as one vector."""
+        """The memory of this worker as one vector."""
         return FlatVector([self.slot(self._rank, number, 0, length) for number, length in enumerate(self._lengths)])
 
     def slot(self, rank: int, piece: int, slot: int, size: int) -> Tensor:
-        """Return where ``size`` elements of a piece from the in-peer number ``slot`` of ``rank`` arrive."""
-        if (rank, piece) not in self._rooms:
-            self._rooms[rank, piece] = self.window.tensor(
-                rank, self._offsets[piece], self._sizes[piece], self._kinds[piece]
+        """Return where ``size`` elements of a piece arrive from in-peer number ``slot`` of ``rank``."""
+        if (rank, piece) not in self._tensors:
+            self._tensors[rank, piece] = self.window.tensor(
+                rank, self._offsets[piece], self._sizes[piece], self._dtypes[piece]
             )
-        return self._rooms[rank, piece][slot * size : (slot + 1) * size]
+        return self._tensors[rank, piece][slot * size : (slot + 1) * size]
 
 
 class SymmetricMessage:
-    """What :meth:`SymmetricMemoryTransport.push` has begun."""
+    """The vectors, or a part of each, that the in-peers write to an inbox of this worker."""
 
     def __init__(
         self,
@@ -269,36 +270,37 @@ class SymmetricMessage:
         self._arrived: tuple[list[FlatVector], list[float]] | None = None
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
-        vectors, weights = self._received()
+        vectors, weights = self._receive()
         for mine, *theirs in zip(x.tensors, *(vector.tensors for vector in vectors), strict=True):
             mix_all_(mine, 1.0, theirs, self._exchange.in_weights)
         if self._part.last:
-            self._transport.finished_with(self._inbox)
+            self._transport.release(self._inbox)
         return weighted_sum(self._exchange.in_weights, weights)
 
     def content(self) -> MessageContent:
-        vectors, weights = self._received()
+        vectors, weights = self._receive()
         return [
             ([tensor.clone() for tensor in vector.tensors], weight)
             for vector, weight in zip(vectors, weights, strict=True)
         ]
 
     def discard(self) -> None:
-        """Let it arrive, and make room."""
-        self._received()
+        """Let the message arrive, and release the inbox."""
+        self._receive()
         if self._part.last:
-            self._transport.finished_with(self._inbox)
+            self._transport.release(self._inbox)
 
-    def _received(self) -> tuple[list[FlatVector], list[float]]:
-        """Return the in-peers' vectors, or this part of them, and their weights: those go with the first part."""
+    def _receive(self) -> tuple[list[FlatVector], list[float]]:
+        """Return the in-peers' vectors, or this part of them, and the weights, which travel with the first part."""
         if self._arrived is None:
-            vectors = [vector.at(self._part) for vector in self._transport.received(self._inbox, self._exchange)]
-            none = [0.0] * len(vectors)
-            heard = none if self._number is None else self._transport.heard(self._exchange, self._number)
-            self._arrived = vectors, heard
+            vectors = [vector.at(self._part) for vector in self._transport.receive(self._inbox, self._exchange)]
+            weights = [0.0] * len(vectors)
+            if self._number is not None:
+                weights = self._transport.receive_weights(self._exchange, self._number)
+            self._arrived = vectors, weights
         return self._arrived
 
 
-def _stretch(tensor: Tensor, wave: int, waves: int) -> Tensor:
-    share = -(-tensor.numel() // (GRAIN * waves)) * GRAIN
-    return tensor[min(wave * share, tensor.numel()) : min((wave + 1) * share, tensor.numel())]
+def _part_of_wave(tensor: Tensor, wave: int, waves: int) -> Tensor:
+    size = -(-tensor.numel() // (GRAIN * waves)) * GRAIN
+    return tensor[min(wave * size, tensor.numel()) : min((wave + 1) * size, tensor.numel())]

@@ -1,66 +1,67 @@
-"""PushSum weights that the hosts of GPUs tell each other: a number a message, which needs no GPU."""
+"""PushSum weights that the processes of GPUs exchange through host memory: one number a message."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from sgp_core.distributed.counters import PUSHED, READ, SharedCounters
 from sgp_core.distributed.exchange import Exchange
-from sgp_core.transports.shared_memory.counters import PUSHED, READ, SharedCounters
 
 
 class WeightExchange(Protocol):
-    """Numbers that workers tell each other, one with each exchange that has weights."""
+    """Exchanges one number with each vector exchange that has weights."""
 
-    def tell(self, exchange: Exchange, weight: float) -> int:
-        """Tell the out-peers; return the number of the exchange, which is the same on every worker."""
+    def send(self, exchange: Exchange, weight: float) -> int:
+        """Send the weight to the out-peers; return the number of the exchange, the same on every worker."""
 
-    def hear(self, exchange: Exchange, number: int) -> list[float]:
-        """Return what the in-peers told at exchange ``number``. Once only; waits for their hosts to come so far."""
+    def receive(self, exchange: Exchange, number: int) -> list[float]:
+        """Wait for the weights that the in-peers sent at exchange ``number``; return them. Call it once."""
 
 
 class HostWeightExchange:
-    """Weights in memory that the hosts' processes share; a peer that has died is noticed while waiting.
+    """Exchanges weights in memory that the workers' processes share; who waits for a peer notices if it dies.
 
     Args:
-        board: with ``slots`` slots, used for nothing else.
-        slots: more than there may be exchanges told and not heard.
+        counters: with ``slots`` slots, used for nothing else.
+        slots: more than the number of exchanges that are sent and not received at any time.
     """
 
-    def __init__(self, board: SharedCounters, slots: int) -> None:
-        self._board = board
-        self._told: list[Exchange | None] = [None] * slots
+    def __init__(self, counters: SharedCounters, slots: int) -> None:
+        self._counters = counters
+        self._sent: list[Exchange | None] = [None] * slots
         self._count = 0
-        self._unheard: set[int] = set()
+        self._unread: set[int] = set()
 
-    def tell(self, exchange: Exchange, weight: float) -> int:
-        """Tell the out-peers; return the number of the exchange.
+    def send(self, exchange: Exchange, weight: float) -> int:
+        """Send the weight to the out-peers; return the number of the exchange.
 
         Raises:
-            RuntimeError: a peer that should have read an earlier weight is gone, or too many are unheard.
+            PeerLost: a peer that should have received an earlier weight is gone.
+            RuntimeError: more exchanges are under way than there are slots.
         """
         self._count += 1
-        slot, before = self._count % len(self._told), self._count - len(self._told)
-        earlier = self._told[slot]
+        slot, before = self._count % len(self._sent), self._count - len(self._sent)
+        earlier = self._sent[slot]
         if earlier is not None:
-            if before in self._unheard:
+            if before in self._unread:
                 raise RuntimeError(
-                    f"{len(self._told)} exchanges with weights are under way, and there is room for no more"
+                    f"{len(self._sent)} exchanges with weights are under way, and there are no slots for more"
                 )
-            self._board.wait(READ, before, earlier.out_peers, earlier)
-        self._told[slot] = exchange
-        self._unheard.add(self._count)
-        self._board.set_sent(slot, self._count, weight)
-        self._board.raise_to(PUSHED, self._count)
+            self._counters.wait(READ, before, earlier.out_peers, earlier)
+        self._sent[slot] = exchange
+        self._unread.add(self._count)
+        self._counters.announce_message(slot, self._count, weight)
+        self._counters.advance(PUSHED, self._count)
         return self._count
 
-    def hear(self, exchange: Exchange, number: int) -> list[float]:
-        """Return what the in-peers told.
+    def receive(self, exchange: Exchange, number: int) -> list[float]:
+        """Wait for the weights of the in-peers; return them.
 
         Raises:
-            RuntimeError: one is gone.
+            PeerLost: an in-peer is gone.
         """
-        self._board.wait(PUSHED, number, exchange.in_peers, exchange)
-        weights = [self._board.sent(peer, number)[1] for peer in exchange.in_peers]
-        self._unheard.discard(number)
-        self._board.raise_to(READ, min(self._unheard, default=self._count + 1) - 1)
+        self._counters.wait(PUSHED, number, exchange.in_peers, exchange)
+        weights = [self._counters.message_of(peer, number)[1] for peer in exchange.in_peers]
+        self._unread.discard(number)
+        self._counters.advance(READ, min(self._unread, default=self._count + 1) - 1)
         return weights
