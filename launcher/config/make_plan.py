@@ -31,6 +31,7 @@ from launcher.config.schema import (
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.plugins import load_plugins
 from sgp_core.registry import NOT_AN_OPTION
+from sgp_core.tasks.models import Model
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment, named_choice
 
 
@@ -180,10 +181,10 @@ def _take_unit(settings: dict[str, Any]) -> GossipUnit:
 def _library_choice(group: str, given: Any, point: Point) -> dict[str, Any]:
     """Return ``{"name": ..., options...}`` of a group of the library, with options of the right types."""
     name, options = _name_and_options(group, given)
-    if group == "model" and point.choices.get(group) == "torchvision":
-        from sgp_core.tasks.images.models.torchvision import resolve_model
-
-        options = resolve_model({"name": name, **options})  # model.name may be torchvision's name
+    file = point.choices.get(group)
+    if group == "model" and file in choices(group):
+        cls: type[Model] = options_class(group, file)
+        options = cls.resolve_choice({"name": name, **options})  # model.name may be an architecture's
         name = options.pop("name")
     return {"name": name, **coerce_options(group, options, options_class(group, name))}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sgp_core.registry import Registry
 
@@ -20,3 +21,14 @@ class Model:
 
     task: ClassVar[str]
     """Name of the task it is for, as registered in :data:`sgp_core.tasks.kinds.TASKS`."""
+
+    @classmethod
+    def resolve_choice(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``{"name": ..., options...}`` with a registered name.
+
+        A model that stands for many architectures accepts the name of one in the place of its own.
+
+        Raises:
+            ConfigurationError: there is no architecture of that name.
+        """
+        return dict(values)

@@ -118,7 +118,7 @@ class EvaluationConfig(Settings):
     """Most examples per forward pass."""
     generate: When = field(default=When.end, metadata={FORMERLY: "translate"})
     """When the averaged model is scored by what it generates, which takes a while: at the end of training (on test
-    splits, too), at each evaluation, or never. Only for tasks that generate, such as translation."""
+    splits, too), at each evaluation, or never. Only for tasks that generate."""
     metrics: list[Any] = field(default_factory=list)
     """Metrics that are computed beside the task's scores: names, or ``{name: ..., options...}``."""
     consensus_every: int = 0

@@ -47,7 +47,9 @@ def evaluate_by_hand() -> dict[str, Any]:
             take_step(parts.task.batch(indices))
         before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
         evaluation = EvaluationConfig(model="both", batch_size=10)
-        scores = Evaluator(parts.model, parts.gossip, parts.task, peers, tiny.CPU, evaluation, experiment.training)()
+        scores = Evaluator(
+            parts.model, parts.gossip, parts.chosen.kind, parts.task, peers, tiny.CPU, evaluation, experiment.training
+        )()
         tiny.assert_same_bits(dict(parts.model.state_dict()), before)
         own = score(parts.model)
         with parts.gossip.averaged():

@@ -44,6 +44,11 @@ class Torchvision(ImageModel):
         usable = self.classifier_std is None or self.classifier_std > 0
         require(usable, "model.classifier_std", "positive or null", self.classifier_std)
 
+    @classmethod
+    def resolve_choice(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Accept ``model.name=resnet50`` for ``model.architecture=resnet50``; see :func:`resolve_model`."""
+        return resolve_model(values)
+
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``; its first convolution gets as many channels as they have.
 
