@@ -48,6 +48,9 @@ def test_the_wheel_holds_every_choice_and_nothing_else(wheel: Path) -> None:
     choices = {f"launcher/conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert choices
     assert choices <= names
+    template = ROOT / "launcher" / "cli" / "template"
+    files = [path for path in template.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {str(path.relative_to(ROOT)) for path in files} <= names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {
         "launcher",
         "sgp_core",
@@ -68,6 +71,7 @@ def test_the_wheel_trains_beside_a_decoy(wheel: Path, tmp_path: Path) -> None:
         (here / decoy).mkdir(parents=True)
         (here / decoy / "__init__.py").write_text(f"raise RuntimeError('the decoy {decoy} was imported')\n")
     (here / "conf" / "config.yaml").write_text("decoy: true\n")
+    assert "wrote demo: README.md, algorithm.py" in run(environment / "bin" / "sgp", "init", "demo", cwd=here).stdout
     said = run(environment / "bin" / "sgp-train", "debug=ranks", "training.max_steps=2", cwd=here)
     assert "completed, 2 steps" in said.stdout
     [log] = here.glob("runs/*/logs/attempt-1/*_1_log.out")

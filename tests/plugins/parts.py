@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import prod
 
 from sgp_core.algorithms import ALGORITHMS, OUTERS, Outer, Worker
 from sgp_core.algorithms.base import average_exactly
@@ -35,7 +36,7 @@ class OwnModel(ImageModel):
 
         [hidden] = self.widths
         act = nn.GELU() if Activation(self.activation) is Activation.gelu else nn.ReLU()
-        return nn.Sequential(nn.Flatten(), nn.LazyLinear(hidden), act, nn.Linear(hidden, num_classes))
+        return nn.Sequential(nn.Flatten(), nn.Linear(prod(example), hidden), act, nn.Linear(hidden, num_classes))
 
 
 @DATASETS.register("own_dataset")

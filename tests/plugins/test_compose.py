@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,9 @@ from launcher.config.make_plan import make_plan, make_plans
 from launcher.config.run_plan import RunPlan, plan_of_spec
 from sgp_core.errors import ConfigurationError
 from tests.support.launched import Said
+from tests.support.plugins import CHOSEN, KINDS, PARTS
 
-PARTS = Path(__file__).with_name("parts.py")
-KINDS = ("model", "dataset", "partition", "topology", "algorithm", "outer", "pace", "optimizer", "schedule")
-CHOSEN = [*(f"{kind}=own_{kind}" for kind in KINDS), "compression=own_codec"]
+Train = Callable[..., Said]
 
 
 @pytest.fixture
@@ -65,9 +63,9 @@ def test_options_are_typed_and_swept_over(parts: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_refused_as_ours_are(words: list[str], message: str, parts: Path, sgp_train_here: Train) -> None:
+def test_mistakes_are_refused_as_ours_are(words: list[str], message: str, parts: Path, sgp_train: Train) -> None:
     given = words if words[0].startswith("plugins") else ["plugins=./parts.py", *words]
-    said = sgp_train_here(*given)
+    said = sgp_train(*given)
     assert said.code == 2
     assert said.err.startswith(f"sgp-train: {message}")
 
@@ -82,17 +80,17 @@ def test_without_the_plugin_its_parts_are_unknown_again(parts: Path) -> None:
         compose(["topology=own_topology"])
 
 
-def test_help_lists_them(parts: Path, sgp_train_here: Train) -> None:
-    said = sgp_train_here("plugins=./parts.py", "--help")
+def test_help_lists_them(parts: Path, sgp_train: Train) -> None:
+    said = sgp_train("plugins=./parts.py", "--help")
     assert "own_topology" in said.out
     assert "own_codec" in said.out
 
 
-def test_the_shell_completes_them(parts: Path, monkeypatch: pytest.MonkeyPatch, sgp_train_here: Train) -> None:
+def test_the_shell_completes_them(parts: Path, monkeypatch: pytest.MonkeyPatch, sgp_train: Train) -> None:
     monkeypatch.setenv("COMP_LINE", "sgp-train plugins=./parts.py algorithm=own_algorithm algorithm.be")
-    assert sgp_train_here("-sc", "query=bash").out.split() == ["algorithm.beta="]
+    assert sgp_train("-sc", "query=bash").out.split() == ["algorithm.beta="]
     monkeypatch.setenv("COMP_LINE", "sgp-train plugins=./missing.py topology=hyp")
-    assert sgp_train_here("-sc", "query=bash").out.split() == ["topology=hypercube"]
+    assert sgp_train("-sc", "query=bash").out.split() == ["topology=hypercube"]
 
 
 # -- experiments of one's own -----------------------------------------------------------------------------------------
@@ -139,20 +137,3 @@ def test_the_id_follows_the_code_only_if_asked(parts: Path) -> None:
     assert plan_of_spec(changed.spec()) == changed
     assert plan("topology=ring").run_id == plan("topology=ring", "plugins=./parts.py").run_id
     assert plan("topology=ring", "identity=code", "plugins=[]").identity == "code"
-
-
-Train = Callable[..., Said]
-
-
-@pytest.fixture
-def sgp_train_here(here: Path, capsys: pytest.CaptureFixture[str]) -> Train:
-    """Call ``sgp-train`` in this process, in the current directory."""
-    from launcher.cli.train import main
-
-    def call(*arguments: str) -> Said:
-        code = main(arguments)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    assert os.getcwd() == str(here)
-    return call
