@@ -18,7 +18,8 @@ from sgp_core.plugins.find import find_installed_plugins, find_plugin, source_pa
 from sgp_core.plugins.plugin import Plugin, PluginKind, source_hash
 from sgp_core.registry import Registration, record_registrations
 
-_LOADED: dict[Plugin, list[Registration]] = {}
+_LOADED: dict[str, tuple[Plugin, list[Registration]]] = {}
+"""Plug-ins by module, each with what it has registered."""
 
 
 def load_plugins(names: Iterable[str | Path]) -> list[Plugin]:
@@ -60,28 +61,27 @@ def load_recorded_plugins(plugins: Iterable[Plugin]) -> list[Plugin]:
 
 def loaded_plugins() -> list[Plugin]:
     """Return the plug-ins that are loaded in this process."""
-    return list(_LOADED)
+    return [plugin for plugin, _ in _LOADED.values()]
 
 
 def registrations_of(plugins: Iterable[Plugin]) -> list[Registration]:
     """Return what loaded plug-ins have registered."""
-    wanted = {(plugin.module, plugin.sha256) for plugin in plugins}
-    found = [parts for plugin, parts in _LOADED.items() if (plugin.module, plugin.sha256) in wanted]
-    return [part for parts in found for part in parts]
+    return [part for plugin in plugins for part in _LOADED[plugin.module][1]]
 
 
 def unload_plugin(plugin: Plugin) -> None:
     """Forget a plug-in, what it registered and its modules, so that it can be loaded anew."""
-    _withdraw(_LOADED.pop(plugin))
+    _withdraw(_LOADED.pop(plugin.module)[1])
     _forget_modules(_modules(plugin))
 
 
 # -- importing --------------------------------------------------------------------------------------------------------
 def _load(plugin: Plugin) -> None:
-    if any(other.module == plugin.module and other.sha256 == plugin.sha256 for other in _LOADED):
+    if plugin.module in _LOADED and _LOADED[plugin.module][0].sha256 == plugin.sha256:
         return
-    for other in [other for other in _LOADED if other.path == plugin.path and other.sha256 != plugin.sha256]:
-        unload_plugin(other)
+    for other in loaded_plugins():
+        if other.path == plugin.path and other.sha256 != plugin.sha256:
+            unload_plugin(other)
     before = set(_modules(plugin))
     with record_registrations() as registrations:
         try:
@@ -90,7 +90,7 @@ def _load(plugin: Plugin) -> None:
             _withdraw(registrations)
             _forget_modules(set(_modules(plugin)) - before)
             raise ConfigurationError(_explain(plugin, error)) from error
-    _LOADED[plugin] = registrations
+    _LOADED[plugin.module] = plugin, registrations
 
 
 def _import(plugin: Plugin) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from launcher.cli.train import main
-from sgp_core.algorithms import ALGORITHMS
+from sgp_core.registry import record_registrations
 from tests.docs.pages import PAGES, settings_files
 from tests.support.parallel import write_text
 
@@ -40,12 +40,13 @@ def at_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     monkeypatch.setenv("WANDB_MODE", "offline")
-    ALGORITHMS.names()  # finds what there is
-    known, threads = dict(ALGORITHMS._entries), torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield place
+    with record_registrations() as registrations:
+        yield place
     torch.set_num_threads(threads)
-    ALGORITHMS._entries = known
+    for part in registrations:
+        part.registry.remove(part.name)
 
 
 @pytest.fixture(scope="session")
