@@ -119,7 +119,7 @@ def _scores(run: Run) -> Iterator[tuple[str, str]]:
     row = run.last_rows.get("val") or mapping(run.summary.get("final"))
     ranking, _ = score_of(run)
     best = mapping(run.summary.get("best"))
-    for metric, value in read_scores(run.spec).measured_in(row):
+    for metric, value in read_scores(run.spec).values_in(row):
         best_value, step = score_in(best, metric.name), whole(best.get("step"))
         at_best = ""
         if metric == ranking and best_value is not None and step is not None:

@@ -46,7 +46,7 @@ def loss_of(run: Run) -> float | None:
 def score_of(run: Run) -> tuple[Metric | None, float | None]:
     """Return the run's score and its latest value; None for both if the run has not been evaluated."""
     rows = [run.last_rows.get("val", {}), mapping(run.summary.get("final"))]
-    metric = read_scores(run.spec).ranked_by(rows)
+    metric = read_scores(run.spec).ranking_metric(rows)
     value = next((value for row in rows if (value := score_in(row, metric.name)) is not None), None)
     return (None, None) if value is None else (metric, value)
 
@@ -68,7 +68,7 @@ def where(run: Run) -> str:
     return f"{job} on {run.queued.nodes}" if text(run.queued.nodes) else job
 
 
-def displayed_state(run: Run) -> str:
+def state_or_no_folder(run: Run) -> str:
     """Return a run's state, or ``no folder`` for a point of a sweep that has none."""
     return "no folder" if run.state == "damaged" and not run.folder.path.exists() else run.state
 

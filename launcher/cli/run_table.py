@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from launcher.cli.run_fields import displayed_state, format_number, last_sign_age, loss_of, progress, score_of, where
+from launcher.cli.run_fields import format_number, last_sign_age, loss_of, progress, score_of, state_or_no_folder, where
 from launcher.cli.table_printing import print_table
 from launcher.runs.find import Run
 
@@ -23,7 +23,7 @@ def cells(run: Run) -> list[str]:
     """Return a run's line in a table of runs, a cell for each of :data:`COLUMNS`."""
     _, score = score_of(run)
     numbers = [progress(run), format_number(loss_of(run)), format_number(score)]
-    return [run.run_id, run.name, displayed_state(run), *numbers, last_sign_age(run), where(run)]
+    return [run.run_id, run.name, state_or_no_folder(run), *numbers, last_sign_age(run), where(run)]
 
 
 def _print_notes(found: Collection[Run]) -> None:

@@ -176,4 +176,4 @@ def describe_row(row: Row, scores: Scores) -> str:
 
 
 def _scores_in_words(row: Row, scores: Scores) -> list[str]:
-    return [f"{metric.label} {format_value(metric, value)}" for metric, value in scores.measured_in(row)]
+    return [f"{metric.label} {format_value(metric, value)}" for metric, value in scores.values_in(row)]

@@ -54,14 +54,14 @@ def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
     final, best = summary.get("final") or {}, summary.get("best") or {}
     facts = []
     scores = read_scores(read_json(RunFolder(run_dir).spec) or {})
-    for metric, value in scores.measured_in(final):
+    for metric, value in scores.values_in(final):
         whose = "averaged model" if final.get(metric.name) is not None else "mean of the replicas"
         at_best = score_in(best, metric.name)
         when = f"; best {format_value(metric, at_best)} at step {best['step']}" if at_best is not None else ""
         facts.append((f"validation {metric.label}", f"{format_value(metric, value)} ({whose}{when})"))
     for split, measured in (summary.get("test") or {}).items():
         remarks = "".join(f" ({value})" for value in measured.values() if isinstance(value, str))
-        for metric, value in scores.measured_in(measured):
+        for metric, value in scores.values_in(measured):
             facts.append((f"{split} {metric.label}", f"{format_value(metric, value)}{remarks}"))
     if final.get("consensus_distance") is not None:
         distance = find_metric("consensus_distance")

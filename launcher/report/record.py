@@ -74,7 +74,7 @@ def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
         rows = []
     by_split = {split: [row for row in rows if row.get("split") == split] for split in SPLITS} | {"all": rows}
     full = {(split, metric): series_of(by_split[split], metric) for split, metric in wanted}
-    curves = {key: series.thinned() for key, series in full.items() if len(series)}
+    curves = {key: series.thin() for key, series in full.items() if len(series)}
     return Record(
         run_id=run.run_id,
         name=run.name,

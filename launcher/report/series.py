@@ -36,7 +36,7 @@ class Series:
         order = np.argsort(at[known], kind="stable")
         return at[known][order], self.values[known][order]
 
-    def thinned(self, most: int = MAX_POINTS) -> Series:
+    def thin(self, most: int = MAX_POINTS) -> Series:
         """Return at most ``most`` points: the first, the last, and the extremes of each stretch between."""
         if len(self) <= most:
             return self

@@ -65,7 +65,7 @@ def compare(runs: Sequence[Run], objective: Metric, *, merge_seeds: bool = False
     """
     ranking = rank(runs, objective)
     settings = [experiment_settings(run.spec) for run in runs]
-    numbers = [measured_numbers(run, evaluation) for run, evaluation in zip(runs, ranking.evaluations, strict=True)]
+    numbers = [numbers_of(run, evaluation) for run, evaluation in zip(runs, ranking.evaluations, strict=True)]
     changed = changed_keys(settings)
     if merge_seeds:
         rows, changed = _configuration_rows(runs, settings, numbers, ranking), [key for key in changed if key != SEED]
@@ -77,7 +77,7 @@ def compare(runs: Sequence[Run], objective: Metric, *, merge_seeds: bool = False
     return Comparison(objective, changed, rows, any(len(one.runs) > 1 for one in ranking.configurations))
 
 
-def measured_numbers(run: Run, evaluation: Evaluation | None) -> dict[str, float]:
+def numbers_of(run: Run, evaluation: Evaluation | None) -> dict[str, float]:
     """Return what a run has measured: the latest of everything, and its evaluation by the objective.
 
     Scores of a test split are called ``SPLIT.SCORE``.

@@ -127,7 +127,7 @@ def find(target: str, runs_dir: Path, observer: Observer | None = None) -> Run |
     if not ids and not sweeps:
         raise ConfigurationError(f"there are no runs in {runs_dir}; --runs-dir says where to look")
     matching = [name for name in [*ids, *sweeps] if given and name.startswith(given)]
-    matching = [given] if given in matching else matching or _named(given, runs_dir, ids, sweeps)
+    matching = [given] if given in matching else matching or _ids_of_name(given, runs_dir, ids, sweeps)
     if len(matching) > 1:
         more = ", ..." if len(matching) > _MOST_NAMED else ""
         some = ", ".join(matching[:_MOST_NAMED])
@@ -221,7 +221,7 @@ def _sweep(path: Path) -> Sweep:
     return Sweep(path.name, read_json(path / "sweep.json") or {}, path)
 
 
-def _named(given: str, runs_dir: Path, ids: Sequence[str], sweeps: Sequence[str]) -> list[str]:
+def _ids_of_name(given: str, runs_dir: Path, ids: Sequence[str], sweeps: Sequence[str]) -> list[str]:
     """Return the ids of the runs of this name, else of those whose names begin with it."""
     names = {run_id: _name(RunFolder(runs_dir / run_id)) for run_id in ids}
     for fits in (str.__eq__, str.startswith):

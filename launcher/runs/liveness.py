@@ -101,7 +101,7 @@ class Observer:
         if status in ("preempted", "cancelled"):
             return Standing(status)
         if files.job or mapping(files.spec.get("cluster")).get("name") == "slurm":
-            return self._submitted(files, status)
+            return self._without_job_number(files, status)
         return self._on_a_machine(files, status)
 
     def _with_slurm(self, files: Files, status: str | None) -> Standing:
@@ -123,7 +123,7 @@ class Observer:
             return Standing(status or "running", f"job {job} is another user's and was not checked", verified=False)
         return _lost_or_ended(files, f"SLURM has no job {job} any more, and its end is not recorded")
 
-    def _submitted(self, files: Files, status: str | None) -> Standing:
+    def _without_job_number(self, files: Files, status: str | None) -> Standing:
         """Return the state of a run whose job has no number: it is being submitted right now, or never was."""
         since = number(files.job.get("submitted"))
         if since is not None and time.time() - since < _SUBMITTING_S:

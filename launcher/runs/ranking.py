@@ -88,7 +88,7 @@ def choose_objective(runs: Sequence[Run], metric: str | None = None, search: Any
     searched, direction = text(mapping(search).get("metric")), text(mapping(search).get("direction"))
     scores = common_scores([run.spec for run in runs])
     name = metric or searched
-    found = scores.find(name) if name else scores.ranked_by(_latest_evaluations(runs))
+    found = scores.find(name) if name else scores.ranking_metric(_latest_evaluations(runs))
     if found.name == searched and direction in list(Direction):
         return dataclasses.replace(found, direction=Direction(direction))
     return dataclasses.replace(found, direction=found.direction or Direction.maximize)

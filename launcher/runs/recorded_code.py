@@ -34,10 +34,10 @@ def find_plugins(plugins: Iterable[Plugin], snapshot: str | None, runs_dir: Path
     if snapshot is None:
         return tuple(plugins)
     present = find_snapshot(snapshot, runs_dir)
-    return tuple(_moved(plugin, Path(snapshot), Path(present)) for plugin in plugins)
+    return tuple(_relocate(plugin, Path(snapshot), Path(present)) for plugin in plugins)
 
 
-def _moved(plugin: Plugin, before: Path, now: Path) -> Plugin:
+def _relocate(plugin: Plugin, before: Path, now: Path) -> Plugin:
     path = Path(plugin.path)
     if not path.is_relative_to(before):
         return plugin

@@ -44,7 +44,7 @@ def checkpoints_of(folder: RunFolder) -> Path:
     return folder.path / "checkpoints"
 
 
-def emptied_sweeps(runs_dir: Path, named: Collection[str], removed: Collection[str]) -> list[Path]:
+def empty_sweeps(runs_dir: Path, named: Collection[str], removed: Collection[str]) -> list[Path]:
     """Return the folders of sweeps without a run left, among those that were named and those that lose a run."""
     return [
         sweep.path

@@ -159,7 +159,7 @@ class Run:
     def last_sign(self) -> float | None:
         """The time at which its files last changed, in seconds since the epoch."""
         paths = (self.folder.metrics, self.folder.summary, self.folder.rank(0), self.folder.spec)
-        return max((at for at in map(_changed, paths) if at is not None), default=None)
+        return max((at for at in map(_modification_time, paths) if at is not None), default=None)
 
     @cached_property
     def created(self) -> float:
@@ -168,7 +168,7 @@ class Run:
         try:
             return datetime.strptime(given or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
         except (ValueError, OverflowError):
-            return _changed(self.folder.spec) or self.last_sign or 0.0
+            return _modification_time(self.folder.spec) or self.last_sign or 0.0
 
     @cached_property
     def last_rows(self) -> dict[str, Row]:
@@ -203,7 +203,7 @@ class Run:
         return None
 
 
-def _changed(path: Path) -> float | None:
+def _modification_time(path: Path) -> float | None:
     try:
         return path.stat().st_mtime
     except OSError:

@@ -39,13 +39,13 @@ class Scores:
         """Return what is known of a metric, be it a score or not."""
         return find_metric(name, self.metrics)
 
-    def ranked_by(self, rows: Iterable[Row]) -> Metric:
+    def ranking_metric(self, rows: Iterable[Row]) -> Metric:
         """Return the score that ranks runs whose validation rows are ``rows``."""
         given = list(rows)
         measured = (name for name in self.candidates if any(score_in(row, name) is not None for row in given))
         return self.find(next(measured, self.candidates[0]))
 
-    def measured_in(self, row: Row) -> list[tuple[Metric, float]]:
+    def values_in(self, row: Row) -> list[tuple[Metric, float]]:
         """Return the scores in a row, with their values; the loss is not among them."""
         found = ((metric, score_in(row, metric.name)) for metric in self.metrics if metric.name != LOSS.name)
         return [(metric, value) for metric, value in found if value is not None]

@@ -114,4 +114,4 @@ def test_what_a_run_records_of_its_scores_is_read(tmp_path: Path) -> None:
     assert scores.candidates == ("squared_error",)
     assert scores.find("squared_error_local_mean").lower_is_better
     row = json.loads('{"loss": 1.0, "squared_error_local_mean": 4.0, "accuracy": 0.5}')
-    assert scores.measured_in(row) == [(ERROR, 4.0)]
+    assert scores.values_in(row) == [(ERROR, 4.0)]

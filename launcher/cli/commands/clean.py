@@ -23,7 +23,7 @@ from launcher.runs.liveness import Observer
 from launcher.runs.number_format import size
 from launcher.runs.removal import (
     checkpoints_of,
-    emptied_sweeps,
+    empty_sweeps,
     objection,
     remove_checkpoints,
     remove_run,
@@ -113,7 +113,7 @@ def _plan(matching: Sequence[Run], named: Sequence[str], runs_dir: Path, *, chec
         else:
             kept[run.run_id] = why
     sizes = {run.run_id: size_of(checkpoints_of(run.folder) if checkpoints else run.folder.path) for run in runs}
-    sweeps = [] if checkpoints else emptied_sweeps(runs_dir, named, list(sizes))
+    sweeps = [] if checkpoints else empty_sweeps(runs_dir, named, list(sizes))
     return Removal(runs, sweeps, kept, sizes | {path.name: size_of(path) for path in sweeps})
 
 

@@ -12,7 +12,7 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
-from launcher.cli.run_fields import displayed_state, progress
+from launcher.cli.run_fields import progress, state_or_no_folder
 from launcher.cli.table_printing import clean, print_table
 from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow, compare
 from launcher.runs.find import STATES, Run, Sweep, find, find_runs
@@ -160,7 +160,7 @@ def _value(row: ComparisonRow, column: str) -> Any:
     if column == "name":
         return row.runs[0].name
     if column == "state":
-        return _count_states([row]) if len(row.states) > 1 else displayed_state(row.runs[0])
+        return _count_states([row]) if len(row.states) > 1 else state_or_no_folder(row.runs[0])
     if column == "seeds":
         return len(row.runs)
     return row.numbers.get(column, row.settings.get(column))

@@ -45,7 +45,7 @@ def translate(
     Prints one line for each line read, in order; empty lines stay empty.
     """
     found = find_run(run, runs_dir)
-    path = model or _exported(found)
+    path = model or _find_model(found)
     references = None if reference is None else _references(reference)
 
     from sgp_core.tasks.translation.beam import BeamSearch
@@ -69,7 +69,7 @@ def translate(
         print(f"BLEU {score.bleu:.2f} ({score.signature})", file=sys.stderr)
 
 
-def _exported(run: Run) -> Path:
+def _find_model(run: Run) -> Path:
     """Return the model that the run has exported at its end."""
     path = run.folder.path / MODEL
     if not path.exists():

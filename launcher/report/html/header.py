@@ -8,7 +8,7 @@ from launcher.report.report import Report
 from launcher.runs.number_format import duration, format_sample, size
 
 
-def shared(report: Report) -> str:
+def shared_settings(report: Report) -> str:
     """Return the settings that all runs share, as a list."""
     facts = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in report.shared.items()

@@ -17,7 +17,7 @@
       ? report.groups.map((group, index) => ({ ...group, group: index }))
       : report.runs.map((run, index) => ({ ...report.groups[run.group], label: run.label, members: [index], group: run.group }));
   }
-  const shown = (entity) => entity.members.some((run) => !view.hidden.has(run));
+  const isVisible = (entity) => entity.members.some((run) => !view.hidden.has(run));
 
   function curve(chart, entity) {
     const several = view.merged && entity.members.length > 1;
@@ -77,7 +77,7 @@
   }
   // One for all charts, so that what is above one another happened together. Training begins at 0.
   function positionScale() {
-    const ends = report.charts.flatMap((chart) => entities().filter(shown).map((entity) => curve(chart, entity)?.at(-1).x ?? 0));
+    const ends = report.charts.flatMap((chart) => entities().filter(isVisible).map((entity) => curve(chart, entity)?.at(-1).x ?? 0));
     const low = 0, high = Math.max(...ends) || 1;
     const [unit, name] = view.axis === "time" ? clock(high) : [1, ""];
     const { ticks } = linear(low / unit, high / unit, 6);
@@ -104,7 +104,7 @@
     const log = view.log[chart.key];
     const width = plot.clientWidth, height = plot.clientHeight;
     const drawn = [], off = [];
-    for (const entity of entities().filter(shown)) {
+    for (const entity of entities().filter(isVisible)) {
       let rows = curve(chart, entity);
       if (rows && log) {
         const positive = rows.filter((row) => row.mean > 0).map((row) => ({ ...row, low: row.low > 0 ? row.low : row.low === undefined ? undefined : row.mean }));
@@ -179,7 +179,7 @@
   const PARTS = ["data", "compute", "communication"];
   function drawBars(figure) {
     const place = figure.querySelector(".bars");
-    const rows = entities().filter(shown).map((entity) => ({ entity, parts: mean(entity.members.map((run) => report.step_time_ms[run]).filter(Boolean)) })).filter(({ parts }) => parts);
+    const rows = entities().filter(isVisible).map((entity) => ({ entity, parts: mean(entity.members.map((run) => report.step_time_ms[run]).filter(Boolean)) })).filter(({ parts }) => parts);
     if (!rows.length) {
       place.innerHTML = `<div class="plot"><div class="empty">${report.step_time_ms.some(Boolean) ? "Nothing is switched on" : "No data yet"}</div></div>`;
       return;
@@ -230,7 +230,7 @@
     }
     return element;
   }
-  function labelled(text, element) {
+  function withLabel(text, element) {
     const wrapper = document.createElement("div");
     wrapper.className = "switch";
     wrapper.append(text, element);
@@ -240,10 +240,10 @@
   const figures = [];
   function build() {
     const charts = document.getElementById("charts"), switches = document.getElementById("switches");
-    switches.append(labelled("Over", segments("Horizontal axis", Object.entries(AXES), () => view.axis, (axis) => { view.axis = axis; draw(); })));
+    switches.append(withLabel("Over", segments("Horizontal axis", Object.entries(AXES), () => view.axis, (axis) => { view.axis = axis; draw(); })));
     if (report.seeds) {
       const modes = [["merged", "Mean ± std"], ["single", "Each run"]];
-      switches.append(labelled("Seeds", segments("Seeds", modes, () => (view.merged ? "merged" : "single"), (mode) => { view.merged = mode === "merged"; legend(); tables(); draw(); })));
+      switches.append(withLabel("Seeds", segments("Seeds", modes, () => (view.merged ? "merged" : "single"), (mode) => { view.merged = mode === "merged"; legend(); tables(); draw(); })));
     }
     for (const chart of report.charts) {
       const figure = document.createElement("figure");
@@ -276,8 +276,8 @@
       button.type = "button";
       button.innerHTML = `${swatch(entity)}<span>${escape(entity.label)}</span>`;
       button.title = `${entity.label}: click to switch on or off, double-click to see it alone`;
-      button.setAttribute("aria-pressed", String(shown(entity)));
-      button.onclick = () => { toggle(entity.members, shown(entity)); refresh(); };
+      button.setAttribute("aria-pressed", String(isVisible(entity)));
+      button.onclick = () => { toggle(entity.members, isVisible(entity)); refresh(); };
       button.ondblclick = () => { toggle(all.flatMap((other) => other.members), true); toggle(entity.members, false); refresh(); };
       button.onpointerenter = () => emphasise(entity.members);
       button.onpointerleave = () => emphasise(null);
@@ -292,7 +292,7 @@
       element.append(button);
     }
     function refresh() {
-      all.forEach((entity, index) => element.children[index].setAttribute("aria-pressed", String(shown(entity))));
+      all.forEach((entity, index) => element.children[index].setAttribute("aria-pressed", String(isVisible(entity))));
       draw();
     }
   }

@@ -10,7 +10,7 @@ from string import Template
 
 from launcher.report import palette
 from launcher.report.html.data import page_data
-from launcher.report.html.header import origin, shared, tiles
+from launcher.report.html.header import origin, shared_settings, tiles
 from launcher.report.html.table import results_note, tables
 from launcher.report.html.timeline import timelines
 from launcher.report.report import Report
@@ -61,7 +61,7 @@ def page(report: Report) -> str:
         js=_asset("page.numbers.js") + "\n" + _asset("page.js"),
         kind=escape(report.kind),
         title=escape(report.title),
-        shared=shared(report),
+        shared=shared_settings(report),
         origin=origin(report),
         tiles=tiles(report),
         timelines=timelines(report),
