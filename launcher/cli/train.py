@@ -44,7 +44,8 @@ def _main(arguments: list[str]) -> int:
         points = compose(arguments)
         if not points:
             return 0
-        from launcher.config.make_plan import launch_options, make_plans
+        from launcher.config.launch_options import launch_options
+        from launcher.config.make_plan import make_plans
 
         options, plans = launch_options(points), make_plans(points)
     except ConfigurationError as error:

@@ -10,12 +10,14 @@ import dataclasses
 import inspect
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
-from launcher.config.schema import option_fields
+from launcher.config.schema import Choice, choices, option_fields, options_class
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.tasks.models import Model
+from sgp_core.training.config import named_choice
 from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
@@ -44,6 +46,50 @@ def coerce_options(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
         ConfigurationError: an unknown option, a value of the wrong type, or a required one missing.
     """
     return {name: plain(value) for name, value in _coerce(section, given, cls).items()}
+
+
+def coerce_library_choice(group: str, given: Any, file: str | None = None) -> dict[str, Any]:
+    """Return ``{"name": ..., options...}`` of a group of the library, with options of the right types.
+
+    Args:
+        file: name of the YAML file that was chosen in the group.
+
+    Raises:
+        ConfigurationError: nothing is chosen, or its name or an option is invalid.
+    """
+    name, options = _name_and_options(group, given)
+    if group == "model" and file in choices(group):
+        cls: type[Model] = options_class(group, file)
+        options = cls.resolve_choice({"name": name, **options})  # model.name may be an architecture's
+        name = options.pop("name")
+    return {"name": name, **coerce_options(group, options, options_class(group, name))}
+
+
+def coerce_library_choices(group: str, given: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the choices of a list, each given by its name or as ``{name: ..., options...}``.
+
+    Raises:
+        ConfigurationError: a name or an option is invalid.
+    """
+    chosen = [_name_and_options(group, named_choice(entry)) for entry in given]
+    return [{"name": name, **coerce_options(group, options, options_class(group, name))} for name, options in chosen]
+
+
+def coerce_launcher_choice(group: str, given: Any) -> Choice:
+    """Return the choice made in a group of the launcher's own.
+
+    Raises:
+        ConfigurationError: nothing is chosen, or its name or an option is invalid.
+    """
+    name, options = _name_and_options(group, given)
+    cls: type[Choice] = options_class(group, name)
+    return coerce_settings(group, options, cls)
+
+
+def _name_and_options(group: str, given: Any) -> tuple[str, dict[str, Any]]:
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        raise ConfigurationError(f"no {group} is chosen; known: {', '.join(choices(group))}")
+    return given["name"], {option: value for option, value in given.items() if option != "name"}
 
 
 def _coerce(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:

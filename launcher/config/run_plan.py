@@ -99,7 +99,7 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
 
 
 def _scores(plan: RunPlan) -> dict[str, Any]:
-    """Return what evaluations measure, so that commands show it where the code of the task is gone."""
+    """Return what evaluations measure, so that commands show it where the task is not installed."""
     score, metrics = score_facts(plan.experiment.dataset, plan.evaluation.metrics)
     return {"score": score, "scores": [metric.to_dict() for metric in metrics]}
 

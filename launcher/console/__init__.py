@@ -1,1 +1,1 @@
-"""What people see on a terminal while runs go on."""
+"""What a command prints on the terminal while runs are in progress, and at their end."""

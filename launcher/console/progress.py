@@ -120,7 +120,7 @@ class BarDisplay:
         self._bars.console.print(message, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Stop the bar where it is, or remove it if other runs go on."""
+        """Stop the bar where it is, or remove it if other runs are in progress."""
         if self._removable:
             self._bars.remove_task(self._task)
         else:
@@ -161,7 +161,7 @@ class Tail:
 
 
 def describe_row(row: Row, scores: Scores) -> str:
-    """Return the numbers of a row that matter while a run goes on."""
+    """Return the numbers of a row that matter while a run is in progress."""
     loss, distance = row.get(LOSS.name), row.get("consensus_distance")
     parts = []
     if loss is not None:

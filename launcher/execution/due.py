@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from launcher.config.make_plan import Rerun
+from launcher.config.launch_options import Rerun
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import print_complete, relative
 from launcher.execution.run_lifecycle import LIVE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launcher.config.make_plan import LaunchOptions, Rerun
+from launcher.config.launch_options import LaunchOptions, Rerun
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import SlurmCluster
 from launcher.console.messages import print_failure

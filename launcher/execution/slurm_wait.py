@@ -39,7 +39,7 @@ def wait_for(attempts: Sequence[Attempt]) -> list[int]:
     screen.close()
     if stop.received:
         which = attempts[0].plan.sweep if many else attempts[0].plan.run_id
-        print(f"the jobs go on: sgp status {which} shows them, sgp cancel {which} ends them")
+        print(f"the jobs continue; sgp status {which} shows them, sgp cancel {which} ends them")
         return [INTERRUPTED]
     return [run.code or OK for run in watched]
 
@@ -81,21 +81,21 @@ def run_feed(feed: Feed, submit: Callable[[RunPlan], Attempt | None]) -> list[in
 def look_at(watched: Sequence[Watched]) -> None:
     """Show new progress, and notice runs that have ended. SLURM is asked only every few seconds."""
     jobs = None
-    if watched and time.monotonic() - min(run.asked for run in watched) > _SQUEUE_S:
+    if watched and time.monotonic() - min(run.queried for run in watched) > _SQUEUE_S:
         jobs = slurm_cli.queue()
         for run in watched:
-            run.asked = time.monotonic()
+            run.queried = time.monotonic()
     for run in watched:
         run.look(jobs)
 
 
 class Watched:
-    """A run on SLURM whose progress is shown."""
+    """A run on SLURM, and the display of its progress."""
 
     def __init__(self, attempt: Attempt, screen: Screen, label: str) -> None:
         self.code: int | None = None
         """Exit code, once it has ended."""
-        self.asked = 0.0
+        self.queried = 0.0
         """When SLURM was last asked about it, by :func:`time.monotonic`."""
         self.plan = attempt.plan
         self._attempt, self._label = attempt, label

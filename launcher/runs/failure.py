@@ -16,7 +16,7 @@ Report = dict[str, Any]
 """Content of ``rank-<k>.json``."""
 
 SUCCESSFUL = ("completed", "preempted")
-"""Statuses of a worker that did what it was asked to."""
+"""Statuses of a worker that completed its work or saved it."""
 ENDED = (*SUCCESSFUL, "failed", "cancelled")
 """Statuses of a worker that has ended and reported it."""
 
@@ -51,7 +51,7 @@ def find_culprit(reports: Mapping[int, Report], vanished: Collection[int], world
 
     Args:
         reports: by rank; workers without one are left out.
-        vanished: ranks whose process is gone.
+        vanished: ranks whose process has ended.
         world_size: number of workers of the run.
     """
     failures = [report for report in reports.values() if report.get("status") == "failed"]

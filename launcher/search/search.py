@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.config.compose import compose
-from launcher.config.make_plan import LaunchOptions, launch_options, make_plan
+from launcher.config.launch_options import LaunchOptions, launch_options
+from launcher.config.make_plan import make_plan
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import RandomSearch
 from launcher.execution.snapshot import with_code

@@ -48,7 +48,7 @@ class WorkerReport:
 def describe_error(error: BaseException, rank: int) -> dict[str, Any]:
     """Return an exception as plain data.
 
-    ``peer_lost`` tells a worker that failed because another one had gone; it is None for a failure of its own.
+    ``peer_lost`` is set where a worker failed because another one was missing, and None for a failure of its own.
     """
     return {
         "type": type(error).__name__,

@@ -10,23 +10,20 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from launcher.config.run_plan import RunPlan, plan_of_spec
 from launcher.config.schema import SlurmCluster
 from launcher.runs.run_folder import RunFolder, read_json, write_json
-from launcher.wandb.run import trackers
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from launcher.worker.report import WorkerReport, describe_error
+from launcher.worker.trackers import WorkerTrackers
 from sgp_core.plugins import changed_sources, load_recorded_plugins
-
-if TYPE_CHECKING:
-    from sgp_core.tracking import Tracker
 
 Row = dict[str, Any]
 
@@ -96,7 +93,6 @@ class _Worker:
     place: Place
     separate: bool
     on_row: Callable[[Row], None] | None
-    trackers: list[Tracker] = field(default_factory=list)
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -113,6 +109,11 @@ class _Worker:
         """This worker's ``rank-<k>.json``."""
         return WorkerReport(self.folder, self.place.rank, self.attempt, self.on_slurm)
 
+    @cached_property
+    def trackers(self) -> WorkerTrackers:
+        """The trackers of this worker's rows; none is open yet."""
+        return WorkerTrackers(self.spec, self.folder, self.place.rank, self.attempt, self.on_row)
+
     def run(self) -> Row:
         """Train, report how it ended, and return the summary."""
         self.folder.attempt(self.attempt).mkdir(parents=True, exist_ok=True)
@@ -128,13 +129,13 @@ class _Worker:
             except BaseException as error:
                 status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
                 self.report.write(status, error=describe_error(error, self.place.rank))
-                self.close_trackers(status, {})
+                self.trackers.close(status, {})
                 raise
             summary = result
             if self.place.rank == 0:
-                summary = self.update_summary(**result, sync_command=self.sync_command(), error=None)
+                summary = self.update_summary(**result, sync_command=self.trackers.sync_command(), error=None)
             self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue)
-            self.close_trackers(result["status"], summary)
+            self.trackers.close(result["status"], summary)
             if self.separate and self.place.world_size > 1:
                 import torch.distributed as dist
 
@@ -148,7 +149,6 @@ class _Worker:
         write_json(self.folder.summary, summary)
         return summary
 
-    # -- training -------------------------------------------------------------------------------------------------
     def train(self) -> Row:
         """Train until the end or a request to stop, and return what :func:`sgp_core.training.train` returns."""
         plan = self.plan
@@ -163,7 +163,7 @@ class _Worker:
         if self.separate:
             gc.freeze()  # imported objects stay for good: garbage collection need not visit them
             gc.enable()
-        self.open_trackers()
+        self.trackers.open()
         self.report.write("training")
         try:
             with fault_injection.inject_fault(plan.debug, self.place.rank):
@@ -175,8 +175,8 @@ class _Worker:
                     checkpoint=plan.checkpoint,
                     loader=plan.loader,
                     log_every=plan.log_every,
-                    trackers=self.trackers,
-                    on_progress=self.on_row if self.place.rank == 0 else None,
+                    trackers=self.trackers.opened,
+                    on_progress=self.trackers.on_row,
                     should_stop=lambda: SIGNAL_REQUESTS.stop,
                     timeline_steps=plan.debug.timeline_steps,
                     transport=plan.cluster.transport,
@@ -184,26 +184,3 @@ class _Worker:
                 )
         except Preempted as stop:
             return {"status": "preempted", "steps": stop.step}
-
-    # -- trackers -------------------------------------------------------------------------------------------------
-    def open_trackers(self) -> None:
-        """Open ``metrics.jsonl``, the launcher's progress file and, where chosen, Weights & Biases."""
-        from sgp_core.tracking import JsonlTracker
-
-        if self.place.rank == 0:
-            self.trackers.append(JsonlTracker(self.folder.metrics))
-            if self.on_row is None:
-                self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
-        self.trackers += trackers(self.spec, self.folder.path, self.place.rank)
-
-    def close_trackers(self, status: str, summary: Row) -> None:
-        """Close all trackers. One that cannot be closed is logged: it must not turn success into failure."""
-        for tracker in self.trackers:
-            try:
-                tracker.finish(status, summary)
-            except Exception:
-                logging.getLogger(__name__).exception("a tracker could not be closed")
-
-    def sync_command(self) -> str | None:
-        """Return the command that uploads what Weights & Biases wrote offline, None if nothing is to be uploaded."""
-        return next((command for t in self.trackers if (command := getattr(t, "sync_command", None))), None)

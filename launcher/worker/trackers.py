@@ -1,0 +1,56 @@
+"""The trackers of one worker: ``metrics.jsonl``, the launcher's progress file and, if chosen, Weights & Biases."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from launcher.runs.run_folder import RunFolder
+from launcher.wandb.run import trackers
+
+if TYPE_CHECKING:
+    from sgp_core.tracking import Tracker
+
+
+@dataclass
+class WorkerTrackers:
+    """The trackers of one worker in one attempt.
+
+    Attributes:
+        spec: the run's ``spec.json``.
+        on_row: called on rank 0 with every row and the totals; None: they go to the progress file of the attempt.
+        opened: the trackers that are open.
+    """
+
+    spec: Mapping[str, Any]
+    folder: RunFolder
+    rank: int
+    attempt: int
+    on_row: Callable[[dict[str, Any]], None] | None
+    opened: list[Tracker] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Open all trackers of this worker."""
+        from sgp_core.tracking import JsonlTracker
+
+        if self.rank == 0:
+            self.opened.append(JsonlTracker(self.folder.metrics))
+            if self.on_row is None:
+                self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
+        else:
+            self.on_row = None
+        self.opened += trackers(self.spec, self.folder.path, self.rank)
+
+    def close(self, status: str, summary: dict[str, Any]) -> None:
+        """Close all trackers. One that cannot be closed is logged: it must not turn success into failure."""
+        for tracker in self.opened:
+            try:
+                tracker.finish(status, summary)
+            except Exception:
+                logging.getLogger(__name__).exception("a tracker could not be closed")
+
+    def sync_command(self) -> str | None:
+        """Return the command that uploads what Weights & Biases wrote offline, None if nothing is to be uploaded."""
+        return next((command for t in self.opened if (command := getattr(t, "sync_command", None))), None)
