@@ -32,7 +32,11 @@ class Exchange:
     @classmethod
     def of(cls, topology: Topology, rank: int, step: int) -> Exchange:
         """Return the part of ``rank`` in the graph of ``step``."""
-        edges = topology.edges(step)
+        return cls.along(topology.edges(step), rank, step)
+
+    @classmethod
+    def along(cls, edges: Edges, rank: int, step: int) -> Exchange:
+        """Return the part of ``rank`` in the graph ``edges``, of ``step``."""
         return cls(
             step,
             rank,

@@ -14,7 +14,11 @@ from sgp_core.distributed.point_to_point import PointToPoint
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
+from sgp_core.topology.base import Edges
 from sgp_core.transports.base import Message, MessageContent, PostedMix, ReceivedMessage, Transport, concatenate
+
+_GRAPHS_KEPT = 64
+"""The number of graphs that a network remembers."""
 
 
 class DistributedNetwork(WorkerNetwork):
@@ -29,6 +33,8 @@ class DistributedNetwork(WorkerNetwork):
     def __init__(self, topology: Topology, group: dist.ProcessGroup | None, transport: Transport) -> None:
         super().__init__(topology, group)
         self.transport = transport
+        self._period = topology.period
+        self._graphs: dict[int, Edges] = {}  # by phase of the topology
         self._posted: list[tuple[FlatVector, PostedMix | None]] = []
         self._in_flight: dict[int, list[tuple[FlatVector, Message]]] = {}
 
@@ -199,7 +205,12 @@ class DistributedNetwork(WorkerNetwork):
         }
 
     def _exchange(self, step: int) -> Exchange:
-        return Exchange.of(self.topology, self.rank, step)
+        phase = step % self._period if self._period else step
+        if phase not in self._graphs:
+            if len(self._graphs) >= _GRAPHS_KEPT:
+                self._graphs.clear()
+            self._graphs[phase] = self.topology.edges(step)
+        return Exchange.along(self._graphs[phase], self.rank, step)
 
     def _count(self, exchange: Exchange, x: FlatVector, *, weighed: bool) -> None:
         self.bytes_sent += len(exchange.out_peers) * (x.nbytes + (8 if weighed else 0))

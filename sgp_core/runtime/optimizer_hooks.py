@@ -52,6 +52,8 @@ class OptimizerHooks:
         self._algorithm = algorithm
         self._shard = shard
         self._node = node
+        storage = shard.storage
+        self._addresses = list(zip(storage.parameters, storage.addresses, strict=True)) if storage else []
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
         self._in_backward: BackwardStepper | None = None
@@ -176,14 +178,13 @@ class OptimizerHooks:
     def _check(self) -> None:
         if self.forbidden is not None:
             raise RuntimeError(self.forbidden)
-        storage = self._shard.storage
-        moved = storage.moved() if storage else None
-        if storage and moved is not None:
-            wanted = storage.parameters[moved]
-            name = next((name for name, parameter in self._model.named_parameters() if parameter is wanted), "?")
-            raise RuntimeError(
-                f"parameter '{name}' was given other memory after Gossip was built; move or convert the model before"
-            )
+        for parameter, address in self._addresses:
+            if parameter.data_ptr() != address:
+                name = next((name for name, one in self._model.named_parameters() if one is parameter), "?")
+                raise RuntimeError(
+                    f"parameter '{name}' was given other memory after Gossip was built; move or convert the model"
+                    " before"
+                )
 
     def _collected_gradients(self) -> GradientBucket | None:
         if self._shard.storage is None:

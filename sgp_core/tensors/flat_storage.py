@@ -71,7 +71,7 @@ class FlatStorage:
         for parameter, view in zip(self.parameters, self.views(self.flat), strict=True):
             view.copy_(parameter.data)
             parameter.data = view
-        self._pointers = [parameter.data_ptr() for parameter in self.parameters]
+        self.addresses = [parameter.data_ptr() for parameter in self.parameters]
 
     def views(self, flat: FlatVector) -> list[Tensor]:
         """Return a view into a vector of this layout for each of ``self.parameters``."""
@@ -124,13 +124,6 @@ class FlatStorage:
             )
             for number, (tensor, used) in enumerate(zip(self.flat.tensors, self._used, strict=True))
         ]
-
-    def moved(self) -> int | None:
-        """Return the index of a parameter that no longer lives in the storage, None if all do."""
-        for index, (parameter, pointer) in enumerate(zip(self.parameters, self._pointers, strict=True)):
-            if parameter.data_ptr() != pointer:
-                return index
-        return None
 
 
 def _dense_strides(tensor: Tensor) -> tuple[int, ...]:

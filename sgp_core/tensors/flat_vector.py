@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -42,6 +43,9 @@ class FlatVector:
         begins: for a part of a vector, its offset in each piece; None for a whole vector.
         first: whether it is the first of the parts that together make the vector.
         last: whether it is the last of them. A whole vector is both.
+
+    Attributes:
+        is_part: whether this is a part of a vector, even if the only one.
     """
 
     def __init__(
@@ -57,11 +61,7 @@ class FlatVector:
         self.wire = self.tensors if wire is None else list(wire)
         self.begins = begins
         self.first, self.last = first, last
-
-    @property
-    def is_part(self) -> bool:
-        """Whether this is a part of a vector, even if the only one."""
-        return self.begins is not None
+        self.is_part = begins is not None
 
     def part(self, spans: Sequence[tuple[int, int]], *, first: bool, last: bool) -> FlatVector:
         """Return the part from begin to end of each piece, sharing memory."""
@@ -80,7 +80,7 @@ class FlatVector:
         """Number of elements."""
         return sum(tensor.numel() for tensor in self.tensors)
 
-    @property
+    @functools.cached_property
     def nbytes(self) -> int:
         """Number of bytes that are sent with one copy of the vector."""
         return sum(t.numel() * t.element_size() for t in self.wire)

@@ -24,6 +24,9 @@ class MessageChannel:
     Args:
         like: a vector of the model's layout.
         messages: sends and receives.
+
+    Attributes:
+        open_inbox: the receive buffer of the next step, once there is one; see :meth:`inbox`.
     """
 
     def __init__(self, like: FlatVector, messages: PointToPoint) -> None:
@@ -31,13 +34,13 @@ class MessageChannel:
         self._messages = messages
         self._one_batch = like.tensors[0].is_cuda  # NCCL fuses a batch into one operation, and orders it by streams
         self._free: list[ReceiveBuffer] = []
-        self._opened: ReceiveBuffer | None = None
+        self.open_inbox: ReceiveBuffer | None = None
 
     def inbox(self) -> ReceiveBuffer:
         """Return the receive buffer of the next step: the same one until all parts of its vector are under way."""
-        if self._opened is None:
-            self._opened = self._free.pop() if self._free else ReceiveBuffer(self._like, self._messages.world_size)
-        return self._opened
+        if self.open_inbox is None:
+            self.open_inbox = self._free.pop() if self._free else ReceiveBuffer(self._like, self._messages.world_size)
+        return self.open_inbox
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None, marks: Marks | None) -> PendingMessage:
         """Begin to send ``x``, which must not change until the message is mixed into it, and to receive."""
@@ -111,7 +114,7 @@ class MessageChannel:
         """
         inbox = self.inbox()
         if x.last:
-            self._opened = None
+            self.open_inbox = None
         return inbox, inbox.slots(x, max_in_degree)
 
     def _receives(self, slots: ReceiveSlots, exchange: Exchange, *, has_weight: bool) -> list[P2POp]:

@@ -56,7 +56,8 @@ class P2PTransport:
         """
         if weight is not None:
             self._weights.post(weight, exchange)
-        for wave in self._channel.inbox().waves(x, exchange.in_degree):
+        inbox = self._channel.open_inbox or self._channel.inbox()
+        for wave in inbox.waves(x, exchange.in_degree):
             self._mix_wave(wave, exchange)
         if weight is None:
             return 1.0
