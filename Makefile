@@ -15,10 +15,11 @@ test: .venv/installed-dev  ## install, Debian packages such as SLURM included, t
 	@$(BIN)/python -m tests.support.install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: .venv/installed-dev  ## check style and types
+lint: .venv/installed-dev  ## check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/installed  ## measure what a step of each algorithm costs beside torch DDP, stragglers, and starting a run
 	$(BIN)/python benchmarks/step_overhead.py

@@ -1,0 +1,1 @@
+"""The settings that ship with the launcher, one folder for each choice."""

@@ -203,6 +203,7 @@ def _places(topology: Topology) -> dict[int, tuple[float, float]]:
 
 
 def main() -> None:
+    """Draw every topology and write the tables of the page."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name in TOPOLOGIES.names():
         draw(name)
