@@ -85,6 +85,10 @@ def test_a_step_allocates_nothing_and_uses_one_group(transported, kind, weight):
         assert result["seconds"] > 0
 
 
+def test_a_send_buffer_allocates_nothing_when_late_readers_make_it_the_next(transported):
+    assert [rank["beside late readers"] for rank in transported] == [[]] * 4
+
+
 def test_the_average_holds_what_is_in_flight_and_looking_changes_nothing(transported):
     ranks = [rank["in flight"] for rank in transported]
     for result in ranks:

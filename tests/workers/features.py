@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +250,43 @@ def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
     }
 
 
+def allocations_beside_late_readers(transport: str) -> list[str]:
+    """Return what a worker allocates that has to use its second send buffer for the first time.
+
+    Even ranks are the last of every step until odd ranks, to which they send, stay behind: then the first buffer, which
+    they have used alone, is still to be read.
+    """
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    model = nn.Linear(30, 40)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    topology = sgp_core.build_topology("directed_ring", world_size=world_size)
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=1)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    for _ in range(3):
+        for turn in (1, 0):
+            if rank % 2 == turn:
+                optimizer.step()
+            dist.barrier()
+    gossip.finish()
+    folder = [tempfile.mkdtemp() if rank == 0 else ""]
+    dist.broadcast_object_list(folder)
+    store = dist.FileStore(f"{folder[0]}/store", world_size)  # a barrier would allocate
+    evens = [f"{even} has sent twice" for even in range(0, world_size, 2)]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as steady:
+        optimizer.step()
+        if rank % 2 == 1:
+            store.wait(evens)
+        optimizer.step()
+        if rank % 2 == 0:
+            store.set(evens[rank // 2], "")
+        gossip.finish()
+    gossip.close()
+    dist.barrier()
+    if rank == 0:
+        shutil.rmtree(folder[0])
+    return [event.name for event in steady.events() if event.self_cpu_memory_usage > 0]
+
+
 def tensor_bytes() -> int:
     """Return the memory behind all tensors; of what several processes map, this one's fair part of what is used."""
     gc.collect()
@@ -335,6 +374,7 @@ def everything() -> dict[str, Any]:
             transported[transport] = {
                 "footprint": footprint(transport),
                 "footprint, overlapped": footprint(transport, overlap_steps=1),
+                "beside late readers": allocations_beside_late_readers(transport),
                 "in flight": averaged_while_messages_are_in_flight(transport),
                 "awkward": exact_mean_of_an_awkward_model(transport),
                 "averaged": averaged_and_restored(transport),

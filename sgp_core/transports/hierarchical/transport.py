@@ -117,6 +117,8 @@ class HierarchicalTransport:
             RuntimeError: more messages are in flight than the algorithm has declared.
         """
         assert self._channel is not None, "allocate() was not called"
+        for buffer in self._send_buffers:  # peers decide by when they read which is next: prepare all at the first step
+            buffer.chunks(x)
         buffer = self._send_buffers[self._shared.next_send_buffer()]
         local, remote = exchange.among(self._local), exchange.among(self._remote)
         in_memory = self._shared.push(x, local, weight)
