@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from torch import nn
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.events import Event
-from tests.support.workers import _CONTEXT, run_workers
+from tests.support.workers import _CONTEXT, GROUP_TIMEOUT, run_workers
 from tests.workers import asynchronous
 from tests.workers.agreement import Irregular, batch, flatten, make_model, make_optimizer
 
@@ -51,7 +50,7 @@ TRANSPORTS = ("shared_memory", "p2p")
 
 @pytest.fixture(scope="module")
 def by_transport():
-    return run_workers(4, asynchronous.everything, TRANSPORTS, UNEVEN, AVERAGES, OTHERS, timeout=240)
+    return run_workers(4, asynchronous.everything, TRANSPORTS, UNEVEN, AVERAGES, OTHERS)
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -189,7 +188,7 @@ def _killed(rank, folder, *case):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     store = dist.FileStore(str(folder / "store"), 3)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=3, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=3, timeout=GROUP_TIMEOUT)
     asynchronous.one_is_killed(*case)
 
 

@@ -21,6 +21,7 @@ from suite.paced import BLOCKS, Clock, PacedModel, Problem
 from suite.workers import in_workers
 from tests.benchmarks.running import run_small, table_rows
 from tests.support.packages import SLOW_NETWORK, give_up, require
+from tests.support.waiting import PATIENCE_S, wait_until
 
 BENCHMARK = Path(slow_network.__file__)
 
@@ -96,12 +97,10 @@ def test_nothing_is_left_when_it_is_stopped(clean: None, ending: signal.Signals)
     words = ["--workers", "2", "--mbit", "1", "--rounds", "1"]
     process = subprocess.Popen([sys.executable, str(BENCHMARK), *words], stdout=subprocess.DEVNULL)
     mark = f"sgp-bench-{process.pid}-"
-    until = time.monotonic() + 60
-    while not any(name.startswith(mark) for name in namespaces()) and time.monotonic() < until:
-        assert process.poll() is None
-        time.sleep(0.05)
+    made = lambda: any(name.startswith(mark) for name in namespaces())  # noqa: E731
+    wait_until(made, "the network", works=lambda: process.poll() is None)
     process.send_signal(ending)
-    assert process.wait(timeout=60) != 0
+    assert process.wait(PATIENCE_S) != 0
     assert not any(name.startswith(mark) for name in namespaces())
 
 

@@ -16,6 +16,7 @@ import torch
 import sgp_core
 from sgp_core.errors import ConfigurationError
 from tests.docs.pages import EXAMPLES, ROOT
+from tests.support.waiting import PATIENCE_S
 from tests.support.workers import run_workers
 
 
@@ -35,7 +36,7 @@ def test_library_example_is_short_and_trains_alone(capsys: pytest.CaptureFixture
 
 def test_library_example_trains_under_torchrun() -> None:
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*program, str(EXAMPLES / "library.py")], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*program, str(EXAMPLES / "library.py")], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 workers, 230 steps")
     assert accuracy(done.stdout) > 0.93

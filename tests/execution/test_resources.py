@@ -13,6 +13,7 @@ import pytest
 from launcher.config.schema import Device, LocalCluster
 from launcher.execution.resources import Lease, WorkerSlots, visible_gpus
 from tests.support.launched import Launched, read
+from tests.support.waiting import wait_until
 
 LONG = ("tracker=none", "training.epochs=10000", "checkpoint.every_epochs=0", "evaluation.every_epochs=0")
 CPU, AUTO = LocalCluster(device=Device.cpu), LocalCluster(device=Device.auto)
@@ -50,7 +51,7 @@ def test_an_interrupted_sweep_leaves_no_worker_and_nothing_waiting(launch: Calla
     states = sorted(read(run / "summary.json")["status"] for run in launched.directory.glob("runs/[0-9a-f]*"))
     assert states == ["queued", "queued", "running"]
     os.killpg(launched.process.pid, signal.SIGINT)
-    said = launched.finish(timeout=60)
+    said = launched.finish()
     assert said.code == 130
     assert launched.left() == []
     states = sorted(read(run / "summary.json")["status"] for run in launched.directory.glob("runs/[0-9a-f]*"))
@@ -59,15 +60,18 @@ def test_an_interrupted_sweep_leaves_no_worker_and_nothing_waiting(launch: Calla
 
 def test_one_run_of_a_sweep_can_be_cancelled(launch: Callable[..., Launched]) -> None:
     launched = launch("-m", "training.max_steps=5,100000", *LONG, "cluster.workers_per_node=1", "cluster.slots=1")
-    by_steps = {}
-    end = time.monotonic() + 120
-    while len(by_steps) < 2 and time.monotonic() < end:
+
+    def both() -> dict[int, Path]:
         specs = [read(path) for path in launched.directory.glob("runs/[0-9a-f]*/spec.json")]
-        by_steps = {spec["experiment"]["training"]["max_steps"]: Path(spec["run_dir"]) for spec in specs if spec}
-        time.sleep(0.05)
+        found = {spec["experiment"]["training"]["max_steps"]: Path(spec["run_dir"]) for spec in specs if spec}
+        return found if len(found) == 2 else {}
+
+    def works() -> bool:
+        return launched.process.poll() is None
+
+    by_steps = wait_until(both, "two runs", works=works)
     endless = by_steps[100000]
-    while read(endless / "rank-0.json").get("status") != "training" and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: read(endless / "rank-0.json").get("status") == "training", "training", works=works)
     (endless / "cancel").touch()
     said = launched.finish()
     assert said.code == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.launched import Launched, read
+from tests.support.waiting import wait_until
 
 Launch = Callable[..., Launched]
 LONG = (
@@ -98,7 +98,7 @@ def test_one_of_four_workers_killed_ends_the_run(launch: Launch) -> None:
     launched = launch(*LONG)
     run = launched.until_training(workers=4)
     os.kill(read(run / "rank-2.json")["pid"], signal.SIGKILL)
-    said = launched.finish(timeout=30)
+    said = launched.finish()
     assert said.code == 1
     assert launched.left() == []
     assert "worker 2 failed: WorkerDied" in said.err
@@ -112,7 +112,7 @@ def test_interrupted_then_resumed_then_abandoned(launch: Launch) -> None:
     launched = launch(*two)
     run = launched.until_training(workers=2)
     os.killpg(launched.process.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
-    said = launched.finish(timeout=60)
+    said = launched.finish()
     assert said.code == 130
     assert launched.left() == []
     assert "Traceback" not in said.err
@@ -131,17 +131,14 @@ def test_interrupted_then_resumed_then_abandoned(launch: Launch) -> None:
 
     resumed.process.kill()  # no chance to clean up: the workers have to notice
     resumed.process.wait()
-    end = time.monotonic() + 30
-    while resumed.left() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert resumed.left() == []
+    wait_until(lambda: not resumed.left(), "the end of the workers")
 
 
 def test_asked_to_end_a_run_saves_and_says_so(launch: Launch) -> None:
     launched = launch(*LONG, "cluster.workers_per_node=1")
     run = launched.until_training(workers=1)
     launched.process.terminate()
-    assert launched.finish(timeout=60).code == 143
+    assert launched.finish().code == 143
     assert launched.left() == []
     summary = read(run / "summary.json")
     assert summary["status"] == "preempted"

@@ -21,6 +21,7 @@ from launcher.runs.run_folder import RunFolder, write_json
 from launcher.system import processes
 from launcher.system.processes import Process
 from tests.support.command_line import composed
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,5 @@ def test_the_end_of_a_process_is_noticed() -> None:
     assert not noticed
     child.kill()
     child.wait()
-    end = time.monotonic() + 30
-    while not noticed and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: noticed, "the notice")
     assert len(noticed) == 1

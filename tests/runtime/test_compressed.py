@@ -18,7 +18,7 @@ CASES = compressed.cases()
 
 @pytest.fixture(scope="module")
 def ranks():
-    return run_workers(4, compressed.everything, timeout=240)
+    return run_workers(4, compressed.everything)
 
 
 def _backwards(model):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE_S
+
 SCRIPT = """
 import sys
 import torch
@@ -27,5 +29,5 @@ with gossip.averaged():
 def test_a_script_may_end_while_the_threads_of_gloo_still_hold_what_they_averaged(tmp_path: Path) -> None:
     commands = [[sys.executable, "-c", SCRIPT, str(rank), str(tmp_path / "store")] for rank in range(2)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for command in commands]
-    ended = [(*worker.communicate(timeout=120), worker.returncode) for worker in workers]
+    ended = [(*worker.communicate(timeout=PATIENCE_S), worker.returncode) for worker in workers]
     assert [code for _, _, code in ended] == [0] * len(workers), ended

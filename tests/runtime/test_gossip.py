@@ -11,7 +11,7 @@ from tests.workers import features
 
 @pytest.fixture(scope="module")
 def ranks():
-    return run_workers(4, features.everything, timeout=240)
+    return run_workers(4, features.everything)
 
 
 @pytest.fixture(params=["p2p", "shared_memory", "hierarchical"])

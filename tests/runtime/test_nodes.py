@@ -20,7 +20,7 @@ PARAMETERS = 64 * 16 + 16 + 16 * 10 + 10
 
 @pytest.fixture(scope="module")
 def ranks():
-    return run_workers(4, nodes.everything, nodes.make_cases(), STEPS, timeout=240)
+    return run_workers(4, nodes.everything, nodes.make_cases(), STEPS)
 
 
 def _check(case, results, **options):
@@ -49,7 +49,7 @@ def test_eight_workers_and_groups_of_some_workers_agree_with_the_simulator():
         (make_algorithm("osgp", "slowmo"), irregular, "sgd", 2),
     ]
     pace = sgp_core.build_pace("target", distance=0.01, every=4)
-    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS, pace, timeout=240)
+    results = run_workers(8, nodes.in_a_world_of_eight, cases, STEPS, pace)
     for number, case in enumerate(cases):
         _check(case, [result["cases"][number] for result in results])
     pair = sgp_core.build_topology("one_peer_exponential", world_size=2)

@@ -19,10 +19,9 @@ from launcher.system.processes import Process
 from tests.slurm.configuration import Settings, free_ports, node_names, slurm_conf, slurmdbd_conf
 from tests.slurm.daemons import Daemons, by_environment
 from tests.support.packages import Unavailable, program
+from tests.support.waiting import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_PATIENCE_S = 150.0
-"""Long, because a busy machine has been seen to let daemons freeze for a minute."""
 _LONGEST_FOLDER = 60
 """The sockets in it must have paths of less than 108 characters."""
 _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SCANCEL_", "SINFO_", "SRUN_", "SALLOC_", "SACCT_", "SCONTROL_")
@@ -97,7 +96,7 @@ class Cluster:
             self._daemons.stop(names)
         self._kill_jobs()
 
-    def clear(self, patience_s: float = 60.0) -> None:
+    def clear(self, patience_s: float = PATIENCE_S) -> None:
         """End every job at once, without the time to save."""
         end = time.monotonic() + patience_s
         while self.run("squeue", "-h").strip():
@@ -115,7 +114,7 @@ class Cluster:
             self.node_up(node)
         self.up()
 
-    def run(self, *command: str, check: bool = True, timeout: float = 60.0, stdin: str | None = None) -> str:
+    def run(self, *command: str, check: bool = True, timeout: float = PATIENCE_S, stdin: str | None = None) -> str:
         """Run a command, such as ``squeue``, on this cluster and return what it printed."""
         done = subprocess.run(
             command, env=self._env(), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
@@ -170,7 +169,7 @@ class Cluster:
         plain = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={database}"]
         if not (database / "mysql").is_dir():
             private = ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={getpass.getuser()}"]
-            self.run("mariadb-install-db", *plain, *private, "--skip-test-db", timeout=_PATIENCE_S)
+            self.run("mariadb-install-db", *plain, *private, "--skip-test-db", timeout=PATIENCE_S)
         self._start("mariadbd", ["mariadbd", *plain, f"--socket={socket}", "--skip-networking"])
         self._until(lambda: self._answers("mariadb", "--no-defaults", "-S", str(socket), "-e", "select 1"), "mariadbd")
         self._start("slurmdbd", ["slurmdbd", "-D"], MYSQL_UNIX_PORT=str(socket))
@@ -201,11 +200,11 @@ class Cluster:
 
     def _until(self, condition: Callable[[], bool], *daemons: str) -> None:
         """Wait for what these daemons have to bring about, as long as they live."""
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + PATIENCE_S
         while not condition():
             ended = [name for name in daemons if not self._daemons.alive(name)]
             if ended or time.monotonic() > end:
-                what = f"{', '.join(ended)} ended" if ended else f"not ready after {_PATIENCE_S:.0f} s"
+                what = f"{', '.join(ended)} ended" if ended else f"not ready after {PATIENCE_S:.0f} s"
                 raise Unavailable("\n".join([f"SLURM in {self.folder}: {what}", *map(self._tail, ended or daemons)]))
             time.sleep(0.05)
 

@@ -22,6 +22,7 @@ from tests.slurm.cluster import REPOSITORY, Cluster
 from tests.slurm.configuration import Settings
 from tests.support.install import install
 from tests.support.packages import ACCOUNTING, SLURM, Unavailable
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ class Lab(Cluster):
         fields = dict(re.findall(r"(?:^| )([A-Z][\w/:]*)=(\S*)", line))
         return Job(fields["JobState"], int(fields["Restarts"]), fields["ExitCode"], fields)
 
-    def wait(self, job_id: str, *states: str, timeout: float = 60.0) -> Job:
+    def wait(self, job_id: str, *states: str) -> Job:
         """Wait until a job is in one of the states."""
-        end = time.monotonic() + timeout
-        while (job := self.job(job_id)).state not in states:
-            if time.monotonic() > end:
-                raise TimeoutError(f"job {job_id} is {job.state}, not {' or '.join(states)}: {dict(job.fields)}")
-            time.sleep(0.1)
+        job = self.job(job_id)
+
+        def reached() -> bool:
+            nonlocal job
+            job = self.job(job_id)
+            return job.state in states
+
+        wait_until(reached, lambda: f"job {job_id} {' or '.join(states)} (it is {job.state}: {dict(job.fields)})")
         return job
 
     def script_of(self, job_id: str) -> str:

@@ -16,7 +16,8 @@ import pytest
 from launcher.cli.sgp import main
 from launcher.runs.run_folder import RunFolder
 from tests.slurm.lab import Lab
-from tests.slurm.training import job_of, train, until, until_gone, until_status, until_step
+from tests.slurm.training import job_of, train, until_gone, until_status, until_step
+from tests.support.waiting import wait_until
 
 LONG = ("cluster.threads_per_worker=1", "training.epochs=1000", "training.max_steps=20000", "tracker=none")
 
@@ -64,7 +65,7 @@ def test_an_array_is_watched_and_its_runs_are_cancelled_one_by_one(
     until_status(RunFolder(work / "runs" / first), "cancelled")
     until_step(RunFolder(work / "runs" / third), 1, 1)  # has its turn
     ask("cancel", sweep)
-    until(lambda: ask("status", sweep)["states"] == {"cancelled": 3}, "all cancelled")
+    wait_until(lambda: ask("status", sweep)["states"] == {"cancelled": 3}, "all cancelled")
     until_gone(lab, RunFolder(work / "runs" / third))
     assert not list(work.glob("runs/*/cancel"))
 

@@ -46,7 +46,7 @@ def test_a_killed_worker_ends_the_job_and_is_named(lab: Lab, work: Path) -> None
     folder = run_of(work / "runs")
     until_step(folder, 1, 30)
     lab.kill_task(job_of(folder), 1)
-    summary = until_status(folder, "failed", timeout=15)
+    summary = until_status(folder, "failed")
     assert (summary["error"]["rank"], summary["error"]["type"]) == (1, "WorkerDied")
     assert Path(summary["error"]["log"]).name == f"{job_of(folder)}_1_log.out"
     assert summary["steps"] >= 30

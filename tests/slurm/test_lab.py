@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from tests.slurm.cluster import REPOSITORY
 from tests.slurm.configuration import Settings
 from tests.slurm.daemons import by_environment
 from tests.slurm.lab import Lab
+from tests.support.waiting import wait_until
 
 _RAISE = """
 import sys, time
@@ -23,6 +22,7 @@ from pathlib import Path
 from launcher.system.processes import this_process
 from tests.slurm.configuration import Settings
 from tests.slurm.lab import Lab
+from tests.support.waiting import wait_until
 lab = Lab(Path(sys.argv[1]), Settings(nodes=1))
 lab.up(watch=this_process())
 lab.submit("sleep 600 & srun sleep 600", "--output=/dev/null")
@@ -50,7 +50,7 @@ def test_elements_of_an_array_are_jobs_of_their_own(lab: Lab, tmp_path: Path) ->
 @pytest.mark.parametrize("happening", ["requeue", "node_down"])
 def test_a_job_comes_back_and_knows_it(lab: Lab, happening: str) -> None:
     job = lab.submit('[ "$SLURM_RESTART_COUNT" = 1 ] && exit 7; srun sleep 600', "-N4", "--output=/dev/null")
-    _until(lambda: len(lab.tasks(job)) == 4)
+    wait_until(lambda: len(lab.tasks(job)) == 4)
     if happening == "requeue":
         lab.run("scontrol", "requeue", job)
     else:
@@ -61,15 +61,15 @@ def test_a_job_comes_back_and_knows_it(lab: Lab, happening: str) -> None:
 
 def test_a_job_that_lost_a_task_ends_at_once(lab: Lab, tmp_path: Path) -> None:
     job = lab.submit(f"srun -K1 sleep 600; echo $? >{tmp_path}/code", "-N4", "--output=/dev/null")
-    _until(lambda: len(lab.tasks(job)) == 4)
+    wait_until(lambda: len(lab.tasks(job)) == 4)
     lab.kill_task(job, 2)
-    lab.wait(job, "COMPLETED", timeout=15)
+    lab.wait(job, "COMPLETED")
     assert int((tmp_path / "code").read_text()) > 128
 
 
 def test_nobody_notices_that_a_step_lost_its_keeper(lab: Lab) -> None:
     job = lab.submit("srun sleep 600", "-N4", "--output=/dev/null")
-    _until(lambda: len(lab.tasks(job)) == 4)
+    wait_until(lambda: len(lab.tasks(job)) == 4)
     orphan = lab.tasks(job)[2]
     lab.kill_step(job, "127.0.0.3")
     assert lab.job(job).state == "RUNNING"
@@ -95,11 +95,4 @@ def test_nothing_is_left_when_the_session_is_killed() -> None:
         mine = Lab(folder, Settings(nodes=1)).environment
         assert len(by_environment(**mine)) >= 5
         session.kill()
-    _until(lambda: not by_environment(**mine) and not folder.exists())
-
-
-def _until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
+    wait_until(lambda: not by_environment(**mine) and not folder.exists())

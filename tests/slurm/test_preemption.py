@@ -19,12 +19,12 @@ from tests.slurm.training import (
     run_of,
     shards,
     train,
-    until,
     until_gone,
     until_status,
     until_step,
     weights,
 )
+from tests.support.waiting import wait_until
 from tests.support.wandb_files import stored
 
 INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "2"))
@@ -91,7 +91,7 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work
         node = json.loads(folder.rank(chance.randrange(4)).read_text())["node"]
         kind(lab, job, node)
         done.append(kind.__name__)
-        until(lambda attempt=attempt: folder.next_attempt() - 1 > attempt, f"attempt after {done}: {logs(folder)}")
+        wait_until(lambda attempt=attempt: folder.next_attempt() - 1 > attempt, f"attempt after {done}: {logs(folder)}")
         lab.repair()
     until_status(folder, "completed")
     until_gone(lab, folder)
@@ -113,7 +113,7 @@ def test_a_time_limit_is_no_end(lab: Lab, work: Path) -> None:
     assert train(*ON_TWO_NODES, *limited, *LONG, "training.max_steps=null", "training.epochs=1000000") == 0
     folder = run_of(work / "runs")
     again = lambda: folder.rank(0).exists() and json.loads(folder.rank(0).read_text())["attempt"] == 2  # noqa: E731
-    until(again, f"second attempt: {logs(folder)}", timeout=240)
+    wait_until(again, lambda: f"the second attempt ({logs(folder)})")
     until_step(folder, 2, 1)
     steps = [row["step"] for row in rows(folder) if row["split"] == "train"]
     assert steps == list(range(20, steps[-1] + 1, 20))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from launcher.cli.train import main
 from launcher.runs.run_folder import RunFolder, read_json
 from tests.slurm.lab import Lab
+from tests.support.waiting import wait_until
 
 MEASURED = ("wall_time_s", "samples_per_s", "step_time_ms", "data_time_ms", "compute_time_ms", "comm_time_ms")
 """Of a row: what depends on the machine and not on the experiment."""
@@ -32,27 +31,18 @@ def job_of(folder: RunFolder) -> str:
     return str((read_json(folder.job) or {})["job_id"])
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = 150) -> Any:
-    """Wait until ``condition`` returns something true, and return that."""
-    end = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(what)
-        time.sleep(0.1)
-    return found
-
-
-def until_status(folder: RunFolder, *statuses: str, timeout: float = 150) -> dict[str, Any]:
+def until_status(folder: RunFolder, *statuses: str) -> dict[str, Any]:
     """Wait until ``summary.json`` has one of the statuses, and return it."""
 
     def reached() -> dict[str, Any] | None:
         summary = read_json(folder.summary) or {}
         return summary if summary.get("status") in statuses else None
 
-    try:
-        found: dict[str, Any] = until(reached, "", timeout)
-    except TimeoutError:
-        raise TimeoutError(f"not {' or '.join(statuses)}: {read_json(folder.summary)}\n{logs(folder)}") from None
+    def what() -> str:
+        return f"status {' or '.join(statuses)} (it is {read_json(folder.summary)}\n{logs(folder)})"
+
+    found = wait_until(reached, what)
+    assert found is not None
     return found
 
 
@@ -63,12 +53,12 @@ def until_step(folder: RunFolder, attempt: int, step: int) -> None:
     def reached() -> bool:
         return progress.exists() and any(row["step"] >= step for row in _rows(progress))
 
-    until(reached, f"step {step} of attempt {attempt}: {logs(folder)}")
+    wait_until(reached, lambda: f"step {step} of attempt {attempt} ({logs(folder)})")
 
 
 def until_gone(lab: Lab, folder: RunFolder) -> None:
     """Wait until SLURM has finished with a run's job."""
-    lab.wait(job_of(folder), "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", timeout=90)
+    lab.wait(job_of(folder), "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
 
 def rows(folder: RunFolder) -> list[dict[str, Any]]:

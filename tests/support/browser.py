@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.packages import BROWSER, program
+from tests.support.waiting import PATIENCE_S
 
-_PATIENCE_S = 60.0
 _PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 500))))"
 _COMPLAINTS = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
 
@@ -132,7 +132,7 @@ class Browser:
 
     def _until(self, wanted: Any) -> dict[str, Any]:
         """Return the message that is wanted; events before it are kept."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             while b"\0" in self._buffer:
                 line, _, self._buffer = self._buffer.partition(b"\0")
@@ -142,7 +142,7 @@ class Browser:
                 if wanted(message):
                     return message
             if not select.select([self._receive], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError(f"the browser has not answered in {_PATIENCE_S:g} s")
+                raise TimeoutError(f"the browser has not answered in {PATIENCE_S:g} s")
             new = os.read(self._receive, 1 << 20)
             if not new:
                 raise OSError("the browser is gone")

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -48,21 +49,27 @@ class Launched:
             )
         return self
 
-    def finish(self, timeout: float = 120) -> Said:
+    def finish(self) -> Said:
         """Wait for the end."""
-        code = self.process.wait(timeout)
+        code = self.process.wait(PATIENCE_S)
         return Said(code, (self.directory / "out").read_text(), (self.directory / "err").read_text())
 
-    def until_training(self, workers: int, timeout: float = 120) -> Path:
+    def until_training(self, workers: int) -> Path:
         """Return the run folder once every worker trains and a row of metrics is there."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end and self.process.poll() is None:
+
+        def training() -> Path | None:
             for run in self.directory.glob("runs/*"):
                 ranks = [read(run / f"rank-{rank}.json").get("status") for rank in range(workers)]
                 if ranks == ["training"] * workers and (run / "metrics.jsonl").exists():
                     return run
-            time.sleep(0.05)
-        raise AssertionError(f"no training: {(self.directory / 'err').read_text()}")
+            return None
+
+        def what() -> str:
+            return f"training (stderr: {(self.directory / 'err').read_text()})"
+
+        run = wait_until(training, what, works=lambda: self.process.poll() is None)
+        assert run is not None
+        return run
 
     def left(self) -> list[int]:
         """Return processes that were started, directly or not, by this one and still live."""

@@ -16,9 +16,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from sgp_core.distributed.host_memory import TOKEN_BYTES, HostSegment, map_segments
+from tests.support.waiting import PATIENCE_S
 
 CHANNELS = 2
-_DEADLINE_S = 30.0
 
 
 class ProcessFabric:
@@ -61,12 +61,12 @@ class ProcessFabric:
 
     def wait_event(self, event: threading.Event | None) -> None:
         if event is not None and not self._aside:
-            assert event.wait(_DEADLINE_S), self.failed
+            assert event.wait(PATIENCE_S), self.failed
 
     def settle(self) -> None:
         reached = threading.Event()
         self._todo.put(reached.set)
-        assert reached.wait(_DEADLINE_S), self.failed
+        assert reached.wait(PATIENCE_S), self.failed
 
     def do(self, action: Callable[[], Any]) -> None:
         """Do it in the current stream."""
@@ -114,7 +114,7 @@ class ProcessWindow:
         return int(self._flags[self._fabric.rank].sum())
 
     def _turn(self, rank: int, at: int, before: int, afterwards: int) -> None:
-        deadline = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while self._flags[rank][at] != before:
             time.sleep(50e-6)
             if time.monotonic() > deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Collection
 from datetime import timedelta
@@ -14,14 +15,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tests.support.waiting import LONG_PATIENCE_S, PATIENCE_S
+
+GROUP_TIMEOUT = timedelta(seconds=PATIENCE_S)
+"""How long workers wait for each other."""
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 # The first optimizer of a process imports torch._dynamo, which takes longer than most of these runs.
 _CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip", "sgp_core.training.loop"])
 
 
-def run_workers(
-    world_size: int, function: Callable[..., Any], *args: Any, timeout: float = 120, killed: Collection[int] = ()
-) -> list[Any]:
+def run_workers(world_size: int, function: Callable[..., Any], *args: Any, killed: Collection[int] = ()) -> list[Any]:
     """Run ``function(*args)`` in ``world_size`` workers of one gloo group and return what each returned.
 
     ``function`` must be importable. A failure in any worker fails the test with that worker's traceback. Ranks in
@@ -35,15 +39,16 @@ def run_workers(
         for process in processes:
             process.start()
         try:
+            end = time.monotonic() + LONG_PATIENCE_S
             for process in processes:
-                process.join(timeout)
+                process.join(max(0.0, end - time.monotonic()))
         finally:
             hung = [rank for rank, process in enumerate(processes) if process.is_alive()]
             for process in processes:
                 process.kill()
         errors = [path.read_text() for path in sorted(Path(folder).glob("error-*"), key=os.path.getmtime)]
         assert not errors, "\n".join(errors)
-        assert not hung, f"ranks {hung} did not finish in {timeout} s"
+        assert not hung, f"ranks {hung} did not finish in {LONG_PATIENCE_S:.0f} s"
         found = [Path(folder, f"result-{rank}") for rank in range(world_size) if rank not in killed]
         return [torch.load(path, weights_only=False) for path in found]
 
@@ -55,7 +60,7 @@ def _main(
     torch.set_num_threads(1)
     try:
         store = dist.FileStore(str(Path(folder, "store")), world_size)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=timedelta(seconds=60))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=GROUP_TIMEOUT)
         result = function(*args)
         torch.save(result, Path(folder, f"result-{rank}"))
         if together:

@@ -19,6 +19,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore
 from sgp_core.training.peers import Peers
 from sgp_core.training.saver import restore
+from tests.support.waiting import wait_until
 from tests.support.workers import _CONTEXT
 
 WORLD = 2
@@ -175,9 +176,7 @@ def test_sigkill_while_saving_never_leaves_a_checkpoint_that_loads_wrongly(tmp_p
     for attempt in range(5):
         process = _CONTEXT.Process(target=keep_saving, args=(str(tmp_path),))
         process.start()
-        deadline = time.monotonic() + 30
-        while load_quietly(store) in (None, newest) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: load_quietly(store) not in (None, newest), "a checkpoint", works=process.is_alive)  # noqa: B023
         time.sleep(0.003 * attempt)
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -16,6 +16,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import Batch
 from sgp_core.training.config import LoaderConfig
 from sgp_core.training.loader import Loader, LoaderDied
+from tests.support.waiting import wait_until
 
 
 def make(item: int) -> Batch:
@@ -127,10 +128,7 @@ def test_processes_do_not_outlive_a_killed_worker() -> None:
     begun = [int(pid) for pid in worker.stdout.readline().split()]
     worker.kill()
     worker.communicate()
-    deadline = time.monotonic() + 20
-    while any(_runs(pid) for pid in begun):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(_runs(pid) for pid in begun), "the end of the loader's processes")
     assert len(begun) == 2
 
 

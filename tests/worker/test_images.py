@@ -41,7 +41,7 @@ def test_a_killed_loader_process_ends_the_run_in_a_sentence(launch: Launch) -> N
     run = launched.until_training(workers=2)
     [loader] = processes.children(read(run / "rank-1.json")["pid"])
     os.kill(loader.pid, signal.SIGKILL)
-    said = launched.finish(timeout=30)
+    said = launched.finish()
     assert said.code == 1
     assert launched.left() == []
     sentence = f"a loader process (pid {loader.pid}) was ended by SIGKILL; was there enough memory?"

@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import time
-from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch.distributed as dist
 
 from sgp_core.tracking import JsonlTracker, read_rows
 from sgp_core.training.loop import train
-from tests.support.workers import _CONTEXT
+from tests.support.workers import _CONTEXT, GROUP_TIMEOUT
 from tests.training import tiny
 
 
@@ -70,7 +69,7 @@ def _work(rank: int, meeting: str, directory: Path, experiment: dict[str, Any], 
     torch.set_num_threads(1)
     world_size = experiment["world_size"]
     store = dist.FileStore(str(Path(meeting, "store")), world_size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=GROUP_TIMEOUT)
     trackers = [JsonlTracker(directory / "metrics.jsonl")] if rank == 0 else []
     with tiny.known():
         train(
