@@ -12,9 +12,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests.support.sgp_command")
 
-SLURM = Path(__file__).parent / "slurm"
+FIRST = ("slurm", "simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
+"""Folders whose files take longest, the longest first: the last files to run should be short, or a worker ends late."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with SLURM's tests, which wait most, so that the others run beside them (``pytest -n 2``)."""
-    items.sort(key=lambda item: not item.path.is_relative_to(SLURM))
+    """Begin with the long files. Those of SLURM mostly wait, so that others run beside them (``pytest -n 2``)."""
+    root = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0]
+        return FIRST.index(folder) if folder in FIRST else len(FIRST)
+
+    items.sort(key=place)

@@ -67,7 +67,7 @@ def test_every_algorithm_with_and_without_each_outer_agrees_with_the_simulator()
 
 def test_messages_give_the_same_numbers_as_shared_memory_bit_for_bit():
     cases = [case for case in _cases() if case[0].leaves_one(case[1]) or case[2] == "adamw"]
-    shared, messages = (run_workers(4, train_cases, cases, 60, name) for name in ("shared_memory", "p2p"))
+    shared, messages = (run_workers(4, train_cases, cases, 40, name) for name in ("shared_memory", "p2p"))
     for mine, theirs in zip(shared, messages, strict=True):
         for case, one, other in zip(cases, mine, theirs, strict=True):
             assert (one["transport"], other["transport"]) == ("shared_memory", "p2p")

@@ -15,7 +15,8 @@ import sgp_core
 from sgp_core.algorithms import ALGORITHMS, Algorithm
 from sgp_core.topology import Topology
 
-STEPS = 120
+STEPS = 70
+"""Two times the steps after which periods of 5 and of 7 meet again."""
 
 
 @dataclass(frozen=True)
