@@ -25,12 +25,9 @@ FILE_LINES = 350
 FUNCTION_LINES = 70
 """Of code: a docstring may be as long as it has to."""
 
-LONGER_FILES = {"sgp_core/gossip.py": 389}
-LONGER_FUNCTIONS = {"sgp_core/gossip.py Gossip.__init__": 83, "sgp_core/simulator/simulate.py simulate": 77}
+LONGER_FILES = {"sgp_core/gossip.py": 359}
+LONGER_FUNCTIONS = {"sgp_core/simulator/simulate.py simulate": 77}
 """What is still too long, with its lines. It may become shorter; nothing may be added."""
-
-SAME_NAMES = {"Direction"}
-"""Classes that still share a name."""
 
 UNDOCUMENTED = {
     "ReceivedMessage.add_to",
@@ -49,7 +46,7 @@ UNDOCUMENTED = {
 }
 """Public methods that still lack a docstring."""
 
-PRIVATE_ACCESSES = 62
+PRIVATE_ACCESSES = 25
 """How often tests still read private names of modules and objects. The number may only fall."""
 _NOT_PRIVATE = re.compile(r"os\._exit|torch\.|torch$|dist\.distributed_c10d|.*\._replace$|.*\._asdict$")
 
@@ -140,7 +137,7 @@ def test_no_two_classes_of_one_name() -> None:
     files = defaultdict(set)
     for each in classes():
         files[each.name].add(each.file)
-    assert {name: found for name, found in files.items() if len(found) > 1 and name not in SAME_NAMES} == {}
+    assert {name: found for name, found in files.items() if len(found) > 1} == {}
 
 
 def test_no_file_is_long() -> None:

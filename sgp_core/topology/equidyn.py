@@ -10,7 +10,7 @@ import numpy as np
 from sgp_core.topology.base import TOPOLOGIES, MatrixTopology
 
 
-class Direction(str, Enum):
+class EdgeDirection(str, Enum):
     """OD-EquiDyn (send one way) or OU-EquiDyn (pairs)."""
 
     directed = "directed"
@@ -26,13 +26,13 @@ class EquiDyn(MatrixTopology):
     r + u are paired if both are free and exchange (n-1)/n; who stays free idles.
     """
 
-    direction: Direction = Direction.directed
+    direction: EdgeDirection = EdgeDirection.directed
     eta: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_choice("direction", Direction)
+        self._check_choice("direction", EdgeDirection)
         self._check_whole("seed", at_least=0)
         if not 0 < self.eta <= 1:
             raise self._refuse(f"needs eta to lie in (0, 1], not {self.eta}")
@@ -53,7 +53,7 @@ class EquiDyn(MatrixTopology):
         free = [True] * n
         for sender in ((start + i) % n for i in range(n)):
             receiver = (sender + hop) % n
-            if self.direction is Direction.directed:
+            if self.direction is EdgeDirection.directed:
                 matrix[[sender, receiver], sender] = 1 - share, share
             elif free[sender] and free[receiver]:
                 free[sender] = free[receiver] = False
