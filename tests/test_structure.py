@@ -25,28 +25,7 @@ FILE_LINES = 350
 FUNCTION_LINES = 70
 """Of code: a docstring may be as long as it has to."""
 
-LONGER_FILES = {"sgp_core/gossip.py": 359}
-LONGER_FUNCTIONS = {"sgp_core/simulator/simulate.py simulate": 77}
-"""What is still too long, with its lines. It may become shorter; nothing may be added."""
-
-UNDOCUMENTED = {
-    "ReceivedMessage.add_to",
-    "ReceivedMessage.content",
-    "HierarchicalTransport.marks",
-    "HierarchicalMessage.add_to",
-    "HierarchicalMessage.content",
-    "SharedMessage.add_to",
-    "SharedMessage.content",
-    "SymmetricMessage.add_to",
-    "SymmetricMessage.content",
-    "MailboxSegment.pushed",
-    "MailboxSegment.version",
-    "MailboxSegment.called",
-    "MailboxSegment.standing",
-}
-"""Public methods that still lack a docstring."""
-
-PRIVATE_ACCESSES = 25
+PRIVATE_ACCESSES = 24
 """How often tests still read private names of modules and objects. The number may only fall."""
 _NOT_PRIVATE = re.compile(r"os\._exit|torch\.|torch$|dist\.distributed_c10d|.*\._replace$|.*\._asdict$")
 
@@ -86,7 +65,9 @@ def classes() -> list[Class]:
             if isinstance(node, ast.ClassDef):
                 bases = (base.value if isinstance(base, ast.Subscript) else base for base in node.bases)
                 methods = (part for part in node.body if isinstance(part, ast.FunctionDef))
-                documented = {method.name: ast.get_docstring(method) is not None for method in methods}
+                documented: dict[str, bool] = {}
+                for method in methods:  # a property's setter needs none
+                    documented[method.name] = documented.get(method.name, False) or bool(ast.get_docstring(method))
                 names = tuple(ast.unparse(base).rpartition(".")[2] for base in bases)
                 found.append(Class(node.name, file, names, documented))
     return found
@@ -142,17 +123,19 @@ def test_no_two_classes_of_one_name() -> None:
 
 def test_no_file_is_long() -> None:
     lengths = {file: len((ROOT / file).read_text().splitlines()) for file in trees()}
-    assert {file: lines for file, lines in lengths.items() if lines > LONGER_FILES.get(file, FILE_LINES)} == {}
+    assert {file: lines for file, lines in lengths.items() if lines > FILE_LINES} == {}
 
 
 def test_no_function_is_long() -> None:
     lengths = {f"{file} {name}": code_lines(node) for file, tree in trees().items() for name, node in functions(tree)}
-    assert {name: lines for name, lines in lengths.items() if lines > LONGER_FUNCTIONS.get(name, FUNCTION_LINES)} == {}
+    assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
 
 
 def test_public_methods_have_docstrings() -> None:
-    """A method may leave it to the base class that declares it. The rest of what is public is checked by ruff."""
+    """A method may leave it to the base class or the protocol that declares it. Ruff checks the rest of what is public."""
     by_name = {each.name: each for each in classes()}
+    protocols = [each for each in classes() if "Protocol" in each.bases]
+    declared = {method for each in protocols for method, documented in each.documented.items() if documented}
 
     def is_documented(name: str, method: str) -> bool:
         if name not in by_name:
@@ -160,13 +143,13 @@ def test_public_methods_have_docstrings() -> None:
         each = by_name[name]
         return each.documented.get(method, False) or any(is_documented(base, method) for base in each.bases)
 
-    public = {
+    undocumented = {
         f"{each.name}.{method}"
         for each in classes()
         for method in each.documented
         if not each.name.startswith("_") and not method.startswith("_") and not is_documented(each.name, method)
     }
-    assert public - UNDOCUMENTED == set()
+    assert {name for name in undocumented if name.partition(".")[2] not in declared} == set()
 
 
 _FOREIGN_BASES = {"Dataset", "Module", "Optimizer", "Sampler"}
