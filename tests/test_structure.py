@@ -132,7 +132,7 @@ def test_no_function_is_long() -> None:
 
 
 def test_public_methods_have_docstrings() -> None:
-    """A method may leave it to the base class or the protocol that declares it. Ruff checks the rest of what is public."""
+    """A method may leave it to the base class or the protocol that declares it. Ruff checks functions and classes."""
     by_name = {each.name: each for each in classes()}
     protocols = [each for each in classes() if "Protocol" in each.bases]
     declared = {method for each in protocols for method, documented in each.documented.items() if documented}
