@@ -45,6 +45,16 @@ def test_there_is_a_part_of_every_kind_and_each_trains(
     assert read(summary)["final"]["confidence"] > 0
 
 
+def test_what_parts_build_on_is_marked_as_stable(at_place: Path) -> None:
+    (at_place / "parts.py").write_text(session(ROOT / "docs" / "extending.md"))
+    plugins = load_plugins(["./parts.py"])
+    for part in registrations_of(plugins):
+        bases = part.registry.get(part.name).__mro__[1:]
+        assert any("Stable extension point" in (base.__doc__ or "") for base in bases), part.name
+    for plugin in plugins:
+        unload_plugin(plugin)
+
+
 def test_a_task_of_ones_own_is_scored_by_its_own_score(
     parts: dict[str, list[str]], at_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

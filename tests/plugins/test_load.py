@@ -21,6 +21,8 @@ from sgp_core.plugins import (
     registrations_of,
     source_files,
 )
+from sgp_core.training.schedules import SCHEDULES
+from tests.support.plugins import install_package
 
 PACE = """from dataclasses import dataclass
 
@@ -95,17 +97,12 @@ def test_the_hash_of_a_package_covers_all_its_code(here: Path) -> None:
 
 
 def test_installed_packages_are_loaded_by_their_entry_points(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = here / "site"
-    folder = package(site, "installed_parts")
-    information = site / "installed_parts-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-parts\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[sgp.plugins]\nanything = installed_parts.parts\n")
-    monkeypatch.syspath_prepend(site)
+    folder = install_package(here / "site", "installed_parts")
+    monkeypatch.syspath_prepend(here / "site")
     [plugin] = load_plugins([])
     assert (plugin.name, plugin.path, plugin.kind) == ("installed_parts.parts", str(folder), PluginKind.entry_point)
     assert load_plugins(["installed_parts.parts"]) == [plugin]
-    assert default_of("installed_parts_pace") == 7
+    assert SCHEDULES.options("installed_parts_schedule")["slope"].default == 0.5
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from sgp_core.plugins import loaded_plugins, unload_plugin
 from tests.support.launched import Said, read
-from tests.support.plugins import CHOSEN, PARTS
+from tests.support.plugins import CHOSEN, PARTS, install_package
 from tests.support.sgp_command import Said as SgpSaid
 
 Train = Callable[..., Said]
@@ -36,20 +36,27 @@ def only_run(here: Path) -> Path:
     return run.parent
 
 
-def test_worker_processes_use_the_copy_in_the_snapshot_after_a_kill_and_a_change(
-    parts: Path, here: Path, sgp_train: Train, sgp: Sgp, tmp_path: Path
+def test_worker_processes_use_the_copies_in_the_snapshot_after_a_kill_and_a_change(
+    parts: Path, here: Path, sgp_train: Train, sgp: Sgp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = [word for word in CHOSEN if not word.startswith(("pace", "partition"))]
+    installed = install_package(here / "site", "installed_here")
+    monkeypatch.syspath_prepend(here / "site")
+    chosen = [word for word in CHOSEN if not word.startswith(("pace", "partition", "schedule"))]
+    chosen.append("schedule=installed_here_schedule")
     two = ["cluster=local", "cluster.workers_per_node=2", "snapshot=true"]
     killed = ["debug.fail_rank=1", "debug.fail_step=5", "debug.fail_how=kill"]
     said = sgp_train("plugins=./parts.py", *chosen, "dataset.noise=0.1", *QUICK, *two, *killed)
     assert said.code == 1
     run = only_run(here)
-    [plugin] = read(run / "spec.json")["plugins"]
-    copy = Path(plugin["path"])
-    assert copy.is_relative_to(here / "runs" / "snapshots")
+    plugins = read(run / "spec.json")["plugins"]
+    assert [plugin["name"] for plugin in plugins] == ["installed_here.parts", "./parts.py"]
+    package, copy = (Path(plugin["path"]) for plugin in plugins)
+    assert package.is_relative_to(here / "runs" / "snapshots")
+    assert (package / "parts.py").read_text() == (installed / "parts.py").read_text()
     assert copy.read_text() == parts.read_text()
+    shutil.rmtree(here / "site")
     parts.write_text("raise RuntimeError('the original is not to be loaded')\n")
+    forget_plugins()
     resumed = sgp("resume", run.name)
     assert resumed.code == 0, resumed.err
     assert "has changed" not in resumed.err
