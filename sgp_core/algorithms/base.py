@@ -177,7 +177,10 @@ class Traits:
 
 @dataclass(frozen=True)
 class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do nothing
-    """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``."""
+    """A decentralised training rule. Fields are its options; all run-time state lives in the ``worker``.
+
+    Stable extension point.
+    """
 
     traits: ClassVar[Traits] = Traits()
     """Of the rule; an instance whose options or base change them has a value of its own."""
@@ -260,6 +263,8 @@ def declare(algorithm: Algorithm, traits: Traits, **changes: Any) -> None:
 @dataclass(frozen=True)
 class Outer(Algorithm):
     """An algorithm wrapped around any other: every ``tau`` base steps, :meth:`outer_step` moves on.
+
+    Stable extension point.
 
     Its traits are those of the base.
     """

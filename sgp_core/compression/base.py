@@ -81,7 +81,10 @@ class Coding:
 
 @dataclass(frozen=True)
 class Codec(ABC):
-    """A codec; fields are its options. It has no state: what an edge remembers is handed to it."""
+    """A codec; fields are its options. It has no state: what an edge remembers is handed to it.
+
+    Stable extension point.
+    """
 
     keeps_shapes: ClassVar[bool] = False
     """Whether parameters are coded one by one, as the matrices they are, rather than in stretches."""

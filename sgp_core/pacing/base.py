@@ -32,7 +32,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pace(ABC):
-    """How often workers gossip. Fields are its options; what it remembers lives in ``numbers``."""
+    """How often workers gossip. Fields are its options; what it remembers lives in ``numbers``.
+
+    Stable extension point.
+    """
 
     warmup_steps: int = 0
     """First steps in which all workers average exactly instead of gossiping."""

@@ -25,6 +25,8 @@ _LOADED: dict[str, tuple[Plugin, list[Registration]]] = {}
 def load_plugins(names: Iterable[str | Path]) -> list[Plugin]:
     """Import plug-ins and return them, those of installed packages (group ``sgp.plugins``) first.
 
+    Stable extension point.
+
     A plug-in that is loaded already is left alone; one whose code has changed since is loaded anew.
 
     Args:

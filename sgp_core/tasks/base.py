@@ -72,7 +72,7 @@ class BatchSampler(Protocol):
 
 
 class Task(ABC):
-    """A loaded data set with its batches, loss and scores. Extension point: stable.
+    """A loaded data set with its batches, loss and scores. Stable extension point.
 
     Tasks of single examples with one target each best start from :class:`sgp_core.tasks.examples.ExampleTask`. A
     model's ``forward`` takes ``Batch.inputs``; its outputs go to :meth:`loss` and :meth:`statistics`.

@@ -21,7 +21,7 @@ NOT_IDENTITY = {"identity": False}
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """Options of a data set. Creating one is cheap; :meth:`load` does the work. Extension point: stable."""
+    """Options of a data set. Creating one is cheap; :meth:`load` does the work. Stable extension point."""
 
     task: ClassVar[str]
     """Name of the task it is for, as registered in :data:`sgp_core.tasks.kinds.TASKS`."""

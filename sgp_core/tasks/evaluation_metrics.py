@@ -19,7 +19,7 @@ METRICS: Registry[EvaluationMetric] = Registry("metric", "sgp_core.tasks.*.metri
 
 @dataclass(frozen=True)
 class EvaluationMetric(ABC):
-    """A metric of the averaged model on the validation set. Extension point: stable."""
+    """A metric of the averaged model on the validation set. Stable extension point."""
 
     task: ClassVar[str]
     """Name of the task it is for, as registered in :data:`sgp_core.tasks.kinds.TASKS`."""

@@ -53,7 +53,7 @@ class TensorExamples:
 
 @dataclass(frozen=True)
 class ExampleTask(Task):
-    """A task over two splits of examples; subclasses add model, loss and scores. Extension point: stable."""
+    """A task over two splits of examples; subclasses add model, loss and scores. Stable extension point."""
 
     train: Examples
     validation: Examples

@@ -20,7 +20,7 @@ K = TypeVar("K", bound="type[TaskKind]")
 
 
 class TaskKind(ABC):
-    """What is known of a task before its data are loaded. Extension point: stable.
+    """What is known of a task before its data are loaded. Stable extension point.
 
     Register a subclass under the task's name with :func:`register_task`. Its data sets and models name the task in
     their class variable ``task``; :meth:`sgp_core.tasks.datasets.Dataset.load` returns the loaded

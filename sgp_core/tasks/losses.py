@@ -17,7 +17,7 @@ LOSSES: Registry[Loss] = Registry("loss", "sgp_core.tasks.*.losses")
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """A training loss. Extension point: stable.
+    """A training loss. Stable extension point.
 
     Training minimises it instead of :meth:`sgp_core.tasks.base.Task.loss`; the ``loss`` of an evaluation stays the
     task's own, so that runs with different losses can be compared.

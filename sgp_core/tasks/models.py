@@ -14,7 +14,7 @@ MODELS: Registry[Model] = Registry("model", "sgp_core.tasks.*.models")
 
 @dataclass(frozen=True)
 class Model:
-    """Options of a model. Creating one is cheap; its ``build`` makes the torch module. Extension point: stable.
+    """Options of a model. Creating one is cheap; its ``build`` makes the torch module. Stable extension point.
 
     What ``build`` is given is up to the task: see the base class in the task's folder.
     """

@@ -57,6 +57,8 @@ class Edges:
 class Topology(ABC):
     """A (time-varying) directed graph over ``world_size`` workers with column-stochastic mixing weights.
 
+    Stable extension point.
+
     One method is required, :meth:`out_neighbors`; weights are uniform unless :meth:`mixing_matrix` is overridden.
     Instances are immutable; nothing rotates or counts, so every rank computes the same graph for the same step.
     """

@@ -23,12 +23,18 @@ _STREAM = 0x5A4A2D
 
 @dataclass(frozen=True)
 class Partition(ABC):  # noqa: B024 - one that assigns nothing is complete
-    """How training examples are divided among workers. The base class divides them anew in every epoch."""
+    """How training examples are divided among workers. The base class divides them anew in every epoch.
+
+    Stable extension point.
+    """
 
 
 @dataclass(frozen=True)
 class Assigned(Partition):
-    """A partition that goes by classes. Every example belongs to one worker for the whole run, and shares are equal."""
+    """A partition that goes by classes. Every example belongs to one worker for the whole run, and shares are equal.
+
+    Stable extension point.
+    """
 
     def assign(self, labels: np.ndarray, world_size: int, seed: int) -> list[np.ndarray]:
         """Return the examples of every worker: disjoint int64 index arrays, ``world_size`` of them.

@@ -46,7 +46,7 @@ class TrainingProgress:
 
 
 class Callback(ABC):  # noqa: B024 - a callback overrides the methods that it needs
-    """Code that watches the training of one worker. Extension point: stable.
+    """Code that watches the training of one worker. Stable extension point.
 
     A subclass is a dataclass registered in :data:`CALLBACKS`; its fields are its options. Every worker has its own
     instance. A callback must not communicate with other workers, unless all of them do so at the same step.

@@ -20,7 +20,7 @@ OPTIMIZERS: Registry[OptimizerOptions] = Registry("optimizer", "sgp_core.trainin
 
 @dataclass(frozen=True)
 class OptimizerOptions(ABC):
-    """Options of one optimizer; :meth:`build` makes it for a model.
+    """Options of one optimizer; :meth:`build` makes it for a model. Stable extension point.
 
     Raises:
         ConfigurationError: an option is out of its range.

@@ -13,7 +13,10 @@ SCHEDULES: Registry[LearningRateSchedule] = Registry("schedule", "sgp_core.train
 
 @dataclass(frozen=True)
 class LearningRateSchedule(ABC):
-    """A learning rate as a pure function of the step: there is no state to save or to resume."""
+    """A learning rate as a pure function of the step: there is no state to save or to resume.
+
+    Stable extension point.
+    """
 
     @abstractmethod
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
