@@ -1,9 +1,9 @@
-"""Writes the tables and draws the pictures of docs/benchmarks.md from what the benchmarks have measured.
+"""Write the tables and draw the pictures of docs/benchmarks.md from the results of the benchmarks.
 
     python docs/make_benchmarks.py [FOLDER]
 
-FOLDER (default: runs/benchmarks) holds the files that the benchmarks wrote with ``--json``. What has no file there
-stays as it is on the page.
+FOLDER (default: runs/benchmarks) holds the files that the benchmarks wrote with ``--json``. Tables and
+pictures without a file there are left unchanged.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ COLOURS = ("#6b7280", "#9ca3af", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#d
 
 FLOORS = ("bare exchange", "in-place average")
 OTHERS = ("torch DDP", "PeriodicModelAverager", "Decent-DP")
-"""Names in the table of steps that are not this library's algorithms begin so."""
+"""Beginnings of the names of contenders from other libraries."""
 
 Row = dict[str, Any]
 Measured = list[tuple[dict[str, Any], list[Row]]]
-"""What each file says about its run, and its rows."""
+"""For each file, the description of its run and its rows."""
 
 
 def main() -> None:
-    """Read what there is, write the tables, draw the pictures."""
+    """Read all result files, write the tables, draw the pictures."""
     found = collect(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/benchmarks"))
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     draw(found, IMAGES)
 
 
 def collect(folder: Path) -> dict[str, Measured]:
-    """Return the files of a folder by benchmark, in the order of their names."""
+    """Return the results in a folder by benchmark, in the order of file names."""
     found: dict[str, Measured] = {}
     for path in sorted(folder.glob("*.json")):
         written = json.loads(path.read_text(encoding="utf-8"))
@@ -59,13 +59,13 @@ def with_tables(page: str, found: dict[str, Measured]) -> str:
     for name, measured in found.items():
         begin = BEGIN.format(name=name)
         before, rest = page.split(begin + "\n")
-        parts = [f"{how(about)}\n\n{WRITERS[name](rows)}" for about, rows in measured]
+        parts = [f"{conditions(about)}\n\n{WRITERS[name](rows)}" for about, rows in measured]
         page = f"{before}{begin}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}"
     return page
 
 
-def how(about: dict[str, Any]) -> str:
-    """Return in one line what a file was measured on."""
+def conditions(about: dict[str, Any]) -> str:
+    """Return one line on the machine and the rounds of a measurement."""
     rounds = f"{about['rounds']} round" + "s" * (about["rounds"] != 1)
     line = f"*torch {about['torch']}, {about['cores']} cores, load {about['load']} before it began; {rounds}.*"
     absent = [f"{name}: {why}" for name, why in about.get("left_out", {}).items()]
@@ -95,7 +95,7 @@ _LAYOUT: dict[str, Any] = {"layout": "constrained", "squeeze": False, "sharey": 
 
 
 def _overhead(rows: list[Row]) -> Any:
-    """Communication's CPU time in units of the floor's: a panel a model, a bar a contender, the most workers."""
+    """CPU time of communication relative to the floor: one panel per model, one bar per contender."""
     import matplotlib.pyplot as plt
 
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -117,7 +117,7 @@ def _side(name: str) -> str:
 
 
 def _network(rows: list[Row]) -> Any:
-    """Loss over time on one network; and on all of them a step and its ideal, in units of a message."""
+    """Loss over time on one network; step time and its ideal on all networks, in units of a message."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -147,7 +147,7 @@ def _network(rows: list[Row]) -> Any:
 
 
 def _stragglers(rows: list[Row]) -> Any:
-    """Milliseconds a step, the mean of the workers, and what the model expects: one panel a scenario."""
+    """Mean step time of the workers in ms, measured and modelled: one panel per scenario."""
     import matplotlib.pyplot as plt
 
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))

@@ -1,8 +1,8 @@
-"""Writes the table and draws the pictures of docs/leaderboard.md and docs/heterogeneous-data.md.
+"""Write the table and draw the pictures of docs/leaderboard.md and docs/heterogeneous-data.md.
 
     python docs/make_leaderboard.py [FILE]
 
-FILE (default: docs/results/leaderboard.json) is what ``benchmarks/leaderboard.py --json`` wrote.
+FILE (default: docs/results/leaderboard.json) is the output of ``benchmarks/leaderboard.py --json``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TABLE = runpy.run_path(str(HERE.parent / "benchmarks" / "suite" / "tables.py"))[
 COLOURS = {0: "#9ca3af", 1: "#2563eb", 2: "#d97706"}
 WORKERS, CLASSES = 16, 10
 LEAST = 80.0
-"""Percent at which the picture of accuracies begins."""
+"""The smallest accuracy, in percent, on the axis of the picture."""
 
 Row = dict[str, Any]
 
 
 def main() -> None:
-    """Write the table between its marks, draw the pictures."""
+    """Write the table between its markers, draw the pictures."""
     written = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else FOUND).read_text(encoding="utf-8"))
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), written), encoding="utf-8")
     draw(written["rows"], PICTURE)
@@ -37,22 +37,22 @@ def main() -> None:
 
 
 def with_table(page: str, written: dict[str, Any]) -> str:
-    """Return the page with the table, how it was measured and what it says of quasi-global momentum."""
+    """Return the page with the table, its conditions and the sentence on quasi-global momentum."""
     before, rest = page.split(BEGIN + "\n")
-    parts = [how(written["about"]), TABLE(written["rows"]), *said(written["about"].get("claim"))]
+    parts = [conditions(written["about"]), TABLE(written["rows"]), *claim_sentences(written["about"].get("claim"))]
     return f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}"
 
 
-def how(about: dict[str, Any]) -> str:
-    """Return in one line how a table was made."""
+def conditions(about: dict[str, Any]) -> str:
+    """Return one line on the conditions of the measurement."""
     return (
         f"*{about['workers']} workers, {about['steps']} steps; mean ± standard deviation over {about['seeds']} seeds; "
         f"made in {about['seconds']} s on {about['cores']} cores.*"
     )
 
 
-def said(claim: dict[str, Any] | None) -> list[str]:
-    """Return the sentence on quasi-global momentum against the optimizer's."""
+def claim_sentences(claim: dict[str, Any] | None) -> list[str]:
+    """Return the sentence that compares quasi-global momentum with the optimizer's own momentum."""
     if claim is None:
         return []
 
@@ -79,7 +79,7 @@ def _plot() -> Any:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw the accuracy of the averaged model and of the worst worker, a line an algorithm, a colour an alpha."""
+    """Draw the accuracy of the averaged model and of the worst worker, one line per algorithm, one colour per alpha."""
     plt = _plot()
     alphas = sorted({row["alpha"] for row in rows}, reverse=True)
     hardest = sorted((row for row in rows if row["alpha"] == alphas[-1]), key=lambda row: row["averaged"])
@@ -88,7 +88,7 @@ def draw(rows: list[Row], path: Path) -> None:
     for panel, key, title in zip(panels, ("averaged", "worst"), ("averaged model", "worst worker"), strict=True):
         for number, alpha in enumerate(alphas):
             mine = [row for row in rows if row["alpha"] == alpha]
-            for shown, marker in ((True, "o"), (False, "<")):  # what is below the axis is at its edge
+            for shown, marker in ((True, "o"), (False, "<")):  # values below the axis are drawn at its edge
                 some = [row for row in mine if (100 * row[key] >= LEAST) is shown]
                 at = [max(LEAST, 100 * row[key]) for row in some]
                 label = f"alpha = {alpha:g}" if shown else None
@@ -109,7 +109,7 @@ def _line(row: Row) -> tuple[str, str, str]:
 
 
 def draw_shares(path: Path) -> None:
-    """Draw how many of the digits' classes each of 16 workers has, a colour a class, a panel a partition."""
+    """Draw the classes of the digits on each of 16 workers: one colour per class, one panel per partition."""
     import numpy as np
 
     from sgp_core.tasks.datasets import DATASETS

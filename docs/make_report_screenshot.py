@@ -1,4 +1,4 @@
-"""Makes the picture of a report in the documentation.
+"""Make the picture of a report for the documentation.
 
     python -m docs.make_report_screenshot [SWEEP] [--runs-dir RUNS]
 
@@ -38,7 +38,7 @@ WIDTH, SCALE = 1200, 1.5
 
 
 def main() -> None:
-    """Run the sweep if none is given, report on it, and photograph the page."""
+    """Run the sweep if none is given, write its report, and take a screenshot of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", nargs="?", help="id of a sweep")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def report(sweep: str, runs: Path, folder: Path) -> Path:
-    """Return the page of a sweep."""
+    """Write the report of a sweep and return its HTML page."""
     command = [sys.executable, "-m", "launcher.cli.sgp", "report", sweep]
     options = ["--runs-dir", str(runs), "--out", str(folder / "report"), "--format", "html", "--json"]
     said = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
@@ -62,7 +62,7 @@ def report(sweep: str, runs: Path, folder: Path) -> Path:
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Save what the page looks like."""
+    """Save a screenshot of the page."""
     install(BROWSER)
     opened = browser.Browser()
     try:
@@ -75,7 +75,7 @@ def photograph(page: Path, picture: Path) -> None:
 
 
 def _in_few_colours(image: Image.Image) -> Image.Image:
-    """Keep the 256 colours that cover most, exactly: the page's own. The rest are edges of letters, and become near."""
+    """Reduce an image to its 256 most frequent colours. Others, at the edges of glyphs, become the nearest of these."""
     pixels = np.asarray(image, dtype=np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     packed, place, count = np.unique(pixels, return_inverse=True, return_counts=True)
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.int64)

@@ -1,8 +1,8 @@
-"""Makes the picture and the table of results in the README from real runs of ``sgp-train``.
+"""Make the picture and the table of results in the README from real runs of ``sgp-train``.
 
     python docs/make_results.py [RUNS_DIR]
 
-Eight worker processes on this machine train a network of one hidden layer on the digits, three seeds per algorithm.
+Eight worker processes on this machine train a network with one hidden layer on the digits, three seeds per algorithm.
 Runs that RUNS_DIR (default: runs/results) already holds are not repeated.
 """
 
@@ -45,13 +45,13 @@ CURVES = {
 }
 COLOURS = ("#6b7280", "#2563eb", "#d97706", "#16a34a", "#9333ea")
 ROUNDING = 1e-6
-"""Float32 replicas that were averaged exactly differ by no more than this."""
+"""Largest difference between float32 replicas after an exact average."""
 
 Row = dict[str, Any]
 
 
 def main() -> None:
-    """Run what is missing, then draw the picture and write the table."""
+    """Start the runs that are missing, draw the picture and write the table."""
     runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/results")
     for overrides in CURVES.values():
         subprocess.run(
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def collect(runs: Path) -> dict[str, list[list[Row]]]:
-    """Return the metrics of every seed of every curve, read off the run folders."""
+    """Return the metrics of every seed of every curve, read from the run folders."""
     found: dict[str, list[list[Row]]] = {name: [] for name in CURVES}
     for folder in sorted(runs.iterdir()):
         overrides = set(json.loads((folder / "spec.json").read_text())["overrides"])
@@ -110,7 +110,7 @@ def _band(axes: Axes, at: list[float], ranges: list[list[float]], colour: str, n
 
 
 def curve(seeds: Iterable[list[Row]], split: str, key: str) -> tuple[list[float], ...]:
-    """Return steps, and least, mean and largest value over the seeds at each."""
+    """Return the steps, and the smallest, mean and largest value over the seeds at each step."""
     values: dict[float, list[float]] = {}
     for rows in seeds:
         for row in rows:
@@ -121,7 +121,7 @@ def curve(seeds: Iterable[list[Row]], split: str, key: str) -> tuple[list[float]
 
 
 def table(found: dict[str, list[list[Row]]]) -> str:
-    """Return the Markdown table: last accuracy, the largest disagreement of the last epoch, traffic per step."""
+    """Return the Markdown table: last accuracy, largest consensus distance of the last epoch, bytes sent per step."""
     lines = [
         "| | validation accuracy | consensus distance, last epoch | sent per worker and step |",
         "|---|---:|---:|---:|",
@@ -138,7 +138,7 @@ def table(found: dict[str, list[list[Row]]]) -> str:
 
 
 def with_table(page: str, written: str) -> str:
-    """Return ``page`` with ``written`` between the two marks."""
+    """Return ``page`` with ``written`` between the two markers."""
     before, rest = page.split(BEGIN + "\n")
     return f"{before}{BEGIN}\n{written}{END}{rest.split(END)[1]}"
 

@@ -44,7 +44,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("spanning_tree", {}),
     ("spanning_tree", {"shape": "chain"}),
 ]
-"""What the tables compare: quick ones first, then static graphs, then sparse ones."""
+"""Rows of the tables: fast graphs first, then static ones, then sparse ones."""
 
 HEADER = (
     "| topology | messages a step | period | gap | sigma_2 | contraction of a period | steps to 1e-2 | 1e-4 | 1e-8 "
@@ -73,7 +73,7 @@ PANELS: dict[str, tuple[int, dict[str, Any], tuple[int, ...]]] = {
     "custom": (3, {}, (0,)),
     "schedule": (9, {"steps_per_epoch": 2}, (0, 1, 60, 61)),
 }
-"""Per picture: number of workers, options, and the steps that are shown."""
+"""For each picture: number of workers, options, and the steps it shows."""
 
 
 def table(n: int) -> str:
@@ -113,7 +113,7 @@ def example_graph() -> Any:
 
 
 def draw(name: str) -> None:
-    """Write the picture of one topology as ``images/topologies/<name>.svg``: a panel a step."""
+    """Write the picture of one topology as ``images/topologies/<name>.svg``: one panel per step."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -159,7 +159,7 @@ def _row(name: str, options: dict[str, Any], found: Analysis) -> str:
 
 
 def _rounded(value: float, places: int) -> str:
-    """Return ``value`` with so many decimals, the same ones whatever the last bits that a machine computes."""
+    """Return ``value`` with ``places`` decimals, independent of rounding errors that differ between machines."""
     return f"{round(value, 9):.{places}f}"
 
 
@@ -187,7 +187,7 @@ def _draw_step(panel: Axes, topology: Topology, step: int) -> None:
 
 
 def _places(topology: Topology) -> dict[int, tuple[float, float]]:
-    """Return where each worker is drawn: a circle, clockwise from the top, unless the graph has a better shape."""
+    """Return the position of each worker: on a circle, clockwise from the top, unless the graph has a better shape."""
     n, name = topology.world_size, topology.name
     if name == "torus":
         return {rank: (float(rank % 4), -float(rank // 4)) for rank in range(n)}

@@ -1,4 +1,4 @@
-"""Stochastic Gradient Push in a loop of one's own. Alone, or: torchrun --nproc-per-node=4 docs/examples/library.py"""
+"""Stochastic Gradient Push in your own loop. Run it alone, or: torchrun --nproc-per-node=4 docs/examples/library.py"""
 
 import torch
 import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""An algorithm of one's own: D-PSGD in its paper's order, averages before steps, and only part of the way.
+"""An algorithm of your own: D-PSGD in the order of its paper, averaging before the step, with a step size gamma.
 
 Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017, Algorithm 1; the step size
 gamma of the average is from Koloskova, Stich, Jaggi, ICML 2019 (CHOCO-SGD).
