@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.config.schema import Cluster, Device, InlineCluster, SlurmCluster
+from launcher.config.clusters import Cluster, Device, InlineCluster, SlurmCluster
 from sgp_core.errors import ConfigurationError
 from sgp_core.transports.registry import AUTO, HostCount, find_transport, transports_by_priority
 

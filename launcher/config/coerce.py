@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
-from launcher.config.schema import Choice, choices, option_fields, options_class
+from launcher.config.choice import Choice, option_fields
+from launcher.config.schema import choices, options_class
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.tasks.models import Model
 from sgp_core.training.config import named_choice

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from launcher.config.choice import option_fields
 from launcher.config.coerce import coerce_launcher_choice, coerce_settings
 from launcher.config.compose import Point
-from launcher.config.schema import SearchOptions, option_fields
+from launcher.config.schema import SearchOptions
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import NOT_AN_OPTION
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config import checks
+from launcher.config.choice import option_fields
+from launcher.config.clusters import Cluster
 from launcher.config.coerce import (
     coerce_launcher_choice,
     coerce_library_choice,
@@ -19,16 +21,7 @@ from launcher.config.compose import Point
 from launcher.config.launch_options import LaunchOptions, command_settings
 from launcher.config.plugins import plugin_names
 from launcher.config.run_plan import Identity, RunPlan, run_id_of
-from launcher.config.schema import (
-    CHOICES,
-    LIBRARY_GROUPS,
-    SECTIONS,
-    AlgorithmOptions,
-    Cluster,
-    GossipUnit,
-    option_fields,
-    options_class,
-)
+from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment

@@ -10,7 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from launcher.config.schema import SECTIONS, Choice, Cluster, Sections, choice_of_spec
+from launcher.config.choice import Choice
+from launcher.config.clusters import Cluster
+from launcher.config.schema import SECTIONS, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
 from sgp_core.training.config import Experiment

@@ -6,16 +6,16 @@ a choice between several.
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from launcher.config.choice import Choice, NoOptions, option_fields
+from launcher.config.clusters import InlineCluster, LocalCluster, SlurmCluster
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import Direction
-from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.training.config import (
     GROUPS,
     NOTHING,
@@ -27,22 +27,12 @@ from sgp_core.training.config import (
     registry,
 )
 from sgp_core.training.settings import Settings
-from sgp_core.transports.registry import AUTO, canonical_transport_name
 
 CONFIG_MODULE = "launcher.conf"
 """Package of the YAML files that Hydra composes."""
 
 LIBRARY_GROUPS = GROUPS
 """Groups whose choices are registered in the library; together they are most of an experiment."""
-
-
-class Device(StrEnum):
-    """The device that a worker computes on."""
-
-    auto = "auto"
-    """A GPU for each worker if there are enough, else the CPU."""
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 class WandbMode(StrEnum):
@@ -58,94 +48,6 @@ class FailHow(StrEnum):
 
     exception = "raise"
     kill = "kill"
-
-
-class Choice(Settings):
-    """One choice of a group of the launcher's own; its fields are its options."""
-
-    name: ClassVar[str]
-    """What users write to choose it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"name": ..., options...}`` as plain data."""
-        fixed = {entry.name for entry in dataclasses.fields(self) if not entry.metadata.get("option", True)}  # type: ignore[arg-type]
-        return {"name": self.name, **{key: value for key, value in super().to_dict().items() if key not in fixed}}
-
-
-@dataclass(frozen=True)
-class NoOptions(Choice):
-    """A choice without options."""
-
-    name: ClassVar[str] = NOTHING
-
-
-@dataclass(frozen=True)
-class Cluster(Choice):
-    """Where workers run. A field that is no option of some kind of cluster has the same value for all of that kind."""
-
-    nodes: int = 1
-    workers_per_node: int = 4
-    threads_per_worker: int | None = None
-    device: Device = Device.auto
-    transport: str = AUTO
-    step_in_backward: bool = False
-    timeout_min: int | None = None
-    process_group_timeout_s: int = 600
-    slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "transport", canonical_transport_name(self.transport))
-
-    @property
-    def world_size(self) -> int:
-        """Number of workers."""
-        return self.nodes * self.workers_per_node
-
-
-@dataclass(frozen=True)
-class InlineCluster(Cluster):
-    """One worker inside the launching process."""
-
-    name: ClassVar[str] = "inline"
-    workers_per_node: int = 1
-    transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
-    step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
-    timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
-    process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
-
-
-@dataclass(frozen=True)
-class LocalCluster(Cluster):
-    """Worker processes on this machine."""
-
-    name: ClassVar[str] = "local"
-    slots: int | None = None
-
-
-@dataclass(frozen=True)
-class SlurmCluster(Cluster):
-    """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
-
-    name: ClassVar[str] = "slurm"
-    gpus_per_node: int | None = None
-    cpus_per_worker: int | None = None
-    memory_gb: float | None = None
-    timeout_min: int = 60
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    mail_user: str | None = None
-    mail_type: str | None = None
-    array_parallelism: int = 256
-    signal_delay_s: int = 120
-    network: str | None = None
-    python: str | None = None
-    setup: list[str] = field(default_factory=list)
-    srun_args: list[str] = field(default_factory=list)
-    additional_parameters: dict[str, Any] | None = None
-    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,8 +178,3 @@ def choice_of_spec(group: str, values: Mapping[str, Any]) -> Choice:
         if option not in known:
             raise ConfigurationError(f"{group} has no option '{option}'{did_you_mean(option, known)}")
     return cls.from_dict(options)
-
-
-def option_fields(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
-    """Return the fields of ``cls`` that a user may set."""
-    return {field.name: field for field in dataclasses.fields(cls) if field.metadata.get("option", True)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from launcher.config.clusters import SlurmCluster
 from launcher.config.launch_options import LaunchOptions, Rerun
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import SlurmCluster
 from launcher.console.messages import print_failure
 from launcher.execution.due import find_due, set_aside
 from launcher.execution.run_lifecycle import FAILED, OK, SUBMISSION_FAILED

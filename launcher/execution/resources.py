@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.config.schema import Cluster, Device
+from launcher.config.clusters import Cluster, Device
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import SlurmCluster
 from launcher.console.messages import print_failure
 from launcher.execution.attempts import next_attempts
 from launcher.execution.backends.base import Attempt, SubmissionFailed

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.config.choice import Choice
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import Choice, WandbOptions
+from launcher.config.schema import WandbOptions
 from launcher.runs.run_folder import SWEEPS, read_json, write_json
 
 SWEEP_ID_DIGITS = 8

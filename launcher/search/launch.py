@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import SlurmCluster
 from launcher.execution.attempts import next_attempts
 from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, OK

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.config.schema import Cluster, Device, SlurmCluster
+from launcher.config.clusters import Cluster, Device, SlurmCluster
 from launcher.system import network_interface
 from launcher.worker import rendezvous
 from sgp_core.errors import ConfigurationError

@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan, plan_of_spec
-from launcher.config.schema import SlurmCluster
 from launcher.runs.run_folder import RunFolder, read_json, write_json
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place

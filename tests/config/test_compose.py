@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from launcher import conf
+from launcher.config.choice import option_fields
 from launcher.config.compose import compose
 from launcher.config.launch_options import LaunchOptions
 from launcher.config.make_plan import SECTIONS, RunSettings, make_plan, make_plans
-from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, option_fields, options_class
+from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, options_class
 from sgp_core.errors import ConfigurationError
 from tests.support.command_line import composed
 

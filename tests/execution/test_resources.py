@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.config.schema import Device, LocalCluster
+from launcher.config.clusters import Device, LocalCluster
 from launcher.execution.resources import Lease, WorkerSlots, visible_gpus
 from tests.support.launched import Launched, read
 from tests.support.waiting import wait_until

@@ -21,8 +21,8 @@ from typing import Any
 
 from submitit import SlurmExecutor
 
+from launcher.config.clusters import Device, SlurmCluster
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import Device, SlurmCluster
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.environment import hide_allocation
 from launcher.execution.slurm_epilogue import REQUEUE

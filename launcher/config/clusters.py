@@ -1,0 +1,89 @@
+"""The choices of ``cluster``: where workers run, on which devices, and how models travel between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from launcher.config.choice import Choice
+from sgp_core.registry import NOT_AN_OPTION
+from sgp_core.transports.registry import AUTO, canonical_transport_name
+
+
+class Device(StrEnum):
+    """The device that a worker computes on."""
+
+    auto = "auto"
+    """A GPU for each worker if there are enough, else the CPU."""
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass(frozen=True)
+class Cluster(Choice):
+    """Where workers run. A field that is no option of some kind of cluster has the same value for all of that kind."""
+
+    nodes: int = 1
+    workers_per_node: int = 4
+    threads_per_worker: int | None = None
+    device: Device = Device.auto
+    transport: str = AUTO
+    step_in_backward: bool = False
+    timeout_min: int | None = None
+    process_group_timeout_s: int = 600
+    slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transport", canonical_transport_name(self.transport))
+
+    @property
+    def world_size(self) -> int:
+        """Number of workers."""
+        return self.nodes * self.workers_per_node
+
+
+@dataclass(frozen=True)
+class InlineCluster(Cluster):
+    """One worker inside the launching process."""
+
+    name: ClassVar[str] = "inline"
+    workers_per_node: int = 1
+    transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
+    step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
+    timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
+    process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
+
+
+@dataclass(frozen=True)
+class LocalCluster(Cluster):
+    """Worker processes on this machine."""
+
+    name: ClassVar[str] = "local"
+    slots: int | None = None
+
+
+@dataclass(frozen=True)
+class SlurmCluster(Cluster):
+    """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
+
+    name: ClassVar[str] = "slurm"
+    gpus_per_node: int | None = None
+    cpus_per_worker: int | None = None
+    memory_gb: float | None = None
+    timeout_min: int = 60
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    mail_user: str | None = None
+    mail_type: str | None = None
+    array_parallelism: int = 256
+    signal_delay_s: int = 120
+    network: str | None = None
+    python: str | None = None
+    setup: list[str] = field(default_factory=list)
+    srun_args: list[str] = field(default_factory=list)
+    additional_parameters: dict[str, Any] | None = None
+    wait: bool = False
