@@ -34,7 +34,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: the word used in messages, such as ``"topology"``.
-        package: import path whose modules register themselves; a new file there is found by itself. ``*`` in it
+        package: import path whose modules register themselves; a new file there needs no further edit. ``*`` in it
             stands for any one package: ``sgp_core.tasks.*.models`` is the models of every task.
         options: whether entries have options, and therefore have to be dataclasses.
     """
@@ -94,7 +94,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def name_of(self, cls: type[Any]) -> str:
-        """Return the name a class was registered under; a user's own class goes by its class name."""
+        """Return the name a class is registered under, else the name of the class."""
         self._discover()
         return next((name for name, known in self._entries.items() if known is cls), cls.__name__)
 

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has had enough: sgp-train --help | head
+    except BrokenPipeError:  # the reader of our output has ended, as in: sgp-train --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
@@ -59,7 +59,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def asks_for_search(arguments: Sequence[str]) -> bool:
-    """Whether a command line chooses a search, to be run and not only shown."""
+    """Whether a command line chooses a search, and wants it run rather than printed."""
     chosen = [word.removeprefix("search=") for word in arguments if word.startswith("search=")]
     return bool(chosen) and chosen[-1] != "none" and not {"--cfg", "-c", "--help", "--info"} & set(arguments)
 

@@ -1,7 +1,7 @@
-"""From the command line to settings: Hydra composes, and does nothing else.
+"""From the command line to settings: Hydra composes them, and does nothing else.
 
-Hydra's task function only collects, so a single run and every point of a sweep take one path, and nothing has
-happened yet when a mistake is found.
+Hydra's task function only collects settings. So a single run and every point of a sweep take the same path, and
+nothing has been started when a mistake is found.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--conf
 
 @dataclass(frozen=True)
 class Point:
-    """What was composed for one run: plain data, not yet checked."""
+    """The settings of one run as composed: plain data, not yet checked."""
 
     settings: dict[str, Any]
     choices: dict[str, str]
-    """Which file was chosen in each group."""
+    """The choice made in each group."""
     overrides: list[str]
-    """What the user wrote, one point's share of it."""
+    """The words of the command line that hold for this run."""
 
 
 def compose(arguments: Sequence[str]) -> list[Point]:
@@ -51,21 +51,21 @@ def compose(arguments: Sequence[str]) -> list[Point]:
 
 def _compose(arguments: Sequence[str]) -> list[Point]:
     points: list[Point] = []
-    unresolved: list[Exception] = []
+    errors: list[Exception] = []
 
     def collect(settings: Any) -> None:
         try:
             points.append(_point(settings))
-        except Exception as error:  # in a sweep Hydra would keep it to itself
-            unresolved.append(error)
+        except Exception as error:  # in a sweep Hydra would hide it
+            errors.append(error)
 
     try:
         _run_hydra(collect, arguments)
-        if unresolved:
-            raise unresolved[0]
+        if errors:
+            raise errors[0]
     except (ConfigurationError, BrokenPipeError):
         raise
-    except Exception as error:  # whatever it is, it comes from what the user wrote
+    except Exception as error:  # Hydra raises many types, each for a mistake in the user's words
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         from launcher.config.hydra_errors import explain
@@ -75,7 +75,7 @@ def _compose(arguments: Sequence[str]) -> list[Point]:
 
 
 def _present_name(argument: str) -> str:
-    """Return an override with the name that its setting has now, should earlier versions have called it otherwise."""
+    """Return an override under the present name of its setting, if the setting was renamed."""
     former = re.match(r"[+~]*([\w.]+)", argument)
     name = renamed_options().get(former[1]) if former else None
     return argument if name is None or former is None else argument.replace(former[1], name, 1)
@@ -86,7 +86,7 @@ def _point(settings: Any) -> Point:
     from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
-    plain = OmegaConf.to_container(settings, resolve=True)  # what is missing is refused with its type, later
+    plain = OmegaConf.to_container(settings, resolve=True)  # missing values are refused when types are checked
     assert isinstance(plain, dict)
     return Point(
         settings={str(key): value for key, value in plain.items()},
@@ -101,28 +101,28 @@ def _run_hydra(task: Any, arguments: Sequence[str]) -> None:
     from omegaconf import OmegaConf
 
     main = hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="config")(task)
-    said = io.StringIO()
-    scratch = tempfile.mkdtemp(prefix="sgp-train-")  # a sweep's multirun.yaml has to go somewhere
+    stderr = io.StringIO()
+    scratch = tempfile.mkdtemp(prefix="sgp-train-")  # Hydra writes a sweep's multirun.yaml there
     OmegaConf.register_new_resolver("scratch", lambda: scratch, replace=True)
     try:
         with _as_process(["sgp-train", *_flags_first(arguments)]):
             try:
-                with contextlib.redirect_stderr(said):
+                with contextlib.redirect_stderr(stderr):
                     main()
             except SystemExit as stop:
                 if stop.code not in (0, None):
-                    lines = [line for line in said.getvalue().splitlines() if line.strip()]
+                    lines = [line for line in stderr.getvalue().splitlines() if line.strip()]
                     message = lines[-1].removeprefix("sgp-train: error: ") if lines else "bad command line"
                     raise ConfigurationError(message) from None
                 raise
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(stderr.getvalue())
     finally:
         GlobalHydra.instance().clear()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _flags_first(arguments: Sequence[str]) -> list[str]:
-    """Hydra's parser refuses ``a=1 -m b=2``: settings on both sides of a flag."""
+    """Return the arguments with flags before settings: Hydra's parser refuses ``a=1 -m b=2``."""
     flags: list[str] = []
     settings: list[str] = []
     waiting = iter(arguments)

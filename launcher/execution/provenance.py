@@ -1,4 +1,4 @@
-"""Where a run comes from: code, packages, machine, command. No environment variables: they may hold secrets."""
+"""The provenance of a run: code, packages, machine, command. No environment variables: they may hold secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADER_LINE = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
 
 
 def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
-    """Return the facts for ``spec.json``; the long ones go to ``packages.txt`` and ``uncommitted.diff``."""
+    """Return the provenance for ``spec.json``; write its long parts to ``packages.txt`` and ``uncommitted.diff``."""
     packages = _packages()
     write_text(
         folder / "packages.txt", "".join(f"{name}=={packages[name]}\n" for name in sorted(packages, key=str.lower))
@@ -59,9 +59,9 @@ def code_changes(folder: RunFolder, plan: RunPlan, attempt: int) -> list[str]:
 
 
 def _packages() -> dict[str, str]:
-    """Return the versions of all installed packages; where one is found twice, of the one that would be imported.
+    """Return the versions of all installed packages. Of a package installed twice, the one that is imported counts.
 
-    ``distribution.metadata`` would parse every package's whole description, which takes longer than all else here.
+    Only the header is read: ``distribution.metadata`` parses every package's whole description, which is slow.
     """
     packages: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
@@ -73,7 +73,7 @@ def _packages() -> dict[str, str]:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Return commit and state of the repository this code lies in, else of the one around the working directory."""
+    """Return the commit and state of the repository that holds this code, else of that of the working directory."""
     home = Path(__file__).resolve().parent
     place = Path.cwd() if "site-packages" in home.parts else home
     head = _ask_git(place, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")

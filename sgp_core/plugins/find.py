@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 from sgp_core.errors import ConfigurationError, did_you_mean
@@ -25,8 +27,13 @@ def find_plugin(name: str) -> Plugin:
 
 def find_installed_plugins() -> list[Plugin]:
     """Return the plug-ins that installed packages declare as entry points, sorted by module."""
-    modules = {point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    return [_find_module(module, PluginKind.entry_point) for module in sorted(modules)]
+    return [_find_module(module, PluginKind.entry_point) for module in _entry_points(tuple(sys.path))]
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> list[str]:
+    """Return the modules that packages on ``sys.path`` declare; they are looked for once, since that reads them all."""
+    return sorted({point.module for point in importlib.metadata.entry_points(group=ENTRY_POINTS)})
 
 
 def source_path(top: str) -> Path | None:
