@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -27,9 +26,10 @@ def exclusive(lock: Path) -> Iterator[None]:
     Raises:
         OSError: the lock file cannot be created.
     """
+    from filelock import FileLock
+
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(lock):
         yield
 
 

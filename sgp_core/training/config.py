@@ -126,6 +126,10 @@ class EvaluationConfig(Settings):
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
+        if self.metrics and self.model is EvaluatedModel.local:
+            raise ConfigurationError(
+                "evaluation.metrics are those of the averaged model; use evaluation.model=averaged or both"
+            )
         self.metrics = [named_choice(metric) for metric in self.metrics]
         self.generate = one_of(When, "evaluation.generate", self.generate)
         at_least(0, "evaluation.every_epochs", self.every_epochs)

@@ -18,7 +18,7 @@ from sgp_core.pacing import PACES, Pace
 from sgp_core.registry import Registry
 from sgp_core.tasks.datasets import DATASETS, Dataset
 from sgp_core.tasks.evaluation_metrics import METRICS, EvaluationMetric
-from sgp_core.tasks.kinds import TASKS, TaskKind, check_task
+from sgp_core.tasks.kinds import TASKS, TaskKind, check_task, task_kind_of
 from sgp_core.tasks.losses import LOSSES, Loss
 from sgp_core.tasks.models import MODELS, Model
 from sgp_core.tasks.partitions import PARTITIONS, Partition, check_labels
@@ -129,7 +129,7 @@ def score_facts(dataset: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
     Raises:
         ConfigurationError: as :func:`build_metrics`.
     """
-    kind = TASKS.get(DATASETS.get(choice(dataset)[0]).task)()
+    kind = task_kind_of(choice(dataset)[0])
     chosen = build_metrics(metrics, kind)
     return kind.score, [*kind.metrics, *(fact for metric in chosen for fact in metric.metrics)]
 

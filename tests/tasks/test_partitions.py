@@ -112,7 +112,7 @@ def test_dirichlet_follows_the_proportions_of_the_classes() -> None:
 
 
 def test_no_worker_draws_before_another() -> None:
-    """The last worker's data are as skewed as the first's: nobody is left with what all others did not want."""
+    """The last worker's data are as skewed as the first's: none is left with what the others did not want."""
     by_rank = np.zeros(16)
     for seed in range(40):
         counts = histograms(assign("dirichlet", BALANCED, 16, seed, alpha=0.1), BALANCED)

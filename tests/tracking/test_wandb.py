@@ -26,7 +26,7 @@ from tests.support.workers import _CONTEXT, run_workers
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch, tmp_path):
+def no_account(monkeypatch, tmp_path):
     """No account: no keys in the environment, an empty home."""
     for name in list(os.environ):
         if name.startswith("WANDB_") or name == "NETRC":

@@ -1,4 +1,4 @@
-"""Training with algorithms whose workers wait for nobody: when they meet nevertheless, and how they stop."""
+"""Training with asynchronous algorithms: where workers meet nevertheless, and how they stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def asked_by(rank: int, folder: Path) -> Callable[[], bool]:
     def wait_for(name: str) -> None:
         while not (folder / name).exists():
             time.sleep(0.01)
-        time.sleep(0.3)  # whoever wrote it has gone on
+        time.sleep(0.3)  # the worker that wrote it has gone on
 
     def wishes() -> bool:
         steps = next(asked)

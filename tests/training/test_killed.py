@@ -88,7 +88,7 @@ def masses(states: list[dict]) -> tuple[torch.Tensor, float]:
 
 
 @pytest.mark.parametrize(("algorithm", "topology"), [("asgp", "directed_ring"), ("adpsgd", "alternating_ring")])
-def test_workers_that_wait_for_nobody_keep_their_mass(tmp_path: Path, algorithm: str, topology: str) -> None:
+def test_asynchronous_workers_keep_their_mass(tmp_path: Path, algorithm: str, topology: str) -> None:
     """They learn for some steps. Then they hardly do, so that nothing but averaging changes them."""
     schedule = {"name": "step", "decay_epochs": [LEARNING / EPOCH], "decay": 1e-30}
     choices = {"algorithm": {"name": algorithm}, "topology": {"name": topology}, "schedule": schedule}

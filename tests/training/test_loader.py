@@ -1,4 +1,4 @@
-"""Batches are the same bits whoever makes them; a process that dies is one sentence, and none outlives its worker."""
+"""Batches are the same bits in whichever process they are made; one that dies is named; none outlives its worker."""
 
 from __future__ import annotations
 

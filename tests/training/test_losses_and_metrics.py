@@ -91,6 +91,8 @@ def test_what_does_not_go_together_is_refused(changed: dict[str, Any], message: 
 
 
 def test_metrics_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="metrics are those of the averaged model; use evaluation"):
+        EvaluationConfig(metrics=["calibration_error"], model="local")  # type: ignore[arg-type]
     images, text = task_kind_of("digits"), task_kind_of("verses")
     with pytest.raises(ConfigurationError, match="metric 'calibration_error' is for the task 'images', not 'transl"):
         build_metrics([{"name": "calibration_error"}], text)

@@ -5,6 +5,7 @@ Shapes: B sentences, K translations kept of each (the beam), V words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD, UNK
+from sgp_core.validation import at_least, require
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.transformer import TransformerNetwork
@@ -63,18 +64,16 @@ class BeamSearch:
 
     def __post_init__(self) -> None:
         for option, least in (("beam", 1), ("batch", 1), ("max_length_extra", 0)):
-            if getattr(self, option) < least:
-                raise ConfigurationError(f"{option} must be at least {least}, not {getattr(self, option)}")
+            at_least(least, option, getattr(self, option))
         for option in ("length_penalty", "max_length_factor"):
-            if not 0 <= getattr(self, option) < float("inf"):
-                raise ConfigurationError(f"{option} must be zero or more, not {getattr(self, option)}")
+            require(0 <= getattr(self, option) < math.inf, option, "zero or more", getattr(self, option))
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, sources: Sequence[Sequence[int]]) -> list[Hypothesis]:
         """Return the best translation of each source, in the order of the sources.
 
         Args:
-            model: one that writes token by token, by ``begin`` and ``step`` as ``translation.transformer.Transformer``
+            model: decodes token by token, by ``begin`` and ``step`` as ``translation.transformer.TransformerNetwork``
                 does; on any device. It is in evaluation mode meanwhile.
             sources: ids with the end of the sentence, of any length. An empty source has an empty translation.
         """

@@ -17,7 +17,7 @@ from sgp_core.tasks.kinds import check_task, task_kind_of
 from sgp_core.tasks.models import MODELS
 from tests.support.launched import Said
 
-CODE = Path(__file__).parents[2] / "sgp_core" / "tasks" / "regression"
+CODE = Path(__file__).parents[3] / "sgp_core" / "tasks" / "regression"
 
 
 def test_it_trains_from_the_command_line(sgp_train: Callable[..., Said], here: Path) -> None:
