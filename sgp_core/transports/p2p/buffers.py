@@ -52,14 +52,15 @@ class SendBuffer:
 
     def __init__(self, flat: FlatVector) -> None:
         self.flat = flat
-        self._chunks: WeakKeyDictionary[FlatVector, list[SendChunk]] = WeakKeyDictionary()
+        self._chunks: dict[tuple[int, ...], list[SendChunk]] = {}
 
     def chunks(self, x: FlatVector) -> list[SendChunk]:
         """Return memory for the weight that travels with ``x``, followed by memory for its chunks."""
-        if x not in self._chunks:
+        place = (*(x.begins or ()), *(tensor.numel() for tensor in x.tensors))
+        if place not in self._chunks:
             weight = torch.zeros(1, dtype=torch.float64, device=self.flat.tensors[0].device)
-            self._chunks[x] = [SendChunk(piece) for piece in (weight, *chunks_of(self.flat.at(x)))]
-        return self._chunks[x]
+            self._chunks[place] = [SendChunk(piece) for piece in (weight, *chunks_of(self.flat.at(x)))]
+        return self._chunks[place]
 
     def settle(self) -> None:
         """Wait until all sends are complete."""
