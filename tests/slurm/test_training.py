@@ -54,7 +54,7 @@ def test_a_sweep_is_one_array_and_is_submitted_once(lab: Lab, work: Path, capsys
     assert jobs == [f"{array}_{index}" for index in range(6)]
 
     assert train(*on_slurm) == 0
-    assert "6 with SLURM already, 0 to start" in capsys.readouterr().out
+    assert "6 on SLURM already, 0 to start" in capsys.readouterr().out
     lab.run("scontrol", "release", array)
     for folder in folders:
         until_status(folder, "completed")
