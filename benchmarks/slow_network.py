@@ -166,7 +166,7 @@ def rows_of(found: dict[str, Any], network: Network, about: dict[str, Any]) -> l
     """Return one row per contender: medians over rounds."""
     rows = []
     for name, mine in found["contenders"].items():
-        reached = [_reached(losses, ends) for losses, ends in zip(mine["losses"], mine["ends_s"], strict=True)]
+        reached = [time_to_target(losses, ends) for losses, ends in zip(mine["losses"], mine["ends_s"], strict=True)]
         ideal = CONTENDERS[name][1](network)
         step = statistics.median(mine["step_s"])
         all_reached = None not in reached
@@ -193,7 +193,7 @@ def rows_of(found: dict[str, Any], network: Network, about: dict[str, Any]) -> l
     return rows
 
 
-def _reached(losses: list[float], ends: list[float]) -> tuple[int, float] | None:
+def time_to_target(losses: list[float], ends: list[float]) -> tuple[int, float] | None:
     """Return how many steps, and seconds, it took to the target loss; None if it was not reached."""
     return next(((k + 1, ends[k]) for k, loss in enumerate(losses) if loss <= TARGET_LOSS), None)
 

@@ -138,8 +138,8 @@ def test_ideal_steps() -> None:
 
 def test_loss_counts_when_it_is_reached() -> None:
     target = slow_network.TARGET_LOSS
-    assert slow_network._reached([2 * target, target, 0.0], [1.0, 2.0, 3.0]) == (2, 2.0)
-    assert slow_network._reached([2 * target], [1.0]) is None
+    assert slow_network.time_to_target([2 * target, target, 0.0], [1.0, 2.0, 3.0]) == (2, 2.0)
+    assert slow_network.time_to_target([2 * target], [1.0]) is None
 
 
 def test_paced_model_trains_and_takes_its_time() -> None:

@@ -54,7 +54,7 @@ def test_a_model_for_other_data_is_refused_with_those_that_fit() -> None:
         ):
             check_task(MODELS.build("parrot"), DATASETS.build("digits"))
     finally:
-        del MODELS._entries["parrot"]
+        MODELS.remove("parrot")
     check_task(MODELS.build("mlp"), DATASETS.build("digits"))
 
 

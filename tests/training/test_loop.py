@@ -176,10 +176,12 @@ class Halving(LearningRateSchedule):
         return 0.5**step
 
 
-def test_the_learning_rate_of_each_step_is_the_base_times_the_factor(tmp_path, monkeypatch):
-    SCHEDULES.names()
-    monkeypatch.setitem(SCHEDULES._entries, "halving", Halving)
-    run(tmp_path, tiny.experiment(choices={"schedule": {"name": "halving"}}))
+def test_the_learning_rate_of_each_step_is_the_base_times_the_factor(tmp_path):
+    SCHEDULES.register("halving")(Halving)
+    try:
+        run(tmp_path, tiny.experiment(choices={"schedule": {"name": "halving"}}))
+    finally:
+        SCHEDULES.remove("halving")
     assert [row["lr"] for row in rows(tmp_path, "train")] == [0.05 * 0.5**step for step in range(39)]
 
 

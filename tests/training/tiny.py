@@ -69,13 +69,13 @@ class NoisyNet(ImageModel):
 @contextlib.contextmanager
 def known() -> Iterator[None]:
     """Register the data set "blobs" and the model "noisy" for the time of a test."""
-    DATASETS.names(), MODELS.names()
     DATASETS.register("blobs")(Blobs)
     MODELS.register("noisy")(NoisyNet)
     try:
         yield
     finally:
-        del DATASETS._entries["blobs"], MODELS._entries["noisy"]
+        DATASETS.remove("blobs")
+        MODELS.remove("noisy")
 
 
 def experiment(world_size: int = 1, *, choices: dict[str, Any] | None = None, **training: Any) -> Experiment:
