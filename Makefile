@@ -1,4 +1,4 @@
-# Works with nothing but Python >= 3.11 and make; everything goes into .venv.
+# Needs only Python >= 3.11 and make. Everything is installed into .venv, except the Debian packages that tests need.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -30,10 +30,10 @@ leaderboard: .venv/installed  ## every algorithm on data that differ from worker
 	$(BIN)/python benchmarks/leaderboard.py --json docs/results/leaderboard.json
 	$(BIN)/python docs/make_leaderboard.py
 
-slurm-up: .venv/installed-dev  ## start a SLURM of four nodes on this machine (Debian packages; root installs them)
+slurm-up: .venv/installed-dev  ## start a SLURM cluster of four nodes on this machine (root installs the Debian packages)
 	$(BIN)/python -m tests.slurm.lab up
 
-slurm-down: .venv/installed-dev  ## end it and its jobs
+slurm-down: .venv/installed-dev  ## stop that cluster and its jobs
 	$(BIN)/python -m tests.slurm.lab down
 
 clean:  ## remove the environment, caches and built files; runs/ stays

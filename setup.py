@@ -1,4 +1,4 @@
-"""Packages are found, not listed; ``conf/`` ships as ``launcher.conf``, out of the way of anybody's own ``conf``."""
+"""Finds the packages. ``conf/`` is installed as ``launcher.conf``, so that it does not hide a user's own ``conf``."""
 
 from setuptools import find_packages, setup
 

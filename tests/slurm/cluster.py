@@ -1,4 +1,4 @@
-"""The daemons of a SLURM of several nodes on this machine: raised, repaired and taken down."""
+"""Starts, repairs and stops the daemons of a SLURM cluster of several nodes on this machine."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _FOREIGN = ("SLURM", "SBATCH_", "SQUEUE_", "SCANCEL_", "SINFO_", "SRUN_", "SALLO
 
 
 def is_foreign(variable: str) -> bool:
-    """Whether a variable of the environment tells SLURM's commands of another cluster, or of a job in it."""
+    """Return whether an environment variable points SLURM's commands to another cluster or to a job in it."""
     return variable.startswith(_FOREIGN)
 
 
 class Cluster:
-    """A SLURM in a folder, and nothing of it outside. Objects on the same folder are the same cluster."""
+    """A SLURM cluster whose files are all in one folder. Two objects with the same folder control the same cluster."""
 
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
         self.folder = folder.resolve()
@@ -44,7 +44,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells SLURM's commands, and jobs, which cluster is meant."""
+        """The environment variables by which SLURM's commands and jobs find this cluster."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
     @property
@@ -54,7 +54,7 @@ class Cluster:
 
     @property
     def runs(self) -> bool:
-        """Whether a daemon of it runs."""
+        """Whether any daemon of the cluster runs."""
         return bool(self._daemons.living())
 
     def up(self, watch: Process | None = None) -> None:
@@ -108,7 +108,7 @@ class Cluster:
         self._kill_jobs()  # orphans that SLURM has forgotten
 
     def repair(self) -> None:
-        """Start what was killed, and use again what was declared broken."""
+        """Restart daemons that were killed, and resume nodes that were declared down."""
         self._start("slurmctld", ["slurmctld", "-D"])
         for node in set(self.nodes) - set(self._usable()):
             self.node_up(node)
@@ -124,13 +124,13 @@ class Cluster:
         return done.stdout
 
     def status(self) -> str:
-        """Return what a person wants to know: nodes and jobs, or that there is none."""
+        """Return the nodes and the queue as text, or a sentence if the cluster is down."""
         if not self._daemons.alive("slurmctld"):
             return f"no SLURM runs in {self.folder}"
         return f"{self.run('sinfo', '-N', '-p', 'main', '-o', '%N %T')}\n{self.run('squeue')}".strip()
 
     def node_down(self, node: str) -> None:
-        """Declare a node broken: its jobs get SIGTERM and time to save, on all nodes, and are queued again."""
+        """Declare a node down. SLURM sends its jobs SIGTERM on all nodes, lets them save, and requeues them."""
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def node_up(self, node: str) -> None:

@@ -1,4 +1,4 @@
-"""What the test cluster's SLURM is told: several nodes on one machine, everything in one private folder."""
+"""The configuration of the test cluster: several nodes on one machine, all files in one private folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """What a test may want to be different."""
+    """Settings of the test cluster that a test may change."""
 
     nodes: int = 4
     cpus: int = 8
@@ -22,7 +22,7 @@ class Settings:
     grace_s: int = 20
     """From the signal to SIGTERM when a job has to make room for one of partition ``urgent``."""
     node_timeout_s: int = 300
-    """After how long a node that says nothing is down. SLURM's default; a busy machine may freeze for a minute."""
+    """How long a node may be silent before SLURM declares it down. It is SLURM's default."""
     accounting: bool = False
     """Run slurmdbd and mariadb, so that ``sacct`` answers."""
 
@@ -61,7 +61,7 @@ SlurmctldHost=localhost
 SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
-# A key of its own, so that who reaches the ports cannot run anything; and they are reached from this machine only.
+# The cluster has a key of its own and listens on this machine only: reaching its ports is not enough to run a job.
 AuthType=auth/munge
 CredType=cred/munge
 # A requeued job waits until its old credentials have expired; 5 s is the least.
@@ -113,7 +113,7 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 def slurmdbd_conf(folder: Path, port: int) -> str:
     """Return ``slurmdbd.conf``. The database is reached by a socket in the folder, as this user.
 
-    slurmdbd cannot be told to listen on this machine only; without the key it answers nobody.
+    slurmdbd cannot be restricted to this machine, but it answers only clients that have the key.
     """
     user = getpass.getuser()
     return f"""\

@@ -1,4 +1,4 @@
-"""Programs that run in the background, known by name across Python processes."""
+"""Background programs that any Python process finds by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from launcher.system.processes import Process
 
 
 class Daemons:
-    """Programs started from here or by an earlier process: a file in ``folder`` says who is who."""
+    """Programs started by this process or an earlier one. A file in ``folder`` records the process id of each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,7 +59,7 @@ class Daemons:
             child.poll()
 
     def said(self, name: str, characters: int = 1500) -> str:
-        """Return the end of what a program said."""
+        """Return the end of a program's output."""
         with contextlib.suppress(OSError):
             return (self._folder / f"{name}.out").read_text(errors="replace")[-characters:].strip()
         return ""

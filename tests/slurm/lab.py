@@ -38,7 +38,7 @@ class Job:
 
 
 class Lab(Cluster):
-    """A cluster, jobs on it, and what may happen to them."""
+    """A cluster with commands to submit jobs, and to kill tasks, daemons and nodes."""
 
     def submit(self, script: str, *options: str) -> str:
         """Submit a job script and return the job's id."""
@@ -81,16 +81,16 @@ class Lab(Cluster):
         processes.send_signal(self.tasks(job_id)[rank], signal.SIGKILL)
 
     def kill_step(self, job_id: str, node: str, step: str = "0") -> None:
-        """Kill SLURM's own process that looks after a job's step on a node; ``batch`` is the step of the script."""
+        """Kill the slurmstepd process of a job's step on a node; ``batch`` is the step of the script."""
         keepers = self._step_daemons(node, f"{self._number(job_id)}.{step}]")
         processes.kill(lambda: keepers)
 
     def kill_daemon(self, node: str) -> None:
-        """Kill a node's daemon; what runs on the node runs on."""
+        """Kill a node's daemon. Processes of jobs on the node go on."""
         self._daemons.stop([f"slurmd-{node}"], signal.SIGKILL)
 
     def kill_node(self, node: str) -> None:
-        """Let a node lose its power: its daemon and everything on it are gone at once, and nobody is told."""
+        """Simulate a power failure of a node: end its daemon and all its processes at once, without notice."""
         self.kill_daemon(node)
         keepers = self._step_daemons(node)
         processes.kill(lambda: keepers)
@@ -102,7 +102,7 @@ class Lab(Cluster):
 
 
 def main() -> None:
-    """Raise a cluster for use by hand, or take it down."""
+    """Start a cluster for use by hand, or stop it."""
     parser = argparse.ArgumentParser(prog="python -m tests.slurm.lab", description="SLURM on this machine.")
     parser.add_argument("action", choices=["up", "down", "status"])
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".slurm")

@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE_S, wait_until
 
 @dataclass
 class Said:
-    """What a command left on the terminal."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Said:
 
 @dataclass
 class Launched:
-    """``sgp-train`` as a process of its own, in a process group of its own, all of it recognisable."""
+    """``sgp-train`` in a process group of its own. A mark in the environment identifies all processes it starts."""
 
     directory: Path
     arguments: tuple[str, ...]
@@ -84,7 +84,7 @@ class Launched:
         return found
 
     def end(self) -> None:
-        """Kill whatever a failed test has left."""
+        """Kill the processes that a failed test has left."""
         for pid in self.left():
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -198,7 +198,7 @@ def preempted_run(runs: Path, run_id: str, **experiment: Any) -> Path:
 
 
 def cancelled_run(runs: Path, run_id: str, **experiment: Any) -> Path:
-    """A run that somebody ended."""
+    """A run that a user cancelled."""
     folder = make_run(runs, run_id, rows=make_rows(16), status="cancelled", **experiment)
     _amend(folder / "spec.json", **_launched(alive=False))
     _attempt(folder, "cancelled")

@@ -17,7 +17,7 @@ from tests.support.run_states import make_folders, squeue_that
 
 @dataclass
 class Said:
-    """What a command left on the terminal."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -25,7 +25,7 @@ class Said:
 
     @property
     def json(self) -> Any:
-        """What it printed, as strict JSON."""
+        """The output, parsed as strict JSON."""
         return json.loads(self.out, parse_constant=_refuse)
 
 
