@@ -13,9 +13,6 @@ LOOK_SECONDS = 0.001
 Seen = tuple[tuple[int, int], ...]
 """What was used, as in :attr:`Event.seen`."""
 
-Delivered = list[tuple[int, int, float]]
-"""Of each message: its sender, the sender's step, and its age in seconds."""
-
 
 class Carrier(Protocol):
     """A way from every worker to every other, by which all of them can also meet."""
@@ -70,13 +67,13 @@ class Mailboxes(Carrier, Protocol):
     def announce(self, step: int, peers: list[int]) -> None:
         """Let ``peers``, who got nothing at ``step`` and cannot see it, know that it has been pushed."""
 
-    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Delivered]:
+    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Seen]:
         """Add what lies in this worker's mailbox to ``x``, and empty it; return its weight, and of what it was made.
 
         Without ``wait``, what a sender is writing to at the moment stays.
         """
 
-    def take_assembled(self, x: FlatVector) -> tuple[float, Delivered]:
+    def take_assembled(self, x: FlatVector) -> tuple[float, Seen]:
         """Do so in a meeting, when all workers do and nothing is on its way."""
 
     def steps_of(self, peer: int) -> int:

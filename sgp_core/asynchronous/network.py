@@ -101,7 +101,7 @@ class AsynchronousNetwork(WorkerNetwork):
         """Continue from :meth:`state_dict`, after ``step`` steps, with the model already loaded. Collective."""
         super().load_state_dict(state, step)
         self.restart(step)
-        self.staleness = Staleness(**state["staleness"])
+        self.staleness = Staleness.of(state["staleness"])
 
     def close(self) -> None:
         """Let go of the carrier; peers that still try to reach this worker get :class:`PeerLost`."""

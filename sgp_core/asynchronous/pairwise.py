@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch.distributed as dist
 
 from sgp_core.algorithms.adpsgd import partner
@@ -35,7 +33,6 @@ class PairwiseNetwork(AsynchronousNetwork):
         super().__init__(topology, group, params, models, record_events=record_events)
         self._models = models
         self._version = 0  # of the open model that the parameters are a copy of
-        self._copied = 0.0  # when they were copied
         self.restart(0)
 
     def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
@@ -50,8 +47,8 @@ class PairwiseNetwork(AsynchronousNetwork):
             missed = dict(seen)[self.rank] - self._version
             self._complete(step + 1)
             self.bytes_sent += (missed + (other is not None)) * x.nbytes
-            self.staleness.add(missed, time.monotonic() - self._copied)
-            self._note_copy(self._version + missed + 1)
+            self.staleness.add(missed)
+            self._version += missed + 1
         if self.events is not None:
             self.events.append(Event(self.rank, step, () if other is None else (other,), seen))
 
@@ -59,14 +56,10 @@ class PairwiseNetwork(AsynchronousNetwork):
         model, version = self._models.own()
         x.copy_(model)
         self.bytes_sent += (version - self._version) * x.nbytes
-        self._note_copy(version)
+        self._version = version
         return ((self.rank, version),), weight
 
     def _reset(self) -> None:
         model, version = self._models.own()
         model.copy_(self._params)
-        self._note_copy(version)
-
-    def _note_copy(self, version: int) -> None:
         self._version = version
-        self._copied = time.monotonic()

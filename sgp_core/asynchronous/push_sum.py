@@ -70,11 +70,10 @@ class PushSumNetwork(AsynchronousNetwork):
                 out_peers = self.topology.out_peers(self.rank, step)
                 self._mailboxes.announce(step, [peer for peer in out_peers if peer not in self._sent])
                 self._wait_for(step - max_staleness, step)
-            arrived, messages = self._mailboxes.take(x, wait=max_staleness is not None)
-            for _, sent_at, seconds in messages:
-                self.staleness.add(step - sent_at, seconds)
+            arrived, seen = self._mailboxes.take(x, wait=max_staleness is not None)
+            for _, sent_at in seen:
+                self.staleness.add(step - sent_at)
         if self.events is not None:
-            seen = tuple((sender, sent_at) for sender, sent_at, _ in messages)
             self.events.append(Event(self.rank, step, tuple(self._sent), seen))
         return float(weight) + arrived
 
@@ -87,8 +86,8 @@ class PushSumNetwork(AsynchronousNetwork):
                 time.sleep(LOOK_SECONDS)
 
     def _deliver(self, x: FlatVector, weight: float) -> tuple[Seen, float]:
-        arrived, messages = self._mailboxes.take_assembled(x)
-        return tuple((sender, sent_at) for sender, sent_at, _ in messages), weight + arrived
+        arrived, seen = self._mailboxes.take_assembled(x)
+        return seen, weight + arrived
 
     def _reset(self) -> None:
         self._mailboxes.take_assembled(self._scratch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -35,36 +36,25 @@ class Staleness:
         steps: sum of the ages in steps: the worker's own step less the sender's, negative if the sender is ahead
             (``asgp``); averages that partners made of the model while the gradient was computed (``adpsgd``).
         most_steps: the largest of them; None before the first.
-        seconds: sum of their ages in seconds.
-        most_seconds: the largest of them.
         recent_most_steps: the largest age in steps since the last :meth:`take_recent_most`.
     """
 
     count: int = 0
     steps: int = 0
     most_steps: int | None = None
-    seconds: float = 0.0
-    most_seconds: float = 0.0
     recent_most_steps: int | None = None
 
-    def add(self, steps: int, seconds: float) -> None:
+    def add(self, steps: int) -> None:
         """Count one."""
         self.count += 1
         self.steps += steps
         self.most_steps = steps if self.most_steps is None else max(steps, self.most_steps)
         self.recent_most_steps = steps if self.recent_most_steps is None else max(steps, self.recent_most_steps)
-        self.seconds += seconds
-        self.most_seconds = max(seconds, self.most_seconds)
 
     @property
     def mean_steps(self) -> float:
         """Mean age in steps; 0 before the first."""
         return self.steps / self.count if self.count else 0.0
-
-    @property
-    def mean_seconds(self) -> float:
-        """Mean age in seconds; 0 before the first."""
-        return self.seconds / self.count if self.count else 0.0
 
     def take_recent_most(self) -> int | None:
         """Return the largest age in steps since this was last called; None if nothing was used."""
@@ -72,5 +62,10 @@ class Staleness:
         return most
 
     def state(self) -> dict[str, Any]:
-        """Return plain numbers from which ``Staleness(**state)`` goes on."""
+        """Return plain numbers from which :meth:`of` goes on."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Staleness:
+        """Return what :meth:`state` describes; other entries, which version 0.1 had, are left out."""
+        return cls(**{field.name: state[field.name] for field in fields(cls) if field.name in state})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 import torch.distributed as dist
 
-from sgp_core.asynchronous.carrier import Delivered
+from sgp_core.asynchronous.carrier import Seen
 from sgp_core.asynchronous.messages.carrier import MessageCarrier
 from sgp_core.asynchronous.messages.peer_connection import Header, MessageKind, PeerConnection
 from sgp_core.distributed.collectives import Collectives
@@ -20,13 +19,10 @@ class MessageMailboxes(MessageCarrier):
     So at most one share lies on an edge, on its way or waiting, and a worker needs about as many buffers as it has
     edges with a share on them. Buffers pass between threads through deques, and sets say which peers have not
     collected; each changes in one atomic operation, and no lock is held.
-
-    A share's age in seconds is that from the push to its leaving, by the sender's clock, and from the arrival of its
-    header to its use, by the receiver's: all but the header's way.
     """
 
     def __init__(self, group: dist.ProcessGroup | None, params: FlatVector) -> None:
-        self._inbox: deque[tuple[int, Header, float, FlatVector]] = deque()
+        self._inbox: deque[tuple[int, Header, FlatVector]] = deque()
         self._uncollected: set[int] = set()
         """Peers that have not collected the last share."""
         self._waiting: set[int] = set()
@@ -51,23 +47,23 @@ class MessageMailboxes(MessageCarrier):
         for peer in peers:
             self._connections[peer].send(MessageKind.pushed, step)
 
-    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Delivered]:
+    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Seen]:
         """Add what lies in the inbox to ``x``, and let the senders know."""
-        weight, messages = self.take_assembled(x)
-        for sender, _, _ in messages:
+        weight, seen = self.take_assembled(x)
+        for sender, _ in seen:
             self._connections[sender].send(MessageKind.collected)
-        return weight, messages
+        return weight, seen
 
-    def take_assembled(self, x: FlatVector) -> tuple[float, Delivered]:
+    def take_assembled(self, x: FlatVector) -> tuple[float, Seen]:
         """Add what lies in the inbox to ``x``; in a meeting every sender knows."""
-        weight, messages = 0.0, []
+        weight, seen = 0.0, []
         for _ in range(len(self._inbox)):
-            sender, header, began, buffer = self._inbox.popleft()
+            sender, header, buffer = self._inbox.popleft()
             x.add_(buffer)
             weight += header.weight
-            messages.append((sender, header.step, time.monotonic() - began))
+            seen.append((sender, header.step))
             self._pool.give(buffer)
-        return weight, messages
+        return weight, tuple(seen)
 
     def steps_of(self, peer: int) -> int:
         """Return after how many of its steps an in-peer is known to have pushed."""
@@ -81,10 +77,9 @@ class MessageMailboxes(MessageCarrier):
 
     def _handle(self, connection: PeerConnection, header: Header) -> None:
         if header.kind == MessageKind.share:
-            began = time.monotonic() - header.seconds
             buffer = self._pool.take()
             connection.read(buffer)
-            self._inbox.append((connection.peer, header, began, buffer))
+            self._inbox.append((connection.peer, header, buffer))
         if header.kind in (MessageKind.share, MessageKind.pushed):
             self._pushed[connection.peer] = header.step + 1
         elif header.kind == MessageKind.collected:

@@ -62,13 +62,10 @@ class Header(NamedTuple):
     kind: int
     step: int = 0
     weight: float = 0.0
-    seconds: float = 0.0
-    """How long it has waited to leave."""
 
 
 class _OutgoingMessage(NamedTuple):
     note: Header
-    queued: float
     content: FlatVector | None
     done: Callable[[FlatVector], None] | None
 
@@ -126,7 +123,7 @@ class PeerConnection:
             content: a vector that follows; it must not change before it has left.
             done: called with it then, in the sending thread.
         """
-        message = _OutgoingMessage(Header(kind, step, weight), time.monotonic(), content, done)
+        message = _OutgoingMessage(Header(kind, step, weight), content, done)
         with self._counting:  # several threads send
             self.sent += 1
             self._queue.put(message)
@@ -164,7 +161,6 @@ class PeerConnection:
         try:
             while (message := self._queue.get()) is not None:
                 words[:] = message.note
-                words[-1] = time.monotonic() - message.queued
                 pieces: list[Tensor] = message.content.tensors if message.content else []
                 for work in [_send(self._out, tensor, self.peer) for tensor in (header, *pieces)]:
                     work.wait(_FOR_EVER)
@@ -178,11 +174,11 @@ class PeerConnection:
         try:
             while not self.left:
                 _receive(self._into, header, self.peer).wait(_FOR_EVER)
-                kind, step, weight, seconds = header.tolist()
+                kind, step, weight = header.tolist()
                 if kind == MessageKind.closed:
                     self.left = True
                 else:
-                    self._handle(self, Header(int(kind), int(step), weight, seconds))
+                    self._handle(self, Header(int(kind), int(step), weight))
                 self.received += 1
         except RuntimeError as error:
             self._lose(self.peer, error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import time
 
 import numpy as np
 import torch.distributed as dist
@@ -32,7 +31,6 @@ class MailboxSegment:
     Attributes:
         weights: PushSum weight in each slot, ``[slots]``; 0 where a slot is empty.
         steps: the step at which each sender wrote to a slot, ``[slots, n]``; -1 where it did not.
-        times: the moment (``time.monotonic``, which processes of one machine share) at which it did, ``[slots, n]``.
         collected: how many messages of each sender the owner has collected, ``[n]``.
         vectors: the vectors of the slots.
     """
@@ -43,10 +41,9 @@ class MailboxSegment:
         words, starts, _ = _layout(like, world_size, slots)
         header = np.frombuffer(segment.memory, np.int64, words, TOKEN_BYTES)
         self._words, self.collected, table = np.split(header, [4, 4 + world_size])
-        weights, steps, times = np.split(table, [slots, slots * (1 + world_size)])
+        weights, steps = np.split(table, [slots])
         self.weights = weights.view(np.float64)
         self.steps = steps.reshape(slots, world_size)
-        self.times = times.view(np.float64).reshape(slots, world_size)
         pieces = [
             segment.tensor(start, tensor.numel(), tensor.dtype)
             for start, tensor in zip(starts, like.tensors * slots, strict=True)
@@ -137,16 +134,15 @@ class MailboxSegment:
             else:
                 vector.add_(x, share)
             self.weights[slot] += share * weight
-            self.times[slot, sender] = time.monotonic()
             self.steps[slot, sender] = step
         finally:
             self.unlock(slot)
 
-    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, list[tuple[int, int, float]]]:
+    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, tuple[tuple[int, int], ...]]:
         """Add all slots to ``x`` and empty them; those that a sender has locked, only with ``wait``.
 
         Returns:
-            The sum of the slots' weights; and of each message its sender, its step, and its age in seconds.
+            The sum of the slots' weights; and of each message its sender and its step.
         """
         total, messages = 0.0, []
         for slot in range(self.slots):
@@ -155,15 +151,14 @@ class MailboxSegment:
             try:
                 x.add_(self.vectors[slot])
                 total += float(self.weights[slot])
-                now = time.monotonic()
                 for sender in np.flatnonzero(self.steps[slot] >= 0).tolist():
-                    messages.append((sender, int(self.steps[slot, sender]), now - float(self.times[slot, sender])))
+                    messages.append((sender, int(self.steps[slot, sender])))
                     self.steps[slot, sender] = -1
                     self.collected[sender] += 1
                 self.weights[slot] = 0.0
             finally:
                 self.unlock(slot)
-        return total, messages
+        return total, tuple(messages)
 
 
 def map_mailboxes(like: FlatVector, group: dist.ProcessGroup | None, slots: int) -> list[MailboxSegment]:
@@ -190,7 +185,7 @@ def map_mailboxes(like: FlatVector, group: dist.ProcessGroup | None, slots: int)
 
 def _layout(like: FlatVector, world_size: int, slots: int) -> tuple[int, list[int], int]:
     """Return the number of words, the offset in bytes of each piece of each slot, and the size of a segment."""
-    words = 4 + world_size + slots * (1 + 2 * world_size)
+    words = 4 + world_size + slots * (1 + world_size)
     end = TOKEN_BYTES + _align(8 * words)
     starts = []
     for _ in range(slots):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch.distributed as dist
 
-from sgp_core.asynchronous.carrier import Delivered
+from sgp_core.asynchronous.carrier import Seen
 from sgp_core.asynchronous.shared_memory.carrier import SharedMemoryCarrier
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
@@ -30,11 +30,11 @@ class SharedMailboxes(SharedMemoryCarrier):
     def announce(self, step: int, peers: list[int]) -> None:
         """Do nothing: peers see how far this worker is."""
 
-    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Delivered]:
+    def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Seen]:
         """Add the slots to ``x``, and empty them; without ``wait`` but those that are being written to."""
         return self._mine.take(x, wait=wait)
 
-    def take_assembled(self, x: FlatVector) -> tuple[float, Delivered]:
+    def take_assembled(self, x: FlatVector) -> tuple[float, Seen]:
         """Add all slots to ``x``, and empty them."""
         return self._mine.take(x, wait=True)
 
