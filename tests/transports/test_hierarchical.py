@@ -102,7 +102,7 @@ def test_every_worker_of_a_host_has_as_many_chunks(megabytes):
     [
         ([(0, 1), (0, 1), (2,)], ((0, 1), (2,))),
         ([(0, 2), (1, 3), (0, 2), (1, 3)], ((0, 2), (1, 3))),  # two containers, or users, of one host
-        ([(0, 1, 2), (0, 1), (0, 1, 2)], ((0,), (1,), (2,))),  # one way only: nobody can be sure
+        ([(0, 1, 2), (0, 1), (0, 1, 2)], ((0,), (1,), (2,))),  # only one way: no worker can rely on it
         ([(), (), ()], ((0,), (1,), (2,))),
     ],
 )

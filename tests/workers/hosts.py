@@ -1,4 +1,4 @@
-"""What real workers do in test_mixed.py: those of one process group, on hosts that are only said to be several."""
+"""What real workers do in test_hierarchical.py: those of one process group, which pretend to be on several hosts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def beside_each_other(
     cases: list[tuple[Algorithm, Topology]],
     steps: int,
 ) -> dict[str, Any]:
-    """Do what needs nobody to be killed in one group of workers."""
+    """Do in one group of workers what kills none of them."""
     with on_hosts(hosts):
         with _small_chunks():
             bits = shared_memory.differences_of_bits(layouts, graphs, "hierarchical")

@@ -222,5 +222,5 @@ def deeper_than_declared() -> str:
 
 
 def beside_each_other() -> dict[str, Any]:
-    """Do what needs nobody to be killed in one group of workers."""
+    """Do in one group of workers what kills none of them."""
     return {"leftovers": leftovers(), "choices": choices(), "deeper": deeper_than_declared(), "late": late()}
