@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sgp_core.plugins import loaded_plugins, unload_plugin
 
 # Tests compute with tiny tensors beside many worker processes: a second thread would only spin.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -14,6 +17,15 @@ pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests
 
 FIRST = ("slurm", "simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
 """Folders whose files take longest, the longest first: the last files to run should be short, or a worker ends late."""
+
+
+@pytest.fixture(autouse=True)
+def no_plugin_stays_loaded() -> Iterator[None]:
+    """Unload the plug-ins that a test loads: their parts are no choices of the tests that follow."""
+    before = set(loaded_plugins())
+    yield
+    for plugin in set(loaded_plugins()) - before:
+        unload_plugin(plugin)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,7 +41,7 @@ def test_a_local_run_saves_and_ends(launch: Callable[..., Launched], sgp: Callab
     said = sgp("cancel", folder.name, "--runs-dir", runs_dir)
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(folder.name)
-    launched.finish(60)
+    launched.finish()
     assert (status_of(folder), launched.left()) == ("cancelled", [])
     assert not (folder / "cancel").exists()
     shown = sgp("status", folder.name, "--json", "--runs-dir", runs_dir)
@@ -55,7 +55,7 @@ def test_a_run_without_a_watcher_beside_it_ends(launch: Callable[..., Launched],
     launched = launch("training.epochs=4000", "cluster=inline", "tracker=none", "topology=complete")
     folder = launched.until_training(workers=1)
     assert sgp("cancel", folder.name, "--runs-dir", folder.parent).code == 0
-    launched.finish(60)
+    launched.finish()
     assert status_of(folder) == "cancelled"
 
 

@@ -173,7 +173,7 @@ def test_a_refusal_is_a_failure(server: WandbServer, sgp_sync: Sgp) -> None:
 
 def test_one_says_which_runs_are_meant(sgp_sync: Sgp) -> None:
     run(ONE, 4)
-    for arguments, part in (([], "or --all"), ([ONE, "--all"], "or --all"), (["zz"], "no run or sweep 'zz'")):
+    for arguments, part in (([], "give --all"), ([ONE, "--all"], "--all"), (["zz"], "no run or sweep 'zz'")):
         code, _, err = sgp_sync(*arguments)
         assert code == 2
         assert part in err

@@ -67,4 +67,4 @@ def test_all_graphs_in_a_line_each(sgp: Callable[..., Said]) -> None:
     figures = {one["name"]: one for one in sgp("topology", "-n", "6", "--json").json}
     assert set(figures) == set(TOPOLOGIES.names())
     assert "power of two" in figures["hypercube"]["error"]
-    assert sgp("topology", "-o", "peers=2").err == "sgp: --option belongs to one topology: name it\n"
+    assert sgp("topology", "-o", "peers=2").err == "sgp: --option needs a topology: name one\n"

@@ -63,9 +63,9 @@ def _two_steps(experiment: Experiment) -> tuple[float, float, float]:
     before = torch.cat([parameter.detach().flatten().clone() for parameter in parts.model.parameters()])
     criterion = partial(parts.task.loss, smoothing=experiment.training.label_smoothing)
     step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, experiment.training)
-    total = parts.share.steps_per_epoch * experiment.training.epochs
-    for number, indices in enumerate(parts.share.indices(0)[:2]):
-        factor = parts.schedule.factor(number, parts.share.steps_per_epoch, total, WORLD)
+    total = parts.sampler.steps_per_epoch * experiment.training.epochs
+    for number, indices in enumerate(parts.sampler.indices(0)[:2]):
+        factor = parts.chosen.schedule.factor(number, parts.sampler.steps_per_epoch, total, WORLD)
         for group in parts.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         loss = float(step(parts.task.batch(indices, torch.Generator().manual_seed(number))))
