@@ -4,7 +4,7 @@
     python benchmarks/launch.py --rounds 15 --json launch.json
     python benchmarks/launch.py --cpu                    # only where CPU time goes, which other load changes little
 
-``bare`` starts as many Python processes that import torch, join a gloo group and finish one all_reduce: nobody can
+``bare`` starts as many Python processes that import torch, join a gloo group and finish one all_reduce: no launcher can
 start workers for less. ``sgp-train`` is the whole command ``sgp-train cluster=local`` until the row of the first step
 is in ``metrics.jsonl``. The contenders take turns, in an order that rotates from round to round, so that a slow moment
 of the machine falls on all of them; reported are medians over rounds, and the median of the rounds' ratios.
@@ -58,7 +58,7 @@ LAUNCHER = {
     "import hydra": "import hydra, omegaconf",
     "compose": "from launcher.config.compose import compose; points = compose(ARGUMENTS)",
     "plan and check": "from launcher.config.make_plan import make_plans; plan = make_plans(points)[0]",
-    "record provenance": "from launcher import provenance; provenance.record(FOLDER, ARGUMENTS)",
+    "record provenance": "from launcher.execution import provenance; provenance.record(FOLDER, ARGUMENTS)",
     "import submitit": "import submitit",
 }
 WORKER = {
