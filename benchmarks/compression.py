@@ -63,7 +63,7 @@ def collect(runs: Path, data: str) -> dict[str, dict[int, dict[str, Any]]]:
         experiment = json.loads((folder / "spec.json").read_text())["experiment"]
         summary = json.loads((folder / "summary.json").read_text())
         if summary["status"] != "completed":
-            continue  # somebody else's, under way
+            continue  # of another run, still being written
         if f"dataset={experiment['dataset']['name']}" in DATA[data]:
             train = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             times = [row["step_time_ms"] for row in train if row["split"] == "train"]

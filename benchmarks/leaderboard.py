@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from suite import tables
-from suite.leaderboard.contestants import MOMENTUM, Contestant, everyone
+from suite.leaderboard.contestants import MOMENTUM, Contestant, all_contestants
 from suite.leaderboard.run import Setting, run
 from suite.workers import as_program, machine
 
@@ -140,7 +140,9 @@ def main(pool_of: Callable[[int], Executor] | None = None) -> None:
     options = options_parser().parse_args()
     setting = Setting(options.workers, options.steps)
     contestants = [
-        one for one in everyone(options.workers) if not options.only or {one.algorithm, one.outer} & set(options.only)
+        one
+        for one in all_contestants(options.workers)
+        if not options.only or {one.algorithm, one.outer} & set(options.only)
     ]
     about = {
         "benchmark": "leaderboard",

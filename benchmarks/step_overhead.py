@@ -28,7 +28,7 @@ from torch import nn
 
 from suite import tables, turns
 from suite.contender import Loss
-from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, everyone, left_out
+from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, all_contenders, left_out
 from suite.workers import as_program, in_workers, machine
 
 INPUTS, CLASSES, BATCH = 64, 10, 4
@@ -68,7 +68,7 @@ def measure(names: list[str], model: str, rounds: int, steps: int) -> dict[str, 
     torch.manual_seed(dist.get_rank())
     inputs, targets = torch.randn(BATCH, *shape), torch.randint(CLASSES, (BATCH,))
     loss: Loss = lambda module: nn.functional.cross_entropy(module(inputs), targets)  # noqa: E731
-    entries = everyone()
+    entries = all_contenders()
     series = turns.take_turns({name: entries[name] for name in names}, make, loss, rounds, steps)
     return {"parameters": sum(p.numel() for p in make().parameters()), "series": series}
 
@@ -114,7 +114,7 @@ def cell(
         A row per contender, the references among them, and who cannot take part and why.
     """
     size = 4.0 * sum(p.numel() for p in MODELS[model][0]().parameters())
-    chosen = {name: entry for name, entry in everyone().items() if name in names or name in REFERENCES}
+    chosen = {name: entry for name, entry in all_contenders().items() if name in names or name in REFERENCES}
     batches = turns.in_batches(chosen, REFERENCES, size * workers, _USABLE * turns.available_bytes())
     rows: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
@@ -123,7 +123,7 @@ def cell(
         refused |= {name: mine["refused"] for name, mine in found["series"].items() if "refused" in mine}
         known = {row["name"] for row in rows}  # references again, which served this batch
         rows += [r for r in rows_of(workers, model, found["parameters"], found["series"]) if r["name"] not in known]
-    order = list(everyone())
+    order = list(all_contenders())
     return sorted(rows, key=lambda row: order.index(row["name"])), refused
 
 
@@ -135,8 +135,8 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contenders",
         nargs="+",
-        default=list(everyone()),
-        choices=everyone(),
+        default=list(all_contenders()),
+        choices=all_contenders(),
         metavar="NAME",
         help="beside references",
     )

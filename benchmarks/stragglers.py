@@ -1,4 +1,4 @@
-"""What slow and stalling workers cost everybody: AllReduce and gossip, beside a model of who waits for whom.
+"""What slow and stalling workers cost all workers, under AllReduce and gossip, beside a model of their waits.
 
     python benchmarks/stragglers.py                                      # 8 workers, 5 rounds
     python benchmarks/stragglers.py --scenarios permanent --rounds 1 --steps 40 --json stragglers.json
@@ -10,7 +10,7 @@ workers and take turns in rotating order, with the same delays; nothing is under
 per step, from the end of step ``--warm`` on: at first even bounded waiting lets quick workers run ahead. ``model`` is
 the same schedule with a free network (suite/maxplus.py), over the same steps; in the long run, over 2,000. ``others
 keep`` compares the slowest of the workers that are not slow themselves with its own rate, that of ``no messages``.
-``age`` is how many steps old what a worker used was, where nobody waits: the mean, and the oldest.
+``age`` is how many steps old what a worker used was, under asynchronous algorithms: the mean, and the oldest.
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def _turn(contender: Contender, sleeps: list[float], inputs: torch.Tensor, targe
         ends.append(time.perf_counter() - start)
     contender.settle()
     mine = torch.tensor(ends, dtype=torch.float64)
-    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, mine)
-    return torch.stack(everyone, dim=1).tolist()
+    gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, mine)
+    return torch.stack(gathered, dim=1).tolist()
 
 
 def _model() -> nn.Module:

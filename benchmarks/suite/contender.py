@@ -36,7 +36,7 @@ class Contender:
         """Communicate after the optimizer's step."""
 
     def settle(self) -> None:
-        """Wait for what is under way, so that it does not disturb whoever is next."""
+        """Wait for what is under way, so that it does not disturb the next contender."""
 
     @property
     def bytes_sent(self) -> float:

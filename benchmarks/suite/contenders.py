@@ -107,7 +107,7 @@ def gossip(
 
 
 def never_waiting() -> dict[str, Entry]:
-    """Return this library's algorithms in which nobody waits for anybody."""
+    """Return this library's algorithms that are asynchronous."""
     found = {
         "asgp": gossip("asgp", "auto", 4.0),
         "asgp, p2p": gossip("asgp", "p2p", 6.0),
@@ -138,7 +138,7 @@ OURS: dict[str, Callable[[str | None], Entry]] = {
 """This library's algorithms. A new one is one line here."""
 
 
-def everyone() -> dict[str, Entry]:
+def all_contenders() -> dict[str, Entry]:
     """Return all contenders there are, by the names tables use."""
     found = {
         COMPUTE_ONLY: Entry(Contender, vectors=1.0),

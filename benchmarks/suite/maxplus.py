@@ -27,7 +27,7 @@ def barrier(durations: Sequence[Sequence[float]]) -> Times:
 
 
 def alone(durations: Sequence[Sequence[float]]) -> Times:
-    """Nobody waits: ``t[k + 1][i] = t[k][i] + d[k][i]``."""
+    """No worker waits: ``t[k + 1][i] = t[k][i] + d[k][i]``."""
     times: Times = []
     for step in durations:
         times.append([before + d for before, d in zip(times[-1] if times else [0.0] * len(step), step, strict=True)])

@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 
 class InPlaceAverage(Contender):
-    """What averaging with a model in the same memory cannot go below: two reads and a write, and nobody to wait for."""
+    """What averaging with a model in the same memory cannot go below: two reads and a write, without waiting."""
 
     def __init__(self, model: nn.Module, lr: float = 0.01) -> None:
         super().__init__(model, lr)

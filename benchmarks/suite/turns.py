@@ -124,7 +124,7 @@ def _kilobytes(file: str, what: str) -> float:
 
 
 def available_bytes() -> float:
-    """Return the memory that is free for use; much where nobody tells."""
+    """Return the memory that is free for use; a large number where the system does not say."""
     return _kilobytes("/proc/meminfo", "MemAvailable") or 1e12
 
 

@@ -1,4 +1,4 @@
-"""Workers that wait for nobody: real processes at uneven speeds, and the simulator replaying what they did."""
+"""Asynchronous workers: real processes at uneven speeds, and the simulator replaying what they did."""
 
 from __future__ import annotations
 

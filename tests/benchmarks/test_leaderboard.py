@@ -15,7 +15,7 @@ import torch
 import leaderboard
 from sgp_core.algorithms import ALGORITHMS, OUTERS
 from suite import tables
-from suite.leaderboard.contestants import Contestant, everyone
+from suite.leaderboard.contestants import Contestant, all_contestants
 from suite.leaderboard.digits import Workers, accuracies, splits
 from suite.leaderboard.run import Setting, run, schedule
 from tests.benchmarks.running import run_small
@@ -30,7 +30,7 @@ def maker() -> dict[str, Any]:
 
 
 def test_everyone_who_marches_together_takes_part() -> None:
-    contestants = everyone(16)
+    contestants = all_contestants(16)
     marching = {name for name in ALGORITHMS.names() if ALGORITHMS.get(name).traits.one_sided is None}
     assert {one.algorithm for one in contestants} == marching
     assert {one.outer for one in contestants if one.outer} == set(OUTERS.names())
@@ -113,7 +113,7 @@ def test_page_is_of_the_figures_that_are_kept(maker: dict[str, Any]) -> None:
     assert (about["workers"], about["alphas"]) == (16, [10.0, 1.0, 0.1])
     assert about["seeds"] >= 3
     assert about["seconds"] < 600
-    names = {(one.name, one.graph, one.momentum_is) for one in everyone(16)}
+    names = {(one.name, one.graph, one.momentum_is) for one in all_contestants(16)}
     assert {(row["name"], row["graph"], row["momentum"]) for row in written["rows"]} == names
     assert maker["PICTURE"].exists()
 

@@ -1,4 +1,4 @@
-"""The step benchmark compares everybody there is, and its tables and files are whole. No test looks at timings."""
+"""The step benchmark compares all contenders, and its tables and files are whole. No test looks at timings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import step_overhead
 from sgp_core.algorithms import ALGORITHMS
 from suite import turns
-from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, Entry, everyone, left_out
+from suite.contenders import COMPUTE_ONLY, DDP, FLOOR, MEMORY, Entry, all_contenders, left_out
 from suite.workers import in_workers
 from tests.benchmarks.running import run_small, table_rows
 
@@ -20,7 +20,7 @@ def test_quick_run_is_whole(
     about, rows = run_small(step_overhead, "--quick", tmp_path, monkeypatch)
     said = capsys.readouterr().out
     names = [row["name"] for row in rows]
-    assert names == list(everyone())
+    assert names == list(all_contenders())
     assert [cells[0] for cells in table_rows(said)] == names
     assert {COMPUTE_ONLY, FLOOR, DDP, f"{DDP}, bf16 hook", "PeriodicModelAverager"} <= set(names)
     assert about["left_out"] == left_out()
@@ -40,7 +40,7 @@ def test_quick_run_is_whole(
 
 @pytest.mark.parametrize("name", sorted({"sgp", "osgp", "dpsgd", "allreduce", "local_sgd"} & set(ALGORITHMS.names())))
 def test_algorithm_takes_part(name: str) -> None:
-    assert any(contender.split(",")[0] == name for contender in everyone())
+    assert any(contender.split(",")[0] == name for contender in all_contenders())
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -76,7 +76,7 @@ def two_steps_of_floor_and_sgp() -> list[float]:
     import torch
     import torch.distributed as dist
 
-    chosen = everyone()
+    chosen = all_contenders()
     names = [FLOOR, next(name for name in chosen if name.startswith("sgp"))]
     models = [torch.nn.Linear(3, 2) for _ in names]
     contenders = [chosen[name].build(model) for name, model in zip(names, models, strict=True)]

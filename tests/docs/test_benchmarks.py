@@ -14,7 +14,7 @@ import step_overhead
 import stragglers
 import tracing
 from suite import maxplus, tables
-from suite.contenders import everyone
+from suite.contenders import all_contenders
 from tests.docs.pages import ROOT
 
 ABOUT = {"torch": "2.9", "cores": 2, "load": 0.1, "rounds": 2}
@@ -27,10 +27,10 @@ def maker() -> dict[str, Any]:
 
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
-    """Files of all benchmarks, with figures that nobody has measured."""
+    """Files of all benchmarks, with invented figures."""
     series = {
         name: {"seconds": [k, k], "cpu_seconds": [k, k], "bytes_per_step": 8.0, "memory_bytes": 4e6 * k}
-        for k, name in enumerate(everyone(), start=1)
+        for k, name in enumerate(all_contenders(), start=1)
     }
     rows = step_overhead.rows_of(8, "mlp_2.5M", 1_000_000, series)
     tables.save(tmp_path / "a.json", {"benchmark": "step_overhead", **ABOUT, "left_out": {"X": "not installed"}}, rows)

@@ -1,4 +1,4 @@
-"""How models travel, and when, is a matter of the cluster, told to whoever trains."""
+"""How models travel, and when, is a matter of the cluster, and passed on to the training loop."""
 
 from __future__ import annotations
 

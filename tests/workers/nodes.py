@@ -47,7 +47,7 @@ def in_a_world_of_eight(cases: list[Case], steps: int, pace: Pace) -> dict[str, 
 
 
 def _pieces(dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Two dtypes, a size that no node divides, buffers, a parameter that only rank 3 uses and one nobody uses."""
+    """Two dtypes, a size that no node divides, buffers, a parameter that only rank 3 uses and one that no rank uses."""
     torch.manual_seed(dist.get_rank())
     model = nn.Sequential(nn.Linear(64, 9, bias=False), nn.BatchNorm1d(9), nn.Linear(9, 10)).double()
     model.register_parameter("sometimes", nn.Parameter(torch.ones(5, dtype=dtype)))

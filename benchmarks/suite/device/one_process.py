@@ -223,7 +223,7 @@ class _Streams:
 
 
 class _StreamWindow:
-    """Memory of the one GPU; whoever knows its number reaches it."""
+    """Memory of the one GPU; any process that knows its number reaches it."""
 
     def __init__(self, host: _Host, rank: int, number: int) -> None:
         self._host = host

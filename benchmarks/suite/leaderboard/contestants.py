@@ -71,7 +71,7 @@ class Contestant:
         return build_topology(self.topology, workers)
 
 
-def everyone(workers: int) -> list[Contestant]:
+def all_contestants(workers: int) -> list[Contestant]:
     """Return all that can take part with so many workers: first algorithms by themselves, then outers."""
     return [*_algorithms(workers), *_outers(workers)]
 
@@ -80,7 +80,7 @@ def _algorithms(workers: int) -> Iterator[Contestant]:
     for name in ALGORITHMS.names():
         kind, options = ALGORITHMS.get(name), OPTIONS.get(name, {})
         if kind.traits.one_sided is not None:
-            continue  # who waits for nobody has a clock, and the simulator none
+            continue  # asynchronous workers depend on a clock, and the simulator has none
         graphs: Sequence[str] = OF_ITS_OWN.get(name, GRAPHS) if kind.traits.gossips else (NO_GRAPH,)
         legal = [graph for graph in graphs if _legal(Contestant(name, graph, 0.0, None, options), workers)]
         if not legal:

@@ -29,7 +29,7 @@ class MessageOpenModels(MessageCarrier):
         self._model = params.clone()
         self._version = 0
         self._lock = Lock()
-        """Held by whoever changes the model or needs it to stay as it is."""
+        """Held while the model is changed, or must not change."""
         self._replied = Flag()
         self._their_version = 0
         super().__init__(group, params)  # last: it starts the threads that use these

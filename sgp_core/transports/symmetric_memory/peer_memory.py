@@ -24,7 +24,7 @@ class PeerWindow(Protocol):
     def signal(self, rank: int, channel: int) -> None:
         """Raise this worker's flag of a channel at ``rank``, once the last one was lowered.
 
-        Whoever lowers the flag sees what this stream had copied there before.
+        The worker that lowers the flag sees what this stream had copied there before.
         """
 
     def wait(self, rank: int, channel: int) -> None:
