@@ -15,8 +15,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests.support.sgp_command")
 
-FIRST = ("slurm", "simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
-"""Folders whose files take longest, the longest first: the last files to run should be short, or a worker ends late."""
+FIRST = ("simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
+"""Folders whose files compute longest, the longest first: the last files to run should be short, or a worker ends late."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,16 @@ def no_plugin_stays_loaded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files. Those of SLURM mostly wait, so that others run beside them (``pytest -n 2``)."""
+    """Begin with the long files. Those of SLURM mostly wait, so each has one that computes beside it (``pytest -n 2``)."""
     root = Path(__file__).parent
 
-    def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(root).parts[0]
+    def rank(path: Path) -> int:
+        folder = path.relative_to(root).parts[0]
         return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
-    items.sort(key=place)
+    files = list(dict.fromkeys(item.path for item in items))
+    waiting = [path for path in files if path.is_relative_to(root / "slurm")]
+    computing = sorted((path for path in files if path not in waiting), key=rank)
+    pairs = [path for pair in zip(waiting, computing, strict=False) for path in pair]
+    order = {path: place for place, path in enumerate(dict.fromkeys([*pairs, *waiting, *computing]))}
+    items.sort(key=lambda item: order[item.path])
