@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests.support.sgp_command")
 
 FIRST = ("simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
-"""Folders whose files compute longest, the longest first: the last files to run should be short, or a worker ends late."""
+"""Folders whose files compute longest, the longest first: the last to run should be short, or a worker ends late."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def no_plugin_stays_loaded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files. Those of SLURM mostly wait, so each has one that computes beside it (``pytest -n 2``)."""
+    """Begin with the long files. Those of SLURM mostly wait: each has one that computes beside it (``-n 2``)."""
     root = Path(__file__).parent
 
     def rank(path: Path) -> int:
