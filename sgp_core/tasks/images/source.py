@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from sgp_core.errors import ConfigurationError
 
@@ -129,7 +129,7 @@ class Archive:
         if self._offsets.keys() == self._contents.keys():
             yield from ((name, data) for name, data in self._contents.items() if name in wanted)
             return
-        with _readable(self.path), tarfile.open(self.path, "r|*") as archive:
+        with _readable(self.path), tarfile.open(self.path, "r|*", tarinfo=_Member) as archive:
             for member in _images(archive):
                 if _plain(member) in wanted:
                     yield _plain(member), _content(archive, member)
@@ -137,7 +137,7 @@ class Archive:
     @cached_property
     def _offsets(self) -> dict[str, tuple[int, int]]:
         offsets = {}
-        with _readable(self.path), tarfile.open(self.path, "r|*") as archive:
+        with _readable(self.path), tarfile.open(self.path, "r|*", tarinfo=_Member) as archive:
             remember = self.path.stat().st_size <= _REMEMBERED
             for member in _images(archive):
                 offsets[_plain(member)] = (member.offset_data, member.size)
@@ -166,6 +166,20 @@ class Archive:
     def where(self, name: str) -> str:
         """Return the archive and the file in it."""
         return f"{name} in {self.path}"
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive. Without it, tarfile takes a header that is cut off or damaged for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member with header ``buf``."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise  # zeros end an archive
+            raise tarfile.ReadError(f"damaged or incomplete archive ({error})") from error
 
 
 def _images(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -284,6 +284,25 @@ def test_damaged_and_compressed_archives_are_refused_in_one_sentence(tmp_path: P
     assert "cannot be read" in refused(archive, cache=cache)
 
 
+@pytest.mark.parametrize("compression", ["", "gz", "xz"])
+def test_an_archive_cut_anywhere_is_refused(tmp_path: Path, compression: str) -> None:
+    write(tmp_path / "tree", names("train/", "test/"))
+    archive = tmp_path / "tree.tar"
+    with tarfile.open(archive, f"w:{compression}") as tar:
+        tar.add(tmp_path / "tree", arcname=".")
+    whole = archive.read_bytes()
+    with tarfile.open(archive) as tar:
+        headers = [member.offset for member in tar]
+    places = range(100, len(whole) - 200, 61) if compression else [*headers[1:], *(offset + 100 for offset in headers)]
+    damaged = [whole[:place] for place in places]
+    if not compression:
+        damaged.append(whole[: headers[-1]] + b"x" * 512 + whole[headers[-1] + 512 :])
+    for content in damaged:
+        archive.write_bytes(content)
+        message = refused(archive, cache=str(tmp_path / "cache"))
+        assert "cannot be read" in message or "neither a folder nor a tar archive" in message
+
+
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
