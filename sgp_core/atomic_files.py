@@ -49,6 +49,15 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False)
     write_text(path, json.dumps(content, indent=2) + "\n", durable=durable)
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds, None if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -5,8 +5,7 @@ Imports without torch: the launcher asks before any worker exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing.graphs import graphs_of
@@ -26,23 +25,19 @@ def check_compatibility(
     compression: Codec | None = None,
     node_size: int = 1,
     step_in_backward: bool = False,
-    optimizer: Iterable[Mapping[str, Any]] = (),
 ) -> None:
-    """Refuse choices that do not go together.
+    """Refuse choices that do not go together. The optimizer is for ``algorithm.check_optimizer``.
 
     Args:
         pace: None for a round after every step.
         compression: None for none.
         node_size: workers of a node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
-        optimizer: the options of its parameter groups.
 
     Raises:
         ConfigurationError: with the reason and what would be right.
     """
     algorithm.check(topology)
-    for options in optimizer:
-        algorithm.check_optimizer(options)
     if pace is not None:
         algorithm.check_pace(pace)
         algorithm.check(graphs_of(topology, pace))

@@ -99,7 +99,8 @@ class Gossip:
         record_events: bool = False,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        _check_parameters(model, trainable, optimizer)
+        if not trainable:
+            raise ConfigurationError("the model has no trainable parameters")
         node = NodeGroup(process_group, node_size, trainable[0].device)
         topology = topology or build_topology("complete", world_size=node.count)
         if topology.world_size != node.count:
@@ -112,8 +113,8 @@ class Gossip:
             compression=compression,
             node_size=node_size,
             step_in_backward=step_in_backward,
-            optimizer=optimizer.param_groups,
         )
+        _check_optimizer(optimizer, model, algorithm)
         if step_in_backward:
             warn_if_compiled(model)
 
@@ -144,11 +145,7 @@ class Gossip:
             biased=algorithm.leaves_one(self.network.topology),
             grads=node.shard_of(gradients.flat) if gradients else None,
         )
-        self._hooks.attach(
-            self._worker,
-            bucket_bytes if step_in_backward else None,
-            max_norm,
-        )
+        self._hooks.attach(self._worker, bucket_bytes if step_in_backward else None, max_norm)
 
     # -- facts -------------------------------------------------------------------------------------------------------
     @property
@@ -335,11 +332,11 @@ class Gossip:
         self.network.seconds, self._node.seconds = float(state["seconds"]), 0.0
 
 
-def _check_parameters(model: nn.Module, trainable: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    if not trainable:
-        raise ConfigurationError("the model has no trainable parameters")
+def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, algorithm: Algorithm) -> None:
     known = {id(parameter) for parameter in model.parameters()}
     if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
         raise ConfigurationError(
             "the optimizer updates parameters that are not the model's; build it from model.parameters()"
         )
+    for group in optimizer.param_groups:
+        algorithm.check_optimizer(group)

@@ -11,8 +11,9 @@ import typer
 from launcher.runs.find import all_sweeps, run_ids
 from launcher.runs.json_fields import text
 from launcher.runs.liveness import STATES
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.runs.settings import all_settings, format_setting
+from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 RUNS_DIR = Path("runs")

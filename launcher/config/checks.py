@@ -1,4 +1,4 @@
-"""Checks of the settings of a run together. They create nothing and do not import torch."""
+"""Checks of where and how a run is to run. They create nothing and do not import torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def check(plan: RunPlan) -> None:
     _check_cluster(plan)
     _check_debug(plan)
     _at_least(1, "log_every", plan.log_every)
-    _check_experiment(plan)
     _check_folder(plan.run_dir)
 
 
@@ -96,15 +95,6 @@ def _check_debug(plan: RunPlan) -> None:
     rank = plan.debug.fail_rank
     if rank is not None and not 0 <= rank < plan.world_size:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
-
-
-def _check_experiment(plan: RunPlan) -> None:
-    """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
-    from sgp_core.training.experiment import build_metrics, build_parts
-
-    parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
-    build_metrics(plan.evaluation.metrics, parts.kind)
-    parts.dataset.check()
 
 
 def _check_folder(run_dir: Path) -> None:

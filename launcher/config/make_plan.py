@@ -25,6 +25,7 @@ from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmO
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment
+from sgp_core.training.experiment import build_metrics, build_parts
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,15 @@ def make_plan(point: Point) -> RunPlan:
         **sections,
     )
     checks.check(plan)
+    _check_experiment(plan)
     return plan
+
+
+def _check_experiment(plan: RunPlan) -> None:
+    """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
+    parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
+    build_metrics(plan.evaluation.metrics, parts.kind)
+    parts.dataset.check()
 
 
 def run_name(experiment: Experiment) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.number_format import format_value
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.runs.scores import read_scores, score_in
+from sgp_core.atomic_files import read_json
 from sgp_core.metrics import find_metric
 
 Summary = dict[str, Any]

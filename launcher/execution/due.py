@@ -11,7 +11,8 @@ from launcher.config.run_plan import RunPlan
 from launcher.console.summary import print_complete, relative
 from launcher.execution.run_lifecycle import LIVE
 from launcher.execution.slurm_submission import SlurmQueue
-from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
+from launcher.runs.run_folder import RunFolder, RunInProgress
+from sgp_core.atomic_files import read_json
 
 
 def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:

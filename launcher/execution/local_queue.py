@@ -24,7 +24,8 @@ from launcher.execution.run_lifecycle import (
     set_status,
 )
 from launcher.execution.signals import StopSignals
-from launcher.runs.run_folder import RunFolder, RunInProgress, read_json
+from launcher.runs.run_folder import RunFolder, RunInProgress
+from sgp_core.atomic_files import read_json
 
 _POLL_S = 0.05
 

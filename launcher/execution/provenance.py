@@ -17,8 +17,8 @@ from typing import Any
 
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import relative
-from launcher.runs.run_folder import RunFolder, read_json
-from sgp_core.atomic_files import write_text
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json, write_text
 from sgp_core.plugins import Plugin, changed_sources
 
 NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "stochastic-gradient-push")

@@ -15,8 +15,9 @@ from launcher.execution import provenance
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.backends.select import backend
 from launcher.execution.signals import StopSignals
-from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
+from sgp_core.atomic_files import read_json, write_json
 
 OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT

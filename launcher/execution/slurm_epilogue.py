@@ -17,7 +17,8 @@ from launcher.console.progress import Tail
 from launcher.execution.backends.base import Outcome
 from launcher.execution.run_lifecycle import conclude
 from launcher.runs.failure import ENDED, NODE_LOST, SUCCESSFUL, WORKER_DIED, Report, add_log, find_culprit, read_reports
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json
 
 REQUEUE = 75
 """Exit code (``EX_TEMPFAIL``) upon which the job script requeues the job."""

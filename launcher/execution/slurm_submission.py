@@ -10,8 +10,9 @@ from launcher.console.messages import print_failure
 from launcher.execution.attempts import next_attempts
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.run_lifecycle import LIVE, OK, SUBMISSION_FAILED, record, set_status
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import slurm_cli
+from sgp_core.atomic_files import read_json
 
 
 class SlurmQueue:

@@ -11,8 +11,9 @@ from launcher.console.summary import print_error, print_summary
 from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, INTERRUPTED, OK, SUBMISSION_FAILED
 from launcher.execution.signals import StopSignals
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import slurm_cli
+from sgp_core.atomic_files import read_json
 
 if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json
 
 Report = dict[str, Any]
 """Content of ``rank-<k>.json``."""

@@ -14,7 +14,8 @@ from typing import Any
 from launcher.runs.json_fields import items, mapping, text
 from launcher.runs.liveness import LIVE, STATES, Observer, read_files
 from launcher.runs.run import Run
-from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
+from launcher.runs.run_folder import SWEEPS, RunFolder
+from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 __all__ = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from launcher.runs.find import run_ids
 from launcher.runs.json_fields import text
-from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
+from launcher.runs.run_folder import SWEEPS, RunFolder
+from sgp_core.atomic_files import read_json
 
 _SETTLED_S = 600.0
 """A younger copy of the code may belong to a run whose spec.json is not written yet."""

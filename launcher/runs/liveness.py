@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.runs.json_fields import mapping, number, text, whole
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import processes, slurm_cli
 from launcher.system.processes import Process
+from sgp_core.atomic_files import read_json
 
 STATES = ("queued", "running", "completed", "failed", "preempted", "cancelled", "lost", "damaged")
 """``lost``: its files say queued or running, but its process or job is gone. ``damaged``: they cannot be read."""

@@ -14,8 +14,9 @@ from typing import Any
 from launcher.runs.failure import ENDED, Report, find_culprit, last_lines
 from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.metric_rows import Row, last_rows
-from launcher.runs.run_folder import SWEEPS, RunFolder, read_json
+from launcher.runs.run_folder import SWEEPS, RunFolder
 from launcher.system import slurm_cli
+from sgp_core.atomic_files import read_json
 
 _MOST_WORKERS = 1 << 16
 

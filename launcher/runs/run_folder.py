@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from sgp_core import atomic_files
+from sgp_core.atomic_files import read_json
 
 
 class RunInProgress(RuntimeError):
@@ -132,17 +131,3 @@ def _try_lock(file: TextIO) -> bool:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
     return True
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` so that readers see the old file or the new one, never a part."""
-    atomic_files.write_json(path, content)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what a JSON file holds, None if it is absent or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None

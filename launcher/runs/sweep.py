@@ -13,7 +13,8 @@ from typing import Any
 from launcher.config.choice import Choice
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import WandbOptions
-from launcher.runs.run_folder import SWEEPS, read_json, write_json
+from launcher.runs.run_folder import SWEEPS
+from sgp_core.atomic_files import read_json, write_json
 
 SWEEP_ID_DIGITS = 8
 

@@ -19,9 +19,9 @@ from launcher.execution.snapshot import with_code
 from launcher.runs.find import Sweep, members, read_runs
 from launcher.runs.number_format import format_sample
 from launcher.runs.ranking import evaluate, rank, search_objective
-from launcher.runs.run_folder import read_json
 from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder
 from launcher.search.space import Dimension, parse_space
+from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import LOSS, Metric
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.runs.run_folder import read_json, write_json
 from launcher.system import network_interface
+from sgp_core.atomic_files import read_json, write_json
 from sgp_core.errors import PeerLost
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.runs.run_folder import RunFolder, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
+from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError, PeerLost
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan, plan_of_spec
-from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
+from sgp_core.atomic_files import read_json, write_json
 from sgp_core.plugins import changed_sources, load_recorded_plugins
 
 Row = dict[str, Any]

@@ -96,8 +96,8 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
         compression=parts.compression,
         node_size=experiment.node_size,
         step_in_backward=step_in_backward,
-        optimizer=[experiment.optimizer],
     )
+    parts.algorithm.check_optimizer(experiment.optimizer)
     return parts
 
 

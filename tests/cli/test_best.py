@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.runs.run_folder import read_json, write_json
+from sgp_core.atomic_files import read_json, write_json
 from tests.support.run_folders import make_run, make_sweep
 from tests.support.sgp_command import Said
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json
 from tests.support.launched import Launched
 from tests.support.run_folders import make_sweep
 from tests.support.run_states import (

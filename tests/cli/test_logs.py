@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli.commands import logs
-from launcher.runs.run_folder import write_json
+from sgp_core.atomic_files import write_json
 from tests.support.run_states import completed_run, failed_run, queued_run, running_run, slurm_run
 from tests.support.sgp_command import Said
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.config.make_plan import make_plan
-from launcher.runs.run_folder import read_json, write_json
+from sgp_core.atomic_files import read_json, write_json
 from sgp_core.metrics import LOSS, Direction, Metric
 from tests.support.command_line import composed
 from tests.support.run_folders import make_sweep

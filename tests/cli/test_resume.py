@@ -16,8 +16,9 @@ from launcher.config.make_plan import make_plan
 from launcher.config.run_plan import RunPlan
 from launcher.runs.find import read_runs
 from launcher.runs.resumption import plan_to_resume
-from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.runs.sweep import as_sweep, record_sweep
+from sgp_core.atomic_files import read_json, write_json
 from tests.support.command_line import composed
 from tests.support.run_states import completed_run, elsewhere_run, failed_run, queued_run, running_run
 from tests.support.sgp_command import Said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import watch
-from launcher.runs.run_folder import write_json
+from sgp_core.atomic_files import write_json
 from tests.support.run_folders import make_sweep
 from tests.support.run_states import (
     MIXED_SWEEP,

@@ -9,8 +9,9 @@ import pytest
 
 from launcher.execution import slurm_epilogue
 from launcher.execution.slurm_epilogue import REQUEUE, judge, main
-from launcher.runs.run_folder import RunFolder, read_json, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.worker.worker import WorkerJob
+from sgp_core.atomic_files import read_json, write_json
 
 KILLED = 137
 

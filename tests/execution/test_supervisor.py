@@ -17,9 +17,10 @@ from launcher.console.progress import LineDisplay
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.signals import StopSignals
 from launcher.execution.supervisor import Supervisor
-from launcher.runs.run_folder import RunFolder, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from launcher.system.processes import Process
+from sgp_core.atomic_files import write_json
 from tests.support.command_line import composed
 from tests.support.waiting import wait_until
 

@@ -15,7 +15,8 @@ from launcher.config.run_plan import RunPlan
 from launcher.execution.snapshot import with_code
 from launcher.runs.find import read_runs
 from launcher.runs.resumption import plan_to_resume
-from launcher.runs.run_folder import RunFolder, write_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError
 from tests.support.plugins import PARTS
 

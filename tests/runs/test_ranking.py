@@ -12,8 +12,8 @@ import pytest
 from launcher.runs.find import read_runs
 from launcher.runs.ranking import Evaluation, choose_objective, evaluate, rank
 from launcher.runs.run import Run
-from launcher.runs.run_folder import read_json, write_json
 from launcher.runs.scores import read_scores
+from sgp_core.atomic_files import read_json, write_json
 from sgp_core.metrics import Direction, Metric, find_metric
 from tests.support.run_folders import make_run
 

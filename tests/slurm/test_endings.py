@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json
 from tests.slurm.lab import Lab
 from tests.slurm.training import job_of, rows, run_of, train, until_gone, until_status, until_step
 

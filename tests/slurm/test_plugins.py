@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.runs.run_folder import read_json
+from sgp_core.atomic_files import read_json
 from sgp_core.plugins import load_plugins, unload_plugin
 from tests.slurm.lab import Lab
 from tests.slurm.training import job_of, run_of, train, until_status

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.train import main
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json
 from tests.slurm.lab import Lab
 from tests.support.waiting import wait_until
 

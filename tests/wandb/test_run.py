@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from launcher.config.make_plan import make_plan
-from launcher.runs.run_folder import write_json
 from launcher.wandb.run import trackers, wandb_tracker
+from sgp_core.atomic_files import write_json
 from sgp_core.tracking import JsonlTracker, WandbTracker
 from tests.support.command_line import composed
 

@@ -9,9 +9,10 @@ import pytest
 
 from launcher.config.make_plan import make_plan
 from launcher.config.schema import choice_of_spec
-from launcher.runs.run_folder import RunFolder, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.worker.device_setup import Place
 from launcher.worker.worker import run_worker
+from sgp_core.atomic_files import write_json
 from tests.support.command_line import composed
 
 

@@ -104,8 +104,9 @@ def _outers(workers: int) -> Iterator[Contestant]:
 
 def _legal(contestant: Contestant, workers: int) -> bool:
     try:
-        momentum = {"momentum": contestant.momentum}
-        check_compatibility(contestant.rule(), contestant.graph_of(workers), optimizer=[momentum])
+        rule = contestant.rule()
+        rule.check_optimizer({"momentum": contestant.momentum})
+        check_compatibility(rule, contestant.graph_of(workers))
     except ConfigurationError:
         return False
     return True

@@ -13,9 +13,10 @@ from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, find_runs
 from launcher.runs.json_fields import mapping
 from launcher.runs.liveness import LIVE, Observer, read_files
-from launcher.runs.run_folder import RunFolder, write_json
+from launcher.runs.run_folder import RunFolder
 from launcher.system import processes, slurm_cli
 from launcher.system.processes import Process
+from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError
 
 _PATIENCE_S = 10.0

@@ -15,9 +15,9 @@ from launcher.console.summary import relative
 from launcher.runs.find import Run, find_run
 from launcher.runs.json_fields import items, mapping, number, text
 from launcher.runs.number_format import format_value
-from launcher.runs.run_folder import RunFolder, read_json
+from launcher.runs.run_folder import RunFolder
 from launcher.runs.scores import Scores, read_scores
-from sgp_core.atomic_files import replace_file
+from sgp_core.atomic_files import read_json, replace_file
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import LOSS
 

@@ -8,9 +8,9 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from launcher.execution.backends.base import Attempt, Outcome
-from launcher.runs.run_folder import read_json
 from launcher.worker.device_setup import Place
 from launcher.worker.worker import run_worker
+from sgp_core.atomic_files import read_json
 
 if TYPE_CHECKING:
     from launcher.console.progress import Display

@@ -26,9 +26,9 @@ from launcher.config.run_plan import RunPlan
 from launcher.execution.backends.base import Attempt, SubmissionFailed
 from launcher.execution.environment import hide_allocation
 from launcher.execution.slurm_epilogue import REQUEUE
-from launcher.runs.run_folder import write_json
 from launcher.runs.sweep import sweep_folder
 from launcher.worker.worker import WorkerJob
+from sgp_core.atomic_files import write_json
 
 _LONGEST_ARRAY = 1000
 """SLURM's default limit is 1001 jobs an array."""
