@@ -46,13 +46,17 @@ def logarithms(model: TransformerNetwork, source: list[int], tokens: list[int]) 
     return log_softmax(logits, dim=-1)[torch.arange(len(tokens) + 1), torch.tensor([*tokens, EOS])]
 
 
+@torch.no_grad()
 def exhaustive(model: TransformerNetwork, source: list[int], longest: int, alpha: float) -> Hypothesis:
     """Return the best of all translations of at most ``longest`` tokens."""
-    every = [list(words) for n in range(longest + 1) for words in itertools.product(WORDS, repeat=n)]
-    scored = [
-        Hypothesis(words, logarithms(model, source, words).sum().item() / ((6 + len(words)) / 6) ** alpha)
-        for words in every
-    ]
+    scored = []
+    for n in range(longest + 1):
+        every = [list(words) for words in itertools.product(WORDS, repeat=n)]
+        inputs = torch.tensor([[BOS, *words] for words in every])
+        logits = model.eval()(torch.tensor([source]).expand(len(every), -1), inputs)
+        targets = torch.tensor([[*words, EOS] for words in every])
+        sums = log_softmax(logits, dim=-1).gather(2, targets[:, :, None]).sum((1, 2)).tolist()
+        scored += [Hypothesis(words, sum_ / ((6 + n) / 6) ** alpha) for words, sum_ in zip(every, sums, strict=True)]
     return max(scored, key=lambda hypothesis: hypothesis.score)
 
 
