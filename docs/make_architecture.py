@@ -29,7 +29,7 @@ BEGIN, END = "<!-- step, written by docs/make_architecture.py -->", "<!-- end of
 PICTURE = Path(__file__).parent / "images" / "architecture.svg"
 COLOURS = {"launcher": ("#e8f0fe", "#3b6fb6"), "sgp_core": ("#eaf6ec", "#2e7d4f")}
 """Fill and outline of the boxes of each package."""
-BASE = {"atomic_files", "errors", "metrics", "plugins", "registry", "timeline", "validation"}
+BASE = {"atomic_files", "checkpoint_files", "errors", "metrics", "plugins", "registry", "timeline", "validation"}
 """Small modules that every layer may import. Lines from higher layers to them are left out."""
 WIDTH, MARGIN = 760, 30
 BOX_HEIGHT, ROW_HEIGHT, GAP = 30, 58, 74

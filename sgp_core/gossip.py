@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
-from sgp_core.runtime.averaged_model import averaged_model
+from sgp_core.runtime.averaged_model import averaged_model, compact_state_dict
 from sgp_core.runtime.backward_steps import warn_if_compiled
-from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.global_collectives import GlobalCollectives
+from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
+from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
+from sgp_core.runtime.state_identity import StateIdentity, list_parameters
+from sgp_core.runtime.worker_facts import WorkerFacts
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
 from sgp_core.topology import Topology, build_topology
@@ -29,7 +33,7 @@ from sgp_core.topology import Topology, build_topology
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
 
-class Gossip:
+class Gossip(WorkerFacts):
     """Makes every ``optimizer.step()`` a step of a decentralised algorithm. The training loop stays the user's own.
 
     From construction on, all workers hold rank 0's parameters and buffers, and trainable parameters live in one
@@ -102,10 +106,7 @@ class Gossip:
         if not trainable:
             raise ConfigurationError("the model has no trainable parameters")
         node = NodeGroup(process_group, node_size, trainable[0].device)
-        topology = topology or build_topology("complete", world_size=node.count)
-        if topology.world_size != node.count:
-            made = f"the topology is made for {topology.world_size} {'workers' if node_size == 1 else 'nodes'}"
-            raise ConfigurationError(f"{made}, the group has {node.count}")
+        topology = _choose_topology(topology, node)
         check_compatibility(
             algorithm,
             topology,
@@ -146,81 +147,16 @@ class Gossip:
             grads=node.shard_of(gradients.flat) if gradients else None,
         )
         self._hooks.attach(self._worker, bucket_bytes if step_in_backward else None, max_norm)
+        identity = self._identity(trainable, pace, compression)
+        self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
+        sharded = self._hooks.optimizer_sharded
+        self._checkpoint = GossipCheckpoint(model, [optimizer], self._state, process_group, optimizer_sharded=sharded)
 
-    # -- facts -------------------------------------------------------------------------------------------------------
-    @property
-    def rank(self) -> int:
-        """This worker's rank in the group."""
-        return self._node.number * self._node.size + self._node.place
-
-    @property
-    def world_size(self) -> int:
-        """Number of workers."""
-        return self._workers.size
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps completed."""
-        return self._worker.step
-
-    @property
-    def transport(self) -> str | None:
-        """How models travel, by the name that chooses it; None in a world of one."""
-        return self.network.transport_name
-
-    @property
-    def steps_in_backward(self) -> bool:
-        """Whether the optimizer's steps, and any clipping before them, happen inside ``backward()``."""
-        return self._hooks.inside_backward
-
-    @property
-    def push_sum_weight(self) -> float:
-        """This worker's (its node's) PushSum weight ``w``; exactly 1 on doubly stochastic graphs."""
-        return float(self._worker.weight)
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes this worker has sent for training so far (an AllReduce counts as a ring's), to other nodes only."""
-        return self.network.bytes_sent
-
-    @property
-    def bytes_sent_inside(self) -> int:
-        """Bytes this worker has sent for training so far to the workers of its own node."""
-        return self._node.bytes_sent
-
-    @property
-    def communication_seconds(self) -> float:
-        """Seconds the training thread has spent in communication so far, waiting and mixing included."""
-        return self.network.seconds + self._node.seconds
-
+    # -- what users call ---------------------------------------------------------------------------------------------
     def record(self, timeline: Timeline | None) -> None:
         """Let ``timeline`` record the exchanges of the steps it is interested in; None: stop."""
         self.network.timeline = timeline
 
-    @property
-    def consensus_estimate(self) -> tuple[int, float] | None:
-        """Step and value of the latest estimate of :meth:`consensus_distance`; None unless a pace measures it.
-
-        It travels with the messages, needs no collective, and is the same number on every worker.
-        """
-        return None if self._paced is None else self._paced.estimate
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether each worker steps at its own pace. Workers then meet in every method that all of them must call."""
-        return self.network.asynchronous
-
-    @property
-    def staleness(self) -> Staleness:
-        """How old what this worker used was; counted with asynchronous algorithms only."""
-        return self.network.staleness
-
-    @property
-    def events(self) -> list[Event]:
-        """What this worker used when, from its start or its last load; empty without ``record_events``."""
-        return list(self.network.events or ())
-
-    # -- what users call ---------------------------------------------------------------------------------------------
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
         return self._workers.consensus_distance(self._worker.params, self.network.scratch())
@@ -246,6 +182,18 @@ class Gossip:
         finally:
             self._hooks.forbidden = None
 
+    def averaged_state_dict(self, device: torch.device | str | None = None) -> dict[str, Any]:
+        """Return ``model.state_dict()`` of the average over all workers, buffers included. Every worker must call.
+
+        Tensors are copies that share no memory with the model, whole ones where FSDP2 has sharded it: save them with
+        ``torch.save`` or safetensors, and load them into a model that knows nothing of ``Gossip``.
+
+        Args:
+            device: where to put them; None: where the model is.
+        """
+        with self.averaged():
+            return compact_state_dict(self._model, device)
+
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Accumulate gradients inside the block: they are neither averaged (``allreduce``, node groups) nor stepped on
@@ -268,23 +216,12 @@ class Gossip:
         """Ask the other workers of an asynchronous algorithm, without waiting, to meet."""
         self.network.request_meeting()
 
-    @property
-    def meeting_requested(self) -> bool:
-        """Whether a worker has asked for a meeting since the last one. The training loop should then let all meet."""
-        return self.network.meeting_requested
-
-    @torch.no_grad()
     def finish(self) -> None:
         """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none.
 
         Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
         """
-        if self.network.in_flight:
-            worker = self._worker
-            worker.params.mul_(worker.weight)
-            worker.weight = self.network.drain(worker.params, worker.weight)
-            worker.params.div_(worker.weight)
-            self.shard.spread()
+        self._state.finish()
 
     def close(self) -> None:
         """Remove all hooks, once messages in flight have arrived and left; the model stays usable.
@@ -303,16 +240,7 @@ class Gossip:
         is then not bit-exact, but conserves both sums. Tensors are copies. Replicas differ by design: save one per
         rank.
         """
-        if self.asynchronous:
-            self.finish()
-        return {
-            **self._worker.state_dict(),
-            "device": self.shard.flat.tensors[0].device.type,
-            **self.network.state_dict(),
-            "pace": None if self._paced is None else self._paced.state_dict(),
-            "bytes_sent_inside": self.bytes_sent_inside,
-            "seconds": self.communication_seconds,
-        }
+        return self._state.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`; every worker loads its own, all workers of a node at once.
@@ -320,16 +248,62 @@ class Gossip:
         With an asynchronous algorithm all workers meet.
 
         Raises:
-            ValueError: the state is of another model, or only one of the two was compressed.
+            ConfigurationError: another rank saved the state, or it belongs to another number of workers, algorithm,
+                topology, pace, codec or model; the message says which.
         """
-        self.network.check_state(state)
-        self._worker.load_state_dict(state)
-        self.network.load_state_dict(state, self._worker.step)
-        if self._paced is not None:
-            self._paced.load_state_dict(state["pace"])
-        self.shard.spread()
-        self._node.bytes_sent = int(state.get("bytes_sent_inside", 0))
-        self.network.seconds, self._node.seconds = float(state["seconds"]), 0.0
+        self._state.load_state_dict(state)
+
+    def save(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+        """Save all workers to a folder: models, buffers, frozen parameters, optimizers, what the rule remembers and
+        what is in flight. Every worker must call, at the same step.
+
+        A folder that holds a save keeps it until the new one is whole. Rank 0 writes ``manifest.json``, with a checksum
+        of each file; the folder may be each host's own.
+
+        Args:
+            extra: more to save, of this worker, such as an epoch, a scheduler's state or random numbers: numbers,
+                strings, tensors, lists and dicts.
+
+        Raises:
+            CheckpointError: on all workers, if one could not write.
+        """
+        self._checkpoint.save(folder, extra)
+
+    def load(self, folder: str | Path, *, reshape: bool = False) -> dict[str, Any]:
+        """Continue from :meth:`save`, bit for bit on the CPU; return ``extra``. Every worker must call.
+
+        Args:
+            reshape: accept a save of another number of workers, algorithm, topology, pace or codec. All workers then
+                start at the saved step from the saved average ``sum_i x_i / sum_i w_i``, with weight 1; what was in
+                flight is part of it. Buffers and optimizer states are averaged, or the optimizer starts anew where it
+                steps on shards. What the rule remembered (outer momentum, corrections) is dropped. ``extra`` is rank
+                0's. A save that fits as it is is loaded as it is.
+
+        Raises:
+            ConfigurationError: what was saved does not fit; nothing is loaded on any worker.
+            CheckpointError: no complete save is there, or it is damaged; likewise.
+        """
+        return self._checkpoint.load(folder, reshape=reshape)
+
+    def _identity(self, trainable: list[nn.Parameter], pace: Pace | None, compression: Codec | None) -> StateIdentity:
+        return StateIdentity(
+            self.rank,
+            self.world_size,
+            self._node.size,
+            self.algorithm,
+            self.topology,
+            pace if self._paced else None,
+            compression,
+            *list_parameters(self._model, trainable, self.shard.storage),
+        )
+
+
+def _choose_topology(topology: Topology | None, node: NodeGroup) -> Topology:
+    topology = topology or build_topology("complete", world_size=node.count)
+    if topology.world_size != node.count:
+        made = f"the topology is made for {topology.world_size} {'workers' if node.size == 1 else 'nodes'}"
+        raise ConfigurationError(f"{made}, the group has {node.count}")
+    return topology
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, algorithm: Algorithm) -> None:

@@ -98,6 +98,8 @@ class Worker(Protocol):
 
     step: int
     """Optimizer steps completed before this one."""
+    first_step: int
+    """The step at which the rule begins, all models alike: 0, but where a run goes on from an average."""
     params: FlatVector
     """The model's trainable parameters: what the optimizer updates and the next forward uses."""
     grads: FlatVector

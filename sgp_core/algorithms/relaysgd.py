@@ -45,7 +45,7 @@ class RelaySGD(Algorithm):
             )
 
     def before_step(self, worker: Worker) -> None:
-        if worker.step == 0:
+        if worker.step == worker.first_step:
             counts = behind(worker.network.topology)
             assert counts is not None, "check() was not asked"
             for slot, message in enumerate(self._received(worker)):

@@ -43,5 +43,14 @@ def gather_objects(value: Any, group: dist.ProcessGroup | None) -> list[Any]:
     return values
 
 
+def broadcast_object(value: Any, group: dist.ProcessGroup | None) -> Any:
+    """Return rank 0's ``value`` (anything picklable). Collective; without torch.distributed, a world of one."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, group=group, group_src=0)
+    return box[0]
+
+
 def _or_default(group: dist.ProcessGroup | None) -> dist.ProcessGroup:
     return dist.distributed_c10d._get_default_group() if group is None else group

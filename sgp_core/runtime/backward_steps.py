@@ -175,6 +175,7 @@ class _BucketWorker(WorkerState):
     def begin(self) -> None:
         """Begin a step: every bucket starts from the state of the whole model."""
         self.step, self.weight, self.averaged = self._whole.step, self._whole.weight, False
+        self.first_step = self._whole.first_step
         self._known = set(self._whole.memories)
 
     def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:

@@ -96,6 +96,11 @@ class OptimizerHooks:
         """Whether steps are taken inside backward."""
         return self._in_backward is not None
 
+    @property
+    def optimizer_sharded(self) -> bool:
+        """Whether the optimizer steps on this worker's shard only."""
+        return self._sharded_optimizer is not None
+
     def detach(self) -> None:
         """Remove all hooks: act in no further step."""
         for hook in self._hooks:

@@ -127,6 +127,9 @@ class WorkerNetwork(CommunicationStats, ABC):
         """Continue from :meth:`state_dict`, after ``step`` steps, with the model already loaded."""
         self.bytes_sent = int(state["bytes_sent"])
 
+    def restart(self, step: int) -> None:
+        """Begin after ``step`` steps from the model as it is, alike on all workers, with nothing in flight."""
+
     def close(self) -> None:
         """Give up what is in flight and let go of resources; the process group stays usable."""
         self.forget_in_flight()

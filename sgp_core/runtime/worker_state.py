@@ -36,6 +36,7 @@ class WorkerState:
         grads: FlatVector | None = None,
     ) -> None:
         self.step = 0
+        self.first_step = 0
         self.params = params
         self.grads = grads if grads is not None else FlatVector([])
         self.weight = weight
@@ -91,10 +92,18 @@ class WorkerState:
             if isinstance(value, Tensor) and (value.is_floating_point() or not floating)
         ]
 
+    def restart(self, step: int) -> None:
+        """Begin after ``step`` steps, with weight 1 and nothing remembered."""
+        self.step = self.first_step = step
+        self.weight, self.averaged = 1.0, False
+        self._memories.clear()
+        self._numbers.clear()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what the rule needs to go on: tensors and numbers only."""
         return {
             "step": self.step,
+            "first_step": self.first_step,
             "parameters": [tensor.detach().clone() for tensor in self.params.tensors],
             "push_sum_weight": self.weight,
             "memories": {name: [t.clone() for t in flat.tensors] for name, flat in self._memories.items()},
@@ -107,7 +116,7 @@ class WorkerState:
         Raises:
             ValueError: the saved vectors are laid out differently.
         """
-        self.step = int(state["step"])
+        self.step, self.first_step = int(state["step"]), int(state.get("first_step", 0))
         self.averaged = False
         self.weight = state["push_sum_weight"]
         _load(self.params, state["parameters"], "parameters")

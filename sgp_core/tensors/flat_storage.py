@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.dlpack import to_dlpack
 
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.layout import TensorLayout
@@ -33,11 +34,15 @@ class _Place:
     strides: tuple[int, ...]
 
     def view(self, pieces: list[Tensor]) -> Tensor:
-        return torch.as_strided(pieces[self.piece], self.shape, self.strides, self.offset)
+        span = pieces[self.piece][self.offset : self.offset + self.shape.numel()]
+        return torch.as_strided(_with_own_storage(span), self.shape, self.strides)
 
 
 class FlatStorage:
     """Moves parameters into one contiguous tensor per dtype and device; each stays the same Parameter object.
+
+    Each has a storage of its own, which is its stretch of that memory: what saves, copies or pickles a tensor takes the
+    whole of its storage along. All of the memory lives as long as one of them.
 
     Parameters are laid out last first, roughly the order in which backward completes their gradients. Memory formats
     (channels_last) are kept; a parameter with gaps or overlaps in memory becomes contiguous. Gaps between parameters
@@ -74,7 +79,7 @@ class FlatStorage:
         self.addresses = [parameter.data_ptr() for parameter in self.parameters]
 
     def views(self, flat: FlatVector) -> list[Tensor]:
-        """Return a view into a vector of this layout for each of ``self.parameters``."""
+        """Return a view into a vector of this layout, of a storage of its own, for each of ``self.parameters``."""
         return [place.view(flat.tensors) for place in self._places]
 
     def within(self, part: int, parts: int) -> list[tuple[int, int, int, int]]:
@@ -114,6 +119,11 @@ class FlatStorage:
         return parts
 
     @property
+    def places(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Piece, first element there and strides of each of ``self.parameters``."""
+        return [(place.piece, place.offset, place.strides) for place in self._places]
+
+    @property
     def layout(self) -> list[TensorLayout]:
         """Where each parameter lies; the padding of a piece is left out."""
         return [
@@ -124,6 +134,18 @@ class FlatStorage:
             )
             for number, (tensor, used) in enumerate(zip(self.flat.tensors, self._used, strict=True))
         ]
+
+
+def _with_own_storage(span: Tensor) -> Tensor:
+    """Return a tensor of the same memory whose storage is this memory alone, and keeps the storage of ``span`` alive.
+
+    DLPack hands over a pointer, not a storage. Where it cannot (rare dtypes and devices) return ``span`` itself: all
+    works then, but saving a piece of the model saves all of it.
+    """
+    try:
+        return torch.from_dlpack(to_dlpack(span))
+    except (BufferError, RuntimeError):
+        return span
 
 
 def _dense_strides(tensor: Tensor) -> tuple[int, ...]:

@@ -11,39 +11,24 @@ Replicas of decentralised training differ: nothing is ever saved under a key tha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sgp_core.atomic_files import write_json
+from sgp_core.checkpoint_files import CheckpointError, CheckpointShard, read_shard, write_shard
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.files import write_tensors
+
+__all__ = ["CheckpointError", "CheckpointShard", "CheckpointStore", "Manifest", "State"]
 
 State = dict[str, Any]
 """Tensors, numbers, strings, lists and dicts of them."""
 
 _POLL_SECONDS = 0.02
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint could not be written or read; the message says which and why."""
-
-
-@dataclass(frozen=True)
-class CheckpointShard:
-    """One rank's file in a checkpoint."""
-
-    file: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,7 @@ class CheckpointStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"rank-{rank}.pt"
-            shard = CheckpointShard(path.name, *write_tensors(path, state))
+            shard = write_shard(path, state)
             write_json(path.with_suffix(".done"), asdict(shard), durable=True)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {error}") from error
@@ -153,17 +138,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: the file is missing, or its size or checksum is not the manifest's.
         """
-        shard = manifest.shards[rank]
-        path = self.step_folder(manifest.step) / shard.file
-        try:
-            with open(path, "rb") as file:
-                size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
-                if (size, digest) != (shard.bytes, shard.sha256):
-                    raise CheckpointError(f"{path} is damaged: its size or checksum is not the manifest's")
-                file.seek(0)
-                state: State = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"cannot read {path}: {error}") from error
+        state: State = read_shard(self.step_folder(manifest.step), manifest.shards[rank])
         return state
 
     # -- keeping tidy (rank 0 only) -----------------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_averaged_holds_the_mean_of_numerators_and_buffers_and_is_undone_bit_for
     for result in ranks:
         assert all(torch.equal(result["own"][name], value) for name, value in result["after"].items())
         assert result["refused"]
+        assert result["compact"], "averaged_state_dict() must be what averaged() shows"
         assert result["step"] == 5
         assert result["uncounted"]
 

@@ -117,6 +117,7 @@ def test_fsdp2_inside_the_node_equals_unsharded_workers(ranks, case):
     for result in (rank["fsdp"][case] for rank in ranks):
         assert result["model"] <= 1e-12
         assert result["average"] <= 1e-12
+        assert result["averaged_state_dict"] <= 1e-12
         assert result["distance"] <= 1e-12
         ours, theirs = result["sent"]
         assert theirs == pytest.approx(ours, rel=0.01) or case == 0, "FSDP2 cuts each parameter, by rows"

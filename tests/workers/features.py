@@ -143,9 +143,11 @@ def averaged_and_restored(transport: str) -> dict[str, Any]:
         except RuntimeError:
             refused = True
     after = {name: value.clone() for name, value in model.state_dict().items()}
+    compact = gossip.averaged_state_dict()
     return {
         "own": own,
         "inside": inside,
+        "compact": all(torch.equal(value, inside[name]) for name, value in compact.items()),
         "after": after,
         "weight": gossip.push_sum_weight,
         "refused": refused,
@@ -298,13 +300,14 @@ def tensor_bytes() -> int:
                 shared.append(tuple(int(end, 16) for end in line.split()[0].split("-")))
         elif line.startswith("Pss:") and here:
             part += 1024 * int(line.split()[1])
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-        for t in gc.get_objects()
-        if type(t) in (Tensor, nn.Parameter)
-        and not any(begin <= t.untyped_storage().data_ptr() < end for begin, end in shared)
-    }
-    return sum(storages.values()) + part
+    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) in (Tensor, nn.Parameter)]
+    spans = [(storage.data_ptr(), storage.data_ptr() + storage.nbytes()) for storage in storages]
+    total, last = 0, 0
+    for begin, end in sorted(spans):  # one may lie in another: a parameter's in flat memory
+        if not any(start <= begin < stop for start, stop in shared):
+            total += max(0, end - max(begin, last))
+            last = max(last, end)
+    return total + part
 
 
 def mistakes() -> dict[str, str]:

@@ -192,7 +192,7 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
         return torch.cat([part.detach().reshape(-1) for part in parts])
 
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))
-    results, told = [], []
+    results, told, averages = [], [], []
     for shards in (False, True):
         model, optimizer, gossip = build(shards)
         seen, apart = [], []
@@ -209,6 +209,8 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
                 optimizer.load_state_dict(saved_optimizer)
                 gossip.load_state_dict(saved)
         gossip.finish()
+        compact = gossip.averaged_state_dict()
+        averages.append(torch.cat([compact[name].reshape(-1) for name, _ in model.named_parameters()]))
         told.append([(apart[found[0]][0], found[1]) for _, found in apart if found])
         results.append((full(model), torch.stack(seen), gossip.consensus_distance(), gossip.bytes_sent))
         gossip.close()
@@ -216,6 +218,7 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
     return {
         "model": float((ours - theirs).abs().max()),
         "average": float((ours_seen - theirs_seen).abs().max()),
+        "averaged_state_dict": float((averages[0] - averages[1]).abs().max()),
         "distance": abs(distance - their_distance),
         "sent": (sent, their_sent),
         "told": told,

@@ -51,6 +51,7 @@ class CompressedNetwork(DistributedNetwork):
     ) -> None:
         super().__init__(topology, group, transport)
         self._codec = codec
+        self._layout = layout
         self.replicas = EdgeReplicas(self.rank, codec, layout, start, topology)
         self._whole = start
         self._coded: dict[int, CodedMessage] = {}
@@ -129,6 +130,10 @@ class CompressedNetwork(DistributedNetwork):
         """Continue from :meth:`state_dict`, after ``step`` steps, with the model already loaded."""
         super().load_state_dict(state, step)
         self.replicas.load_state_dict(state["references"])
+
+    def restart(self, step: int) -> None:
+        """Begin from the model as it is: reference copies start as it."""
+        self.replicas = EdgeReplicas(self.rank, self._codec, self._layout, self._whole, self.topology)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _in_flight_content(self) -> dict[int, MessageContent]:
