@@ -110,7 +110,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     if saved := checkpoints(run):
         yield "checkpoints", f"step {', '.join(map(str, saved))}"
     if run.sweep:
-        yield "sweep", run.sweep
+        yield "sweep", run.sweep + (f", its point {run.point}" if run.point else "")
     yield "run folder", relative(run.folder.path)
 
 

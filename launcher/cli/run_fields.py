@@ -34,6 +34,7 @@ def facts(run: Run) -> dict[str, Any]:
         "job_state": run.queued.state if run.queued else None,
         "nodes": text(run.queued.nodes) if run.queued else None,
         "sweep": run.sweep,
+        "point": run.point or None,
         "folder": str(run.folder.path),
     }
 

@@ -8,19 +8,32 @@ from launcher.cli.run_fields import format_number, last_sign_age, loss_of, progr
 from launcher.cli.table_printing import print_table
 from launcher.runs.find import Run
 
-COLUMNS = ("run", "name", "state", "step", "loss", "score", "seen", "where")
 RIGHT = ("step", "loss", "score", "seen")
+_COLUMNS = ("run", "name", "state", "step", "loss", "score", "seen", "where")
+_POINT = "settings"
+"""The column of what tells runs of a sweep apart, left out where no run is of a sweep."""
 _MOST_NOTES = 3
 
 
 def print_runs(runs: Sequence[Run]) -> None:
     """Print the table, and below it why states could not be checked."""
-    print_table(COLUMNS, [cells(run) for run in runs], right=RIGHT)
+    columns, rows = table_of(runs)
+    print_table(columns, rows, right=RIGHT)
     _print_notes(runs)
 
 
-def cells(run: Run) -> list[str]:
-    """Return a run's line in a table of runs, a cell for each of :data:`COLUMNS`."""
+def table_of(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns of a table of runs, and a line of cells for each run."""
+    columns = list(_COLUMNS)
+    lines = [_cells(run) for run in runs]
+    if any(run.point for run in runs):
+        columns.insert(2, _POINT)
+        for run, line in zip(runs, lines, strict=True):
+            line.insert(2, run.point)
+    return columns, lines
+
+
+def _cells(run: Run) -> list[str]:
     _, score = score_of(run)
     numbers = [progress(run), format_number(loss_of(run)), format_number(score)]
     return [run.run_id, run.name, state_or_no_folder(run), *numbers, last_sign_age(run), where(run)]

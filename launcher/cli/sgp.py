@@ -18,6 +18,8 @@ from launcher.cli import commands
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+ALIASES = {"list": "runs", "ls": "runs", "show": "status"}
+"""What people type for a command, as other tools call it."""
 
 
 def command_names() -> list[str]:
@@ -33,7 +35,8 @@ class CommandGroup(TyperGroup):
         return sorted({*command_names(), *super().list_commands(ctx)})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, None if there is none of that name."""
+        """Return a command by its name or an alias, None if there is none."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in self.commands and cmd_name in command_names():
             self.commands[cmd_name] = _load_command(cmd_name)
         return super().get_command(ctx, cmd_name)
@@ -97,7 +100,10 @@ def sgp(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """List, follow, compare and end runs of sgp-train."""
+    """List, follow, compare and end runs of sgp-train.
+
+    sgp list is sgp runs, sgp show is sgp status.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from launcher.cli.run_fields import format_number, loss_of, progress, score_of
-from launcher.cli.run_table import COLUMNS, RIGHT, cells
+from launcher.cli.run_table import RIGHT, table_of
 from launcher.cli.status_view import View, show
 from launcher.cli.table_printing import clean, rich_table
 from launcher.runs.find import Run
@@ -71,7 +71,8 @@ def _renderable(view: View) -> Group:
     heading = Text("\n".join(view.heading()), no_wrap=False)
     if view.single:
         return Group(heading)
-    return Group(heading, rich_table(COLUMNS, [cells(run) for run in view.runs], right=RIGHT))
+    columns, rows = table_of(view.runs)
+    return Group(heading, rich_table(columns, rows, right=RIGHT))
 
 
 class _Lines:
@@ -97,4 +98,4 @@ def _line(run: Run) -> str:
     numbers = [("loss", loss_of(run)), (score.label if score is not None else "", value)]
     measured = "".join(f"  {name} {format_number(number)}" for name, number in numbers if number is not None)
     note = f" ({run.note})" if run.note else ""
-    return f"{run.name}: {run.state}{note}, step {progress(run)}{measured}"
+    return f"{run.point or run.name}: {run.state}{note}, step {progress(run)}{measured}"

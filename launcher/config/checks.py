@@ -13,6 +13,8 @@ from sgp_core.transports.registry import AUTO, HostCount, find_transport, transp
 if TYPE_CHECKING:
     from launcher.config.run_plan import RunPlan
 
+_LONGEST_NAME = 100
+
 
 def world_size(cluster: Cluster) -> int:
     """Return the number of workers: nodes x workers per node.
@@ -31,10 +33,19 @@ def check(plan: RunPlan) -> None:
     Raises:
         ConfigurationError: with the setting, its value and what would be right.
     """
+    _check_name(plan.name)
     _check_cluster(plan)
     _check_debug(plan)
     _at_least(1, "log_every", plan.log_every)
     _check_folder(plan.run_dir)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that tables could not show, or that ``sgp`` would take for a folder."""
+    if not name.strip() or not name.isprintable() or "/" in name or len(name) > _LONGEST_NAME:
+        raise ConfigurationError(
+            f"name={name!r}: must be 1 to {_LONGEST_NAME} characters on one line, without '/', such as my-run"
+        )
 
 
 def _check_cluster(plan: RunPlan) -> None:

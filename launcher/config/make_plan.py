@@ -32,6 +32,7 @@ from sgp_core.training.experiment import build_metrics, build_parts
 class RunSettings:
     """Settings of a run that stand at the top, outside of any section."""
 
+    name: str | None = None
     plugins: list[str] = field(default_factory=list)
     seed: int = 0
     log_every: int = 10
@@ -94,7 +95,7 @@ def make_plan(point: Point) -> RunPlan:
     run_id = run_id_of(experiment, plugins, top.identity)
     plan = RunPlan(
         run_id=run_id,
-        name=run_name(experiment),
+        name=run_name(experiment) if top.name is None else top.name,
         experiment=experiment,
         cluster=cluster,
         tracker=tracker,

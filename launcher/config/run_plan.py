@@ -42,7 +42,7 @@ class RunPlan(Sections):
     run_id: str
     """The first hex digits of the hash of what defines the experiment, never of where it runs or logs."""
     name: str
-    """A name for people; it need not be unique."""
+    """A name for people; it need not be unique, and is no part of the identity."""
     experiment: Experiment
     cluster: Cluster
     tracker: Choice
@@ -53,6 +53,8 @@ class RunPlan(Sections):
     """What the user wrote for this run."""
     sweep: str | None = None
     """The id of the sweep it belongs to."""
+    point: str = ""
+    """The settings that tell it from the other runs of its sweep, such as ``lr=0.1 topology=ring``."""
     snapshot: str | None = None
     """Folder that workers import the code from; None: where it is installed."""
     plugins: tuple[Plugin, ...] = ()
@@ -63,6 +65,11 @@ class RunPlan(Sections):
     def world_size(self) -> int:
         """Number of workers."""
         return self.experiment.world_size
+
+    @property
+    def title(self) -> str:
+        """What it is called among the runs of a command."""
+        return self.point or self.name
 
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""

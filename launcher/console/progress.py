@@ -1,24 +1,19 @@
-"""Live progress: a bar on a terminal, a few plain lines elsewhere."""
+"""Live progress of one run: a bar on a terminal, one line in a notebook, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.runs.number_format import format_value
-from launcher.runs.scores import Scores, read_scores
-from sgp_core.metrics import LOSS, find_metric
+from launcher.runs.row_lines import RowLines, scores_in_words
+from launcher.runs.scores import Scores
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 Row = dict[str, Any]
-
-_SECONDS_BETWEEN_LINES = 3.0
 
 
 class Display(Protocol):
@@ -36,55 +31,20 @@ class Display(Protocol):
         """Restore the terminal."""
 
 
-class Screen:
-    """The terminal, shared by the runs of a command: a bar for each, or plain lines where it is no terminal."""
-
-    def __init__(self, *, many: bool = False, plain: bool = False) -> None:
-        """Make it.
-
-        Args:
-            many: whether there are several runs, so that a bar is removed when its run ends.
-            plain: whether to print lines even on a terminal.
-        """
-        self._many = many
-        self._bars = None if plain or not sys.stdout.isatty() else _bars()
-
-    def display(self, name: str, label: str = "", spec: Mapping[str, Any] | None = None) -> Display:
-        """Return a display for one run.
-
-        Args:
-            label: what tells the run from others.
-            spec: the run's ``spec.json``, which says what its scores are.
-        """
-        scores = read_scores(spec or {})
-        if self._bars is None:
-            return LineDisplay(label, scores)
-        return BarDisplay(f"{label}{name}", self._bars, scores, removable=self._many)
-
-    def close(self) -> None:
-        """Restore the terminal."""
-        if self._bars is not None:
-            self._bars.stop()
-
-
 class LineDisplay:
-    """Plain lines: every evaluation, and training at most every few seconds."""
+    """Plain lines, those of :class:`RowLines`."""
 
     def __init__(self, label: str = "", scores: Scores | None = None) -> None:
         self.latest: dict[str, Row] = {}
         self._label = label
-        self._scores = scores or read_scores({})
-        self._shown_at = -_SECONDS_BETWEEN_LINES
+        self._lines = RowLines(scores)
 
     def show(self, row: Row) -> None:
         """Print a line, unless the last one of training was printed just now."""
         self.latest[row["split"]] = row
-        now = time.monotonic()
-        if row["split"] == "val" or now - self._shown_at >= _SECONDS_BETWEEN_LINES:
-            self._shown_at = now
-            total = str(row.get("total_steps", "?"))
-            where = f"step {row['step']:>{len(total)}}/{total}  epoch {row['epoch']:.2f}"
-            print(f"{self._label}{where}  {describe_row(row, self._scores)}", flush=True)
+        line = self._lines.line(row)
+        if line is not None:
+            print(f"{self._label}{line}", flush=True)
 
     def say(self, message: str) -> None:
         """Print a line."""
@@ -97,23 +57,19 @@ class LineDisplay:
 class BarDisplay:
     """A progress bar, updated in place."""
 
-    def __init__(self, name: str, bars: Progress, scores: Scores, *, removable: bool) -> None:
+    def __init__(self, title: str, bars: Progress, scores: Scores, *, removable: bool) -> None:
         self.latest: dict[str, Row] = {}
         self._scores = scores
         self._bars = bars
         self._removable = removable
-        self._task = bars.add_task(name, total=None, state="starting")
+        self._task = bars.add_task(title, total=None, state="starting")
         bars.start()
 
     def show(self, row: Row) -> None:
         """Advance the bar."""
         self.latest[row["split"]] = row
-        train, val = self.latest.get("train", {}), self.latest.get("val", {})
-        parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
-        parts += _scores_in_words(val, self._scores)
-        self._bars.update(
-            self._task, completed=row["step"], total=row.get("total_steps"), state="  ".join(parts) or "training"
-        )
+        state = describe_state(self.latest, self._scores)
+        self._bars.update(self._task, completed=row["step"], total=row.get("total_steps"), state=state)
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
@@ -125,18 +81,6 @@ class BarDisplay:
             self._bars.remove_task(self._task)
         else:
             self._bars.stop()
-
-
-def _bars() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
-    )
 
 
 class Tail:
@@ -160,20 +104,8 @@ class Tail:
             yield json.loads(line)
 
 
-def describe_row(row: Row, scores: Scores) -> str:
-    """Return the numbers of a row that matter while a run is in progress."""
-    loss, distance = row.get(LOSS.name), row.get("consensus_distance")
-    parts = []
-    if loss is not None:
-        parts.append(f"{'validation loss' if row['split'] == 'val' else 'loss'} {loss:.4f}")
-    parts += _scores_in_words(row, scores)
-    if distance is not None:
-        metric = find_metric("consensus_distance")
-        parts.append(f"{metric.label} {format_value(metric, distance)}")
-    if row["split"] == "train" and row.get("step_time_ms") is not None:
-        parts.append(f"{row['step_time_ms']:.1f} ms/step")
-    return "  ".join(parts)
-
-
-def _scores_in_words(row: Row, scores: Scores) -> list[str]:
-    return [f"{metric.label} {format_value(metric, value)}" for metric, value in scores.values_in(row)]
+def describe_state(latest: dict[str, Row], scores: Scores) -> str:
+    """Return the loss and the scores of the latest rows, for the end of a bar."""
+    train, val = latest.get("train", {}), latest.get("val", {})
+    parts = [f"loss {train['loss']:.4f}"] if train.get("loss") is not None else []
+    return "  ".join([*parts, *scores_in_words(val, scores)]) or "training"

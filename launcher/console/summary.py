@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,25 @@ Summary = dict[str, Any]
 
 
 def print_complete(summary: Summary, run_dir: Path, label: str = "") -> None:
-    """Print that a run is complete, so that there is nothing to do, and how it ended."""
-    print(f"{label}{summary.get('name')} is complete already; nothing to do")
+    """Print that a run is complete, so that there is nothing to do, and how it ended.
+
+    Args:
+        label: number and title of the run among those of a command.
+    """
+    print(f"{label or summary.get('name')} is complete already; nothing to do")
     if not label:
         print_summary(summary, run_dir)
 
 
 def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
-    """Print the status of a run, its scores, consensus distance, time per step and folder."""
+    """Print the status of a run, its scores, consensus distance, time per step and folder.
+
+    Args:
+        label: number and title of the run among those of a command.
+    """
     took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
-    name, run_id, status = summary.get("name"), summary["run_id"], summary["status"]
-    print(f"{label}{name} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
+    run_id, status = summary["run_id"], summary["status"]
+    print(f"{label or summary.get('name')} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
     for title, value in _facts(summary, run_dir):
         print(f"  {title:<20} {value}")
     sys.stdout.flush()
@@ -74,5 +83,6 @@ def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
         facts.append(("time per step", f"{total:.2f} ms = {split}"))
     facts.append(("run folder", relative(run_dir)))
     if summary.get("sync_command"):
-        facts.append(("upload to W&B", str(summary["sync_command"]).replace(str(run_dir), relative(run_dir))))
+        folder = relative(run_dir)
+        facts.append(("upload to W&B", f"sgp sync {shlex.quote(folder if '/' in folder else f'./{folder}')}"))
     return facts

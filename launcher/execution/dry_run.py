@@ -15,8 +15,9 @@ def print_plans(plans: Sequence[RunPlan]) -> None:
     """Print every experiment with its run id, and the exact text that sbatch would be given."""
     from omegaconf import OmegaConf
 
-    for plan in plans:
-        print(f"# {announcement(plan, RunFolder(plan.run_dir))}")
+    for number, plan in enumerate(plans, start=1):
+        label = f"[{number}/{len(plans)}] " if len(plans) > 1 else ""
+        print(f"# {label}{announcement(plan, RunFolder(plan.run_dir))}")
         spec = plan.spec()
         settings = {"run_id": plan.run_id, **spec["experiment"]}
         print(OmegaConf.to_yaml({**settings, **{key: spec[key] for key in ("evaluation", "checkpoint", "tracker")}}))
@@ -25,5 +26,6 @@ def print_plans(plans: Sequence[RunPlan]) -> None:
         from launcher.execution.backends.slurm import make_arrays
 
         for array in make_arrays(next_attempts(submitted)):
-            print(f"# to sbatch, for {', '.join(attempt.plan.run_id for attempt in array.attempts)}:")
+            tasks = [f"{attempt.plan.title} ({attempt.plan.run_id})" for attempt in array.attempts]
+            print(f"# to sbatch, for {', '.join(tasks)}:")
             print(array.script(), end="")

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from launcher.config.run_plan import RunPlan
 from launcher.console.messages import print_failure
-from launcher.console.progress import Display, Screen
+from launcher.console.progress import Display
+from launcher.console.screen import Screen
 from launcher.console.summary import print_complete
 from launcher.execution.attempts import chosen_gpus
 from launcher.execution.backends.base import SubmissionFailed
@@ -106,14 +107,14 @@ class _Queue:
             self._started += 1
             label = f"[{self._started}/{self._total}] " if self._total > 1 else ""
             gpus = ",".join(lease.gpus) if lease.gpus else chosen_gpus()
-            display = self.screen.display(plan.name, label, plan.spec())
+            display = self.screen.display(plan.title, label, plan.spec())
             self._active.append(_Active(plan, self._run(plan, display, gpus, label), lease))
 
     def _run(self, plan: RunPlan, display: Display, gpus: str | None, label: str) -> Generator[None, None, int]:
         """Run a plan, unless its run was completed or cancelled while it waited."""
         folder = RunFolder(plan.run_dir)
         if folder.status() == "completed":
-            print_complete(read_json(folder.summary) or {}, folder.path, label)
+            print_complete(read_json(folder.summary) or {}, folder.path, label and f"{label}{plan.title}")
             return OK
         if label and folder.cancel.exists():
             folder.cancel.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def run_here(
 
     Args:
         gpus: value of ``CUDA_VISIBLE_DEVICES`` for the workers.
-        label: printed before the run's name.
+        label: the run's number among those of the command; empty if it is alone.
 
     Raises:
         RunInProgress: another process is running it.
@@ -62,7 +62,7 @@ def run_here(
         summary = conclude(folder, outcome, display.latest)
     if outcome.error is not None:
         print_error(outcome.error)
-    print_summary(summary, folder.path, label)
+    print_summary(summary, folder.path, label and f"{label}{plan.title}")
     return _exit_code(outcome)
 
 
@@ -70,7 +70,7 @@ def announcement(plan: RunPlan, folder: RunFolder) -> str:
     """Return a line about a run that is about to start."""
     saved = any(folder.path.glob("checkpoints/*/manifest.json"))
     workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
-    return f"{plan.name}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
+    return f"{plan.title}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
 
 
 def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bool) -> None:

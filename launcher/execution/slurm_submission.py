@@ -14,6 +14,9 @@ from launcher.runs.run_folder import RunFolder
 from launcher.system import slurm_cli
 from sgp_core.atomic_files import read_json
 
+_MOST_TASKS = 20
+"""The most tasks of an array that are printed."""
+
 
 class SlurmQueue:
     """The user's jobs on SLURM, read when they are first needed."""
@@ -70,4 +73,14 @@ def submit(attempts: Sequence[Attempt], command: Sequence[str]) -> list[int]:
         number = jobs[0].partition("_")[0]
         what = f"array of {len(jobs)}" if len(jobs) > 1 else plan.name
         print(f"submitted job {number} ({what}): sgp status {plan.sweep if len(jobs) > 1 else plan.run_id}", flush=True)
+        if len(jobs) > 1:
+            _print_tasks(array.attempts, jobs)
     return codes
+
+
+def _print_tasks(attempts: Sequence[Attempt], jobs: Sequence[str]) -> None:
+    """Print which task of an array has which run."""
+    for job, attempt in list(zip(jobs, attempts, strict=True))[:_MOST_TASKS]:
+        print(f"  {job}  {attempt.plan.title}", flush=True)
+    if len(jobs) > _MOST_TASKS:
+        print(f"  ... and {len(jobs) - _MOST_TASKS} more", flush=True)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from launcher.console.progress import Screen, Tail
+from launcher.console.progress import Tail
+from launcher.console.screen import Screen
 from launcher.console.summary import print_error, print_summary
 from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, INTERRUPTED, OK, SUBMISSION_FAILED
@@ -100,7 +101,7 @@ class Watched:
         """When SLURM was last asked about it, by :func:`time.monotonic`."""
         self.plan = attempt.plan
         self._attempt, self._label = attempt, label
-        self._view = screen.display(attempt.plan.name, label, attempt.plan.spec())
+        self._view = screen.display(attempt.plan.title, label, attempt.plan.spec())
         self._number = attempt.number
         self._tail = Tail(attempt.folder.progress(attempt.number))
         self._absent = 0
@@ -119,7 +120,7 @@ class Watched:
             self._view.show(row)
         if newest > self._number:
             self._number, self._tail = newest, Tail(folder.progress(newest))
-            self._view.say(f"{self._label}{self._attempt.plan.name}: started again by SLURM, attempt {newest}")
+            self._view.say(f"{self._label}{self.plan.title}: started again by SLURM, attempt {newest}")
         if jobs is not None:
             job = (read_json(folder.job) or {}).get("job_id")
             self._absent = 0 if job in jobs else self._absent + 1
@@ -129,5 +130,6 @@ class Watched:
             self._view.close()
             if summary.get("error"):
                 print_error(summary["error"])
-            print_summary({"run_id": self._attempt.plan.run_id, **summary}, folder.path, self._label)
+            label = self._label and f"{self._label}{self.plan.title}"
+            print_summary({"run_id": self.plan.run_id, **summary}, folder.path, label)
             self.code = OK if summary.get("status") == "completed" else FAILED

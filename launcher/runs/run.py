@@ -73,6 +73,11 @@ class Run:
         """The sweep its latest attempt was started in."""
         return text(self.spec.get("sweep"))
 
+    @property
+    def point(self) -> str:
+        """The settings that tell it from the other runs of its sweep; empty outside of sweeps."""
+        return text(self.spec.get("point")) or ""
+
     # -- attempts and workers -------------------------------------------------------------------------------------
     @cached_property
     def attempts(self) -> list[int]:

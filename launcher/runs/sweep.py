@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,31 @@ def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) ->
         identity: words that define the sweep; by default the ids of its runs.
     """
     name = sweep_id(identity or [plan.run_id for plan in plans])
-    return [dataclasses.replace(plan, sweep=name, tracker=_with_group(plan.tracker, name)) for plan in plans]
+    points = tell_apart([plan.overrides for plan in plans])
+    return [
+        dataclasses.replace(plan, sweep=name, point=point, tracker=_with_group(plan.tracker, name))
+        for plan, point in zip(plans, points, strict=True)
+    ]
+
+
+def tell_apart(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Return for each run the settings that not all of them share, such as ``lr=0.1 topology=ring``.
+
+    A setting goes by the last part of its name, unless another one has the same.
+
+    Args:
+        overrides: the words of each run; of a single run all count.
+    """
+    common = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+    different = [[word.partition("=") for word in words if word not in common] for words in overrides]
+    keys = {key for words in different for key, _, _ in words}
+    last = Counter(key.rpartition(".")[2] for key in keys)
+
+    def short(key: str) -> str:
+        part = key.rpartition(".")[2]
+        return part if last[part] == 1 else key
+
+    return [" ".join(f"{short(key)}{sign}{_short_number(value)}" for key, sign, value in words) for words in different]
 
 
 def sweep_folder(runs_dir: Path, sweep: str) -> Path:
@@ -57,6 +82,14 @@ def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[
         "search": search,
     }
     write_json(path, record)
+
+
+def _short_number(value: str) -> str:
+    """Return a number with the digits that a reader wants: a search draws values with sixteen."""
+    try:
+        return f"{float(value):.4g}" if "." in value and len(value) > 6 else value
+    except ValueError:
+        return value
 
 
 def _with_group(tracker: Choice, sweep: str) -> Choice:

@@ -19,7 +19,7 @@ from launcher.execution.snapshot import with_code
 from launcher.runs.find import Sweep, members, read_runs
 from launcher.runs.number_format import format_sample
 from launcher.runs.ranking import evaluate, rank, search_objective
-from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder
+from launcher.runs.sweep import as_sweep, record_sweep, sweep_folder, tell_apart
 from launcher.search.space import Dimension, parse_space
 from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError
@@ -86,7 +86,7 @@ class Search:
         chosen = [f"{dimension.key}={dimension.format(values[dimension.key])}" for dimension in self._space]
         [point] = compose([*self._fixed, *chosen])
         [plan] = as_sweep([make_plan(point)], self._identity)
-        return dataclasses.replace(plan, overrides=tuple(chosen))
+        return dataclasses.replace(plan, overrides=tuple(chosen), point=tell_apart([chosen])[0])
 
     def example(self) -> RunPlan:
         """Return a plan that the search could choose."""

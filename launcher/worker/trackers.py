@@ -7,11 +7,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from launcher.runs.row_lines import RowLines
 from launcher.runs.run_folder import RunFolder
+from launcher.runs.scores import read_scores
 from launcher.wandb.run import trackers
 
 if TYPE_CHECKING:
-    from sgp_core.tracking import Tracker
+    from sgp_core.tracking import JsonlTracker, Tracker
+
+
+@dataclass(frozen=True)
+class WorkerLog:
+    """Where a worker's progress goes: to its log as lines, and on rank 0 to the progress file of the attempt."""
+
+    lines: RowLines
+    file: JsonlTracker | None
+
+    def show(self, row: dict[str, Any]) -> None:
+        """Show a row of metrics (with ``total_steps``)."""
+        if self.file is not None:
+            self.file.log(row)
+        line = self.lines.line(row)
+        if line is not None:
+            print(line, flush=True)
 
 
 @dataclass
@@ -20,7 +38,8 @@ class WorkerTrackers:
 
     Attributes:
         spec: the run's ``spec.json``.
-        on_row: called on rank 0 with every row and the totals; None: they go to the progress file of the attempt.
+        on_row: called on rank 0 with every row and the totals; None: they go to the progress file of the attempt,
+            and every worker prints them to its log.
         opened: the trackers that are open.
     """
 
@@ -37,10 +56,9 @@ class WorkerTrackers:
 
         if self.rank == 0:
             self.opened.append(JsonlTracker(self.folder.metrics))
-            if self.on_row is None:
-                self.on_row = JsonlTracker(self.folder.progress(self.attempt)).log
-        else:
-            self.on_row = None
+        if self.on_row is None:
+            file = JsonlTracker(self.folder.progress(self.attempt)) if self.rank == 0 else None
+            self.on_row = WorkerLog(RowLines(read_scores(self.spec)), file).show
         self.opened += trackers(self.spec, self.folder.path, self.rank)
 
     def close(self, status: str, summary: dict[str, Any]) -> None:

@@ -119,6 +119,7 @@ class _Worker:
         """Train, report how it ended, and return the summary."""
         self.folder.attempt(self.attempt).mkdir(parents=True, exist_ok=True)
         self.report.write("starting")
+        self.say(f"worker {self.place.rank} of {self.place.world_size}, attempt {self.attempt}, process {os.getpid()}")
         with contextlib.ExitStack() as held:
             try:
                 if self.separate:
@@ -136,12 +137,18 @@ class _Worker:
             if self.place.rank == 0:
                 summary = self.update_summary(**result, sync_command=self.trackers.sync_command(), error=None)
             self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue)
+            self.say(f"worker {self.place.rank}: {result['status']} after {result['steps']} steps")
             self.trackers.close(result["status"], summary)
             if self.separate and self.place.world_size > 1:
                 import torch.distributed as dist
 
                 dist.destroy_process_group()
         return summary
+
+    def say(self, message: str) -> None:
+        """Print a line to this worker's log, if it has one."""
+        if self.separate:
+            print(message, flush=True)
 
     def update_summary(self, **news: Any) -> Row:
         """Update ``summary.json``, keep what earlier attempts achieved, and return its content."""

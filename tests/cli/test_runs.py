@@ -48,6 +48,8 @@ def test_a_line_says_what_one_wants_to_know(three: Path, sgp: Callable[..., Said
         ([], "210"),
         (["--sort", "score"], "201"),
         (["--sort", "loss"], "102"),
+        (["--sort", "accuracy"], "201"),
+        (["--sort", "consensus_distance"], "210"),
         (["--sort", "name"], "210"),
         (["--sort", "optimizer.lr"], "102"),
         (["--sort", "algorithm"], "210"),
@@ -78,6 +80,7 @@ def test_runs_without_what_is_sorted_by_come_last(three: Path, sgp: Callable[...
         (["--state", "complete"], "--state complete: no such state; did you mean 'completed'?"),
         (["--state", ","], "--state needs at least one of queued, running"),
         (["--sort", "scor"], "--sort scor: no run has that; did you mean 'score'?"),
+        (["--sort", "acuracy"], "--sort acuracy: no run has that; did you mean 'accuracy'?"),
         (["--sweep", "ff"], "no run or sweep 'ff' in "),
     ],
 )

@@ -38,6 +38,14 @@ def test_help_lists_every_verb_with_its_purpose(sgp: Callable[..., Said], monkey
     assert sorted(listed) == VERBS
 
 
+@pytest.mark.parametrize(("typed", "command"), [("list", "runs"), ("ls", "runs"), ("show", "status")])
+def test_commands_go_by_the_names_that_people_type(typed: str, command: str, sgp: Callable[..., Said]) -> None:
+    asked = sgp(typed, "--help")
+    assert (asked.code, asked.err) == (0, "")
+    assert asked.out.partition("Options:")[2] == sgp(command, "--help").out.partition("Options:")[2]
+    assert "sgp list is sgp runs" in sgp("--help").out
+
+
 def test_a_new_command_is_one_file(tmp_path: Path, sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["def greet(name: str) -> None:", "    'Greet somebody.'", "    print(f'hello {name}')", ""]
     (tmp_path / "greet.py").write_text("\n".join(lines))

@@ -62,6 +62,28 @@ def test_only_what_differs_is_shown_and_the_best_is_on_top(home: Path, sgp: Call
     assert not second.endswith("*")
 
 
+def test_without_a_name_everything_is_compared(home: Path, sgp: Callable[..., Said]) -> None:
+    make_run(home, "9000000000", rows=make_rows(40, lift=0.05), algorithm={"name": "allreduce"}, seed=1)
+    assert first_letters(sgp("table", "--json")) == "93210"
+    assert sgp("table").out.startswith("5 runs: 5 completed; best mean accuracy over seeds on top\n")
+    said = sgp("table", "--runs-dir", "nowhere")
+    assert (said.code, said.err) == (2, "sgp: there are no runs in nowhere; --runs-dir says where to look\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "order"),
+    [("accuracy", "3210"), ("loss", "0123"), ("seed", "2031"), ("algorithm", "1032"), ("distance", "3210")],
+)
+def test_rows_in_the_order_of_a_column(key: str, order: str, home: Path, sgp: Callable[..., Said]) -> None:
+    assert first_letters(sgp("table", SWEEP, "--sort", key, "--json")) == order
+    assert f"; ordered by {key}\n" in sgp("table", SWEEP, "--sort", key).out
+
+
+def test_a_column_that_no_run_has_orders_nothing(home: Path, sgp: Callable[..., Said]) -> None:
+    said = sgp("table", SWEEP, "--sort", "acuracy")
+    assert (said.code, said.err) == (2, "sgp: --sort acuracy: no run has that; did you mean 'accuracy'?\n")
+
+
 def test_as_json(home: Path, sgp: Callable[..., Said]) -> None:
     said = sgp("table", SWEEP, "--json").json
     assert (said["sweep_id"], said["metric"], said["better"]) == (SWEEP, "accuracy", "higher")

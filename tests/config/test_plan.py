@@ -9,6 +9,7 @@ import pytest
 
 from launcher.config.make_plan import make_plan
 from launcher.config.run_plan import RunPlan
+from sgp_core.errors import ConfigurationError
 from tests.support.command_line import composed
 
 
@@ -31,6 +32,7 @@ def test_run_ids_are_short_and_hexadecimal(usual: RunPlan) -> None:
     [
         "log_every=1",
         "runs_dir=other",
+        "name=my-run",
         "tracker=none",
         "tracker.group=sweep",
         "evaluation.every_epochs=3",
@@ -109,3 +111,13 @@ def test_options_marked_so_are_not_identity(tmp_path: Path) -> None:
 )
 def test_run_names_can_be_read(arguments: tuple[str, ...], name: str) -> None:
     assert plan(*arguments).name == name
+
+
+def test_a_run_has_the_name_that_its_user_gives() -> None:
+    assert plan("name=my-run").name == plan("name=my-run").spec()["name"] == "my-run"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "'two\tparts'", "x" * 101])
+def test_a_name_that_no_table_could_show_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"name=.* must be 1 to 100 characters on one line"):
+        plan(f"name={name}")

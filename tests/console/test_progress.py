@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from launcher.console.progress import BarDisplay, Display, LineDisplay, Screen, Tail
+from launcher.console.notebook import NotebookDisplay
+from launcher.console.progress import BarDisplay, Display, LineDisplay, Tail
+from launcher.console.screen import Screen
 from launcher.console.summary import print_error, print_summary
 
 
@@ -53,15 +55,37 @@ def test_a_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lines_of_one_run_among_others_say_whose_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen(many=True).display("run", "[2/3] ").show(row(5))
-    assert capsys.readouterr().out.startswith("[2/3] step   5/100")
+    Screen(many=True).display("lr=0.1 seed=1", "[2/3] ").show(row(5))
+    assert capsys.readouterr().out.startswith("[2/3] lr=0.1 seed=1: step   5/100")
+
+
+def test_a_notebook_gets_one_line_that_is_overwritten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # as Jupyter's kernels have it, and what they start with !
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    screen = Screen()
+    display = screen.display("my-run")
+    assert isinstance(display, NotebookDisplay)
+    for step in range(1, 1000):
+        display.show({**row(step), "total_steps": 1000})
+    display.show({**row(1000, "val", accuracy=0.9), "total_steps": 1000})
+    display.say("next")
+    screen.close()
+    drawn = capsys.readouterr().out
+    assert drawn.endswith("accuracy 0.9000\nnext\n")
+    assert drawn.count("\n") == 2
+    assert drawn.count("\r") <= 41
+    assert "\x1b" not in drawn
+    assert "my-run [##########..........] 500/1000  loss 0.5000" in drawn
 
 
 def test_the_summary_splits_the_time_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     final = row(9, "val", accuracy=0.5, step_time_ms=10.0, compute_time_ms=6.0, comm_time_ms=3.0)
     summary = {"name": "n", "run_id": "r", "status": "completed", "steps": 9, "final": final, "best": final}
-    print_summary(summary, tmp_path)
+    print_summary({**summary, "sync_command": f"wandb sync {tmp_path}/wandb/offline-run-*"}, tmp_path)
     said = capsys.readouterr().out
+    assert f"upload to W&B        sgp sync {tmp_path}\n" in said
     assert "10.00 ms = data 1.00 + compute 6.00 + communication 3.00" in said
     assert "0.5000 (averaged model; best 0.5000 at step 9)" in said
     assert str(tmp_path) in said

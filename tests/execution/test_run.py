@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,17 @@ def test_a_run_completes_once(launch: Launch, monkeypatch: pytest.MonkeyPatch) -
     run = only_run(first)
     for printed in ("step 23/23", "validation accuracy", "consensus distance", "time per step", f"runs/{run.name}"):
         assert printed in said.out
-    assert f"wandb sync runs/{run.name}/wandb/offline-run-" in said.out
+    assert f"sgp sync runs/{run.name}\n" in said.out
+    for rank in range(2):  # its own lines, none of submitit's
+        [log] = run.glob(f"logs/attempt-1/*_{rank}_log.out")
+        lines = log.read_text().splitlines()
+        assert lines[0].startswith(f"worker {rank} of 2, attempt 1, process ")
+        assert re.fullmatch(r"step 10/23  epoch 0\.43  loss \S+  \S+ ms/step", lines[1])
+        assert lines[-2:] == [
+            f"step 23/23  epoch 1.00  {lines[-2].partition('1.00  ')[2]}",
+            f"worker {rank}: completed after 23 steps",
+        ]
+        assert "validation loss" in lines[-2]
 
     summary, spec = read(run / "summary.json"), read(run / "spec.json")
     assert (summary["status"], summary["steps"], summary["error"]) == ("completed", 23, None)

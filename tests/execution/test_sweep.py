@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.runs.sweep import tell_apart
 from tests.support.launched import Said, read
+from tests.support.sgp_command import Said as Answer
 
 Train = Callable[..., Said]
 QUICK = ("cluster=inline", "tracker=none", "training.max_steps=2", "evaluation.every_epochs=0", "log_every=2")
@@ -30,6 +32,43 @@ def test_a_sweep_is_remembered_and_what_is_complete_is_skipped(sgp_train: Train,
     again = sgp_train("-m", "seed=2,1", *QUICK)
     assert "2 complete already, 0 to start" in again.out
     assert sweep_of(here)["sweep_id"] == record["sweep_id"]
+
+
+def test_points_are_called_by_what_tells_them_apart(sgp_train: Train, sgp: Callable[..., Answer], here: Path) -> None:
+    words = ("-m", "optimizer.lr=0.1,0.05", "topology=ring", "cluster.threads_per_worker=1", "name=mine", *QUICK)
+    dry = sgp_train(*words, "dry_run=true")
+    assert "# [1/2] lr=0.1: 1 worker, in runs/" in dry.out
+    assert "# [2/2] lr=0.05: 1 worker, in runs/" in dry.out
+    said = sgp_train(*words)
+    assert said.code == 0
+    for told in ("[1/2] lr=0.1: 1 worker", "[2/2] lr=0.05: step 2/2", "[2/2] lr=0.05 ("):
+        assert told in said.out
+    listed = {run["point"]: run["name"] for run in sgp("runs", "--json").json}
+    assert listed == {"lr=0.1": "mine", "lr=0.05": "mine"}
+    heading, *lines = sgp("runs").out.splitlines()
+    assert heading.split()[:3] == ["run", "name", "settings"]
+    assert {line.split()[2] for line in lines} == set(listed)
+    assert "lr=0.05" in sgp("status", str(sweep_of(here)["sweep_id"])).out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "points"),
+    [
+        ([["seed=1", "log_every=2"], ["seed=2", "log_every=2"]], ["seed=1", "seed=2"]),
+        (
+            [["optimizer.lr=0.1", "pace.gamma=1"], ["optimizer.lr=0.2", "pace.gamma=2"]],
+            ["lr=0.1 gamma=1", "lr=0.2 gamma=2"],
+        ),
+        (
+            [["outer.tau=1", "pace.tau=2"], ["outer.tau=2", "pace.tau=1"]],
+            ["outer.tau=1 pace.tau=2", "outer.tau=2 pace.tau=1"],
+        ),
+        ([["optimizer.lr=0.0621038412345"]], ["lr=0.0621"]),
+        ([["model.hidden=[64,64]"], ["model.hidden=[]"]], ["hidden=[64,64]", "hidden=[]"]),
+    ],
+)
+def test_what_tells_points_apart(overrides: list[list[str]], points: list[str]) -> None:
+    assert tell_apart(overrides) == points
 
 
 def test_the_same_point_twice_is_one_run(sgp_train: Train, here: Path) -> None:
@@ -88,6 +127,7 @@ def test_points_that_need_other_resources_are_other_arrays(sgp_train: Train) -> 
     said = sgp_train("-m", "seed=1,2", "cluster=slurm", "cluster.nodes=1,2", "dry_run=true")
     assert said.out.count("#!/bin/bash") == 2
     assert said.out.count("#SBATCH --array=0-1%2") == 2
+    assert "# to sbatch, for seed=1 nodes=1 (" in said.out
 
 
 @pytest.mark.parametrize("words", [(), ("-m", "seed=1,2")])

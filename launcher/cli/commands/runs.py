@@ -20,7 +20,9 @@ from launcher.cli.options import (
 from launcher.cli.run_fields import facts, loss_of, score_of
 from launcher.cli.run_table import print_runs
 from launcher.runs.find import Run, all_runs, find_sweep, members
-from launcher.runs.json_fields import number
+from launcher.runs.json_fields import mapping, number
+from launcher.runs.metric_rows import Row
+from launcher.runs.scores import common_scores, score_in
 from launcher.runs.settings import Condition, all_settings, format_setting, nearest
 from sgp_core.errors import ConfigurationError
 from sgp_core.metrics import Metric
@@ -56,7 +58,7 @@ def runs(
         str,
         typer.Option(
             metavar="KEY",
-            help=f"By {', '.join(_KEYS)}, or a setting such as optimizer.lr.",
+            help=f"By {', '.join(_KEYS)}, a setting such as optimizer.lr, or anything measured such as accuracy.",
             autocompletion=lambda incomplete: [key for key in _KEYS if key.startswith(incomplete)],
         ),
     ] = "created",
@@ -90,10 +92,27 @@ def _matching(found: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
 
 def _sort(found: Sequence[Run], key: str) -> list[Run]:
     """Sort runs; those without a value to sort by come last."""
-    by = _KEYS.get(key) or _by_setting(found, key)
+    by = _KEYS.get(key) or _by_measure(found, key) or _by_setting(found, key)
     values = [(by(run), run) for run in found]
     known = sorted((pair for pair in values if pair[0] is not None), key=lambda pair: pair[0])
     return [run for _, run in known] + [run for value, run in values if value is None]
+
+
+def _by_measure(found: Sequence[Run], key: str) -> Callable[[Run], Any] | None:
+    """Return a sort key for the latest value of a metric, the best first; None if no run has measured it."""
+    values = {
+        run.run_id: next((value for row in _latest(run) if (value := score_in(row, key)) is not None), None)
+        for run in found
+    }
+    if all(value is None for value in values.values()):
+        return None
+    metric = common_scores([run.spec for run in found]).find(key)
+    return lambda run: _best_first(metric, values[run.run_id])
+
+
+def _latest(run: Run) -> list[Row]:
+    """Return the rows that hold the latest values of a run, the first that has one counts."""
+    return [run.last_rows.get("val", {}), mapping(run.summary.get("final")), run.last_rows.get("train", {})]
 
 
 def _by_setting(found: Sequence[Run], key: str) -> Callable[[Run], Any]:
@@ -105,7 +124,8 @@ def _by_setting(found: Sequence[Run], key: str) -> Callable[[Run], Any]:
     settings = {run.run_id: all_settings(run.spec) for run in found}
     known = {name for each in settings.values() for name in each}
     if found and key not in known:
-        raise ConfigurationError(f"--sort {key}: no run has that{nearest(key, {*known, *_KEYS})}")
+        measured = {name for run in found for row in _latest(run) for name in row}
+        raise ConfigurationError(f"--sort {key}: no run has that{nearest(key, {*known, *_KEYS, *measured})}")
 
     def by(run: Run) -> Any:
         value = settings[run.run_id].get(key)

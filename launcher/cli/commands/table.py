@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import sys
+import dataclasses
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from launcher.cli.comparison_table import (
+    describe_states,
+    exact,
+    find_column,
+    metric_of,
+    print_csv,
+    print_markdown,
+    print_text,
+    value_of,
+)
 from launcher.cli.json_output import print_json
-from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
-from launcher.cli.run_fields import progress, state_or_no_folder
-from launcher.cli.table_printing import clean, print_table
+from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
 from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow, compare
-from launcher.runs.find import STATES, Run, Sweep, find, find_runs
-from launcher.runs.number_format import format_std, format_value
+from launcher.runs.find import Run, Sweep, all_runs, find, find_runs
+from launcher.runs.json_fields import number
 from launcher.runs.ranking import choose_objective
-from launcher.runs.scores import common_scores
 from launcher.runs.settings import format_setting, nearest
 from sgp_core.errors import ConfigurationError
-from sgp_core.metrics import LOSS, Metric
 
 _ABOUT = ("run", "name", "state", "seeds")
-_ALIASES = {"distance": "consensus_distance", "time": "wall_time_s"}
-"""Short titles of columns, which --columns takes as well."""
 
 
 class Format(StrEnum):
@@ -38,7 +42,14 @@ class Format(StrEnum):
 
 
 def table(
-    targets: TargetArguments,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|SWEEP]...",
+            help="Ids, or the beginnings of them; by default all runs.",
+            autocompletion=complete_targets,
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -55,28 +66,49 @@ def table(
             help="Only these: names of settings, best, last, or of anything measured, as in algorithm,best,bytes_sent.",
         ),
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Order by this column, the best or largest on top; by default by rank."),
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
     """Compare runs: what differs, how far they are, the best on top."""
+    runs, sweep = _find(targets or [], runs_dir)
+    compared = _compare(runs, metric, sweep, mean=mean)
+    known = {*_ABOUT, *(key for row in compared.rows for key in (*row.settings, *row.numbers))}
+    chosen = _choose_columns(columns, compared, known, mean=mean)
+    if sort is not None:
+        compared = _sort(compared, sort, known)
+    if as_json or form == Format.json:
+        print_json({"sweep_id": sweep.sweep_id if sweep else None, **as_data(compared, chosen, mean=mean)})
+    elif form == Format.csv:
+        print_csv(compared, chosen)
+    elif form == Format.markdown:
+        print_markdown(compared, chosen)
+    else:
+        what = f"sweep {sweep.sweep_id}" if sweep else f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+        order = f"ordered by {sort}" if sort is not None else _describe_order(compared, mean=mean)
+        print(f"{what}: {describe_states(compared.rows)}; {order}")
+        print_text(compared, chosen)
+
+
+def _find(targets: Sequence[str], runs_dir: Path) -> tuple[list[Run], Sweep | None]:
+    """Return the runs to compare, and the sweep if they are those of one.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    if not targets:
+        if not (runs := all_runs(runs_dir)):
+            raise ConfigurationError(f"there are no runs in {runs_dir}; --runs-dir says where to look")
+        return runs, None
     sweep = found if len(targets) == 1 and isinstance(found := find(targets[0], runs_dir), Sweep) else None
     runs = find_runs(targets, runs_dir)
     if not runs:
         raise ConfigurationError(f"sweep {targets[0]} has no runs: its sweep.json is empty or cannot be read")
-    compared = _compare(runs, metric, sweep, mean=mean)
-    known = {*_ABOUT, *(key for row in compared.rows for key in (*row.settings, *row.numbers))}
-    chosen = _choose_columns(columns, compared, known, mean=mean)
-    if as_json or form == Format.json:
-        print_json({"sweep_id": sweep.sweep_id if sweep else None, **as_data(compared, chosen, mean=mean)})
-    elif form == Format.csv:
-        _print_csv(compared, chosen)
-    elif form == Format.markdown:
-        _print_markdown(compared, chosen)
-    else:
-        what = f"sweep {sweep.sweep_id}" if sweep else f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
-        print(f"{what}: {_count_states(compared.rows)}; {_describe_order(compared, mean=mean)}")
-        _print_text(compared, chosen)
+    return runs, sweep
 
 
 def as_data(compared: Comparison, columns: Sequence[str], *, mean: bool) -> dict[str, Any]:
@@ -86,7 +118,7 @@ def as_data(compared: Comparison, columns: Sequence[str], *, mean: bool) -> dict
         about = {"runs": [run.run_id for run in row.runs], "states": row.states} if mean else _describe(row.runs[0])
         settings = {key: row.settings.get(key) for key in compared.changed}
         wanted = [*NUMBERS, *(key for key in columns if key in row.numbers)]
-        numbers = {key: _exact(row.numbers.get(key)) for key in dict.fromkeys(wanted)}
+        numbers = {key: exact(row.numbers.get(key)) for key in dict.fromkeys(wanted)}
         spread = {"spread": {key: row.spread[key] for key in numbers if key in row.spread}} if mean else {}
         rows.append({**about, "settings": settings, **numbers, **spread, "winner": row.winner})
     better = "lower" if compared.objective.lower_is_better else "higher"
@@ -135,9 +167,7 @@ def _choose_columns(given: str | None, compared: Comparison, known: set[str], *,
         who = "seeds" if mean else "run"
         return [who, *compared.changed, "state", "step", "loss", "best", "last", "consensus_distance", "wall_time_s"]
     named = [word.strip() for word in given.split(",") if word.strip()]
-    objective = compared.objective.name
-    aliases = _ALIASES | ({objective: "best"} if objective not in NUMBERS else {})
-    chosen = [aliases.get(word, word) for word in named]
+    chosen = [find_column(word, compared) for word in named]
     for word in chosen:
         if word not in known | set(NUMBERS):
             raise ConfigurationError(f"--columns {word}: no run has that{nearest(word, known)}")
@@ -146,101 +176,22 @@ def _choose_columns(given: str | None, compared: Comparison, known: set[str], *,
     return chosen
 
 
-# -- cells ------------------------------------------------------------------------------------------------------------
-def _title(column: str, compared: Comparison) -> str:
-    if column == "best":
-        return "validation loss" if compared.objective.name == LOSS.name else compared.objective.name
-    return next((title for title, name in _ALIASES.items() if name == column), column)
+def _sort(compared: Comparison, key: str, known: set[str]) -> Comparison:
+    """Return the comparison in the order of a column, rows without a value last.
 
+    Raises:
+        ConfigurationError: no run has such a column.
+    """
+    column = find_column(key, compared)
+    if column not in known | set(NUMBERS):
+        raise ConfigurationError(f"--sort {key}: no run has that{nearest(key, known | set(NUMBERS))}")
 
-def _value(row: ComparisonRow, column: str) -> Any:
-    """Return a cell as data."""
-    if column == "run":
-        return " ".join(run.run_id for run in row.runs)
-    if column == "name":
-        return row.runs[0].name
-    if column == "state":
-        return _count_states([row]) if len(row.states) > 1 else state_or_no_folder(row.runs[0])
-    if column == "seeds":
-        return len(row.runs)
-    return row.numbers.get(column, row.settings.get(column))
+    def place(row: ComparisonRow) -> tuple[bool, bool, float, str]:
+        value = value_of(row, column)
+        size = number(value)
+        if size is None:
+            return value is None, True, 0.0, format_setting(value)
+        rises = column not in row.numbers or metric_of(column, row, compared).lower_is_better
+        return False, False, size if rises else -size, ""
 
-
-def _cell(row: ComparisonRow, column: str, compared: Comparison) -> str:
-    """Return a cell as people read it."""
-    value = _value(row, column)
-    if column == "step" and len(row.runs) == 1:
-        return progress(row.runs[0])
-    if value is None:
-        return "-"
-    if column not in row.numbers:  # a setting; one that a search found may have more digits than a reader wants
-        return f"{value:.4g}" if isinstance(value, float) else format_setting(value)
-    metric, spread = _metric_of(column, row, compared), row.spread.get(column)
-    shown = format_value(metric, value)
-    return f"{shown} ± {format_std(metric, spread, value)}" if spread else shown
-
-
-def _metric_of(column: str, row: ComparisonRow, compared: Comparison) -> Metric:
-    """Return what is known of the numbers in a column."""
-    if column in ("best", "last"):
-        return compared.objective
-    name = "step" if column == "best_step" else column
-    return common_scores([run.spec for run in row.runs]).find(name)
-
-
-def _count_states(rows: Sequence[ComparisonRow]) -> str:
-    counts = {state: sum(row.states.get(state, 0) for row in rows) for state in STATES}
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-
-
-def _is_number(column: str, compared: Comparison) -> bool:
-    return any(column in row.numbers for row in compared.rows) or column == "seeds"
-
-
-# -- formats ----------------------------------------------------------------------------------------------------------
-def _print_text(compared: Comparison, columns: Sequence[str]) -> None:
-    titles = [_title(column, compared) for column in columns]
-    winners = [number for number, row in enumerate(compared.rows) if row.winner]
-    rows = [[_cell(row, column, compared) for column in columns] for row in compared.rows]
-    marks = ["*" if row.winner else "" for row in compared.rows]
-    right = [title for title, column in zip(titles, columns, strict=True) if _is_number(column, compared)]
-    print_table([*titles, ""], [[*row, mark] for row, mark in zip(rows, marks, strict=True)], right=right, bold=winners)
-
-
-def _print_csv(compared: Comparison, columns: Sequence[str]) -> None:
-    spread = {column for row in compared.rows for column in row.spread if column in columns}
-    titles: list[str] = []
-    lines: list[list[str]] = [[] for _ in compared.rows]
-    for column in columns:
-        titles.append(_title(column, compared))
-        for line, row in zip(lines, compared.rows, strict=True):
-            line.append(_raw(_value(row, column)))
-        if column in spread:
-            titles.append(f"{titles[-1]}_std")
-            for line, row in zip(lines, compared.rows, strict=True):
-                line.append(_raw(row.spread.get(column)))
-    csv.writer(sys.stdout, lineterminator="\n").writerows([titles, *lines])
-
-
-def _raw(value: Any) -> str:
-    if value is None:
-        return ""
-    return clean(format_setting(_exact(value)))
-
-
-def _exact(value: Any) -> Any:
-    """Return a whole number, such as a step, without a decimal point."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _print_markdown(compared: Comparison, columns: Sequence[str]) -> None:
-    print(_markdown_line([_title(column, compared) for column in columns]))
-    print("|" + "|".join("---:" if _is_number(column, compared) else "---" for column in columns) + "|")
-    for row in compared.rows:
-        cells = {column: clean(_cell(row, column, compared)).replace("|", "\\|") for column in columns}
-        bold = {"best": f"**{cells['best']}**"} if row.winner and "best" in cells else {}
-        print(_markdown_line(list({**cells, **bold}.values())))
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return dataclasses.replace(compared, rows=sorted(compared.rows, key=place))

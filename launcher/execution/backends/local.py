@@ -93,10 +93,16 @@ def _environment(attempt: Attempt) -> dict[str, str | None]:
     """Return the environment variables that workers start with.
 
     ``PYTHONSAFEPATH`` keeps the working directory off the workers' import path: a stray ``launcher/`` or ``submitit/``
-    there must not be imported in place of the installed one.
+    there must not be imported in place of the installed one. submitit's own lines would fill the workers' logs, so it
+    writes only warnings.
     """
     code = attempt.plan.snapshot
-    return {"PYTHONSAFEPATH": "1", **({"PYTHONPATH": with_snapshot(code)} if code else {})}
+    level = os.environ.get("SUBMITIT_LOG_LEVEL", "WARNING")
+    return {
+        "PYTHONSAFEPATH": "1",
+        "SUBMITIT_LOG_LEVEL": level,
+        **({"PYTHONPATH": with_snapshot(code)} if code else {}),
+    }
 
 
 @contextlib.contextmanager

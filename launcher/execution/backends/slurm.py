@@ -175,6 +175,7 @@ def _setup(plan: RunPlan) -> list[str]:
         "asked_to_end=  # set by scancel, or when another job needs the nodes: the workers save first",
         "trap 'asked_to_end=--asked-to-end' TERM",
         "export PYTHONSAFEPATH=1",
+        "export SUBMITIT_LOG_LEVEL=${SUBMITIT_LOG_LEVEL:-WARNING}  # submitit's own lines would fill the workers' logs",
         *code,
         *_cluster(plan).setup,
     ]
