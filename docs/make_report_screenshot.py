@@ -2,7 +2,7 @@
 
     python -m docs.make_report_screenshot [SWEEP] [--runs-dir RUNS]
 
-Without a sweep, a small one is run on this machine first: three algorithms on a ring of four workers, two seeds each.
+Without a sweep, a small one is run on this machine first: two algorithms on three graphs, with two seeds each.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tests.support.packages import BROWSER
 PICTURE = Path(__file__).parent / "images" / "report.png"
 SWEEP = (
     "-m",
-    "algorithm=sgp,local_sgd,allreduce",
+    "algorithm=sgp,local_sgd",
+    "topology=ring,star,one_peer_exponential",
     "seed=1,2",
-    "topology=ring",
     "cluster.workers_per_node=4",
     "training.epochs=8",
     "optimizer.lr=0.02",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from launcher.report import palette
 from launcher.report.axis import Axis
+from launcher.report.coincidence import find_coinciding
 from launcher.report.panels import Panel
 from launcher.report.record import TIMES
 from launcher.report.report import Report
-from launcher.report.series import band
+from launcher.report.series import Band, band
+from launcher.report.strokes import Stroke, line_strokes
 from launcher.runs.number_format import milliseconds, size
 from sgp_core.atomic_files import replace_file
 
@@ -48,6 +51,7 @@ _STYLE: Any = {
     "ytick.minor.size": 0,
 }
 _NAMES_BELOW_ONE_ANOTHER = 16
+_MOST_NOTES, _NOTE_WIDTH = 3, 96
 
 
 def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) -> list[Path]:
@@ -87,23 +91,23 @@ def _curves(report: Report, chart: Panel) -> Figure:
     figure, axes = _figure(6.4, 3.9)
     axes.set_title(chart.title)
     unit, name = _unit_of_time(report) if report.axis is Axis.time else (1.0, "")
-    drawn, positive = 0, False
+    bands = {}
     for index, group in enumerate(report.groups):
         series = [one for member in group.members if (one := chart.series(report.records[member])) is not None]
-        curve = band(series, report.axis)
-        if curve is None:
-            continue
-        drawn += 1
-        positive = positive or bool(np.any(curve.mean > 0))
-        style = _line_style(index)
+        if (curve := band(series, report.axis)) is not None:
+            bands[index] = (curve, len(series) > 1)
+    if not bands:
+        return _empty(figure, axes)
+    sets = _coinciding(report, chart, {index: curve for index, (curve, _) in bands.items()})
+    strokes = line_strokes(report.looks.groups, sets)
+    for index, (curve, several) in bands.items():
+        style = strokes[index].style()
         x, mean = curve.x / unit, _positive(chart, curve.mean)
-        axes.plot(x, mean, label=_text(group.label), marker="o" if len(x) == 1 else None, markersize=4, **style)
-        if len(series) > 1:
+        axes.plot(x, mean, marker="o" if len(x) == 1 else None, markersize=4, **style)
+        if several:
             low = _positive(chart, curve.low)
             axes.fill_between(x, low, curve.high, color=style["color"], alpha=0.16, linewidth=0)
-    if not drawn:
-        return _empty(figure, axes)
-    if chart.log and positive:  # a single worker has no distance to others
+    if chart.log and any(np.any(curve.mean > 0) for curve, _ in bands.values()):  # a worker alone has no distance
         axes.set_yscale("log", nonpositive="mask")
     if chart.unit == "bytes":
         axes.yaxis.set_major_formatter(lambda value, _: size(value))
@@ -111,24 +115,47 @@ def _curves(report: Report, chart: Panel) -> Figure:
     axes.grid(axis="y")
     axes.set_xlim(0, _end(report) / unit)
     axes.set_xlabel(f"{report.axis.heading} ({name})" if name else report.axis.heading, loc="right")
-    if drawn > 1:
-        axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.0),
-            ncols=-(-drawn // _NAMES_BELOW_ONE_ANOTHER),
-            labelcolor=_INK,
-            handlelength=1.6,
-            borderaxespad=0.0,
-        )
+    if len(bands) > 1:
+        _add_legend(axes, [(report.groups[index].label, Stroke(report.looks.groups[index])) for index in bands])
+    _add_note(axes, [[report.groups[index].label for index in one] for one in sets])
     return figure
 
 
-def _line_style(index: int) -> dict[str, Any]:
-    colour, dash = palette.style(index)
-    style: dict[str, Any] = {"color": palette.LIGHT[colour], "linewidth": 1.7}
-    if palette.DASHES[dash]:
-        style["dashes"] = [length / 2 for length in palette.DASHES[dash]]
-    return style
+def _coinciding(report: Report, chart: Panel, curves: Mapping[int, Band]) -> list[list[int]]:
+    """Return the sets of groups whose curves coincide, those with a solid line first."""
+    drawn = {}
+    for index, curve in curves.items():
+        on = curve.mean > 0 if chart.log else np.full(len(curve.mean), fill_value=True)
+        if np.any(on):
+            drawn[index] = (curve.x[on], np.log(curve.mean[on]) if chart.log else curve.mean)
+    groups = sorted(drawn, key=lambda group: report.looks.groups[group].dash)
+    return [[groups[position] for position in one] for one in find_coinciding([drawn[group] for group in groups])]
+
+
+def _add_legend(axes: Axes, names: Sequence[tuple[str, Stroke]]) -> None:
+    from matplotlib.lines import Line2D
+
+    axes.legend(
+        handles=[Line2D([], [], label=_text(label), **stroke.style()) for label, stroke in names],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        ncols=-(-len(names) // _NAMES_BELOW_ONE_ANOTHER),
+        labelcolor=_INK,
+        handlelength=1.6,
+        borderaxespad=0.0,
+    )
+
+
+def _add_note(axes: Axes, sets: Sequence[Sequence[str]]) -> None:
+    """Name the curves that coincide, below the chart."""
+    named = [", ".join(names) for names in sets[:_MOST_NOTES]]
+    if len(sets) > _MOST_NOTES:
+        named.append(f"and {len(sets) - _MOST_NOTES} more sets")
+    if named:
+        text = fill(_text(f"Within the width of a line, these coincide: {'; '.join(named)}."), _NOTE_WIDTH)
+        axes.annotate(
+            text, (0, 0), xytext=(0, -38), xycoords="axes fraction", textcoords="offset points", va="top", color=_MUTED
+        )
 
 
 def _positive(chart: Panel, values: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from launcher.report.record import Record
 from launcher.runs.seeds import group_by_seed
@@ -12,10 +12,16 @@ from launcher.runs.settings import SEED, format_setting
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ by their seed only: their name, and their positions in the list of records."""
+    """Runs that differ by their seed only.
+
+    Attributes:
+        members: their positions in the list of records.
+        values: by setting, how charts call its value.
+    """
 
     label: str
     members: tuple[int, ...]
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def group_records(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
@@ -25,7 +31,11 @@ def group_records(records: Sequence[Record], keys: Sequence[str]) -> list[Group]
         keys: the settings in which the runs differ.
     """
     groups = group_by_seed([record.settings for record in records])
-    return [Group(_label(records[members[0]], keys), members) for members in groups]
+    firsts = [records[members[0]] for members in groups]
+    return [
+        Group(_label(record, keys), members, _value_names(record, keys))
+        for record, members in zip(firsts, groups, strict=True)
+    ]
 
 
 def changed_values(record: Record, keys: Sequence[str]) -> dict[str, str]:
@@ -41,12 +51,17 @@ def single_label(record: Record, keys: Sequence[str]) -> str:
 
 
 def _label(record: Record, keys: Sequence[str]) -> str:
-    """Return a name made of values: choices by their names, options as ``lr=0.1``, by full key where ambiguous."""
+    """Return a name made of values."""
+    return " · ".join(_value_names(record, keys).values()) or record.name
+
+
+def _value_names(record: Record, keys: Sequence[str]) -> dict[str, str]:
+    """Return names of values: choices by their names, options as ``lr=0.1``, by full key where ambiguous."""
     values = changed_values(record, [key for key in keys if key != SEED])
     short = [key.rpartition(".")[2] for key in values]
-    parts = []
+    names = {}
     for key, value in values.items():
         name = key.rpartition(".")[2]
         choice = isinstance(record.experiment.get(key), Mapping)
-        parts.append(value if choice else f"{name if short.count(name) == 1 else key}={value}")
-    return " · ".join(parts) or record.name
+        names[key] = value if choice else f"{name if short.count(name) == 1 else key}={value}"
+    return names

@@ -22,6 +22,7 @@ class Panel:
         unit: of the values; empty for plain numbers.
         log: whether the scale is logarithmic at first.
         scalable: whether the reader may change the scale.
+        optional: whether the chart is left out if no run has such a curve.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Panel:
     unit: str = ""
     log: bool = False
     scalable: bool = False
+    optional: bool = False
 
     def series(self, record: Record) -> Series | None:
         """Return the curve of a run, None if it has none."""
@@ -39,17 +41,11 @@ class Panel:
 
 
 def make_panels(objective: Metric) -> list[Panel]:
-    """Return the charts of a report whose runs are ranked by ``objective``."""
+    """Return the charts of a report whose runs are ranked by ``objective``, the most telling first."""
     return [
+        _validation(objective),
         _panel(LOSS, "training_loss", "Training loss", "train", "worker 0's mean since the point before"),
-        Panel(
-            f"validation_{objective.name}",
-            f"Validation {objective.label}",
-            ("val",),
-            (objective.name, f"{objective.name}_local_mean"),
-            "of the averaged model, else the mean over the replicas",
-            scalable=objective.lower_is_better,
-        ),
+        *([] if objective.name == LOSS.name else [_validation(LOSS, optional=True)]),
         _panel(
             find_metric("consensus_distance"),
             "consensus_distance",
@@ -65,6 +61,18 @@ def curves_of(panels: Sequence[Panel]) -> tuple[tuple[str, str], ...]:
     """Return split and metric of every curve that these charts may draw."""
     pairs = [(split, metric) for panel in panels for split in panel.splits for metric in panel.metrics]
     return tuple(dict.fromkeys(pairs))
+
+
+def _validation(metric: Metric, *, optional: bool = False) -> Panel:
+    return Panel(
+        f"validation_{metric.name}",
+        f"Validation {metric.label}",
+        ("val",),
+        (metric.name, f"{metric.name}_local_mean"),
+        "of the averaged model, else the mean over the replicas",
+        scalable=metric.lower_is_better,
+        optional=optional,
+    )
 
 
 def _panel(metric: Metric, key: str, title: str, split: str, note: str) -> Panel:

@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.report.axis import Axis
 from launcher.report.groups import Group, group_records, single_label
+from launcher.report.looks import Looks, choose_looks
 from launcher.report.panels import Panel, make_panels
 from launcher.report.record import Record
 from launcher.report.table_rows import TableRow, group_rows, run_rows
@@ -45,6 +46,7 @@ class Report:
 
     Attributes:
         kind: what was asked for: ``Sweep 1234abcd``, ``Run ...`` or ``12 runs``.
+        looks: colour and dash of each group.
         labels: the name of each run in the charts.
         changed: the settings in which the runs differ.
         shared: settings that are the same for all runs, by their titles.
@@ -59,6 +61,7 @@ class Report:
     title: str
     records: tuple[Record, ...]
     groups: tuple[Group, ...]
+    looks: Looks
     labels: tuple[str, ...]
     changed: tuple[str, ...]
     shared: Mapping[str, str]
@@ -107,12 +110,15 @@ def make_report(
         title=_title(records, groups, keys),
         records=tuple(records),
         groups=tuple(groups),
+        looks=choose_looks([group.values for group in groups]),
         labels=tuple(single_label(record, keys) for record in records),
         changed=tuple(keys),
         shared=_shared(records, keys),
         objective=objective,
         axis=axis,
-        charts=tuple(make_panels(objective)),
+        charts=tuple(
+            chart for chart in make_panels(objective) if not chart.optional or any(map(chart.series, records))
+        ),
         runs=tuple(rows),
         merged=tuple(group_rows(rows, groups, ranking)),
         ranking=ranking,

@@ -51,7 +51,7 @@ ACCOUNTING = Requirement(
 BROWSER = Requirement(
     "a browser",
     {"chromium": ("chromium", "chromium-browser", "google-chrome", "chrome")},
-    "the tests of pages in tests/cli/test_report.py",
+    "the tests of pages in tests/report",
 )
 SLOW_NETWORK = Requirement(
     "a shaped network",

@@ -23,11 +23,17 @@ def page_data(report: Report) -> dict[str, Any]:
             {
                 "label": group.label,
                 "members": list(group.members),
-                "colour": palette.style(index)[0],
-                "dash": list(palette.DASHES[palette.style(index)[1]]),
+                "colour": look.colour,
+                "dash": list(palette.DASHES[look.dash]),
             }
-            for index, group in enumerate(report.groups)
+            for group, look in zip(report.groups, report.looks.groups, strict=True)
         ],
+        "factors": [
+            {"key": factor.key, "values": list(factor.values), "positions": list(factor.positions)}
+            for factor in report.looks.factors
+        ],
+        "crossed": report.looks.crossed,
+        "dashes": [list(lengths) for lengths in palette.DASHES],
         "runs": [{"label": label, "group": group_of[index]} for index, label in enumerate(report.labels)],
         "charts": [_chart(report, chart) for chart in report.charts],
         "step_time_ms": [dict(record.step_time_ms) if record.step_time_ms else None for record in report.records],

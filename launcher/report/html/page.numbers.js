@@ -1,4 +1,3 @@
-"use strict";
 // Numbers as people read them.
 const SIZES = ["B", "kB", "MB", "GB", "TB", "PB"];
 function bytes(value, digits = 3) {
@@ -22,4 +21,9 @@ function reading(value, unit) {
 function clock(limit) {
   if (limit < 300) return [1, "s"];
   return limit < 4 * 3600 ? [60, "min"] : [3600, "h"];
+}
+function place(x) {
+  if (view.axis === "step") return `Step ${Math.round(x).toLocaleString("en")}`;
+  if (view.axis === "epoch") return `Epoch ${trimmed(x, 4)}`;
+  return x < 120 ? `${x.toFixed(1)} s` : x < 7200 ? `${(x / 60).toFixed(1)} min` : `${(x / 3600).toFixed(2)} h`;
 }

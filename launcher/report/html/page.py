@@ -17,6 +17,21 @@ from launcher.report.report import Report
 from launcher.report.series import MAX_POINTS
 
 _HERE = Path(__file__).parent
+_SCRIPT = (
+    "view",
+    "numbers",
+    "scales",
+    "svg",
+    "coincidence",
+    "labels",
+    "curves",
+    "hover",
+    "bars",
+    "legend",
+    "table",
+    "main",
+)
+"""The parts of the page's script, which share one scope."""
 _LIGHT = {
     "ground": "#f6f7f9",
     "surface": "#ffffff",
@@ -58,7 +73,7 @@ def page(report: Report) -> str:
         document_title=escape(title),
         palette=_palette(),
         css=_asset("page.css"),
-        js=_asset("page.numbers.js") + "\n" + _asset("page.js"),
+        js="\n\n".join(_asset(f"page.{part}.js") for part in _SCRIPT),
         kind=escape(report.kind),
         title=escape(report.title),
         shared=shared_settings(report),
