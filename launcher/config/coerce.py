@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 from launcher.config.choice import Choice, option_fields
 from launcher.config.schema import choices, options_class
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.tasks.models import Model
 from sgp_core.training.config import named_choice
 from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
+
+_STAND_FOR_MANY = ("model", "optimizer", "schedule")
+"""Groups with a choice that accepts another library's names, as in ``model=torchvision model.name=resnet50``."""
 
 
 def coerce_settings(section: str, given: Any, cls: type[T]) -> T:
@@ -59,9 +61,8 @@ def coerce_library_choice(group: str, given: Any, file: str | None = None) -> di
         ConfigurationError: nothing is chosen, or its name or an option is invalid.
     """
     name, options = _name_and_options(group, given)
-    if group == "model" and file in choices(group):
-        cls: type[Model] = options_class(group, file)
-        options = cls.resolve_choice({"name": name, **options})  # model.name may be an architecture's
+    if group in _STAND_FOR_MANY and file in choices(group):
+        options = options_class(group, file).resolve_choice({"name": name, **options})
         name = options.pop("name")
     return {"name": name, **coerce_options(group, options, options_class(group, name))}
 

@@ -229,7 +229,7 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         Raises:
             ConfigurationError: it has a momentum, and the rule has one of its own.
         """
-        if self.traits.own_momentum and (options.get("momentum") or "betas" in options or "beta1" in options):
+        if self.traits.own_momentum and (options.get("momentum") or options.get("betas") or "beta1" in options):
             raise ConfigurationError(
                 "this algorithm has a momentum of its own, beta, so the optimizer must have none; use"
                 " optimizer=sgd optimizer.momentum=0 optimizer.nesterov=false"

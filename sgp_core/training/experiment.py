@@ -75,6 +75,7 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
     algorithm_name, algorithm_options = choice(experiment.algorithm)
     outer, outer_options = choice(experiment.outer)
     codec, codec_options = choice(experiment.compression)
+    optimizer = _build(OPTIMIZERS, experiment.optimizer)
     parts = ExperimentParts(
         kind=TASKS.get(dataset.task)(),
         model=model,
@@ -85,8 +86,8 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
         algorithm=build_outer(outer, build_algorithm(algorithm_name, **algorithm_options), **outer_options),
         pace=_build(PACES, experiment.pace),
         compression=build_compression(codec, **codec_options),
-        optimizer=_build(OPTIMIZERS, experiment.optimizer),
-        schedule=_build(SCHEDULES, experiment.schedule),
+        optimizer=optimizer,
+        schedule=_build(SCHEDULES, experiment.schedule).with_rate(optimizer.lr),
         callbacks=tuple(_build(CALLBACKS, chosen) for chosen in experiment.callbacks),
     )
     check_compatibility(

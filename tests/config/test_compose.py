@@ -32,6 +32,8 @@ NEEDED = {
     ("model", "transformer"): ["dataset=verses"],
     ("dataset", "diabetes"): ["model=linear"],
     ("model", "linear"): ["dataset=diabetes"],
+    ("optimizer", "torch"): ["optimizer.name=RMSprop"],
+    ("schedule", "torch"): ["schedule.name=CosineAnnealingLR"],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
     ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],

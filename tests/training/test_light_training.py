@@ -22,7 +22,7 @@ for optimizer in OPTIMIZERS.names():
         topology={"name": "complete"},
         algorithm={"name": "sgp"},
         outer={"name": "none"},
-        optimizer={"name": optimizer},
+        optimizer={"name": optimizer, **({"class_name": "RMSprop"} if optimizer == "torch" else {})},
         schedule={"name": "constant"},
         training=TrainingConfig(max_steps=2),
         world_size=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,17 @@ class OptimizerOptions(ABC):
     def __post_init__(self) -> None:
         positive("optimizer.lr", self.lr)
         not_negative("optimizer.weight_decay", self.weight_decay)
+
+    @classmethod
+    def resolve_choice(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``{"name": ..., options...}`` with a registered name.
+
+        A choice that stands for many optimizers accepts the name of one in the place of its own.
+
+        Raises:
+            ConfigurationError: there is no optimizer of that name, or it has not these options.
+        """
+        return dict(values)
 
     @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:

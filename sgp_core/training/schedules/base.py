@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sgp_core.registry import Registry
 
@@ -17,6 +19,15 @@ class LearningRateSchedule(ABC):
 
     Stable extension point.
     """
+
+    @classmethod
+    def resolve_choice(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``{"name": ..., options...}`` with a registered name, as that of an optimizer does."""
+        return dict(values)
+
+    def with_rate(self, rate: float) -> LearningRateSchedule:
+        """Return the schedule for a base learning rate, where it is not the same for all."""
+        return self
 
     @abstractmethod
     def factor(self, step: int, steps_per_epoch: int, total_steps: int, world_size: int) -> float:
