@@ -109,6 +109,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "time per step", f"{milliseconds(parts['total'])} ms = {shares}"
     if saved := checkpoints(run):
         yield "checkpoints", f"step {', '.join(map(str, saved))}"
+    if extends := mapping(run.experiment.get("extends")):
+        yield "extends", f"step {extends.get('step')} of run {extends.get('run')}"
     if run.sweep:
         yield "sweep", run.sweep + (f", its point {run.point}" if run.point else "")
     yield "run folder", relative(run.folder.path)

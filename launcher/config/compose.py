@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.extension import add_earlier_words
 from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
 from sgp_core.errors import ConfigurationError
@@ -44,7 +45,7 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         ConfigurationError: a plug-in is missing or broken, or the arguments cannot be composed.
         SystemExit: with code 0, after ``--help``.
     """
-    arguments = [_present_name(word) for word in arguments]
+    arguments = add_earlier_words([_present_name(word) for word in arguments])
     with offer_plugins(arguments):
         return _compose(arguments)
 

@@ -18,10 +18,12 @@ from launcher.config.coerce import (
     coerce_settings,
 )
 from launcher.config.compose import Point
+from launcher.config.extension import extend
 from launcher.config.launch_options import LaunchOptions, command_settings
 from launcher.config.plugins import plugin_names
 from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
+from launcher.config.weights import locate_weights
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment
@@ -39,6 +41,7 @@ class RunSettings:
     runs_dir: str = "runs"
     callbacks: list[Any] = field(default_factory=list)
     identity: Identity = Identity.settings
+    extend: str | None = None
 
 
 def make_plans(points: Sequence[Point]) -> list[RunPlan]:
@@ -82,6 +85,8 @@ def make_plan(point: Point) -> RunPlan:
     }
     settings.pop("experiment", None)  # a preset; its settings are merged into the others
     top = _top_level(settings, [*LIBRARY_GROUPS, *CHOICES, *SECTIONS])
+    runs_dir = Path(top.runs_dir).expanduser().absolute()
+    groups["model"] = locate_weights(groups["model"], runs_dir)
     evaluation: EvaluationConfig = sections["evaluation"]
     evaluation.metrics = coerce_library_choices("metric", evaluation.metrics)
     experiment = Experiment(
@@ -92,6 +97,8 @@ def make_plan(point: Point) -> RunPlan:
         world_size=checks.world_size(cluster),
         node_size=cluster.workers_per_node if unit is GossipUnit.node else 1,
     )
+    if top.extend is not None:
+        experiment.extends = extend(experiment, top.extend, runs_dir)
     run_id = run_id_of(experiment, plugins, top.identity)
     plan = RunPlan(
         run_id=run_id,
@@ -100,7 +107,7 @@ def make_plan(point: Point) -> RunPlan:
         cluster=cluster,
         tracker=tracker,
         log_every=top.log_every,
-        run_dir=Path(top.runs_dir).expanduser().absolute() / run_id,
+        run_dir=runs_dir / run_id,
         overrides=tuple(point.overrides),
         plugins=tuple(plugins),
         identity=top.identity,

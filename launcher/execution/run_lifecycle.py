@@ -8,12 +8,14 @@ import sys
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from launcher.config.extension import describe_extension
 from launcher.config.run_plan import RunPlan
 from launcher.console.progress import Display
 from launcher.console.summary import print_error, print_summary, relative
 from launcher.execution import provenance
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.backends.select import backend
+from launcher.execution.extension import begin_extension
 from launcher.execution.signals import StopSignals
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
@@ -70,7 +72,10 @@ def announcement(plan: RunPlan, folder: RunFolder) -> str:
     """Return a line about a run that is about to start."""
     saved = any(folder.path.glob("checkpoints/*/manifest.json"))
     workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
-    return f"{plan.title}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
+    line = f"{plan.title}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
+    if plan.experiment.extends is not None and not saved:
+        line += f"; {describe_extension(plan.experiment, folder.path.parent)}"
+    return line
 
 
 def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bool) -> None:
@@ -81,6 +86,7 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
         watched: whether this process stays to watch the workers, which then end with it.
     """
     plan, folder = attempt.plan, attempt.folder
+    begin_extension(plan, folder)
     logs = folder.attempt(attempt.number)
     logs.mkdir(parents=True, exist_ok=True)
     for warning in provenance.code_changes(folder, plan, attempt.number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from launcher.config.clusters import SlurmCluster
+from launcher.config.extension import describe_extension
 from launcher.config.run_plan import RunPlan
 from launcher.console.messages import print_failure
 from launcher.execution.attempts import next_attempts
@@ -70,6 +71,9 @@ def submit(attempts: Sequence[Attempt], command: Sequence[str]) -> list[int]:
             codes.append(print_failure(error, SUBMISSION_FAILED))
             continue
         plan = array.attempts[0].plan
+        for attempt in array.attempts:
+            if attempt.plan.experiment.extends is not None:
+                print(f"{attempt.plan.title}: {describe_extension(attempt.plan.experiment, plan.run_dir.parent)}")
         number = jobs[0].partition("_")[0]
         what = f"array of {len(jobs)}" if len(jobs) > 1 else plan.name
         print(f"submitted job {number} ({what}): sgp status {plan.sweep if len(jobs) > 1 else plan.run_id}", flush=True)

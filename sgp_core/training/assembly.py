@@ -16,6 +16,7 @@ from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment
 from sgp_core.training.experiment import ExperimentParts, build_parts
 from sgp_core.training.peers import Peers
+from sgp_core.training.weights import load_weights
 
 
 @dataclass
@@ -36,10 +37,14 @@ def assemble(
     peers: Peers,
     transport: str = "auto",
     step_in_backward: bool = False,
+    begins: bool = True,
 ) -> TrainingParts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
-    The model is initialised from ``experiment.seed``, alike on every worker.
+    The model is initialised from ``experiment.seed``, alike on every worker, or from ``model.weights``.
+
+    Args:
+        begins: whether the run has no checkpoint yet; one that has needs no weights to start from.
 
     Raises:
         ConfigurationError: a choice is unknown, refuses its options, or does not fit the number of workers.
@@ -54,7 +59,10 @@ def assemble(
     sampler = build_sampler(task, chosen.partition, peers.world_size, peers.rank, training.batch_size, experiment.seed)
 
     torch.manual_seed(experiment.seed)
-    model = task.build(chosen.model).to(device)
+    model = task.build(chosen.model)
+    if begins:
+        load_weights(model, chosen.model)
+    model = model.to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if training.compile is not None:

@@ -201,6 +201,8 @@ class Experiment(Settings):
     """Number of workers."""
     node_size: int = 1
     """Number of consecutive ranks that act as one gossip node."""
+    extends: dict[str, Any] | None = None
+    """The ``run`` and the ``step`` of the checkpoint that this run begins with; None: it begins anew."""
 
     def __post_init__(self) -> None:
         self.callbacks = [named_choice(callback) for callback in self.callbacks]
@@ -218,10 +220,12 @@ class Experiment(Settings):
         return self.world_size // self.node_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain data of a JSON file; ``node_size`` is there only where it is not 1."""
+        """Return the plain data of a JSON file; ``node_size`` and ``extends`` are there only where they are set."""
         values = super().to_dict()
         if self.node_size == 1:
             del values["node_size"]
+        if self.extends is None:
+            del values["extends"]
         return values
 
     def identity(self) -> dict[str, Any]:

@@ -130,7 +130,8 @@ class _Loop:
 
         training = experiment.training
         self.peers = Peers(device)
-        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward)
+        begins = not any(directory.glob("checkpoints/step-*/manifest.json"))
+        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward, begins)
         self.steps_per_epoch = parts.sampler.steps_per_epoch
         total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:

@@ -76,7 +76,13 @@ AS_WRITTEN = [
     for line in TRAIN
     if line in ONLY_CHECKED or (re.search(r" (cluster|tracker|topology)[.=]", line) and " search=" not in line)
 ]
-RUN = [line for line in TRAIN if line not in RUN_BY_A_FIXTURE | ONLY_CHECKED.keys() and not SHOWS & set(line.split())]
+FROM_ANOTHER = [line for line in TRAIN if re.search(r" (model\.weights|extend)=", line)]
+"""Start from the run of the fixture: its workers, so the test says what would be started."""
+RUN = [
+    line
+    for line in TRAIN
+    if line not in {*RUN_BY_A_FIXTURE, *ONLY_CHECKED, *FROM_ANOTHER} and not SHOWS & set(line.split())
+]
 
 
 def test_no_command_is_forgotten() -> None:
@@ -105,6 +111,13 @@ def test_shows(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     expected = "#!/bin/bash" if "dry_run=true" in line else "algorithm: " if "--help" in line else "tau: 12"
     assert expected in shown
+
+
+@pytest.mark.parametrize("line", FROM_ANOTHER)
+def test_starts_from_another_run(line: str, finished: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main([*shlex.split(line)[1:], "dry_run=true"]) == 0
+    assert compose_ids(finished)[0] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", SGP)

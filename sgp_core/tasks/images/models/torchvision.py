@@ -49,6 +49,32 @@ class Torchvision(ImageModel):
         """Accept ``model.name=resnet50`` for ``model.architecture=resnet50``; see :func:`resolve_model`."""
         return resolve_model(values)
 
+    def find_pretrained(self, name: str) -> Path | None:
+        """Return the file in torch hub's cache that holds torchvision's weights of that name, such as IMAGENET1K_V1.
+
+        Args:
+            name: torchvision's, or ``pretrained`` for those that it takes by default.
+
+        Raises:
+            ConfigurationError: there is no such file; the message says how to get it.
+        """
+        import torch
+        from torchvision.models import get_model_weights
+
+        known = {entry.name: entry for entry in get_model_weights(self.architecture)}
+        if not known:
+            raise ConfigurationError(f"model.weights={name}: torchvision has no weights for {self.architecture}")
+        entry = get_model_weights(self.architecture).DEFAULT if name == "pretrained" else known.get(name)
+        if entry is None:
+            return None
+        file = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+        if not file.is_file():
+            raise ConfigurationError(
+                f"model.weights={name}: {file} is not there, and nothing is downloaded unasked; to download it: "
+                f"python -c \"import torch; torch.hub.load_state_dict_from_url('{entry.url}')\""
+            )
+        return file
+
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Return the network for inputs ``[B, *example]``; its first convolution gets as many channels as they have.
 

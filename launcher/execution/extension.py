@@ -1,0 +1,44 @@
+"""The beginning of a run that extends another one: its last checkpoint and its rows, in the folder of the new run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from launcher.config.run_plan import RunPlan
+from launcher.runs.run_folder import RunFolder
+from sgp_core.atomic_files import read_json, write_json
+
+
+def begin_extension(plan: RunPlan, folder: RunFolder) -> None:
+    """Give the run the checkpoint that it begins with, unless it extends none or has a checkpoint of its own.
+
+    Files of the checkpoint never change, so links to them are enough where the file system has them.
+
+    Raises:
+        OSError: the checkpoint is no longer there, or cannot be copied.
+    """
+    extends = plan.experiment.extends
+    if extends is None or any(folder.path.glob("checkpoints/step-*/manifest.json")):
+        return
+    earlier, name = folder.path.parent / extends["run"], f"checkpoints/step-{extends['step']}"
+    manifest = read_json(earlier / name / "manifest.json")
+    if manifest is None:
+        raise FileNotFoundError(f"{earlier / name}, with which this run is to begin, is not there any more")
+    target = folder.path / name
+    target.mkdir(parents=True, exist_ok=True)
+    for shard in manifest["shards"]:
+        _link(earlier / name / shard["file"], target / shard["file"])
+    for rows in earlier.glob("metrics*.jsonl"):
+        if not (folder.path / rows.name).exists():
+            shutil.copyfile(rows, folder.path / rows.name)
+    write_json(target / "manifest.json", {**manifest, "experiment": plan.experiment.fingerprint()}, durable=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
