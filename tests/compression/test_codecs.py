@@ -37,13 +37,13 @@ def _average(codec, graph, initial, steps, algorithm="sgp", record_every=20, sha
     )
 
 
-STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 220, "random_k": 200, "low_rank": 700}
+STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 220, "random_k": 200, "low_rank": 320}
 """To 1e-6 on one_peer_exponential and ring of eight workers, with the defaults."""
 
 
-def _codec(name):
+def _codec(name, gamma=0.15):
     """With its defaults; factors are thin enough for these small matrices, for which a larger step is right."""
-    return COMPRESSIONS.build(name, **({"rank": 4, "gamma": 0.15} if name == "low_rank" else {}))
+    return COMPRESSIONS.build(name, **({"rank": 4, "gamma": gamma} if name == "low_rank" else {}))
 
 
 @pytest.mark.parametrize("topology", ["one_peer_exponential", "ring"])
@@ -51,7 +51,7 @@ def _codec(name):
 def test_averaging_reaches_the_true_mean(name, topology):
     initial = torch.randn(8, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     graph = sgp_core.build_topology(topology, world_size=8)
-    run = _average(_codec(name), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
+    run = _average(_codec(name, gamma=0.25), graph, initial, STEPS_TO_AGREE[name], "dpsgd")
     assert run.consensus_distance[-1] < 1e-6
     mean = initial.mean(0)
     assert (run.z[-1].mean(0) - mean).abs().max() < 1e-12
