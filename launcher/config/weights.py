@@ -15,20 +15,21 @@ from sgp_core.training.config import choice, registry
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _PRETRAINED = "pretrained"
 _MODEL = "model.safetensors"
+_OPTIONS = ("weights", "weights_except", "weights_sha256")
 
 
 def locate_weights(model: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
-    """Return a model's choice with the path and the checksum of the weights that it starts from.
+    """Return a model's choice with the path and the checksum of the weights that it starts from, if it does.
 
     Raises:
         ConfigurationError: there is no such file or run, or the checksum is another.
     """
     given = model.get("weights")
     if given is None:
-        for option in ("weights_except", "weights_sha256"):
+        for option in _OPTIONS[1:]:
             if model.get(option):
                 raise ConfigurationError(f"model.{option} needs model.weights")
-        return dict(model)
+        return {option: value for option, value in model.items() if option not in _OPTIONS}
     path = _find(str(given), model, runs_dir)
     try:
         status = path.stat()

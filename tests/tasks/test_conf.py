@@ -30,6 +30,11 @@ GROUPS: dict[str, Registry[Any]] = {
     "partition": PARTITIONS,
     "schedule": SCHEDULES,
 }
+NEEDED = {
+    ("optimizer", "torch"): {"class_name": "RMSprop"},
+    ("schedule", "torch"): {"class_name": "CosineAnnealingLR"},
+}
+"""Options without which a choice is none."""
 FILES = [(group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml")]
 CHOICES = sorted((group, name) for group, name in FILES if name != "none")
 
@@ -51,4 +56,5 @@ def test_file_holds_every_option_with_its_default(group: str, name: str) -> None
     assert written == {"name": name, **expected}
     del written["name"]
     assert coerce_options(group, written, GROUPS[group].get(name)) == expected
-    GROUPS[group].build(name, **written)
+    needed = NEEDED.get((group, name), {})
+    GROUPS[group].build(name, **{**written, **needed})

@@ -15,6 +15,8 @@ from sgp_core.training.schedules import SCHEDULES
 
 for registry in (DATASETS, MODELS, OPTIMIZERS, SCHEDULES):
     for name in registry.names():
+        if name == "torch":  # torch's own, about which torch is asked
+            continue
         choice = registry.build(name)
         if registry is DATASETS:
             try:
