@@ -24,6 +24,7 @@ from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
 from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
+from sgp_core.runtime.optimizers import JointOptimizer, Optimizers, list_optimizers, parameters_of
 from sgp_core.runtime.state_identity import StateIdentity, list_parameters
 from sgp_core.runtime.worker_facts import WorkerFacts
 from sgp_core.runtime.worker_state import WorkerState
@@ -42,7 +43,8 @@ class Gossip(WorkerFacts):
 
     Args:
         model: any module; tied parameters count once.
-        optimizer: any torch optimizer over parameters of ``model``.
+        optimizer: any torch optimizer over parameters of ``model``, or a list of all that step over it: models are then
+            exchanged when the last of the list has stepped.
         algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
         topology: who sends to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
         pace: when workers gossip, such as ``build_pace("every", steps=4)``; one round after each step if None.
@@ -86,7 +88,7 @@ class Gossip(WorkerFacts):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         *,
         algorithm: Algorithm,
         topology: Topology | None = None,
@@ -115,7 +117,7 @@ class Gossip(WorkerFacts):
             node_size=node_size,
             step_in_backward=step_in_backward,
         )
-        _check_optimizer(optimizer, model, algorithm)
+        optimizers = _check_optimizers(optimizer, model, algorithm)
         if step_in_backward:
             warn_if_compiled(model)
 
@@ -136,12 +138,14 @@ class Gossip(WorkerFacts):
             transport=transport,
             record_events=record_events,
         )
-        self._hooks = OptimizerHooks(model, optimizer, algorithm, self.shard, node, shard_optimizer=shard_optimizer)
+        self._hooks = OptimizerHooks(
+            model, optimizers, trainable, algorithm, self.shard, node, shard_optimizer=shard_optimizer
+        )
         gradients = self._hooks.gradients
         bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
         self._worker = WorkerState(
             self.shard.flat,
-            optimizer,
+            optimizers[0] if len(optimizers) == 1 else JointOptimizer(optimizers),
             self._paced or self.network,
             biased=algorithm.leaves_one(self.network.topology),
             grads=node.shard_of(gradients.flat) if gradients else None,
@@ -150,7 +154,7 @@ class Gossip(WorkerFacts):
         identity = self._identity(trainable, pace, compression)
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
         sharded = self._hooks.optimizer_sharded
-        self._checkpoint = GossipCheckpoint(model, [optimizer], self._state, process_group, optimizer_sharded=sharded)
+        self._checkpoint = GossipCheckpoint(model, optimizers, self._state, process_group, optimizer_sharded=sharded)
 
     # -- what users call ---------------------------------------------------------------------------------------------
     def record(self, timeline: Timeline | None) -> None:
@@ -306,11 +310,14 @@ def _choose_topology(topology: Topology | None, node: NodeGroup) -> Topology:
     return topology
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, algorithm: Algorithm) -> None:
+def _check_optimizers(optimizer: Optimizers, model: nn.Module, algorithm: Algorithm) -> list[torch.optim.Optimizer]:
     known = {id(parameter) for parameter in model.parameters()}
-    if any(id(parameter) not in known for group in optimizer.param_groups for parameter in group["params"]):
+    optimizers = list_optimizers(optimizer)
+    if any(id(parameter) not in known for parameter in parameters_of(optimizers)):
         raise ConfigurationError(
             "the optimizer updates parameters that are not the model's; build it from model.parameters()"
         )
-    for group in optimizer.param_groups:
-        algorithm.check_optimizer(group)
+    for each in optimizers:
+        for group in each.param_groups:
+            algorithm.check_optimizer(group)
+    return optimizers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.distributed.model_shard import ModelShard
@@ -14,6 +16,8 @@ from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.gradient_bucket import GradientBucket
+from sgp_core.runtime.optimizers import one_only, parameters_of
+from sgp_core.runtime.parameter_watch import ParameterWatch
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.worker_state import WorkerState
 
@@ -21,9 +25,12 @@ from sgp_core.runtime.worker_state import WorkerState
 class OptimizerHooks:
     """Calls a rule when backward ends, before the optimizer steps and after it.
 
+    Several optimizers are one to the rule: it acts before the first of them steps, and after the last in the list has.
+
     Args:
         model: the user's.
-        optimizer: the user's.
+        optimizers: the user's.
+        parameters: those of the model that are exchanged.
         algorithm: the rule.
         shard: what this worker gossips of the model.
         node: the worker's.
@@ -39,7 +46,8 @@ class OptimizerHooks:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizers: Sequence[torch.optim.Optimizer],
+        parameters: Sequence[nn.Parameter],
         algorithm: Algorithm,
         shard: ModelShard,
         node: NodeGroup,
@@ -48,7 +56,7 @@ class OptimizerHooks:
     ) -> None:
         self.forbidden: str | None = None
         self._model = model
-        self._optimizer = optimizer
+        self._optimizers = list(optimizers)
         self._algorithm = algorithm
         self._shard = shard
         self._node = node
@@ -59,7 +67,11 @@ class OptimizerHooks:
         self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
         if shard_optimizer and shard.storage and node.size > 1:
+            optimizer = one_only(self._optimizers, "shard_optimizer")
             self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
+        self._watch = ParameterWatch(model, self._optimizers, parameters)
+        self._between = True  # the last step is over, and the next has not begun
+        self._inside = False  # one of the optimizers steps at the moment, and others that it calls are part of it
         self.gradients = self._collected_gradients()
 
     def attach(self, worker: WorkerState, bucket_bytes: int | None, max_norm: float | None) -> None:
@@ -75,21 +87,30 @@ class OptimizerHooks:
         """
         self._worker = worker
         if bucket_bytes is not None:
+            optimizer = one_only(self._optimizers, "step_in_backward")
             if self._shard.storage is None:
                 raise ConfigurationError("FSDP2 steps on shards once backward is over; use step_in_backward=False")
             self._in_backward = BackwardStepper(
                 self._algorithm,
                 worker,
                 self._shard.storage,
-                self._optimizer,
+                optimizer,
                 bucket_bytes=bucket_bytes,
                 max_norm=max_norm,
                 check=self._check,
             )
-        self._hooks = [
-            self._optimizer.register_step_pre_hook(self.before_step),
-            self._optimizer.register_step_post_hook(self.after_step),
-        ]
+        me = weakref.ref(self)  # a hook on all optimizers must not keep this one's model alive
+
+        def before_any_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            hooks = me()
+            if hooks is not None and not hooks._inside and optimizer not in hooks._optimizers:
+                hooks._watch.check_other(optimizer)
+
+        self._hooks = [register_optimizer_step_pre_hook(before_any_step)]
+        weakref.finalize(self, self._hooks[0].remove)
+        for optimizer in self._optimizers:
+            self._hooks.append(optimizer.register_step_pre_hook(self.before_step))
+            self._hooks.append(optimizer.register_step_post_hook(self.after_step))
 
     @property
     def inside_backward(self) -> bool:
@@ -105,6 +126,7 @@ class OptimizerHooks:
         """Remove all hooks: act in no further step."""
         for hook in self._hooks:
             hook.remove()
+        self._watch.close()
         if self.gradients is not None:
             self.gradients.close()
         if self._in_backward is not None:
@@ -132,7 +154,7 @@ class OptimizerHooks:
         """
         if self._in_backward is not None:
             raise RuntimeError("with step_in_backward, gradients are clipped inside backward: use Gossip(max_norm=...)")
-        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        parameters = parameters_of(self._optimizers)
         if self._sharded_optimizer is not None:
             return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
         return nn.utils.clip_grad_norm_(parameters, max_norm)
@@ -153,20 +175,29 @@ class OptimizerHooks:
 
     @torch.no_grad()
     def before_step(self, *_: object) -> None:
-        """The optimizer is about to step, or, with steps inside backward, to end a step whose buckets have stepped."""
+        """An optimizer is about to step, or, with steps inside backward, to end a step whose buckets have stepped."""
         if self._in_backward is not None:
+            self._inside = True
             if not self._in_backward.stepping:
                 self._in_backward.finish()
             return
         self._check()
+        self._inside = True
+        if not self._between:
+            return
+        self._between = False
         self._worker.averaged = False
         if not self._in_place:
             self._shard.collect()
         self._algorithm.before_step(self._worker)
 
     @torch.no_grad()
-    def after_step(self, *_: object) -> None:
-        """The optimizer has stepped: gossip."""
+    def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """An optimizer has stepped: gossip, if it is the last."""
+        self._inside = False
+        if optimizer is not self._optimizers[-1]:
+            return
+        self._between = True
         if self._in_backward is not None:
             if self._in_backward.stepping:
                 return
@@ -183,6 +214,13 @@ class OptimizerHooks:
     def _check(self) -> None:
         if self.forbidden is not None:
             raise RuntimeError(self.forbidden)
+        watch = self._watch
+        count = sum(len(group["params"]) for optimizer in self._optimizers for group in optimizer.param_groups)
+        if watch.registered or count != watch.count:
+            watch.inspect()
+        for parameter in watch.frozen:
+            if parameter.requires_grad:
+                raise watch.unfrozen(parameter)
         for parameter, address in self._addresses:
             if parameter.data_ptr() != address:
                 name = next((name for name, one in self._model.named_parameters() if one is parameter), "?")

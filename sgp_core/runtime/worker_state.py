@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sgp_core.algorithms.base import Network, OneSidedNetwork
 from sgp_core.distributed.model_shard import local_tensor
+from sgp_core.runtime.optimizers import JointOptimizer
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 
 
@@ -28,7 +29,7 @@ class WorkerState:
     def __init__(
         self,
         params: FlatVector,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | JointOptimizer,
         network: object,
         *,
         biased: bool,
