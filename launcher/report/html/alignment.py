@@ -12,9 +12,11 @@ _NUMBER = re.compile(r"(-?[\d,]*\d)(\.\d+)?( [kMGT]?B)?")
 def align(texts: Sequence[str]) -> list[str]:
     """Return texts as HTML: plain numbers with invisible decimals where others have more, other texts as they are.
 
-    Digits are as wide as one another in any font; spaces of their width are missing in some.
+    Numbers of different units, such as kB and MB, stay as they are, too. Digits are as wide as one another in any font; spaces of their width are missing in some.
     """
     found = [_NUMBER.fullmatch(text) for text in texts]
+    if len({number[3] for number in found if number}) > 1:
+        return [escape(text) for text in texts]
     most = max((len(number[2] or "") for number in found if number), default=0)
     return [_fill_up(number, most) if number else escape(text) for number, text in zip(found, texts, strict=True)]
 

@@ -34,8 +34,10 @@ def tiles(report: Report) -> str:
 
 
 def _tile(what: str, value: str, detail: str) -> str:
+    number, sign, spread = value.partition(" ± ")
+    beside = f" <span>± {escape(spread)}</span>" if sign else ""
     return (
-        f'<div class="tile"><p class="what">{escape(what)}</p><p class="value">{escape(value)}</p>'
+        f'<div class="tile"><p class="what">{escape(what)}</p><p class="value">{escape(number)}{beside}</p>'
         f'<p class="detail">{detail}</p></div>'
     )
 

@@ -26,16 +26,18 @@ function heightAt(line, x) {
   return x1 === x0 ? y1 : y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
 }
 
-// Return how each curve is drawn where it coincides with others, null where it does not. Curves of several colours are
+// Return how each curve is drawn that coincides with others, null for those that do not. Curves of several colours are
 // the stripes of one line. Among curves of one colour the solid one is the casing of the dashed.
 function disguises(drawn, sets) {
   const found = drawn.map(() => null);
   for (const set of sets) {
     const colours = [...new Set(set.map((index) => drawn[index].entity.colour))];
     const dash = (index) => drawn[index].entity.dash.length, most = Math.max(...set.map(dash));
+    const share = 1 / set.length; // of the shade of bands, which lie on one another
     for (const index of set) {
-      if (colours.length > 1) found[index] = { kind: "stripe", place: colours.indexOf(drawn[index].entity.colour), of: colours.length };
-      else if (dash(index) < most) found[index] = { kind: "casing" };
+      found[index] = { kind: "", share };
+      if (colours.length > 1) found[index] = { kind: "stripe", share, place: colours.indexOf(drawn[index].entity.colour), of: colours.length };
+      else if (dash(index) < most) found[index].kind = "casing";
     }
   }
   return found;

@@ -65,7 +65,7 @@ function drawGrid(xs, ys, x, y, right, bottom) {
 
 function drawCurve({ entity, rows, disguise }, x, y) {
   const band = rows.length > 1 && rows[0].low !== undefined
-    ? `<path class="band" fill="${colour(entity)}" d="${path(rows, x, (row) => y(row.high))}${path([...rows].reverse(), x, (row) => y(row.low)).replace("M", "L")}Z"/>` : "";
+    ? `<path class="band" fill="${colour(entity)}"${disguise ? ` opacity="${disguise.share.toFixed(3)}"` : ""} d="${path(rows, x, (row) => y(row.high))}${path([...rows].reverse(), x, (row) => y(row.low)).replace("M", "L")}Z"/>` : "";
   const single = rows.length === 1
     ? `<circle cx="${x(rows[0]).toFixed(1)}" cy="${y(rows[0].mean).toFixed(1)}" r="3.5" fill="${colour(entity)}"/>` : "";
   const pattern = disguise?.kind === "stripe"
