@@ -12,7 +12,8 @@ _NUMBER = re.compile(r"(-?[\d,]*\d)(\.\d+)?( [kMGT]?B)?")
 def align(texts: Sequence[str]) -> list[str]:
     """Return texts as HTML: plain numbers with invisible decimals where others have more, other texts as they are.
 
-    Numbers of different units, such as kB and MB, stay as they are, too. Digits are as wide as one another in any font; spaces of their width are missing in some.
+    Numbers of different units, such as kB and MB, stay as they are, too. Decimals are filled up with digits, which are
+    as wide as one another in any font; spaces of their width are missing in some.
     """
     found = [_NUMBER.fullmatch(text) for text in texts]
     if len({number[3] for number in found if number}) > 1:
