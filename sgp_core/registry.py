@@ -20,6 +20,9 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 
 T = TypeVar("T")
 
+VALUES = "values"
+"""Key of field metadata: a function that returns the words that an option of type ``str`` may be."""
+
 NOT_AN_OPTION = {"option": False}
 """Field metadata for dataclass fields that code, not the user, fills in (such as ``world_size``)."""
 

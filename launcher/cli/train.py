@@ -33,9 +33,16 @@ def _main(arguments: list[str]) -> int:
 
         print(f"sgp-train {version('stochastic-gradient-push')}")
         return 0
-    from launcher.config.compose import compose
-
     try:
+        if {"--help", "-h"} & set(arguments):
+            return _help(arguments)
+        if any(word.startswith("query=") for word in arguments):
+            from launcher.cli.completion import print_completions
+
+            return print_completions(arguments)
+        _refuse_commands_of_sgp(arguments)
+        from launcher.config.compose import compose
+
         if asks_for_search(arguments):
             from launcher.search.launch import launch_search
             from launcher.search.search import prepare
@@ -56,6 +63,28 @@ def _main(arguments: list[str]) -> int:
     from launcher.runs.sweep import as_sweep
 
     return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
+
+
+def _help(arguments: list[str]) -> int:
+    """Explain the words of a command line, or everything."""
+    from launcher.cli.help import print_help
+    from launcher.config.manual import Manual
+    from launcher.config.plugins import offer_plugins, settings_folders
+    from launcher.config.words import settings_among
+
+    topics = [word for word in settings_among(arguments) if not word.startswith("plugins=")]
+    with offer_plugins(arguments) as parts:
+        print_help(topics, Manual(settings_folders(arguments), parts))
+    return 0
+
+
+def _refuse_commands_of_sgp(arguments: list[str]) -> None:
+    word = arguments[0] if arguments else ""
+    if word.isalpha() and word not in ("topology",):
+        from launcher.cli.sgp import command_names
+
+        if word in command_names():
+            raise ConfigurationError(f"'{word}' is a command of sgp: sgp {' '.join(arguments)}")
 
 
 def asks_for_search(arguments: Sequence[str]) -> bool:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from launcher.config.choice import Choice
-from sgp_core.registry import NOT_AN_OPTION
-from sgp_core.transports.registry import AUTO, canonical_transport_name
+from sgp_core.registry import NOT_AN_OPTION, VALUES
+from sgp_core.transports.registry import AUTO, TRANSPORTS, canonical_transport_name
 
 
 class Device(StrEnum):
@@ -28,7 +28,7 @@ class Cluster(Choice):
     workers_per_node: int = 4
     threads_per_worker: int | None = None
     device: Device = Device.auto
-    transport: str = AUTO
+    transport: str = field(default=AUTO, metadata={VALUES: lambda: [AUTO, *TRANSPORTS.names()]})
     step_in_backward: bool = False
     timeout_min: int | None = None
     process_group_timeout_s: int = 600

@@ -7,40 +7,38 @@ options, and takes three lines and a link for a wrong value.
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import sys
 import typing
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from typing import Any, TypeVar
 
 from launcher.config.choice import Choice, option_fields
+from launcher.config.hints import explain_choice, explain_option
+from launcher.config.option_types import annotation, describe, enum_of, members
 from launcher.config.schema import choices, options_class
-from sgp_core.errors import ConfigurationError, did_you_mean
+from launcher.config.synonyms import find_setting
+from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import named_choice
 from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
 
-_STAND_FOR_MANY = ("model", "optimizer", "schedule")
-"""Groups with a choice that accepts another library's names, as in ``model=torchvision model.name=resnet50``."""
 
-
-def coerce_settings(section: str, given: Any, cls: type[T]) -> T:
+def coerce_settings(section: str, given: Any, cls: type[T], choice: str | None = None) -> T:
     """Return the ``cls`` that ``given`` describes: every value has its field's type, what is absent its default.
 
     Args:
         section: where the values are on the command line, such as ``"evaluation"``; empty at the top. For messages.
         given: what Hydra composed for that section.
         cls: dataclass whose fields are the options.
+        choice: its name, where the section is a group. For messages.
 
     Raises:
         ConfigurationError: an unknown option, a value of the wrong type or out of range, or a required one missing.
     """
-    return cls(**_coerce(section, given, cls))
+    return cls(**_coerce(section, given, cls, choice))
 
 
-def coerce_options(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
+def coerce_options(section: str, given: Any, cls: type[Any], choice: str | None = None) -> dict[str, Any]:
     """Return the options that ``given`` describes, as :func:`coerce_settings` does, without making a ``cls``.
 
     The result is plain data: lists, dictionaries, numbers, strings and None; an Enum is its value.
@@ -48,7 +46,7 @@ def coerce_options(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
     Raises:
         ConfigurationError: an unknown option, a value of the wrong type, or a required one missing.
     """
-    return {name: plain(value) for name, value in _coerce(section, given, cls).items()}
+    return {name: plain(value) for name, value in _coerce(section, given, cls, choice).items()}
 
 
 def coerce_library_choice(group: str, given: Any, file: str | None = None) -> dict[str, Any]:
@@ -61,10 +59,13 @@ def coerce_library_choice(group: str, given: Any, file: str | None = None) -> di
         ConfigurationError: nothing is chosen, or its name or an option is invalid.
     """
     name, options = _name_and_options(group, given)
-    if group in _STAND_FOR_MANY and file in choices(group):
-        options = options_class(group, file).resolve_choice({"name": name, **options})
+    if file in choices(group):
+        resolve = getattr(options_class(group, file), "resolve_choice", dict)
+        options = resolve({"name": name, **options})  # model.name may be an architecture's
+        if options["name"] != file:
+            raise ConfigurationError(_explain_name(group, name))
         name = options.pop("name")
-    return {"name": name, **coerce_options(group, options, options_class(group, name))}
+    return {"name": name, **coerce_options(group, options, options_class(group, name), name)}
 
 
 def coerce_library_choices(group: str, given: Sequence[Any]) -> list[dict[str, Any]]:
@@ -74,18 +75,25 @@ def coerce_library_choices(group: str, given: Sequence[Any]) -> list[dict[str, A
         ConfigurationError: a name or an option is invalid.
     """
     chosen = [_name_and_options(group, named_choice(entry)) for entry in given]
-    return [{"name": name, **coerce_options(group, options, options_class(group, name))} for name, options in chosen]
+    return [
+        {"name": name, **coerce_options(group, options, options_class(group, name), name)} for name, options in chosen
+    ]
 
 
-def coerce_launcher_choice(group: str, given: Any) -> Choice:
+def coerce_launcher_choice(group: str, given: Any, file: str | None = None) -> Choice:
     """Return the choice made in a group of the launcher's own.
+
+    Args:
+        file: name of the YAML file that was chosen in the group.
 
     Raises:
         ConfigurationError: nothing is chosen, or its name or an option is invalid.
     """
     name, options = _name_and_options(group, given)
+    if file in choices(group) and name != file:
+        raise ConfigurationError(_explain_name(group, name))
     cls: type[Choice] = options_class(group, name)
-    return coerce_settings(group, options, cls)
+    return coerce_settings(group, options, cls, name)
 
 
 def _name_and_options(group: str, given: Any) -> tuple[str, dict[str, Any]]:
@@ -94,45 +102,43 @@ def _name_and_options(group: str, given: Any) -> tuple[str, dict[str, Any]]:
     return given["name"], {option: value for option, value in given.items() if option != "name"}
 
 
-def _coerce(section: str, given: Any, cls: type[Any]) -> dict[str, Any]:
+def _explain_name(group: str, name: str) -> str:
+    """Return a sentence about a name that is not that of the choice whose options stand beside it."""
+    if name in choices(group):
+        return f"{group}.name={name}: a choice is made by {group}={name}, which brings its options"
+    told = find_setting(f"{group}.name")
+    return f"{group}.name={name}: write {told}={name}" if told else explain_choice(group, name, choices(group))
+
+
+def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     if not isinstance(given, Mapping):
         raise ConfigurationError(f"{section}={given!r}: this is a section with options, not a value")
     fields = option_fields(cls)
-    types = {name: _annotation(cls, name) for name in fields}
+    types = {name: annotation(cls, name) for name in fields}
     former = former_names(cls)
     given = {**given, **{former[name]: given[name] for name in former if name in given}}
     given = {name: value for name, value in given.items() if name not in former}
     prefix = f"{section}." if section else ""
     for name in given:
         if name not in fields:
-            raise ConfigurationError(f"{section} has no option '{name}'{did_you_mean(str(name), fields)}")
+            raise ConfigurationError(explain_option(section, str(name), fields, choice))
     schema = dataclasses.make_dataclass(cls.__name__, [(name, types[name], _default(fields[name])) for name in fields])
     values: Any = OmegaConf.structured(schema)
     for name, value in given.items():
-        if bool in _members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
-            raise ConfigurationError(f"{prefix}{name}={value}: expected {_describe(types[name])}")
+        if bool in members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
+            raise ConfigurationError(f"{prefix}{name}={value}: expected {describe(types[name])}")
         try:
             values[name] = _by_member_name(types[name], value)
         except OmegaConfBaseException:
-            raise ConfigurationError(f"{prefix}{name}={_show(value)}: expected {_describe(types[name])}") from None
+            expected = f"{prefix}{name}={_show(value)}: expected {describe(types[name])}"
+            raise ConfigurationError(expected + _instead(f"{prefix}{name}", value, types[name])) from None
     for name in fields:
         if OmegaConf.is_missing(values, name):
-            raise ConfigurationError(f"{prefix}{name} must be given: {_describe(types[name])}")
+            raise ConfigurationError(f"{prefix}{name} must be given: {describe(types[name])}")
     return vars(OmegaConf.to_object(values))
-
-
-def _annotation(cls: type[Any], name: str) -> Any:
-    """Evaluate the type of one field; other fields may have types that only type checkers import."""
-    for base in cls.__mro__:
-        written = inspect.get_annotations(base).get(name)
-        if written is not None:
-            if isinstance(written, str):
-                return eval(written, vars(sys.modules[base.__module__]))
-            return written
-    raise AttributeError(name)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -143,39 +149,22 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return dataclasses.field(default="???")
 
 
-def _members(kind: Any) -> list[Any]:
-    return [arg for arg in typing.get_args(kind) if arg is not type(None)] or [kind]
-
-
-def _enum(kind: Any) -> type[Enum] | None:
-    return next((part for part in _members(kind) if isinstance(part, type) and issubclass(part, Enum)), None)
-
-
 def _by_member_name(kind: Any, value: Any) -> Any:
     """Return an Enum's member for its value, which users write; OmegaConf knows members by name."""
-    enum = _enum(kind)
+    enum = enum_of(kind)
     if enum is not None and isinstance(value, str):
         return next((member for member in enum if member.value == value), value)
     return value
 
 
-def _describe(kind: Any) -> str:
-    enum = _enum(kind)
-    optional = " or null" if type(None) in typing.get_args(kind) else ""
-    if enum is not None:
-        return "one of " + ", ".join(str(member.value) for member in enum) + optional
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    parts = []
-    for part in _members(kind) if typing.get_origin(kind) not in (list, dict, tuple) else [kind]:
-        origin = typing.get_origin(part) or part
-        if origin in (list, tuple):
-            inner = _describe(typing.get_args(part)[0]) if typing.get_args(part) else "anything"
-            parts.append(f"a list [a,b,...], each {inner}")
-        elif origin is dict:
-            parts.append("a dictionary {key: value}")
-        else:
-            parts.append(words.get(origin, "another value"))
-    return " or ".join(parts) + optional
+def _instead(name: str, value: Any, kind: Any) -> str:
+    """Return what to write where one value was given for a list, or a list for one value."""
+    wants_list = list in [typing.get_origin(part) or part for part in (kind, *members(kind))]
+    if wants_list and isinstance(value, str | int | float):
+        return f"; write {name}=[{_show(value)}]"
+    if isinstance(value, list) and not wants_list:
+        return f"; several values make a sweep: -m {name}={','.join(map(_show, value))}"
+    return ""
 
 
 def _show(value: Any) -> str:

@@ -21,10 +21,9 @@ from typing import Any
 from launcher.config.extension import add_earlier_words
 from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
+from launcher.config.words import FLAGS_WITH_VALUE, check_words, explain_empty_sweep, explain_flags, unknown_flags
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import renamed_options
-
-_TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,13 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         ConfigurationError: a plug-in is missing or broken, or the arguments cannot be composed.
         SystemExit: with code 0, after ``--help``.
     """
-    arguments = add_earlier_words([_present_name(word) for word in arguments])
+    arguments = [_present_name(word) for word in arguments]
+    check_words(arguments)
+    if flags := list(unknown_flags(arguments)):
+        from launcher.config.hydra_errors import find_known_settings
+
+        raise ConfigurationError(explain_flags(flags, find_known_settings(arguments)))
+    arguments = add_earlier_words(arguments)
     with offer_plugins(arguments):
         return _compose(arguments)
 
@@ -72,6 +77,8 @@ def _compose(arguments: Sequence[str]) -> list[Point]:
         from launcher.config.hydra_errors import explain
 
         raise ConfigurationError(explain(error, arguments)) from None
+    if not points and {"-m", "--multirun"} & set(arguments):
+        raise ConfigurationError(explain_empty_sweep(arguments))
     return points
 
 
@@ -129,7 +136,7 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
     waiting = iter(arguments)
     for word in waiting:
         (flags if word.startswith("-") else settings).append(word)
-        if word in _TAKES_VALUE:
+        if word in FLAGS_WITH_VALUE:
             flags.extend(itertools.islice(waiting, 1))
     return flags + settings
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sgp_core.errors import did_you_mean
+from launcher.config.hints import KnownSettings, explain_choice, explain_setting
+from launcher.config.manual import Manual
+from launcher.config.words import explain_bare_word
 
 MAX_LINES = 4
 
@@ -20,16 +21,22 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error).splitlines()[0].split(": ", 1)[-1]
-        return f"cannot read '{error.override}': {reason}"
+        return _unreadable(error, arguments)
     if match := re.match(r"Ambiguous value for argument '(.*)'", text):
-        key, _, values = match[1].partition("=")
-        return f"'{match[1]}' has several values: add -m to run each of them, or write {key}=[{values}] for one list"
+        return _several_values(match[1], arguments)
+    if match := re.match(r"Sweep parameters '(.*)' requires --multirun", text):
+        return _several_values(match[1], arguments)
+    if "does not support sweep type" in text:
+        return _several_values(next((word for word in arguments if "interval(" in word), ""), arguments)
+    if match := re.search(r"looks like a config group override, but config group '(.*)' does not exist", text):
+        return _unknown_setting(match[1].replace("/", "."), arguments)
     if text.startswith("Config group override must be"):
         words = [word for word in arguments if re.fullmatch(r"[\w/@]*=(null|true|false|[-+.\d]*|{.*})", word)]
-        return f"'{' '.join(words)}': a choice is made by its name, as in topology=ring"
+        group = words[0].partition("=")[0] if words else "topology"
+        names = Manual().choices(group)
+        return f"'{' '.join(words)}': a choice is made by its name, as in {group}={names[0] if names else 'NAME'}"
     if match := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(match[1], arguments)
+        return _unknown_setting(match[1], arguments)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"'{match[1]}' exists already: leave out the '+'"
     if match := re.search(r"Multiple values for ([\w/@]+)", text):
@@ -44,38 +51,39 @@ def _unknown_choice(error: Any) -> str:
     missing = str(error.missing_cfg_file or "")
     group, _, choice = missing.rpartition("/")
     options = [option for option in error.options or [] if option != choice]
-    if not group:
-        return str(error).splitlines()[0]
-    return f"unknown {group} '{choice}'{_nearest(choice, options)}"
+    return explain_choice(group, choice, options) if group else str(error).splitlines()[0]
 
 
-def _nearest(word: str, options: Sequence[str]) -> str:
-    hint = did_you_mean(word, options)
-    return f"{hint} known: {', '.join(sorted(options))}" if hint.endswith("?") else hint
+def _several_values(word: str, arguments: Sequence[str]) -> str:
+    """Return a sentence about a word with several values where there is no sweep, or an interval without a search."""
+    if "interval(" in word:
+        flag = "" if {"-m", "--multirun"} & set(arguments) else "-m "
+        return f"'{word}' is for a search, which tries some values of it: add {flag}search=tpe"
+    key, _, values = word.partition("=")
+    wants_list = isinstance(find_known_settings(arguments).values.get(key), list)
+    one = f", or write {key}=[{values}] for one list" if wants_list else ""
+    return f"'{word}' has several values: add -m to run each of them{one}"
 
 
-def _unknown_key(key: str, arguments: Sequence[str]) -> str:
-    known = list(_known_keys(arguments))
-    last = key.rpartition(".")[2]
-    same_name = [name for name in known if name.rpartition(".")[2] == last and name != key]
-    if same_name:
-        return f"unknown option '{key}'; did you mean '{same_name[0]}'?"
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not near:
-        by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
-        near = [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.7)]
-    section = key.rpartition(".")[0]
-    inside = [name.rpartition(".")[2] for name in known if section and name.rpartition(".")[0] == section]
-    if near:
-        return f"unknown option '{key}'; did you mean '{near[0]}'?"
-    if inside:
-        return f"unknown option '{key}'; {section} has: {', '.join(inside)}"
-    top = [name for name in known if "." not in name]
-    return f"unknown option '{key}'; known at the top: {', '.join(top)}"
+def _unreadable(error: Any, arguments: Sequence[str]) -> str:
+    word = str(error.override)
+    if "=" not in word:
+        return explain_bare_word(word, arguments, find_known_settings(arguments))
+    if word.endswith(","):
+        return f"cannot read '{word}': nothing follows the comma"
+    if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
+        return f"cannot read '{word}': a bracket has no partner; lists are written without spaces, as in [1,2]"
+    key = word.partition("=")[0]
+    return f"cannot read '{word}': put the value in double quotes, and the whole in single ones: '{key}=\"...\"'"
 
 
-def _known_keys(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield every setting that exists under the choices of ``arguments``, outermost first."""
+def _unknown_setting(key: str, arguments: Sequence[str]) -> str:
+    values = [word.partition("=")[2] for word in arguments if word.lstrip("+~").startswith(f"{key}=")]
+    return explain_setting(key, find_known_settings(arguments), values[-1] if values else None)
+
+
+def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
+    """Return the settings that exist under the choices of ``arguments``, whatever else is wrong with them."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
@@ -87,19 +95,22 @@ def _known_keys(arguments: Sequence[str]) -> Iterator[str]:
         GlobalHydra.instance().clear()
         try:
             with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-                settings = OmegaConf.to_container(hydra.compose("config", overrides=overrides))
+                composed = hydra.compose("config", overrides=overrides, return_hydra_config=True)
         except Exception:
             continue
-        assert isinstance(settings, dict)
-        yield from sorted(
-            _dotted({str(key): value for key, value in settings.items()}), key=lambda name: name.count(".")
+        choices = {str(group): str(choice) for group, choice in composed.hydra.runtime.choices.items()}
+        settings = OmegaConf.to_container(
+            OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )
-        return
+        assert isinstance(settings, dict)
+        dotted = dict(_dotted({str(key): value for key, value in settings.items()}))
+        return KnownSettings({name: dotted[name] for name in sorted(dotted, key=lambda name: name.count("."))}, choices)
+    return KnownSettings({}, {})
 
 
-def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
-        yield f"{prefix}{key}"
+        yield f"{prefix}{key}", value
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")
 

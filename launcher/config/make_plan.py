@@ -77,8 +77,8 @@ def make_plan(point: Point) -> RunPlan:
         group: coerce_library_choice(group, settings.pop(group, None), point.choices.get(group))
         for group in LIBRARY_GROUPS
     }
-    cluster = coerce_launcher_choice("cluster", settings.pop("cluster", None))
-    tracker = coerce_launcher_choice("tracker", settings.pop("tracker", None))
+    cluster = coerce_launcher_choice("cluster", settings.pop("cluster", None), point.choices.get("cluster"))
+    tracker = coerce_launcher_choice("tracker", settings.pop("tracker", None), point.choices.get("tracker"))
     assert isinstance(cluster, Cluster)
     sections: dict[str, Any] = {
         name: coerce_settings(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()

@@ -41,31 +41,32 @@ def plugin_names(value: Any) -> list[str]:
 
 
 @contextlib.contextmanager
-def offer_plugins(arguments: Sequence[str]) -> Iterator[None]:
-    """Load the plug-ins that a command line asks for, and let Hydra choose among what they register.
+def offer_plugins(arguments: Sequence[str]) -> Iterator[list[Registration]]:
+    """Load the plug-ins that a command line asks for, let Hydra choose among what they register, and yield that.
 
     Raises:
         ConfigurationError: a plug-in is missing or broken.
     """
     completing = any(word.startswith("query=") for word in arguments)
-    words = _words_to_complete() if completing else arguments
+    words = words_to_complete() if completing else arguments
     plugins: Sequence[Plugin] = ()
     try:
         plugins = load_plugins(_asked_for(words))
     except ConfigurationError:
         if not completing:  # a shell offers what there is
             raise
-    folders = _folders(words)
+    folders = settings_folders(words)
     parts = [
         part
         for part in registrations_of(plugins)
         if part.registry.kind in LIBRARY_GROUPS and not _file(f"{part.registry.kind}/{part.name}", folders)
     ]
     with _stored(parts):
-        yield
+        yield parts
 
 
-def _words_to_complete() -> list[str]:
+def words_to_complete() -> list[str]:
+    """Return the words of the line that a shell completes, without the command."""
     line = os.environ.get("COMP_LINE", "")
     try:
         return shlex.split(line)[1:]
@@ -78,7 +79,7 @@ def _asked_for(arguments: Sequence[str]) -> list[str]:
     """Return the plug-ins that arguments name which Hydra has yet to read; it will refuse what cannot be read here."""
     given = _values("plugins", arguments)
     if given is None:
-        folders = _folders(arguments)
+        folders = settings_folders(arguments)
         given = [_plugins_in(f"experiment/{name}", folders) for name in _values("experiment", arguments) or []]
     return list(dict.fromkeys(name for value in given for name in plugin_names(value)))
 
@@ -101,7 +102,7 @@ def _values(key: str, arguments: Sequence[str]) -> list[Any] | None:
         return []
 
 
-def _folders(arguments: Sequence[str]) -> list[Traversable]:
+def settings_folders(arguments: Sequence[str]) -> list[Traversable]:
     """Return the folders of settings in Hydra's order: ours, then that of ``--config-dir``."""
     folders: list[Traversable] = [importlib.resources.files(CONFIG_MODULE)]
     for flag, word in zip(arguments, [*arguments[1:], ""], strict=False):  # there may be none

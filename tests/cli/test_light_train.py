@@ -55,7 +55,7 @@ def test_help_speaks_of_sgp_train(tmp_path: Path) -> None:
     said = ask(tmp_path, "--help")
     assert said.stdout.startswith("sgp-train: decentralised data-parallel training")
     for group in ("topology", "algorithm", "outer", "cluster", "experiment"):
-        assert f"{group}: " in said.stdout
+        assert f"\n  {group} " in said.stdout
     assert "Powered by" not in said.stdout
 
 

@@ -109,7 +109,7 @@ def test_runs(line: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_shows(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(line)[1:]) == 0
     shown = capsys.readouterr().out
-    expected = "#!/bin/bash" if "dry_run=true" in line else "algorithm: " if "--help" in line else "tau: 12"
+    expected = "#!/bin/bash" if "dry_run=true" in line else "=" if "--help" in line else "tau: 12"
     assert expected in shown
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.registry import LATER
+from sgp_core.registry import LATER, VALUES
 from sgp_core.tasks.images.models.base import ImageModel
 from sgp_core.tasks.models import MODELS
 from sgp_core.validation import require
@@ -28,7 +28,7 @@ _REGISTERED = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULT
 class Torchvision(ImageModel):
     """A classifier from torchvision, untrained: ``model=torchvision model.name=resnet50``."""
 
-    architecture: str = "resnet18"
+    architecture: str = field(default="resnet18", metadata={VALUES: lambda: _names()})
     """Torchvision's name of the model; ``model.name=...`` may be used instead."""
     zero_init_residual: bool = False
     """Start with every residual block as the identity (Goyal et al. 2017); ResNet and its kin only."""
@@ -118,6 +118,10 @@ def architectures() -> frozenset[str]:
         raise ConfigurationError("model=torchvision needs torchvision; to get it, run: pip install torchvision")
     sources = Path(package.submodule_search_locations[0], "models").glob("*.py")
     return frozenset(name for source in sources for name in _REGISTERED.findall(source.read_text(encoding="utf-8")))
+
+
+def _names() -> list[str]:
+    return sorted(architectures())
 
 
 def resolve_model(options: Mapping[str, Any]) -> dict[str, Any]:

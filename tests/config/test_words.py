@@ -1,0 +1,87 @@
+"""Words from elsewhere, and words that Hydra takes for something else: one sentence says what to write here.
+
+Options of other choices, and choices of other groups, are found in the registries; ``launcher/config/synonyms.py``
+lists what cannot be found there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launcher.config.hints import owners
+from launcher.config.hydra_errors import find_known_settings
+from launcher.config.schema import choices
+from launcher.config.synonyms import CHOICES, SETTINGS
+from tests.support.launched import Said
+
+SETTINGS_OF_OTHERS = [
+    ("optimizer.learning_rate=0.1", "unknown option 'optimizer.learning_rate'; did you mean 'optimizer.lr'?"),
+    ("cluster.workers=8", "cluster.nodes x cluster.workers_per_node: cluster.workers_per_node=8"),
+    ("world_size=8", "cluster.nodes x cluster.workers_per_node: cluster.workers_per_node=8"),
+    ("checkpoint.path=out", "runs_dir says where run folders are made"),
+]
+OPTIONS_OF_OTHER_CHOICES = [
+    ("outer.beta=0.5", "outer.beta is an option of outer=slowmo, not of outer=none"),
+    ("algorithm.period=4", "is an option of algorithm=gossip_pga or local_sgd, not of algorithm=sgp"),
+    (
+        "topology=ring topology.peers=2",
+        "of topology=alternating_exponential, base_k, directed_linear or one_peer_exponential, not of topology=ring",
+    ),
+]
+CHOICES_OF_OTHERS = [
+    ("algorithm=SGP", "unknown algorithm 'SGP'; did you mean 'sgp'?"),
+    ("model=resnet50", "unknown model 'resnet50'; write model=torchvision model.name=resnet50"),
+    ("model=vgg16_bn", "write model=torchvision model.name=vgg16_bn"),
+    ("algorithm=sgp,dpsgd", "add -m"),
+]
+HYDRAS = [
+    ("hydra/launcher=submitit_slurm", "cluster=slurm submits to SLURM"),
+    ("hydra.launcher.partition=gpu", "write cluster=slurm cluster.partition=gpu"),
+    ("hydra.run.dir=out", "runs_dir says where they are made"),
+    ("hydra.sweep.dir=out", "runs_dir says where they are made"),
+    ("hydra.sweep.subdir=out", "runs_dir says where they are made"),
+    ("hydra.job.name=first", "hydra.job.name is not used: "),
+]
+FLAGS = [
+    ("--lr=0.1", "settings are written without dashes: optimizer.lr=0.1"),
+    ("--epochs 3", "settings are written without dashes: training.epochs=3"),
+    ("--dry-run", "settings are written without dashes: dry_run=true"),
+    ("dry_run", "'dry_run' needs a value; write dry_run=true"),
+]
+WITHOUT_EFFECT = [
+    ("optimizer.lr=interval(0.01,0.1)", "search=tpe"),
+    ("-m optimizer.lr=interval(0.01,0.1)", "search=tpe"),
+    ("~optimizer.momentum", "set it, as in optimizer.momentum=0"),
+    ("-m optimizer.lr=glob(*)", "glob() is for choices, as in topology=glob(*ring)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        *SETTINGS_OF_OTHERS,
+        *OPTIONS_OF_OTHER_CHOICES,
+        *CHOICES_OF_OTHERS,
+        *HYDRAS,
+        *FLAGS,
+        *WITHOUT_EFFECT,
+    ],
+    ids=lambda value: value,
+)
+def test_one_sentence_says_what_to_write(line: str, hint: str, here: Path, sgp_train: Callable[..., Said]) -> None:
+    said = sgp_train(*line.split())
+    assert hint in said.err
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert list(here.iterdir()) == []
+    assert list((here.parent / "scratch").iterdir()) == []
+
+
+def test_tables_name_what_there_is() -> None:
+    known = find_known_settings([])
+    plain = {meaning for meaning in SETTINGS.values() if " " not in meaning and "=" not in meaning}
+    assert [name for name in plain if name not in known.values and not owners(*name.rpartition(".")[::2])] == []
+    made = [(group, name) for group, names in CHOICES.items() for name in names.values() if "=" not in name]
+    assert [f"{group}={name}" for group, name in made if name not in choices(group)] == []
