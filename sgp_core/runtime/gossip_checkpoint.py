@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from sgp_core.checkpoint_files import CheckpointError
 from sgp_core.distributed.model_shard import local_tensor
@@ -19,6 +19,7 @@ from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.merge_states import Saved, merge_states
 from sgp_core.runtime.optimizer_state import load_plain, plain
 from sgp_core.runtime.state_folder import StateFolder
+from sgp_core.runtime.state_identity import plain_name
 
 
 class GossipCheckpoint:
@@ -58,9 +59,9 @@ class GossipCheckpoint:
             "gossip": state,
             "numerators": self._state.numerators(),
             "optimizers": [plain(optimizer.state_dict()) for optimizer in self._optimizers],
-            "optimizer_names": [type(optimizer).__name__ for optimizer in self._optimizers],
+            "optimizer_groups": self._optimizer_groups(),
             "optimizer_sharded": self._optimizer_sharded,
-            "buffers": dict(self._model.named_buffers()),
+            "buffers": self._buffers(),
             "frozen": plain(self._frozen()),
             "extra": dict(extra or {}),
         }
@@ -99,24 +100,23 @@ class GossipCheckpoint:
 
     def _check(self, saved: Saved) -> None:
         self._state.check(saved["gossip"])
-        names = [type(optimizer).__name__ for optimizer in self._optimizers]
-        if names != saved["optimizer_names"]:
-            raise ConfigurationError(
-                f"the state was saved with {' and '.join(saved['optimizer_names'])}, here the optimizer is"
-                f" {' and '.join(names)}"
-            )
+        self._check_names(saved)
+        were, are = saved["optimizer_groups"], self._optimizer_groups()
+        if were != are:
+            raise ConfigurationError(f"the state was saved with {_in_words(were)}, here is {_in_words(are)}")
 
     def _load_average(self, folder: StateFolder, manifest: dict[str, Any]) -> dict[str, Any]:
         """Start all workers from the average of those that were saved."""
         if self._state.identity.layout is None:
             raise ConfigurationError("a model that FSDP2 has sharded cannot be reshaped; load it as it was saved")
-        if self._state.step:
+        if any(gather_objects(self._state.step, self._group)):
             raise ConfigurationError("load what is to be reshaped before the first step")
         merged: Saved | Exception | None = None
         if folder.rank == 0:
             try:
                 merged = merge_states(lambda rank: folder.read(manifest, rank), manifest["world_size"])
                 self._state.identity.check_parameters(merged["identity"])
+                self._check_names(merged)
             except (CheckpointError, ValueError) as error:
                 merged = error
         merged = broadcast_object(merged, self._group)
@@ -125,8 +125,8 @@ class GossipCheckpoint:
             raise merged
         self._load_model(merged["buffers"], {**merged["frozen"], **merged["parameters"]})
         self._state.restart(merged["step"])
-        names = [type(optimizer).__name__ for optimizer in self._optimizers]
-        if merged["optimizers"] is None or self._optimizer_sharded or names != merged["optimizer_names"]:
+        alike = merged["optimizer_groups"] == self._optimizer_groups() and not self._optimizer_sharded
+        if merged["optimizers"] is None or not alike:
             warnings.warn("the optimizer starts anew: what was saved is of another optimizer or shards", stacklevel=4)
         else:
             for optimizer, state in zip(self._optimizers, merged["optimizers"], strict=True):
@@ -134,17 +134,44 @@ class GossipCheckpoint:
         extra: dict[str, Any] = merged["extra"]
         return extra
 
-    def _frozen(self) -> dict[str, nn.Parameter]:
-        named = self._model.named_parameters()
-        return {name.replace("_orig_mod.", ""): each for name, each in named if not each.requires_grad}
+    def _optimizer_groups(self) -> list[list[Any]]:
+        """Return the class of each optimizer, and how many parameters each of its groups has."""
+        return [
+            [type(optimizer).__name__, [len(group["params"]) for group in optimizer.param_groups]]
+            for optimizer in self._optimizers
+        ]
+
+    def _check_names(self, saved: Saved) -> None:
+        """Refuse buffers and frozen parameters of another model."""
+        for kind, theirs, ours in (
+            ("buffer", saved["buffers"], self._buffers()),
+            ("frozen parameter", saved["frozen"], plain(self._frozen())),
+        ):
+            for name in [*theirs, *ours]:
+                was, now = (tuple(which[name].shape) if name in which else None for which in (theirs, ours))
+                if was != now:
+                    had, has = (f"of shape {shape}" if shape is not None else "missing" for shape in (was, now))
+                    raise ConfigurationError(
+                        f"the state is another model's: its {kind} '{name}' is {had}, this model's is {has}"
+                    )
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {plain_name(name): each for name, each in self._model.named_buffers()}
+
+    def _frozen(self) -> dict[str, Tensor]:
+        return {plain_name(name): each for name, each in self._model.named_parameters() if not each.requires_grad}
 
     @torch.no_grad()
-    def _load_model(self, buffers: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-        for name, buffer in self._model.named_buffers():
+    def _load_model(self, buffers: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+        for name, buffer in self._buffers().items():
             buffer.copy_(buffers[name])
         for name, parameter in self._model.named_parameters():
-            if (kept := parameters.get(name.replace("_orig_mod.", ""))) is not None:
+            if (kept := parameters.get(plain_name(name))) is not None:
                 local_tensor(parameter).copy_(kept)
+
+
+def _in_words(optimizers: list[list[Any]]) -> str:
+    return " and ".join(f"{name} over {' + '.join(map(str, sizes))} parameters" for name, sizes in optimizers)
 
 
 def _raise(error: Exception | None, problems: Sequence[Exception | None]) -> None:

@@ -52,7 +52,7 @@ def merge_states(read: Callable[[int], Saved], world_size: int) -> Saved:
     identity = first["gossip"]["identity"]
     places = zip(identity["parameters"], identity["layout"], strict=True)
     return {
-        **{name: first[name] for name in ("frozen", "extra", "optimizer_names")},
+        **{name: first[name] for name in ("frozen", "extra", "optimizer_groups")},
         "step": first["gossip"]["step"],
         "identity": identity,
         "parameters": {

@@ -53,6 +53,8 @@ class StateFolder:
 
         def write() -> None:
             nonlocal shard
+            if self.path.is_file():
+                raise OSError("it is a file, not a folder")
             self.path.mkdir(parents=True, exist_ok=True)
             shard = write_shard(self.path / f"rank-{self.rank}-{token}.pt", state)
 

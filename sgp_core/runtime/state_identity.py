@@ -127,11 +127,16 @@ class StateIdentity:
                 )
 
 
+def plain_name(name: str) -> str:
+    """Return the name of a parameter or buffer as it is where the model is not compiled."""
+    return name.replace("_orig_mod.", "")
+
+
 def list_parameters(
     model: nn.Module, trainable: list[nn.Parameter], storage: FlatStorage | None
 ) -> tuple[list[list[Any]], list[list[Any]] | None]:
     """Return ``parameters`` and ``layout`` of :class:`StateIdentity`."""
-    names = {id(parameter): name.replace("_orig_mod.", "") for name, parameter in model.named_parameters()}
+    names = {id(parameter): plain_name(name) for name, parameter in model.named_parameters()}
     ordered = storage.parameters if storage else trainable[::-1]
     described = [[names[id(p)], list(p.shape), str(p.dtype).removeprefix("torch.")] for p in ordered]
     return described, [[piece, offset, list(strides)] for piece, offset, strides in storage.places] if storage else None

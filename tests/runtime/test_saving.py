@@ -20,6 +20,8 @@ SENTENCES = {
     "ring": "saved with topology star, Gossip is built with ring",
     "pace": "saved with pace none, Gossip is built with every",
     "nodes": "saved with node_size=1, here it is 2",
+    "optimizer": "saved with AdamW over 6 parameters, here is SGD over 6 parameters",
+    "buffer": "another model's: its buffer 'count' is missing, this model's is of shape (2,)",
     "model": "the state is another model's: its parameter '",
 }
 

@@ -63,7 +63,7 @@ def say(act: Any) -> str:
     return ""
 
 
-def what_does_not_belong() -> dict[str, str]:
+def what_does_not_belong(folder: Path) -> dict[str, str]:
     """Load states of other workers, rules, graphs and models; return what is said."""
     star = {"topology": sgp_core.build_topology("star", world_size=4)}
     own = build(**star)
@@ -91,6 +91,14 @@ def what_does_not_belong() -> dict[str, str]:
     other_gossip = sgp_core.Gossip(small, make_optimizer(small.parameters()), algorithm=make_algorithm("sgp"), **star)
     said["model"] = say(lambda: other_gossip.load_state_dict(state))
     other_gossip.close()
+    own[2].save(folder / "own")
+    for name, kind, buffer in (("optimizer", "sgd", False), ("buffer", "adamw", True)):
+        other = build(kind=kind, **star)
+        if buffer:
+            other[0].register_buffer("count", torch.zeros(2))
+        said[name] = say(lambda other=other: other[2].load(folder / "own"))
+        assert other[2].step == 0
+        other[2].close()
     pair = dist.new_group([0, 1])
     if dist.get_rank() < 2:
         other = build(process_group=pair)
@@ -228,7 +236,7 @@ def everything(folder: str) -> dict[str, Any]:
     """Do it all in one group of four workers."""
     path = Path(folder)
     return {
-        "does not belong": what_does_not_belong(),
+        "does not belong": what_does_not_belong(path),
         "loaded": saved_and_loaded(path),
         "spoiled": spoiled(path),
         "reshaped": reshaped(path),
