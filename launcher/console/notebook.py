@@ -14,7 +14,7 @@ from launcher.console.progress import Row, describe_state
 from launcher.runs.scores import Scores
 
 _FRAMES = 40
-"""The most times a run draws its line, evaluations aside."""
+"""The most times that a run draws its line before its end."""
 _WIDTH = 20
 
 
@@ -42,7 +42,7 @@ class NotebookLine:
 
 
 class NotebookDisplay:
-    """The progress of one run on a line that is overwritten, at most :data:`_FRAMES` times and at each evaluation."""
+    """The progress of one run on a line that is overwritten, at most :data:`_FRAMES` times, and at the end."""
 
     def __init__(self, title: str, line: NotebookLine, scores: Scores) -> None:
         self.latest: dict[str, Row] = {}
@@ -54,7 +54,7 @@ class NotebookDisplay:
         self.latest[row["split"]] = row
         total = row.get("total_steps") or 0
         frame = _FRAMES * row["step"] // total if total else 0
-        if frame == self._frame and row["split"] != "val":
+        if frame == self._frame and row["step"] != total:
             return
         self._frame = frame
         filled = min(_WIDTH, _WIDTH * row["step"] // total) if total else 0

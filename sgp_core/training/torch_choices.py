@@ -47,14 +47,14 @@ def parameters_of(cls: type[Any], left_out: Collection[str] = ()) -> dict[str, A
 
 
 def complete(group: str, cls: type[Any], options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a class as plain data: those given, the others with torch's defaults.
+    """Return the options of a class as plain data: those given, the others with torch's defaults if they have one.
 
     Args:
         options: as :func:`parameters_of` returns them.
         given: by the user; None stands for the default.
 
     Raises:
-        ConfigurationError: the class has no such option, or one that it needs is missing.
+        ConfigurationError: the class has no such option.
     """
     chosen = {option: value for option, value in given.items() if value is not None}
     for option in chosen:
@@ -62,7 +62,19 @@ def complete(group: str, cls: type[Any], options: Mapping[str, Any], given: Mapp
             hint = did_you_mean(option, options)
             raise ConfigurationError(f"{group}.{option}: {cls.__name__} has no such option{hint}")
     values = {**options, **chosen}
-    for option, value in values.items():
-        if value is inspect.Parameter.empty:
+    return {
+        option: list(value) if isinstance(value, tuple) else value
+        for option, value in values.items()
+        if value is not inspect.Parameter.empty
+    }
+
+
+def check_complete(group: str, cls: type[Any], options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse options among which one is missing.
+
+    Raises:
+        ConfigurationError: an option without a default is not given.
+    """
+    for option, default in options.items():
+        if default is inspect.Parameter.empty and given.get(option) is None:
             raise ConfigurationError(f"{group}.{option} must be given: {cls.__name__} has no default for it")
-    return {option: list(value) if isinstance(value, tuple) else value for option, value in values.items()}

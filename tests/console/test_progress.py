@@ -69,6 +69,7 @@ def test_a_notebook_gets_one_line_that_is_overwritten(
     assert isinstance(display, NotebookDisplay)
     for step in range(1, 1000):
         display.show({**row(step), "total_steps": 1000})
+        display.show({**row(step, "val", accuracy=0.5), "total_steps": 1000})
     display.show({**row(1000, "val", accuracy=0.9), "total_steps": 1000})
     display.say("next")
     screen.close()
@@ -77,7 +78,7 @@ def test_a_notebook_gets_one_line_that_is_overwritten(
     assert drawn.count("\n") == 2
     assert drawn.count("\r") <= 41
     assert "\x1b" not in drawn
-    assert "my-run [##########..........] 500/1000  loss 0.5000" in drawn
+    assert "my-run [##########..........] 500/1000  loss 0.5000  accuracy 0.5000" in drawn
 
 
 def test_the_summary_splits_the_time_of_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
+from launcher.config.compose import compose
 from launcher.config.make_plan import make_plan
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import Experiment
@@ -159,6 +160,14 @@ def test_learning_rates_are_those_of_torch(name: str) -> None:
 def test_mistakes_are_told_in_a_sentence(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         plan_of(*arguments)
+
+
+@pytest.mark.parametrize(("group", "name"), [("optimizer", "RMSprop"), ("schedule", "OneCycleLR")])
+def test_a_name_in_the_place_of_the_choice_is_answered_with_the_way(group: str, name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"unknown {group} '{name}'; write {group}=torch {group}.name={name}$"
+    ):
+        compose([f"{group}={name}"])
 
 
 def test_an_algorithm_with_its_own_momentum_takes_plain_steps_of_torch() -> None:

@@ -14,7 +14,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.registry import NOT_AN_OPTION
 from sgp_core.training.optimizers.eager import eager
 from sgp_core.training.schedules.base import SCHEDULES, LearningRateSchedule
-from sgp_core.training.torch_choices import CLASS, complete, find_class, parameters_of
+from sgp_core.training.torch_choices import CLASS, check_complete, complete, find_class, parameters_of
 from sgp_core.validation import one_of
 
 _NO_FUNCTION = "its options are functions or other schedules, which settings cannot hold"
@@ -108,6 +108,7 @@ class TorchSchedule(LearningRateSchedule):
         if self.per is not None:
             one_of(Unit, "schedule.per", self.per)
         complete("schedule", self._class, _options(self._class), self._given(1))
+        check_complete("schedule", self._class, _options(self._class), self._given(1))
         self._replay(100)
 
     @classmethod
