@@ -14,8 +14,8 @@ from launcher.config import hints
 from launcher.config.hints import GROUPS
 from launcher.config.launch_options import LaunchOptions
 from launcher.config.make_plan import RunSettings
-from launcher.config.manual import PRESETS, Manual, Option, docstring, is_choice_of_ours
-from launcher.config.option_types import annotation, describe
+from launcher.config.manual import PRESETS, Manual, Option, docstring, is_choice_of_ours, sources
+from launcher.config.option_types import annotation, describe, enum_of
 from launcher.config.schema import SECTIONS, AlgorithmOptions, options_class
 from sgp_core.errors import ConfigurationError
 
@@ -39,11 +39,11 @@ EXAMPLES = """\
   sgp-train cluster=slurm cluster.nodes=4 dry_run=true what sbatch would get
   sgp-train --help algorithm=osgp                      what a choice is
 
-Run folders are runs/<run-id>/. The same command again resumes, or says the run
-is complete. sgp lists, follows, compares and draws runs: sgp --help.
-Exit codes: 0 every run ok, 1 a run failed, 2 bad configuration, 3 submission
-failed, 130 interrupted (143: by SIGTERM).
-Completion: eval "$(sgp-train -sc install=bash)\""""
+  Run folders are runs/<run-id>/. The same command again resumes, or says the
+  run is complete. sgp lists, follows, compares and draws runs: sgp --help.
+  Exit codes: 0 every run ok, 1 a run failed, 2 bad configuration, 3 submission
+  failed, 130 interrupted (143: by SIGTERM).
+  Completion: eval "$(sgp-train -sc install=bash)\""""
 
 
 def print_help(topics: Sequence[str], manual: Manual) -> None:
@@ -63,15 +63,15 @@ def overview(manual: Manual, width: int = NARROW) -> str:
     """Return the groups with their choices, and every setting of the usual choices."""
     groups = [row for group, words in manual.groups.items() for row in _group_rows(manual, group, words)]
     parts = [USAGE, "Choices, the usual one first\n" + _table(groups, 14, width)]
-    parts.append("Settings of the usual choices: write training.epochs=3, optimizer.lr=0.1")
+    parts.append("Settings with their defaults, as in training.epochs=3 optimizer.lr=0.1")
     for section, words in manual.sections.items():
         if section not in GROUPS:
-            title = f"{section}.  {words}".rstrip() if section else "at the top"
+            title = f"{section}.NAME: {words}" if section else "NAME, in no section"
             parts.append(f"{title}\n{_options(manual.section_options(section), width)}")
     for group in manual.groups:
         choice = manual.default(group)
         if group not in PRESETS and (options := [*manual.section_options(group), *manual.options(group, choice)]):
-            parts.append(f"{group}.  with {group}={choice}\n{_options(options, width)}")
+            parts.append(f"{group}.NAME, with {group}={choice}\n{_options(options, width)}")
     return "\n\n".join([*parts, f"Examples\n{EXAMPLES}"])
 
 
@@ -123,7 +123,7 @@ def explain_group(group: str, manual: Manual, width: int = NARROW) -> str:
 
 def explain_section(name: str, manual: Manual, width: int = NARROW) -> str:
     """Return every option of a section with what it does, its type and default."""
-    return f"{name}.  {manual.sections[name]}\n{_with_types(manual.section_options(name), SECTIONS[name], width)}"
+    return f"{name}.NAME: {manual.sections[name]}\n{_with_types(manual.section_options(name), SECTIONS[name], width)}"
 
 
 def explain_choice(group: str, name: str, manual: Manual, width: int = NARROW) -> str:
@@ -139,9 +139,8 @@ def explain_choice(group: str, name: str, manual: Manual, width: int = NARROW) -
         return "\n".join([*lines, "", textwrap.indent(manual.text(group, name).strip(), "    ")])
     options = manual.options(group, name)
     cls = options_class(group, name) if is_choice_of_ours(group, name) else None
-    if cls is not None and docstring(cls):
-        for paragraph in docstring(cls).split("\n\n"):
-            lines += ["", *_paragraph(paragraph, width)]
+    for paragraph in [*docstring(cls).split("\n\n"), *sources(cls)] if cls is not None else []:
+        lines += ["", *_paragraph(paragraph, width)] if paragraph else []
     if options:
         lines += ["", _with_types(options, cls, width)]
     if common := manual.section_options(group):
@@ -178,7 +177,7 @@ def _experiments(manual: Manual) -> Iterator[tuple[str, str]]:
     for name in names:
         if name.removesuffix("_small") not in names or not name.endswith("_small"):
             twin = "[_small]" if f"{name}_small" in names else ""
-            yield f"{name}{twin}", manual.summary("experiment", name).partition(". ")[0].rstrip(".")
+            yield f"{name}{twin}", re.split(r"(?<! al)\. ", manual.summary("experiment", name))[0].rstrip(".")
 
 
 def _choices_with(group: str, option: str, manual: Manual) -> list[str]:
@@ -206,9 +205,18 @@ class _AtTheTop(RunSettings, LaunchOptions):
 def _with_types(options: Iterable[Option], cls: type[Any] | None, width: int) -> str:
     rows = []
     for option in options:
-        kind = f" [{describe(annotation(cls, option.name))}]" if cls is not None else ""
+        kind = _describe_type(option, cls) if cls is not None else ""
         rows.append((f"{option.name}={option.default}", f"{option.words}{kind}".strip()))
     return _table(rows, 28, width)
+
+
+def _describe_type(option: Option, cls: type[Any]) -> str:
+    """Return the type of an option in brackets, unless its default and the words say it already."""
+    kind = annotation(cls, option.name)
+    enum = enum_of(kind)
+    if kind is bool or (enum is not None and all(str(one.value) in option.words for one in enum)):
+        return ""
+    return f" [{describe(kind)}]"
 
 
 def _paragraph(text: str, width: int) -> list[str]:
@@ -227,7 +235,7 @@ def _table(rows: Iterable[tuple[str, str]], left: int, width: int) -> str:
     lines = []
     for name, words in rows:
         wrapped = textwrap.wrap(words, width - left - 2, break_on_hyphens=False) or [""]
-        if len(name) > left - 2:
+        if len(name) >= left:
             lines.append(f"  {name}")
             name = ""
         for number, text in enumerate(wrapped):

@@ -12,6 +12,7 @@ import importlib.resources
 import inspect
 import itertools
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -205,6 +206,12 @@ def docstring(cls: type[Any]) -> str:
     if text.startswith(f"{cls.__name__}("):  # made by dataclass
         return ""
     return re.split(r"\n(?:Args|Raises|Attributes):\n", text)[0].replace("``", "").replace("::\n", ":\n").strip()
+
+
+def sources(cls: type[Any]) -> list[str]:
+    """Return the paragraphs of its file's docstring that name a publication."""
+    text = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    return [paragraph for paragraph in text.split("\n\n") if re.search(r",\s\w+\s(?:19|20)\d\d\b", paragraph)]
 
 
 def field_docstrings(cls: type[Any]) -> dict[str, str]:

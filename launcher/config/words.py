@@ -138,9 +138,9 @@ def explain_bare_word(word: str, arguments: Sequence[str], known: KnownSettings)
         return f"'{word}': {fill(meaning, None)}"
     if "=" in meaning:
         return f"'{word}': did you mean '{meaning}'?"
-    if meaning in Manual().groups:
-        return f"'{word}' needs a name, as in {assign(meaning, None, known)}; sgp-train --help {meaning} lists them"
     alone = not after or "=" in after or after.startswith("-")
+    if alone and meaning in Manual().groups:
+        return f"'{word}' needs a name, as in {assign(meaning, None, known)}; sgp-train --help {meaning} lists them"
     return f"'{word}' needs a value; write {assign(meaning, None if alone else after, known)}"
 
 

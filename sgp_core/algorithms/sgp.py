@@ -82,6 +82,10 @@ def form_numerator(worker: Worker) -> None:
 @ALGORITHMS.register("osgp")
 @dataclass(frozen=True)
 class OverlapSGP(SGP):
-    """SGP under the name the paper gives its main variant, 1-OSGP."""
+    """Overlap SGP: ``sgp`` with messages in flight, under the name of the paper's main variant, 1-OSGP.
+
+    Shares are sent without waiting and added ``overlap_steps`` steps later. PushSum weights count what is in flight, so
+    sums stay exact; z lags behind by the messages under way.
+    """
 
     overlap_steps: int = 1

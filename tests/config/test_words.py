@@ -58,6 +58,61 @@ WITHOUT_EFFECT = [
     ("-m optimizer.lr=glob(*)", "glob() is for choices, as in topology=glob(*ring)"),
 ]
 
+INVENTED = [
+    # from other trainers and launchers
+    ("bs=64", "did you mean 'training.batch_size'?"),
+    ("lr_scheduler=cosine", "did you mean 'schedule=cosine'?"),
+    ("num_workers=4", "batches are made by loader.processes, and training workers are cluster.nodes x"),
+    ("gpus=4", "a GPU where there are enough: cluster.workers_per_node=4 cluster.device=cuda"),
+    ("wandb=false", "tracker=none writes files alone"),
+    ("wandb.project=x", "did you mean 'tracker.project'?"),
+    ("tracker.name=first", "tracker.name=first: write name=first"),
+    ("output_dir=out", "runs_dir says where run folders are made"),
+    ("--resume", "an interrupted run goes on by the same command, or by sgp resume RUN"),
+    ("--nproc_per_node=4", "settings are written without dashes: cluster.workers_per_node=4"),
+    ("--epochs=3 --lr 0.1", "without dashes: training.epochs=3 optimizer.lr=0.1"),
+    ("-lr 0.1", "settings are written without dashes: optimizer.lr=0.1"),
+    ("-n 4", "unknown option '-n'; workers are cluster.nodes x"),
+    ("--config my.yaml", "chosen by --config-dir FOLDER experiment=NAME"),
+    ("my.yaml", "'my.yaml': settings of your own are chosen by --config-dir FOLDER experiment=NAME"),
+    ("train.py", "'train.py': code of your own is named by plugins=[train.py]"),
+    # without "=", or with spaces around it
+    ("epochs 3", "'epochs' needs a value; write training.epochs=3"),
+    ("epochs: 3", "'epochs:' needs a value; write training.epochs=3"),
+    ("optimizer.lr = 0.1", "write optimizer.lr=0.1, without a space"),
+    ("optimizer.lr= 0.1", "write optimizer.lr=0.1, without a space"),
+    ("osgp", "'osgp': did you mean 'algorithm=osgp'?"),
+    ("topology ring", "'topology' needs a value; write topology=ring"),
+    ("runs --state failed", "'runs' is a command of sgp: sgp runs --state failed"),
+    # choices under other names, of other groups, in other letters
+    ("algorithm=fedavg", "did you mean 'local_sgd'?"),
+    ("algorithm=slowmo", "there is outer=slowmo"),
+    ("topology=fully_connected", "did you mean 'complete'?"),
+    ("topology=one-peer-exponential", "did you mean 'one_peer_exponential'?"),
+    ("topology.name=ring", "a choice is made by topology=ring, which brings its options"),
+    ("model.name=resnet50", "write model=torchvision model.name=resnet50"),
+    ("cluster=gpu", "did you mean 'cluster.device=cuda'?"),
+    ("slowmo=true", "did you mean 'outer=slowmo'?"),
+    ("tau=4", "did you mean 'outer.tau' of outer=bmuf, diloco, noloco or slowmo?"),
+    ("experiment=sgp", "did you mean 'wmt16_sgp' or 'cifar10_sgp'"),
+    ("debug=true", "a choice is made by its name, as in debug=default"),
+    ("schedule.warmup_epochs=2", "is an option of schedule=cosine or step, not of schedule=constant"),
+    ("optimizer.LR=0.1", "did you mean 'optimizer.lr'?"),
+    # values
+    ("seed=[0,1]", "several values make a sweep: -m seed=0,1"),
+    ("callbacks=early_stopping", "write callbacks=[early_stopping]"),
+    ("training.epochs=3,", "nothing follows the comma"),
+    ("model.hidden=[64 64]", "lists are written without spaces, as in [1,2]"),
+    ("tracker.notes=it's", "put the value in double quotes"),
+    # without effect
+    ("-m seed=range(0,0)", "'seed=range(0,0)' stands for no value"),
+    ("~tracker", "make another: tracker=none"),
+    ("~seed", "would leave the option at its default; set it, as in seed=VALUE"),
+    ("hydra.sweeper.n_trials=20", "the number of runs of a search is search.trials"),
+    ("hydra.launcher.mem_gb=32", "write cluster=slurm cluster.memory_gb=32"),
+]
+"""Wrong lines that the issue of these messages did not name."""
+
 
 @pytest.mark.parametrize(
     ("line", "hint"),
@@ -68,6 +123,7 @@ WITHOUT_EFFECT = [
         *HYDRAS,
         *FLAGS,
         *WITHOUT_EFFECT,
+        *INVENTED,
     ],
     ids=lambda value: value,
 )
