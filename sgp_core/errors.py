@@ -35,3 +35,10 @@ class PeerLost(RuntimeError):
         self.rank = rank
         self.peers = tuple(peers)
         self.step = step
+
+
+class Deadlock(RuntimeError):
+    """Workers wait for each other in places that do not match, so that none of them can ever go on.
+
+    It is a cause, not a consequence: the program lets workers call different things. The process group is given up.
+    """

@@ -16,6 +16,7 @@ from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
+from sgp_core.distributed.waits import Waits
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.runtime.averaged_model import averaged_model, compact_state_dict
@@ -24,12 +25,13 @@ from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
 from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
-from sgp_core.runtime.optimizers import JointOptimizer, Optimizers, list_optimizers, parameters_of
+from sgp_core.runtime.optimizers import JointOptimizer, Optimizers
+from sgp_core.runtime.preconditions import check_optimizers, choose_topology
 from sgp_core.runtime.state_identity import StateIdentity, list_parameters
 from sgp_core.runtime.worker_facts import WorkerFacts
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
-from sgp_core.topology import Topology, build_topology
+from sgp_core.topology import Topology
 
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
@@ -72,6 +74,8 @@ class Gossip(WorkerFacts):
             messages then leave when backward is over.
         part_mb: the former name of ``bucket_mb``.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
+        patience_s: seconds after which a worker that waits says who waits where for whom, and ends the wait if none of
+            the workers can go on; ``math.inf``: never.
 
     Attributes:
         algorithm, topology, optimizer: as given.
@@ -103,12 +107,15 @@ class Gossip(WorkerFacts):
         part_mb: float | None = None,
         max_norm: float | None = None,
         record_events: bool = False,
+        patience_s: float = 10.0,
     ) -> None:
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
             raise ConfigurationError("the model has no trainable parameters")
-        node = NodeGroup(process_group, node_size, trainable[0].device)
-        topology = _choose_topology(topology, node)
+        self._waits = Waits(process_group, patience_s, in_step=not algorithm.traits.asynchronous)
+        with self._waits.inside("Gossip(...)"):
+            node = NodeGroup(process_group, node_size, trainable[0].device)
+        topology = choose_topology(topology, node)
         check_compatibility(
             algorithm,
             topology,
@@ -117,7 +124,7 @@ class Gossip(WorkerFacts):
             node_size=node_size,
             step_in_backward=step_in_backward,
         )
-        optimizers = _check_optimizers(optimizer, model, algorithm)
+        optimizers = check_optimizers(optimizer, model, algorithm)
         if step_in_backward:
             warn_if_compiled(model)
 
@@ -127,19 +134,22 @@ class Gossip(WorkerFacts):
         self._model = model
         self._node = node
         self._workers = GlobalCollectives(node)
-        self.shard, self.network, self._paced = build_network(
-            model,
-            trainable,
-            algorithm=algorithm,
-            topology=topology,
-            node=node,
-            pace=pace if algorithm.traits.gossips else None,  # others have a rhythm of their own
-            compression=compression,
-            transport=transport,
-            record_events=record_events,
-        )
+        with self._waits.inside("Gossip(...)"):
+            self.shard, self.network, self._paced = build_network(
+                model,
+                trainable,
+                algorithm=algorithm,
+                topology=topology,
+                node=node,
+                pace=pace if algorithm.traits.gossips else None,  # others have a rhythm of their own
+                compression=compression,
+                transport=transport,
+                record_events=record_events,
+            )
+        for part in (node, self.network):
+            self._waits.interrupt_by(part.interrupt)
         self._hooks = OptimizerHooks(
-            model, optimizers, trainable, algorithm, self.shard, node, shard_optimizer=shard_optimizer
+            model, optimizers, trainable, algorithm, self.shard, node, self._waits, shard_optimizer=shard_optimizer
         )
         gradients = self._hooks.gradients
         bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
@@ -163,7 +173,8 @@ class Gossip(WorkerFacts):
 
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
-        return self._workers.consensus_distance(self._worker.params, self.network.scratch())
+        with self._waits.inside("consensus_distance()"):
+            return self._workers.consensus_distance(self._worker.params, self.network.scratch())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -178,10 +189,11 @@ class Gossip(WorkerFacts):
         if self._hooks.forbidden is not None:
             raise RuntimeError("gossip.averaged() is already active")
         if self.asynchronous:
-            self.finish()
+            with self._waits.inside("averaged()"):
+                self.finish()
         self._hooks.forbidden = _INSIDE_AVERAGED
         try:
-            with averaged_model(self._model, self.shard, self._worker, self.network, self._node):
+            with averaged_model(self._model, self.shard, self._worker, self.network, self._node, self._waits):
                 yield
         finally:
             self._hooks.forbidden = None
@@ -205,6 +217,22 @@ class Gossip(WorkerFacts):
         with self._hooks.accumulating():
             yield
 
+    @contextmanager
+    def join(self) -> Iterator[None]:
+        """Let workers take different numbers of steps inside the block: those that have left it take part in the rest.
+
+        A worker that has run out of batches goes on exchanging, with no update of its own, until all have left, so that
+        both sums of PushSum are kept. Where gradients are averaged (``allreduce``, node groups) it adds zero to them,
+        and takes the step that the others take, with their learning rate: clip with :meth:`clip_grad_norm_` then. Costs
+        one small collective per step. Every worker must enter.
+
+        Raises:
+            ConfigurationError: an asynchronous algorithm, whose workers need none, or FSDP2.
+            RuntimeError: entered twice.
+        """
+        with self._hooks.joining(self._workers):
+            yield
+
     def clip_grad_norm_(self, max_norm: float) -> Tensor:
         """Scale the optimizer's gradients to a norm of at most ``max_norm``; return the norm before.
 
@@ -225,7 +253,8 @@ class Gossip(WorkerFacts):
 
         Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
         """
-        self._state.finish()
+        with self._waits.inside_drain("finish()"):
+            self._state.finish()
 
     def close(self) -> None:
         """Remove all hooks, once messages in flight have arrived and left; the model stays usable.
@@ -233,8 +262,10 @@ class Gossip(WorkerFacts):
         Call this or :meth:`finish` before the process group is used for something else: a message that was given up
         could be taken for the next one.
         """
-        self.network.close()
+        with self._waits.inside("close()", collective=False):
+            self.network.close()
         self._hooks.detach()
+        self._waits.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact resume of this worker needs beside ``optimizer.state_dict()`` and the buffers.
@@ -244,7 +275,8 @@ class Gossip(WorkerFacts):
         is then not bit-exact, but conserves both sums. Tensors are copies. Replicas differ by design: save one per
         rank.
         """
-        return self._state.state_dict()
+        with self._waits.inside_drain("state_dict()"):
+            return self._state.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`; every worker loads its own, all workers of a node at once.
@@ -255,7 +287,9 @@ class Gossip(WorkerFacts):
             ConfigurationError: another rank saved the state, or it belongs to another number of workers, algorithm,
                 topology, pace, codec or model; the message says which.
         """
-        self._state.load_state_dict(state)
+        with self._waits.inside_drain("load_state_dict()"):
+            self._state.load_state_dict(state)
+            self._waits.steps = self._state.step
 
     def save(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """Save all workers to a folder: models, buffers, frozen parameters, optimizers, what the rule remembers and
@@ -271,7 +305,8 @@ class Gossip(WorkerFacts):
         Raises:
             CheckpointError: on all workers, if one could not write.
         """
-        self._checkpoint.save(folder, extra)
+        with self._waits.inside("save()"):
+            self._checkpoint.save(folder, extra)
 
     def load(self, folder: str | Path, *, reshape: bool = False) -> dict[str, Any]:
         """Continue from :meth:`save`, bit for bit on the CPU; return ``extra``. Every worker must call.
@@ -287,7 +322,10 @@ class Gossip(WorkerFacts):
             ConfigurationError: what was saved does not fit; nothing is loaded on any worker.
             CheckpointError: no complete save is there, or it is damaged; likewise.
         """
-        return self._checkpoint.load(folder, reshape=reshape)
+        with self._waits.inside("load()"):
+            extra = self._checkpoint.load(folder, reshape=reshape)
+            self._waits.steps = self._state.step
+        return extra
 
     def _identity(self, trainable: list[nn.Parameter], pace: Pace | None, compression: Codec | None) -> StateIdentity:
         return StateIdentity(
@@ -300,24 +338,3 @@ class Gossip(WorkerFacts):
             compression,
             *list_parameters(self._model, trainable, self.shard.storage),
         )
-
-
-def _choose_topology(topology: Topology | None, node: NodeGroup) -> Topology:
-    topology = topology or build_topology("complete", world_size=node.count)
-    if topology.world_size != node.count:
-        made = f"the topology is made for {topology.world_size} {'workers' if node.size == 1 else 'nodes'}"
-        raise ConfigurationError(f"{made}, the group has {node.count}")
-    return topology
-
-
-def _check_optimizers(optimizer: Optimizers, model: nn.Module, algorithm: Algorithm) -> list[torch.optim.Optimizer]:
-    known = {id(parameter) for parameter in model.parameters()}
-    optimizers = list_optimizers(optimizer)
-    if any(id(parameter) not in known for parameter in parameters_of(optimizers)):
-        raise ConfigurationError(
-            "the optimizer updates parameters that are not the model's; build it from model.parameters()"
-        )
-    for each in optimizers:
-        for group in each.param_groups:
-            algorithm.check_optimizer(group)
-    return optimizers

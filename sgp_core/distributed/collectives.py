@@ -49,6 +49,12 @@ class Collectives:
             dist.all_reduce(values, group=self.group)
         return values
 
+    def maximum(self, values: Tensor) -> Tensor:
+        """Set each element of a small tensor to its maximum over all workers, in place, and return it."""
+        if self.size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self.group)
+        return values
+
     def mean(self, x: FlatVector) -> None:
         """Replace ``x``, and what travels with it, by the average over all workers, in place.
 

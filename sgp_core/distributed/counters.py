@@ -62,6 +62,7 @@ class SharedCounters:
         self._numbers = {rank: np.frombuffer(segment.memory, dtype=np.float64) for rank, segment in rows}
         self._timeout_s = group_timeout(group, device).total_seconds()
         self._fence = threading.Lock()
+        self._interrupted = ""
 
     @property
     def host(self) -> tuple[int, ...]:
@@ -99,6 +100,10 @@ class SharedCounters:
                 self._sleep(counter, value, peer, exchange)
         self._keep_order()
 
+    def interrupt(self, why: str) -> None:
+        """Let every wait fail from now on; for another thread to call."""
+        self._interrupted = why
+
     def _sleep(self, counter: int, value: int, peer: int, exchange: Exchange) -> None:
         row, segment = self._counts[peer], self._segments[peer]
         begin = time.monotonic()
@@ -106,6 +111,8 @@ class SharedCounters:
         while row[counter] < value:
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE_S)
+            if self._interrupted:
+                raise exchange.lost(self._interrupted, [peer])
             now = time.monotonic()
             if now - begin > self._timeout_s:
                 raise exchange.lost(f"rank {peer} has not come for {self._timeout_s:g} s", [peer])

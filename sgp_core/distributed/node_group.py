@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sgp_core.distributed.comm_stats import CommunicationStats
 from sgp_core.distributed.point_to_point import PointToPoint
-from sgp_core.distributed.process_group import make_subgroup
+from sgp_core.distributed.process_group import break_connections, make_subgroup
 from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.tensors.flat_vector import FlatVector, as_operand
 
@@ -123,6 +123,12 @@ class NodeGroup(CommunicationStats):
             dist.all_reduce(values, group=self._inside)
         return values
 
+    def maximum(self, values: Tensor) -> Tensor:
+        """Return the maximum of each element over the node."""
+        if self.size > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._inside)
+        return values
+
     def add_up(self, values: Tensor) -> Tensor:
         """Return the same sum for training: counted among the bytes sent, as a ring's AllReduce."""
         if self.size > 1:
@@ -130,6 +136,11 @@ class NodeGroup(CommunicationStats):
                 self.total(values)
             self.bytes_sent += 2 * (self.size - 1) * values.numel() * values.element_size() // self.size
         return values
+
+    def interrupt(self, why: str) -> None:
+        """Let what waits for workers of the node fail, for the reason ``why``; for another thread to call."""
+        if self.size > 1:
+            break_connections(self._inside)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     @property

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+_UNUSED_TAG = 1
 
 
 def group_timeout(group: dist.ProcessGroup | None, device: torch.device | str = "cpu") -> timedelta:
@@ -50,6 +53,25 @@ def broadcast_object(value: Any, group: dist.ProcessGroup | None) -> Any:
     box = [value]
     dist.broadcast_object_list(box, group=group, group_src=0)
     return box[0]
+
+
+def break_connections(group: dist.ProcessGroup | None) -> None:
+    """Let all that waits for messages of a group fail, here and on other workers. The group is of no use any more."""
+    group = _or_default(group)
+    for device in group._device_types:
+        backend = group._get_backend(device)
+        with suppress(RuntimeError):
+            if isinstance(backend, dist.ProcessGroupGloo):
+                disconnect_gloo(backend, (group.rank() + 1) % group.size())
+            else:
+                backend.abort()
+
+
+def disconnect_gloo(backend: dist.ProcessGroupGloo, peer: int) -> None:
+    """Close the connections of a gloo group, by a wait that runs out. Peers notice."""
+    with suppress(RuntimeError):
+        work = backend.recv([torch.zeros(1)], peer, _UNUSED_TAG)  # type: ignore[attr-defined]
+        work.wait(timedelta(milliseconds=1))
 
 
 def _or_default(group: dist.ProcessGroup | None) -> dist.ProcessGroup:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sgp_core.algorithms.base import average_exactly
 from sgp_core.distributed.model_shard import ModelShard, is_sharded
 from sgp_core.distributed.node_group import NodeGroup
+from sgp_core.distributed.waits import Waits
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.runtime.worker_state import WorkerState
@@ -19,7 +20,7 @@ from sgp_core.runtime.worker_state import WorkerState
 
 @contextmanager
 def averaged_model(
-    model: nn.Module, shard: ModelShard, worker: WorkerState, network: WorkerNetwork, node: NodeGroup
+    model: nn.Module, shard: ModelShard, worker: WorkerState, network: WorkerNetwork, node: NodeGroup, waits: Waits
 ) -> Iterator[None]:
     """Inside the block, ``model`` holds ``sum_i x_i / n`` and the average of all workers' buffers. Collective.
 
@@ -28,12 +29,13 @@ def averaged_model(
     """
     shard.collect()
     own, weight = shard.keep(), worker.weight
-    put_back = network.keep_in_flight()
+    with waits.inside_drain("averaged()"):
+        put_back = network.keep_in_flight()
     buffers = list(model.buffers())
     own_buffers = [buffer.clone() for buffer in buffers]
     worker.averaged = False
     try:
-        with torch.no_grad(), network.uncounted(), node.uncounted():
+        with waits.inside("averaged()"), torch.no_grad(), network.uncounted(), node.uncounted():
             average_exactly(worker)
             shard.spread()
             GlobalCollectives(node).average_buffers(buffers)

@@ -37,6 +37,10 @@ class GlobalCollectives:
         """Return the sum of a small tensor over all workers."""
         return self._peers.total(self._node.total(values))
 
+    def maximum(self, values: Tensor) -> Tensor:
+        """Return the maximum of each element of a small tensor over all workers."""
+        return self._peers.maximum(self._node.maximum(values))
+
     @torch.no_grad()
     def check_alike(self, model: nn.Module, device: torch.device) -> None:
         """Compare the models of all workers by the names, shapes and dtypes of their parameters.

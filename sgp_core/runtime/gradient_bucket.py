@@ -48,12 +48,8 @@ class GradientBucket:
         for hook in self._hooks:
             hook.remove()
 
-    def _gradient_ready(self, _: nn.Parameter) -> None:
-        if self.enabled and not self._pending:
-            self._pending = True
-            Variable._execution_engine.queue_callback(self._backward_done)
-
-    def _backward_done(self) -> None:
+    def hand_over(self) -> None:
+        """Give the rule the gradients there are, and the optimizer what the rule makes of them, as backward ends."""
         self._pending = False
         present = [parameter.grad is not None for parameter in self._parameters]
         complete = all(present)
@@ -76,6 +72,11 @@ class GradientBucket:
                 parameter.grad = view
         if self._take is not None:
             self._take(anywhere)
+
+    def _gradient_ready(self, _: nn.Parameter) -> None:
+        if self.enabled and not self._pending:
+            self._pending = True
+            Variable._execution_engine.queue_callback(self.hand_over)
 
 
 def _fill(view: Tensor, gradient: Tensor | None) -> None:

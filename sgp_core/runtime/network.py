@@ -179,6 +179,13 @@ class DistributedNetwork(WorkerNetwork):
         super().load_state_dict(state, step)
         self._load_in_flight(state["in_flight"])
 
+    def interrupt(self, why: str) -> None:
+        """Let what waits for peers fail, in the transport too."""
+        super().interrupt(why)
+        interrupt = getattr(self.transport, "interrupt", None)
+        if interrupt is not None:  # it waits for other things than messages
+            interrupt(why)
+
     @functools.cached_property
     def _messages(self) -> PointToPoint:
         """Messages of the process group, for what does not go by the transport."""

@@ -13,12 +13,16 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.distributed.model_shard import ModelShard
 from sgp_core.distributed.node_group import NodeGroup
+from sgp_core.distributed.positions import BACKWARD
+from sgp_core.distributed.waits import Waits
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.backward_steps import BackwardStepper
+from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gradient_bucket import GradientBucket
 from sgp_core.runtime.optimizers import one_only, parameters_of
 from sgp_core.runtime.parameter_watch import ParameterWatch
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
+from sgp_core.runtime.uneven_steps import Announcements, StepEvent
 from sgp_core.runtime.worker_state import WorkerState
 
 
@@ -34,6 +38,7 @@ class OptimizerHooks:
         algorithm: the rule.
         shard: what this worker gossips of the model.
         node: the worker's.
+        waits: where this worker waits for others.
         shard_optimizer: whether each worker of a node steps on its own shard only.
 
     Attributes:
@@ -51,6 +56,7 @@ class OptimizerHooks:
         algorithm: Algorithm,
         shard: ModelShard,
         node: NodeGroup,
+        waits: Waits,
         *,
         shard_optimizer: bool,
     ) -> None:
@@ -60,10 +66,12 @@ class OptimizerHooks:
         self._algorithm = algorithm
         self._shard = shard
         self._node = node
+        self._waits = waits
         storage = shard.storage
         self._addresses = list(zip(storage.parameters, storage.addresses, strict=True)) if storage else []
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
+        self._announcements: Announcements | None = None
         self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
         if shard_optimizer and shard.storage and node.size > 1:
@@ -97,7 +105,7 @@ class OptimizerHooks:
                 optimizer,
                 bucket_bytes=bucket_bytes,
                 max_norm=max_norm,
-                check=self._check,
+                check=self._begin_step,
             )
         me = weakref.ref(self)  # a hook on all optimizers must not keep this one's model alive
 
@@ -154,19 +162,77 @@ class OptimizerHooks:
         """
         if self._in_backward is not None:
             raise RuntimeError("with step_in_backward, gradients are clipped inside backward: use Gossip(max_norm=...)")
+        self._announce(StepEvent.clip, max_norm)
         parameters = parameters_of(self._optimizers)
         if self._sharded_optimizer is not None:
-            return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
+            with self._waits.inside_step("clip_grad_norm_()"):
+                return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
         return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    @contextmanager
+    def joining(self, workers: GlobalCollectives) -> Iterator[None]:
+        """Announce every step inside the block; after it, take part in those of workers that are still inside.
+
+        Raises:
+            ConfigurationError: workers that never wait for each other, or FSDP2.
+            RuntimeError: one such block inside another.
+        """
+        if self._algorithm.traits.asynchronous:
+            raise ConfigurationError(
+                "each worker of this algorithm may take as many steps as it likes; leave join() out"
+            )
+        if self._shard.storage is None:
+            raise ConfigurationError("FSDP2 waits for all workers of a node in every forward; it has no join()")
+        if self._announcements is not None:
+            raise RuntimeError("gossip.join() is already active")
+        announcements = Announcements(workers, self._optimizers, self._shard.flat.tensors[0].device)
+        self._announcements = self._waits.joining = announcements
+        try:
+            yield
+        finally:
+            self._announcements = self._waits.joining = None
+        self._zero_grad()
+        while True:
+            with self._waits.inside_step("join()"):
+                found = announcements.next_event()
+            if found is None:
+                return
+            self._take_part(*found)
+
+    def _announce(self, event: StepEvent, norm: float = 0.0) -> None:
+        if self._announcements is not None:
+            with self._waits.inside_step():
+                self._announcements.announce(event, norm)
+
+    def _take_part(self, event: StepEvent, norm: float) -> None:
+        """Do what the others do, without a gradient of this worker's own."""
+        if event is StepEvent.clip:
+            self.clip_grad_norm_(norm)
+        elif event is StepEvent.gradients:
+            assert self.gradients is not None
+            self.gradients.hand_over()
+        elif self.gradients is None and self._in_backward is None:
+            self.before_step()  # no update: the optimizers are left out
+            self.after_step(self._optimizers[-1])
+        else:  # with the gradients of others, or with none, part by part
+            for optimizer in self._optimizers:
+                optimizer.step()
+            self._zero_grad()
+
+    def _zero_grad(self) -> None:
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
 
     # -- stages --------------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def _on_gradients(self) -> None:
         assert self.gradients is not None
-        self._node.reduce(self.gradients.flat)
-        self._algorithm.on_gradients(self._worker)
-        if self._sharded_optimizer is None:
-            self._node.gather(self.gradients.flat)
+        self._announce(StepEvent.gradients)
+        with self._waits.inside_step(BACKWARD):
+            self._node.reduce(self.gradients.flat)
+            self._algorithm.on_gradients(self._worker)
+            if self._sharded_optimizer is None:
+                self._node.gather(self.gradients.flat)
 
     @torch.no_grad()
     def _take_gradients(self, present: list[bool]) -> None:
@@ -181,15 +247,18 @@ class OptimizerHooks:
             if not self._in_backward.stepping:
                 self._in_backward.finish()
             return
-        self._check()
-        self._inside = True
         if not self._between:
+            self._check()
+            self._inside = True
             return
+        self._begin_step()
+        self._inside = True
         self._between = False
         self._worker.averaged = False
         if not self._in_place:
             self._shard.collect()
-        self._algorithm.before_step(self._worker)
+        with self._waits.inside_step():
+            self._algorithm.before_step(self._worker)
 
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -198,18 +267,24 @@ class OptimizerHooks:
         if optimizer is not self._optimizers[-1]:
             return
         self._between = True
-        if self._in_backward is not None:
-            if self._in_backward.stepping:
-                return
-            self._in_backward.end()
-        else:
+        if self._in_backward is not None and self._in_backward.stepping:
+            return
+        with self._waits.inside_step():
+            if self._in_backward is not None:
+                self._in_backward.end()
+            else:
+                if not self._in_place:
+                    self._shard.collect()
+                self._algorithm.after_step(self._worker)
+                self._algorithm.receive(self._worker)
             if not self._in_place:
-                self._shard.collect()
-            self._algorithm.after_step(self._worker)
-            self._algorithm.receive(self._worker)
-        if not self._in_place:
-            self._shard.spread()
-        self._worker.step += 1
+                self._shard.spread()
+            self._worker.step += 1
+            self._waits.steps = self._worker.step
+
+    def _begin_step(self) -> None:
+        self._check()
+        self._announce(StepEvent.step)
 
     def _check(self) -> None:
         if self.forbidden is not None:

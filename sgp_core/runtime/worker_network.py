@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.comm_stats import CommunicationStats
+from sgp_core.distributed.process_group import break_connections
 from sgp_core.runtime.events import Event, Staleness
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.timeline import Marks, Timeline, now
@@ -129,6 +130,10 @@ class WorkerNetwork(CommunicationStats, ABC):
 
     def restart(self, step: int) -> None:
         """Begin after ``step`` steps from the model as it is, alike on all workers, with nothing in flight."""
+
+    def interrupt(self, why: str) -> None:
+        """Let what waits for peers fail, for the reason ``why``; for another thread to call. Nothing works any more."""
+        break_connections(self.group)
 
     def close(self) -> None:
         """Give up what is in flight and let go of resources; the process group stays usable."""

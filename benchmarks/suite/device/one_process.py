@@ -182,6 +182,9 @@ class _Weights:
     def receive(self, exchange: Exchange, number: int) -> list[float]:
         return [self._host.wait_for_weight(peer, number) for peer in exchange.in_peers]
 
+    def interrupt(self, why: str) -> None:
+        """Do nothing: no peer is missed."""
+
 
 class _Streams:
     """A peer memory inside one process; a flag is an event that the stream of the peer waits for."""

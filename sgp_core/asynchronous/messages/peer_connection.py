@@ -13,7 +13,6 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from enum import IntEnum
 from queue import SimpleQueue
@@ -24,15 +23,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgp_core.distributed.process_group import group_timeout
+from sgp_core.distributed.process_group import disconnect_gloo, group_timeout
 from sgp_core.tensors.flat_vector import FlatVector
 
 _FOR_EVER = timedelta(days=3650)
 """A wait that runs out would close the connection."""
 _CLOSING_SECONDS = 5.0
 """How long to wait, when closing, for what still is to leave."""
-_NOBODY_SENDS = 1
-"""A tag."""
 
 
 class MessageKind(IntEnum):
@@ -146,8 +143,7 @@ class PeerConnection:
         """End the connections, by a wait that runs out: what waits on them in the threads fails. The peer notices."""
         self._queue.put(None)
         for group in (self._out, self._into):
-            with suppress(RuntimeError):
-                _receive(group, torch.zeros(1), self.peer, _NOBODY_SENDS).wait(timedelta(milliseconds=1))
+            disconnect_gloo(group, self.peer)
 
     def join(self, until: float) -> None:
         """Wait for the end of the threads, or until a moment of ``time.monotonic``."""
@@ -231,8 +227,8 @@ def _send(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
     return work
 
 
-def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int, tag: int = 0) -> dist.Work:
-    work: dist.Work = group.recv([tensor], peer, tag)  # type: ignore[attr-defined]
+def _receive(group: dist.ProcessGroupGloo, tensor: Tensor, peer: int) -> dist.Work:
+    work: dist.Work = group.recv([tensor], peer, 0)  # type: ignore[attr-defined]
     return work
 
 

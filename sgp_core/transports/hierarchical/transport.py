@@ -138,6 +138,10 @@ class HierarchicalTransport:
         for buffer in self._send_buffers:
             buffer.settle()
 
+    def interrupt(self, why: str) -> None:
+        """Let waits for peers of the same host fail; for another thread to call."""
+        self._shared.interrupt(why)
+
     def _begin_inter_host(self, plan: InterHostPlan) -> InterHostMix | None:
         """Begin to receive the chunks that this worker computes, if its component exchanges any with other hosts."""
         if not (plan.incoming or plan.outgoing):

@@ -136,6 +136,10 @@ class SharedMemoryTransport:
     def settle(self) -> None:
         """Do nothing: what was pushed lies where it is read."""
 
+    def interrupt(self, why: str) -> None:
+        """Let waits for peers fail; for another thread to call."""
+        self._counters.interrupt(why)
+
     # -- a mix -------------------------------------------------------------------------------------------------------
     @contextmanager
     def component_vectors(

@@ -136,6 +136,10 @@ class SymmetricMemoryTransport:
         inbox.used_as_scratch = True  # senders may write there only after the caller's work
         return inbox.scratch
 
+    def interrupt(self, why: str) -> None:
+        """Let waits for the weights of peers fail; for another thread to call."""
+        self._weights.interrupt(why)
+
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
         self._fabric.settle()

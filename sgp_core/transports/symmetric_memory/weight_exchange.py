@@ -17,6 +17,9 @@ class WeightExchange(Protocol):
     def receive(self, exchange: Exchange, number: int) -> list[float]:
         """Wait for the weights that the in-peers sent at exchange ``number``; return them. Call it once."""
 
+    def interrupt(self, why: str) -> None:
+        """Let waits fail; for another thread to call."""
+
 
 class HostWeightExchange:
     """Exchanges weights in memory that the workers' processes share; who waits for a peer notices if it dies.
@@ -65,3 +68,7 @@ class HostWeightExchange:
         self._unread.discard(number)
         self._counters.advance(READ, min(self._unread, default=self._count + 1) - 1)
         return weights
+
+    def interrupt(self, why: str) -> None:
+        """Let waits fail; for another thread to call."""
+        self._counters.interrupt(why)
