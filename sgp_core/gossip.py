@@ -146,20 +146,12 @@ class Gossip(WorkerFacts):
                 transport=transport,
                 record_events=record_events,
             )
-        for part in (node, self.network):
-            self._waits.interrupt_by(part.interrupt)
+        self._waits.interrupt_by(node.interrupt, self.network.interrupt)
         self._hooks = OptimizerHooks(
             model, optimizers, trainable, algorithm, self.shard, node, self._waits, shard_optimizer=shard_optimizer
         )
-        gradients = self._hooks.gradients
+        self._worker = self._make_worker(optimizers)
         bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
-        self._worker = WorkerState(
-            self.shard.flat,
-            optimizers[0] if len(optimizers) == 1 else JointOptimizer(optimizers),
-            self._paced or self.network,
-            biased=algorithm.leaves_one(self.network.topology),
-            grads=node.shard_of(gradients.flat) if gradients else None,
-        )
         self._hooks.attach(self._worker, bucket_bytes if step_in_backward else None, max_norm)
         identity = self._identity(trainable, pace, compression)
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
@@ -326,6 +318,16 @@ class Gossip(WorkerFacts):
             extra = self._checkpoint.load(folder, reshape=reshape)
             self._waits.steps = self._state.step
         return extra
+
+    def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
+        gradients = self._hooks.gradients
+        return WorkerState(
+            self.shard.flat,
+            optimizers[0] if len(optimizers) == 1 else JointOptimizer(optimizers),
+            self._paced or self.network,
+            biased=self.algorithm.leaves_one(self.network.topology),
+            grads=self._node.shard_of(gradients.flat) if gradients else None,
+        )
 
     def _identity(self, trainable: list[nn.Parameter], pace: Pace | None, compression: Codec | None) -> StateIdentity:
         return StateIdentity(

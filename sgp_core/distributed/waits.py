@@ -49,10 +49,10 @@ class Waits:
     def steps(self, steps: int) -> None:
         self._notes.steps = steps
 
-    def interrupt_by(self, interrupt: Callable[[str], None]) -> None:
-        """Call a method, with the reason, where what waits in this process is to be ended. It is not kept alive."""
+    def interrupt_by(self, *methods: Callable[[str], None]) -> None:
+        """Call methods, with the reason, where what waits in this process is to be ended. They are not kept alive."""
         if self._watcher is not None:
-            self._watcher.interrupts.append(weakref.WeakMethod(interrupt))
+            self._watcher.interrupts += map(weakref.WeakMethod, methods)
 
     def inside(self, name: str, *, collective: bool = True, needs: int = 0) -> WaitingBlock:
         """Return a block inside which this worker may wait in the place ``name``; one within another counts as that.
