@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ def checks() -> list[Check]:
         *(Check(f"mixing: {name}", partial(mixing, name)) for name in ("float32", "bfloat16", "float64")),
         Check("torch.compile(fullgraph=True) of mixing", compiled),
         Check("group of one, NCCL", group_of_one, group="nccl"),
+        Check("a part of a model is saved alone, all of it in a folder, NCCL", saved, group="nccl"),
     ]
 
 
@@ -147,6 +149,32 @@ def group_of_one(place: Place) -> Found:
         problems += [f"{name}: {wrong}"] if wrong else []
         gossip.close()
     return Found("; ".join(problems))
+
+
+def saved(place: Place) -> Found:
+    """Save one layer, and all workers to a folder; load them, and compare."""
+    model = nn.Sequential(*(nn.Linear(250, 250) for _ in range(8))).to(place.device, torch.bfloat16)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=sgp_core.build_algorithm("sgp"))
+    model(torch.randn(4, 250, device=place.device, dtype=torch.bfloat16)).sum().backward()
+    optimizer.step()
+    part = io.BytesIO()
+    torch.save(model[0].state_dict(), part)
+    before = problem.flatten(model)
+    with tempfile.TemporaryDirectory() as folder:
+        gossip.save(folder)
+        optimizer.step()
+        gossip.load(folder)
+    wrong = at_most(250 * 251 * 2 + 8192, bytes=part.tell()) or at_most(
+        0.0,
+        loaded=float((problem.flatten(model) - before).abs().max()),
+        average=max(
+            float((value - model.state_dict()[name]).abs().max())
+            for name, value in gossip.averaged_state_dict().items()
+        ),
+    )
+    gossip.close()
+    return Found(wrong, f"a layer of 126 kB is saved in {part.tell() / 1e3:.0f} kB")
 
 
 def mixing(name: str, place: Place) -> Found:
