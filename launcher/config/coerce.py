@@ -7,6 +7,7 @@ options, and takes three lines and a link for a wrong value.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -115,7 +116,8 @@ def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dic
     from omegaconf.errors import OmegaConfBaseException
 
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{section}={given!r}: this is a section with options, not a value")
+        example = next(iter(option_fields(cls)), "")
+        raise ConfigurationError(f"{section}={given}: a section has no value, but options such as {section}.{example}")
     fields = option_fields(cls)
     types = {name: annotation(cls, name) for name in fields}
     former = former_names(cls)
@@ -162,6 +164,8 @@ def _instead(name: str, value: Any, kind: Any) -> str:
     wants_list = list in [typing.get_origin(part) or part for part in (kind, *members(kind))]
     if wants_list and isinstance(value, str | int | float):
         return f"; write {name}=[{_show(value)}]"
+    if isinstance(value, str) and (span := re.fullmatch(r"(-?\d+)(?:-|:|\.\.)(-?\d+)", value)):
+        return f"; several values make a sweep: -m {name}=range({span[1]},{int(span[2]) + 1})"
     if isinstance(value, list) and not wants_list:
         return f"; several values make a sweep: -m {name}={','.join(map(_show, value))}"
     return ""

@@ -51,6 +51,8 @@ def _meanings(key: str, known: KnownSettings) -> Iterator[str]:
     told = find_setting(key)
     if told is not None and (_is_clause(told) or told in known.values or owners(*_split(told))):
         yield told
+    section, option = _split(folded)
+    yield from (name for name in names if section and name.startswith(f"{section}.{option}_"))
     yield from (name for name in names if _split(name)[1] == last)
     yield from (f"{group}.{last}" for group in GROUPS if owners(group, last))
     if "." not in key and last != NOTHING:
@@ -121,8 +123,9 @@ def explain_choice(group: str, word: str, known: Sequence[str]) -> str:
     said = f"unknown {group} '{word}'"
     folded = {fold(name): name for name in known}
     meant = folded.get(fold(word)) or CHOICE_SYNONYMS.get(group, {}).get(fold(word))
+    meant = meant or folded.get(fold(word).rpartition(".")[2])  # given as a path
     if meant:
-        return f"{said}; did you mean '{meant}'?"
+        return f"{said}; {meant}" if " " in meant else f"{said}; did you mean '{meant}'?"
     for name in _architectures(group, word):
         return f"{said}; write {name}"
     elsewhere = [other for other in GROUPS if fold(word) in choices(other)]
@@ -168,7 +171,7 @@ def _nearest_setting(key: str, known: KnownSettings) -> str | None:
         (option, {of: f"{section}.{of}" for of in sorted(others)}, 0.7),
         (option, by_option, 0.7),
         (fold(option), {alias: meaning for alias, meaning in SETTINGS.items() if not _is_clause(meaning)}, 0.85),
-        (key, {name: name for name in names}, 0.7),
+        (key, {} if section in known.values else {name: name for name in names}, 0.7),
     ]
     for word, known_words, cutoff in places:
         near = difflib.get_close_matches(word, known_words, n=1, cutoff=cutoff)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from launcher.config.hints import KnownSettings, explain_choice, explain_setting
-from launcher.config.manual import Manual
-from launcher.config.words import explain_bare_word
+from launcher.config.hints import GROUPS, KnownSettings, explain_choice, explain_setting
+from launcher.config.manual import PRESETS, Manual
+from launcher.config.words import explain_bare_word, explain_unreadable
 
 MAX_LINES = 4
+_CHOSEN = (*GROUPS, *PRESETS)
 
 
 def explain(error: BaseException, arguments: Sequence[str]) -> str:
@@ -31,8 +32,12 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.search(r"looks like a config group override, but config group '(.*)' does not exist", text):
         return _unknown_setting(match[1].replace("/", "."), arguments)
     if text.startswith("Config group override must be"):
-        words = [word for word in arguments if re.fullmatch(r"[\w/@]*=(null|true|false|[-+.\d]*|{.*})", word)]
-        group = words[0].partition("=")[0] if words else "topology"
+        words = [word for word in arguments if re.fullmatch(r"[\w/@]+=(null|true|false|[-+.\d]*|{.*})", word)]
+        if not words:
+            return explain_unreadable(
+                next((word for word in arguments if word.startswith("=")), " ".join(arguments)), ""
+            )
+        group = words[0].partition("=")[0]
         names = Manual().choices(group)
         return f"'{' '.join(words)}': a choice is made by its name, as in {group}={names[0] if names else 'NAME'}"
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -40,7 +45,7 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"'{match[1]}' exists already: leave out the '+'"
     if match := re.search(r"Multiple values for ([\w/@]+)", text):
-        return f"'{match[1].split('@')[0]}' is chosen more than once"
+        return f"'{match[1].split('@')[0]}' is chosen already: leave out the '+'"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, Exception):
         text = f"{text}\n{error.__cause__}"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _is_noise(line)]
@@ -49,9 +54,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
 
 def _unknown_choice(error: Any) -> str:
     missing = str(error.missing_cfg_file or "")
-    group, _, choice = missing.rpartition("/")
-    options = [option for option in error.options or [] if option != choice]
-    return explain_choice(group, choice, options) if group else str(error).splitlines()[0]
+    group, _, choice = missing.partition("/")
+    return explain_choice(group, choice, Manual().choices(group)) if choice else str(error).splitlines()[0]
 
 
 def _several_values(word: str, arguments: Sequence[str]) -> str:
@@ -69,12 +73,7 @@ def _unreadable(error: Any, arguments: Sequence[str]) -> str:
     word = str(error.override)
     if "=" not in word:
         return explain_bare_word(word, arguments, find_known_settings(arguments))
-    if word.endswith(","):
-        return f"cannot read '{word}': nothing follows the comma"
-    if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
-        return f"cannot read '{word}': a bracket has no partner; lists are written without spaces, as in [1,2]"
-    key = word.partition("=")[0]
-    return f"cannot read '{word}': put the value in double quotes, and the whole in single ones: '{key}=\"...\"'"
+    return explain_unreadable(word, str(error))
 
 
 def _unknown_setting(key: str, arguments: Sequence[str]) -> str:
@@ -90,7 +89,7 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
 
     from launcher.config.schema import CONFIG_MODULE
 
-    chosen = [word for word in arguments if re.fullmatch(r"[a-z]+=\w+", word)]
+    chosen = [word for word in arguments if re.fullmatch(r"[a-z]+=\w+", word) and word.partition("=")[0] in _CHOSEN]
     for overrides in (chosen, []):
         GlobalHydra.instance().clear()
         try:

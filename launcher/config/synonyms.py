@@ -24,9 +24,9 @@ SETTINGS = _by_alias(
         "optimizer": "opt optim",
         "Adam has optimizer.beta1 and optimizer.beta2": "betas adam_betas",
         "schedule": "scheduler lr_scheduler lr_schedule lr_policy",
-        "training.epochs": "max_epochs num_epochs n_epochs nepochs num_train_epochs passes",
+        "training.epochs": "max_epochs num_epochs n_epochs nepochs num_train_epochs passes e",
         "training.max_steps": "steps iterations iters max_iters num_steps n_steps max_iterations train_steps",
-        "training.batch_size": "bs batch batchsize train_batch_size per_device_train_batch_size micro_batch_size",
+        "training.batch_size": "b bs batch batchsize train_batch_size per_device_train_batch_size micro_batch_size",
         "training.batch_size is that of each worker: training.batch_size={value}": "global_batch_size total_batch_size",
         "training.clip_norm": "clip grad_clip clip_grad max_grad_norm gradient_clip_val clip_grad_norm max_norm",
         "training.accumulation_steps": "accumulate_grad_batches gradient_accumulation_steps grad_accum accum_steps",
@@ -40,7 +40,7 @@ SETTINGS = _by_alias(
         "batches are made by loader.processes, and training workers are cluster.nodes x cluster.workers_per_node": (
             "num_workers"
         ),
-        "loader.processes": "loader.workers loader.num_workers dataloader_num_workers dataset.num_workers data_workers",
+        "loader.processes": "j data_workers loader.workers dataloader_num_workers dataset.num_workers",
         "loader.ahead": "prefetch prefetch_factor",
         "every worker takes a GPU where there are enough: cluster.workers_per_node={value} cluster.device=cuda": (
             "gpu gpus n_gpus ngpus num_gpus gpus_per_node devices gpu_ids"
@@ -53,7 +53,7 @@ SETTINGS = _by_alias(
         "with cluster=slurm it is cluster.partition={value}": "queue slurm_partition",
         "dataset.path": "data_dir data_path datadir data_root root dataset_dir train_dir",
         "dataset": "data dataset_name",
-        "model": "arch model_name backbone net",
+        "model": "a arch model_name backbone net",
         "topology": "graph graph_type graph_class",
         "topology.peers": "peers_per_itr num_peers degree",
         "algorithm.overlap_steps": "overlap synch_freq staleness",
@@ -79,6 +79,11 @@ SETTINGS = _by_alias(
         "debug=timeline records what every worker does when": "profile profiler trace",
         "sgp logs RUN shows what every worker says": "verbose v quiet log_level loglevel",
         "dry_run": "dryrun test_only",
+        "a sweep is -m with several values, as in -m seed=0,1": "sweep multi_run multirun",
+        "commands of sgp print JSON, as in sgp status RUN --json": "json",
+        "any option of sbatch may stand in cluster.additional_parameters={reservation:tutorial}": (
+            "gres reservation nodelist licenses dependency begin export"
+        ),
         "rerun=all": "overwrite force restart fresh",
     }
 )
@@ -134,7 +139,7 @@ CHOICES: dict[str, dict[str, str]] = {
         }
     ),
     "partition": _by_alias({"dirichlet": "non_iid noniid heterogeneous label_skew", "iid": "none uniform"}),
-    "search": _by_alias({"tpe": "optuna bayes bayesian", "none": "grid"}),
+    "search": _by_alias({"tpe": "optuna bayes bayesian", "-m alone tries every combination": "grid"}),
     "outer": _by_alias({"none": "off no", "slowmo": "slow_momentum"}),
     "dataset": _by_alias({"fashion_mnist": "mnist", "image_folder": "imagefolder folder"}),
 }
@@ -171,8 +176,8 @@ HYDRA_IN_USE = ("hydra.mode", "hydra.searchpath")
 
 
 def fold(word: str) -> str:
-    """Return a word as tables have it: small letters, underscores."""
-    return word.lower().replace("-", "_").lstrip("_")
+    """Return a word as tables have it: small letters, underscores, dots."""
+    return word.lower().replace("-", "_").replace("/", ".").lstrip("_")
 
 
 def find_setting(key: str) -> str | None:

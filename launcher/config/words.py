@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from launcher.config.hints import GROUPS, KnownSettings, explain_setting, fill, 
 from launcher.config.manual import Manual
 from launcher.config.option_types import annotation, empty_value
 from launcher.config.schema import SECTIONS, choices, options_class
-from launcher.config.synonyms import HYDRA_IN_USE, SUBMITIT, find_hydra
+from launcher.config.synonyms import HYDRA_IN_USE, SUBMITIT, find_hydra, find_setting
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import NOTHING
 
@@ -26,6 +27,11 @@ _FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
     *("--shell-completion", "-sc"),
 )
+
+
+_LONG_DASHES = "\u2013\u2014\u2212"
+"""What text processors make of a hyphen."""
+_ASSIGNED_OTHERWISE = re.compile(r"([A-Za-z][\w.]*)(?:==|:=?)([^=:\s]+)")
 
 
 def settings_among(arguments: Sequence[str]) -> list[str]:
@@ -105,7 +111,10 @@ def explain_flags(flags: Sequence[UnknownFlag], known: KnownSettings) -> str:
     """Return a sentence about flags that do not exist: most are settings with dashes before them."""
     settings = []
     for flag in flags:
-        meaning = find_meaning(flag.key, known)
+        near = difflib.get_close_matches(flag.flag, [one for one in _FLAGS if one.startswith("--")], n=1, cutoff=0.75)
+        meaning = find_meaning(flag.key, known) if len(flag.key) > 1 else find_setting(flag.key)
+        if meaning is None and near:
+            return f"unknown flag '{flag.flag}'; did you mean '{near[0]}'?"
         if meaning is None:
             return explain_setting(flag.key, known, flag.value).replace(f"'{flag.key}'", f"'{flag.flag}'")
         if " " in meaning:
@@ -119,11 +128,17 @@ def explain_bare_word(word: str, arguments: Sequence[str], known: KnownSettings)
     """Return a sentence about a word that sets nothing."""
     place = list(arguments).index(word) if word in arguments else 0
     before = arguments[place - 1] if place else ""
+    if "=" in before and not before.endswith("=") and re.fullmatch(r"[-+.\d]\S*", word):
+        return f"'{word}': several values are joined by commas: {before},{word}"
     after = next(iter(arguments[place + 1 :]), "")
     if before.endswith("=") or after.startswith("="):
         value = after.lstrip("=") or next(iter(arguments[place + 2 :]), "")
         joined = f"{before}{word}" if before.endswith("=") else f"{word}={value}"
         return f"'{word}': write {joined}, without a space"
+    if word[0] in _LONG_DASHES:
+        return f"'{word}' begins with a long dash; type hyphens: -{word.lstrip(_LONG_DASHES)}"
+    if assigned := _ASSIGNED_OTHERWISE.fullmatch(word):
+        return f"'{word}': write {assigned[1]}={assigned[2]}"
     if re.search(r"\.ya?ml$", word):
         return f"'{word}': settings of your own are chosen by --config-dir FOLDER experiment=NAME"
     if word.endswith(".py"):
@@ -142,6 +157,33 @@ def explain_bare_word(word: str, arguments: Sequence[str], known: KnownSettings)
     if alone and meaning in Manual().groups:
         return f"'{word}' needs a name, as in {assign(meaning, None, known)}; sgp-train --help {meaning} lists them"
     return f"'{word}' needs a value; write {assign(meaning, None if alone else after, known)}"
+
+
+def explain_unreadable(word: str, error: str) -> str:
+    """Return a sentence about a word whose value Hydra cannot read.
+
+    Args:
+        error: what Hydra says.
+    """
+    name, _, value = word.partition("=")
+    said = f"cannot read '{word}'"
+    if word[0] in _LONG_DASHES:
+        return f"'{word}' begins with a long dash; settings have none: {word.lstrip(_LONG_DASHES)}"
+    if assigned := _ASSIGNED_OTHERWISE.fullmatch(word):
+        return f"{said}: write {assigned[1]}={assigned[2]}"
+    if ":" in name:
+        return f"{said}: write {word.replace(':', '.', 1)}"
+    if not re.fullmatch(r"[+~]*[A-Za-z]\w*([./@:]\w+)*", name):
+        return f"{said}: settings are written name=value, as in training.epochs=3"
+    if function := re.search(r"Unknown function '(\w+)'", error):
+        return f"{said}: there is no {function[1]}(); a search takes interval(low,high) or tag(log,interval(low,high))"
+    if word.endswith(","):
+        return f"{said}: nothing follows the comma"
+    if ";" in value:
+        return f"{said}: several values are joined by commas: -m {word.replace(';', ',')}"
+    if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
+        return f"{said}: a bracket has no partner; lists are written without spaces, as in [1,2]"
+    return f"{said}: put the value in double quotes, and the whole in single ones: '{name}=\"...\"'"
 
 
 def assign(meaning: str, value: str | None, known: KnownSettings) -> str:

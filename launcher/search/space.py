@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.words import explain_unreadable
 from sgp_core.errors import ConfigurationError
 
 
@@ -57,7 +58,7 @@ def parse_space(arguments: Sequence[str]) -> tuple[list[str], list[Dimension]]:
         try:
             override = OverridesParser.create().parse_override(word)
         except Exception as error:
-            raise ConfigurationError(str(error).splitlines()[0]) from None
+            raise ConfigurationError(explain_unreadable(word, str(error))) from None
         value: Any = override.value()
         if not override.is_sweep_override():
             fixed.append(word)

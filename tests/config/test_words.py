@@ -104,6 +104,17 @@ INVENTED = [
     ("training.epochs=3,", "nothing follows the comma"),
     ("model.hidden=[64 64]", "lists are written without spaces, as in [1,2]"),
     ("tracker.notes=it's", "put the value in double quotes"),
+    ("seed=0-3", "-m seed=range(0,4)"),
+    ("-m seed=0;1", "several values are joined by commas: -m seed=0,1"),
+    ("-m seed=0 1 2", "several values are joined by commas: seed=0,1"),
+    ("-m optimizer.lr=loguniform(1e-4,1e-1)", "there is no loguniform(); a search takes interval(low,high)"),
+    ("\u2013m seed=0,1", "begins with a long dash; type hyphens: -m"),
+    ("optimizer.lr:0.1", "write optimizer.lr=0.1"),
+    ("optimizer/lr=0.1", "did you mean 'optimizer.lr'?"),
+    ("checkpoint.every=100", "did you mean 'checkpoint.every_steps'?"),
+    ("checkpoint=none", "a section has no value, but options such as checkpoint.every_steps"),
+    ("+optimizer.learning_rate=0.1", "optimizer has no option 'learning_rate'; did you mean 'optimizer.lr'?"),
+    ("--versoin", "unknown flag '--versoin'; did you mean '--version'?"),
     # without effect
     ("-m seed=range(0,0)", "'seed=range(0,0)' stands for no value"),
     ("~tracker", "make another: tracker=none"),
@@ -139,5 +150,5 @@ def test_tables_name_what_there_is() -> None:
     known = find_known_settings([])
     plain = {meaning for meaning in SETTINGS.values() if " " not in meaning and "=" not in meaning}
     assert [name for name in plain if name not in known.values and not owners(*name.rpartition(".")[::2])] == []
-    made = [(group, name) for group, names in CHOICES.items() for name in names.values() if "=" not in name]
+    made = [(group, name) for group, names in CHOICES.items() for name in names.values() if not {" ", "="} & {*name}]
     assert [f"{group}={name}" for group, name in made if name not in choices(group)] == []
