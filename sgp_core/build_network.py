@@ -65,7 +65,9 @@ def build_network(
         ConfigurationError: on all workers alike: models differ between workers, or the transport is not available.
     """
     workers = GlobalCollectives(node)
-    workers.check_alike(model, parameters[0].device)
+    choices: dict[str, object] = {"algorithm": algorithm, "topology": (topology, topology.edges(0).out_peers)}
+    choices |= {"pace": pace, "compression": compression, "transport": transport}
+    workers.check_alike(model, parameters[0].device, choices)
     traits = algorithm.traits
     if traits.one_sided is not None:
         shard: ModelShard = FlatModelShard(FlatStorage(parameters), node)

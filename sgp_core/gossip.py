@@ -11,14 +11,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sgp_core.algorithms.base import Algorithm
 from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.waits import Waits
-from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
+from sgp_core.runtime import choices
 from sgp_core.runtime.averaged_model import averaged_model, compact_state_dict
 from sgp_core.runtime.backward_steps import warn_if_compiled
 from sgp_core.runtime.global_collectives import GlobalCollectives
@@ -26,12 +25,11 @@ from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
 from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
 from sgp_core.runtime.optimizers import JointOptimizer, Optimizers
-from sgp_core.runtime.preconditions import check_optimizers, choose_topology
+from sgp_core.runtime.preconditions import check_optimizers, find_parameters
 from sgp_core.runtime.state_identity import StateIdentity, list_parameters
 from sgp_core.runtime.worker_facts import WorkerFacts
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
-from sgp_core.topology import Topology
 
 _INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
@@ -47,11 +45,13 @@ class Gossip(WorkerFacts):
         model: any module; tied parameters count once.
         optimizer: any torch optimizer over parameters of ``model``, or a list of all that step over it: models are then
             exchanged when the last of the list has stepped.
-        algorithm: the rule, such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
-        topology: who sends to whom; the complete graph if None (enough for ``allreduce`` and ``local_sgd``).
-        pace: when workers gossip, such as ``build_pace("every", steps=4)``; one round after each step if None.
+        algorithm: the rule, by name, or such as ``build_algorithm("sgp")``, possibly wrapped in an outer.
+        topology: who sends to whom, by name, or from ``build_topology``; the complete graph if None (enough for
+            ``allreduce`` and ``local_sgd``).
+        pace: when workers gossip, by name or such as ``build_pace("every", steps=4)``, which 4 stands for; one round
+            after each step if None.
         process_group: None for torch.distributed's default group; without torch.distributed, a world of one.
-        compression: how messages are coded, such as ``build_compression("int8")``; None: they are not.
+        compression: how messages are coded, by name or from ``build_compression``; None: they are not.
         transport: how models travel, the same on every worker. ``"shared_memory"``: workers on the CPUs of one host
             read each other's models in place. ``"symmetric_memory"``: the GPUs of one host write into each other's
             memory. ``"p2p"``: messages of torch.distributed. ``"hierarchical"`` (also ``"mixed"``): shared memory
@@ -94,11 +94,11 @@ class Gossip(WorkerFacts):
         model: nn.Module,
         optimizer: Optimizers,
         *,
-        algorithm: Algorithm,
-        topology: Topology | None = None,
-        pace: Pace | None = None,
+        algorithm: choices.AlgorithmChoice,
+        topology: choices.TopologyChoice = None,
+        pace: choices.PaceChoice = None,
         process_group: dist.ProcessGroup | None = None,
-        compression: Codec | None = None,
+        compression: choices.CompressionChoice = None,
         transport: str = "auto",
         node_size: int = 1,
         shard_optimizer: bool = False,
@@ -109,13 +109,13 @@ class Gossip(WorkerFacts):
         record_events: bool = False,
         patience_s: float = 10.0,
     ) -> None:
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not trainable:
-            raise ConfigurationError("the model has no trainable parameters")
+        trainable = find_parameters(model, process_group)
+        algorithm, pace = choices.algorithm_of(algorithm), choices.pace_of(pace)
+        compression = choices.compression_of(compression)
         self._waits = Waits(process_group, patience_s, in_step=not algorithm.traits.asynchronous)
         with self._waits.inside("Gossip(...)"):
             node = NodeGroup(process_group, node_size, trainable[0].device)
-        topology = choose_topology(topology, node)
+        topology = choices.topology_of(topology, node)
         check_compatibility(
             algorithm,
             topology,
@@ -128,11 +128,8 @@ class Gossip(WorkerFacts):
         if step_in_backward:
             warn_if_compiled(model)
 
-        self.algorithm = algorithm
-        self.topology = topology
-        self.optimizer = optimizer
-        self._model = model
-        self._node = node
+        self.algorithm, self.topology, self.optimizer = algorithm, topology, optimizer
+        self._model, self._node = model, node
         self._workers = GlobalCollectives(node)
         with self._waits.inside("Gossip(...)"):
             self.shard, self.network, self._paced = build_network(

@@ -11,6 +11,7 @@ from sgp_core.algorithms.base import (
     Traits,
     Worker,
 )
+from sgp_core.errors import ConfigurationError
 
 __all__ = [
     "ALGORITHMS",
@@ -33,6 +34,10 @@ def build_algorithm(name: str, **options: object) -> Algorithm:
     Raises:
         ConfigurationError: unknown name or option, or a value out of range.
     """
+    if name in OUTERS.names():
+        raise ConfigurationError(
+            f"'{name}' is an outer, which wraps an algorithm: build_outer('{name}', build_algorithm('sgp'))"
+        )
     return ALGORITHMS.build(name, **options)
 
 
@@ -42,4 +47,6 @@ def build_outer(name: str, base: Algorithm, **options: object) -> Algorithm:
     Raises:
         ConfigurationError: unknown name or option, or a value out of range.
     """
+    if name in ALGORITHMS.names():
+        raise ConfigurationError(f"'{name}' is an algorithm, not an outer: build_algorithm('{name}')")
     return base if name == "none" else OUTERS.build(name, base=base, **options)

@@ -19,6 +19,8 @@ class Waits:
     """The places in which the training thread waits for other workers, watched by a :class:`WaitWatcher`.
 
     Attributes:
+        group: as given.
+        alone: whether there is no other worker.
         joining: what lets workers without batches take part in the steps of others, so that no worker may call for all
             of them; None: nothing does.
 
@@ -31,6 +33,8 @@ class Waits:
     def __init__(self, group: dist.ProcessGroup | None, patience_s: float, *, in_step: bool) -> None:
         workers = Collectives(group)
         self.joining: object | None = None
+        self.group = group
+        self.alone = workers.size == 1
         self._in_step = in_step
         self._notes = WaitNotes()
         self._watcher: WaitWatcher | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from sgp_core.distributed.model_shard import ModelShard, is_sharded, local_tenso
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_vector import FlatVector
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""In a text that Python makes of an object: another one in every process."""
 
 
 class GlobalCollectives:
@@ -42,23 +46,32 @@ class GlobalCollectives:
         return self._peers.maximum(self._node.maximum(values))
 
     @torch.no_grad()
-    def check_alike(self, model: nn.Module, device: torch.device) -> None:
-        """Compare the models of all workers by the names, shapes and dtypes of their parameters.
+    def check_alike(self, model: nn.Module, device: torch.device, choices: Mapping[str, object]) -> None:
+        """Compare the models of all workers by the names, shapes and dtypes of their parameters, and what was chosen.
+
+        Args:
+            choices: what all workers must choose alike, as it says itself, by what it is called.
 
         Raises:
-            ConfigurationError: on all workers, if some models differ from rank 0's.
+            ConfigurationError: on all workers, if something of some workers differs from rank 0's.
         """
         layout = repr([(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in model.named_parameters()])
-        fingerprint = torch.tensor([zlib.crc32(layout.encode())], dtype=torch.int64, device=device)
-        first = fingerprint.clone()
+        texts = [layout, *(_ADDRESS.sub("", repr(choice)) for choice in choices.values())]
+        fingerprints = torch.tensor([zlib.crc32(text.encode()) for text in texts], dtype=torch.int64, device=device)
+        first = fingerprints.clone()
         self._node.broadcast([first])
         self._peers.broadcast([first])
-        different = self.total((first != fingerprint).to(torch.int64))
-        if int(different):
+        model_differs, *others = self.total((first != fingerprints).to(torch.int64)).tolist()
+        if model_differs:
             raise ConfigurationError(
-                f"{int(different)} of {self.size} workers built a model whose parameters differ from rank 0's in"
+                f"{model_differs} of {self.size} workers built a model whose parameters differ from rank 0's in"
                 " name, shape or dtype"
             )
+        for what, different in zip(choices, others, strict=True):
+            if different:
+                raise ConfigurationError(
+                    f"{different} of {self.size} workers were given another {what} than rank 0; give all the same"
+                )
 
     @torch.no_grad()
     def set_alike(self, model: nn.Module, share: ModelShard) -> None:

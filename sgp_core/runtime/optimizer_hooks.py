@@ -21,6 +21,7 @@ from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gradient_bucket import GradientBucket
 from sgp_core.runtime.optimizers import one_only, parameters_of
 from sgp_core.runtime.parameter_watch import ParameterWatch
+from sgp_core.runtime.preconditions import check_not_wrapped, claim, release, warn_of_plain_scaler
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.uneven_steps import Announcements, StepEvent
 from sgp_core.runtime.worker_state import WorkerState
@@ -61,6 +62,7 @@ class OptimizerHooks:
         shard_optimizer: bool,
     ) -> None:
         self.forbidden: str | None = None
+        self._parameters = parameters
         self._model = model
         self._optimizers = list(optimizers)
         self._algorithm = algorithm
@@ -79,6 +81,7 @@ class OptimizerHooks:
             self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
         self._watch = ParameterWatch(model, self._optimizers, parameters)
         self._between = True  # the last step is over, and the next has not begun
+        self._first = True  # no step has begun
         self._inside = False  # one of the optimizers steps at the moment, and others that it calls are part of it
         self.gradients = self._collected_gradients()
 
@@ -94,6 +97,7 @@ class OptimizerHooks:
             ConfigurationError: steps are to be taken inside backward, but FSDP2 takes them.
         """
         self._worker = worker
+        claim(self, self._parameters)
         if bucket_bytes is not None:
             optimizer = one_only(self._optimizers, "step_in_backward")
             if self._shard.storage is None:
@@ -132,6 +136,7 @@ class OptimizerHooks:
 
     def detach(self) -> None:
         """Remove all hooks: act in no further step."""
+        release(self)
         for hook in self._hooks:
             hook.remove()
         self._watch.close()
@@ -284,7 +289,19 @@ class OptimizerHooks:
 
     def _begin_step(self) -> None:
         self._check()
+        if self._first:
+            self._first = False
+            self._check_surroundings()
         self._announce(StepEvent.step)
+
+    def _check_surroundings(self) -> None:
+        """Look once, at the first step, for what averages gradients besides, and for what may leave out a step."""
+        if self._waits.alone:
+            return
+        check_not_wrapped(parameters_of(self._optimizers), self._waits.group)
+        traits = self._algorithm.traits
+        if not traits.asynchronous and (traits.gossips or not traits.reads_gradients):  # else all overflow together
+            warn_of_plain_scaler(self._optimizers[0])
 
     def _check(self) -> None:
         if self.forbidden is not None:

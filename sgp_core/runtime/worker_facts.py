@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sgp_core.algorithms.base import Algorithm
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.runtime.events import Event, Staleness
 from sgp_core.runtime.global_collectives import GlobalCollectives
@@ -9,17 +10,25 @@ from sgp_core.runtime.optimizer_hooks import OptimizerHooks
 from sgp_core.runtime.scheduled_network import ScheduledNetwork
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.runtime.worker_state import WorkerState
+from sgp_core.topology import Topology
 
 
 class WorkerFacts:
     """The facts that ``Gossip`` tells at any time, without waiting for other workers."""
 
+    algorithm: Algorithm
+    topology: Topology
     network: WorkerNetwork
     _node: NodeGroup
     _workers: GlobalCollectives
     _worker: WorkerState
     _paced: ScheduledNetwork | None
     _hooks: OptimizerHooks
+
+    def __repr__(self) -> str:
+        where = f"rank {self.rank} of {self.world_size}" if self.world_size > 1 else "alone"
+        way = f", {self.transport}" if self.transport else ""
+        return f"Gossip({where}, {self.algorithm} on {self.topology}{way}, step {self.step})"
 
     @property
     def rank(self) -> int:
