@@ -90,6 +90,10 @@ def extend(experiment: Experiment, given: str, runs_dir: Path) -> dict[str, Any]
         ConfigurationError: it is another experiment, or would end before it begins.
     """
     earlier = read_earlier_run(given, runs_dir)
+    if earlier.folder.parent != runs_dir:
+        raise ConfigurationError(
+            f"{_OPTION}={given}: the run is not in {runs_dir}; extend it there: runs_dir={earlier.folder.parent}"
+        )
     before, after = dict(_flat(earlier.experiment.identity())), dict(_flat(experiment.identity()))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key) and not key.startswith(_MAY_DIFFER):

@@ -99,6 +99,11 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
         step_in_backward=step_in_backward,
     )
     parts.algorithm.check_optimizer(experiment.optimizer)
+    if getattr(parts.algorithm, "buffers", None) == "reset" and not optimizer.starts_from_zero:
+        raise ConfigurationError(
+            f"outer.buffers=reset zeroes the state of the optimizer, and that of {experiment.optimizer['class_name']}"
+            " does not start at zero; use outer.buffers=maintain or average"
+        )
     return parts
 
 

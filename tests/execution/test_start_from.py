@@ -131,7 +131,11 @@ def test_a_schedule_that_follows_the_end_is_told(sgp_train: Train, here: Path) -
     for words, message in (
         (("training.epochs=1",), "has trained 3 steps, and this one would end at step 3; give more training.epochs"),
         (("training.epochs=2", "optimizer.lr=0.5"), "optimizer.lr is 0.05 there and 0.5 here; only training.epochs,"),
+        (
+            ("training.epochs=2", "runs_dir=other", f"extend={short}"),
+            f"not in {here}/other; extend it there: runs_dir=",
+        ),
     ):
-        refused = sgp_train(f"extend={short.name}", *words)
+        refused = sgp_train(*(() if "runs_dir=other" in words else (f"extend={short.name}",)), *words)
         assert (refused.code, len(refused.err.splitlines())) == (2, 1)
         assert message in refused.err

@@ -155,6 +155,10 @@ def test_learning_rates_are_those_of_torch(name: str) -> None:
             r"OneCycleLR refuses",
         ),
         (("algorithm=qg_dsgdm", "optimizer=torch", "optimizer.name=Adam"), r"a momentum of its own"),
+        (
+            ("outer=slowmo", "optimizer=torch", "optimizer.name=Rprop"),
+            r"that of Rprop does not start at zero; use outer.bu",
+        ),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(arguments: tuple[str, ...], message: str) -> None:
@@ -172,6 +176,7 @@ def test_a_name_in_the_place_of_the_choice_is_answered_with_the_way(group: str, 
 
 def test_an_algorithm_with_its_own_momentum_takes_plain_steps_of_torch() -> None:
     plan_of("algorithm=qg_dsgdm", "optimizer=torch", "optimizer.name=SGD")
+    plan_of("outer=slowmo", "outer.buffers=maintain", "optimizer=torch", "optimizer.name=Rprop")
 
 
 def test_defaults_are_part_of_the_identity() -> None:

@@ -49,6 +49,11 @@ class OptimizerOptions(ABC):
         """
         return dict(values)
 
+    @property
+    def starts_from_zero(self) -> bool:
+        """Whether the optimizer's state is zero at first, so that zeroing it is to start again."""
+        return True
+
     @abstractmethod
     def build(self, model: nn.Module) -> Optimizer:
         """Return the optimizer over the parameters of ``model`` that require gradients."""

@@ -25,6 +25,9 @@ _UNFIT = {
     "Muon": "it takes matrices only and needs another optimizer beside it; call Gossip in a loop of your own",
 }
 
+_NOT_FROM_ZERO = ("ASGD", "NAdam", "Rprop")
+"""Those whose state holds step sizes and products, which begin at other numbers than 0."""
+
 
 @OPTIMIZERS.register("torch")
 @dataclass(frozen=True)
@@ -105,6 +108,11 @@ class TorchOptimizer(OptimizerOptions):
     def build(self, model: nn.Module) -> Optimizer:
         """Return the optimizer over the trainable parameters of ``model``."""
         return self._construct(self.parameter_groups(model))
+
+    @property
+    def starts_from_zero(self) -> bool:
+        """Whether the optimizer's state is zero at first, so that zeroing it is to start again."""
+        return self.class_name not in _NOT_FROM_ZERO and not self.initial_accumulator_value
 
     @property
     def _class(self) -> type[Optimizer]:
