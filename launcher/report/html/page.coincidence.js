@@ -52,7 +52,7 @@ function sentence(all, sets) {
   return `Within the width of a line, these coincide: ${rule}.`;
 }
 const enumeration = (names) => (names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0]);
-const shortened = (parts, by) => (parts.length > 3 ? [...parts.slice(0, 3), `and ${parts.length - 3} more sets`].join(by) : parts.join(by));
+const shortened = (parts, by) => (parts.length > 4 ? [...parts.slice(0, 3), `and ${parts.length - 3} more sets`].join(by) : parts.join(by));
 
 // Return "a and b for every topology" if the same values of one factor coincide for every value of the other.
 function crossing(all, sets) {

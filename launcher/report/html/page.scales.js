@@ -26,7 +26,8 @@ function valueScale(rows, log, unit) {
   const pad = (high - low) * 0.06;
   [low, high] = [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
   if (unit === "bytes") low = 0;
-  const { ticks, step } = linear(low, high, 4.6);
+  const found = linear(low, high, 4.6), { step } = found;
+  const ticks = unit === "bytes" ? found.ticks.filter(Number.isInteger) : found.ticks;
   let digits = 0;
   while (digits < 8 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
   const name = (tick) => (unit === "bytes" ? bytes(tick) : high >= 1e5 || high < 1e-4 ? (tick === 0 ? "0" : scientific(tick, 1)) : tick.toFixed(digits));
