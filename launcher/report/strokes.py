@@ -19,11 +19,13 @@ class Stroke:
 
     Attributes:
         stripe: which stripe of a line of several colours this is, and of how many; None for a line of its own.
+        dash: of all stripes; solid if they differ.
         casing: whether it is the wide, pale line below another.
     """
 
     look: Look
     stripe: tuple[int, int] | None = None
+    dash: int = 0
     casing: bool = False
 
     def style(self) -> dict[str, Any]:
@@ -31,8 +33,9 @@ class Stroke:
         style: dict[str, Any] = {"color": palette.LIGHT[self.look.colour], "linewidth": _WIDTH}
         if self.stripe is not None:
             place, count = self.stripe
-            length = _STRIPE / _WIDTH
-            style |= {"linestyle": (-place * length, (length, (count - 1) * length)), "dash_capstyle": "butt"}
+            turn = [length / 2 for length in palette.DASHES[self.dash]] or [_STRIPE / _WIDTH, 0.0]
+            pattern = (*turn[:-1], turn[-1] + (count - 1) * sum(turn))
+            style |= {"linestyle": (-place * sum(turn), pattern), "dash_capstyle": "butt"}
         elif palette.DASHES[self.look.dash]:
             style["dashes"] = [length / 2 for length in palette.DASHES[self.look.dash]]
         if self.casing:
@@ -52,9 +55,12 @@ def line_strokes(looks: Sequence[Look], sets: Sequence[Sequence[int]]) -> list[S
     strokes = [Stroke(look) for look in looks]
     for one in sets:
         colours = list(dict.fromkeys(looks[index].colour for index in one))
+        dashes = {looks[index].dash for index in one}
+        dash = min(dashes) if len(dashes) == 1 else 0
         for index in one:
             if len(colours) > 1:
-                strokes[index] = Stroke(looks[index], stripe=(colours.index(looks[index].colour), len(colours)))
+                stripe = colours.index(looks[index].colour), len(colours)
+                strokes[index] = Stroke(looks[index], stripe, dash)
             else:
                 strokes[index] = Stroke(looks[index], casing=looks[index] != looks[one[-1]])
     return strokes

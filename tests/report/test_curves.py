@@ -106,6 +106,16 @@ def test_two_runs_that_coincide_are_stripes_of_one_line(runs: Path, see: Callabl
     assert [(curve["kind"], curve["dashes"]) for curve in seen["curves"]] == [("stripe", "9 9")] * 2
 
 
+def test_stripes_keep_the_dashes_that_all_of_them_have(runs: Path, see: Callable[..., Any]) -> None:
+    for t, a in product(range(2), range(3)):
+        rows = make_rows(lift=0.1 * t)
+        algorithm = {"name": ("sgp", "dpsgd", "allreduce")[a]}
+        make_run(runs, f"{t}{a}00000000", rows=rows, topology={"name": TOPOLOGIES[t]}, algorithm=algorithm)
+    seen = see([path.name for path in sorted(runs.iterdir())])
+    assert seen["training_loss"]["note"].endswith("coincide: sgp, dpsgd and allreduce, for every topology.")
+    assert [curve["dashes"] for curve in seen["training_loss"]["curves"]] == ["9 18"] * 3 + ["7 26"] * 3
+
+
 def test_seeds_that_coincide_are_no_news(runs: Path, see: Callable[..., Any]) -> None:
     for seed in (1, 2):
         make_run(runs, f"{seed}000000000", rows=make_rows(), seed=seed)

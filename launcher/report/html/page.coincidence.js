@@ -33,14 +33,21 @@ function disguises(drawn, sets) {
   for (const set of sets) {
     const colours = [...new Set(set.map((index) => drawn[index].entity.colour))];
     const dash = (index) => drawn[index].entity.dash.length, most = Math.max(...set.map(dash));
+    const rhythm = set.every((index) => dash(index) === most) ? drawn[set[0]].entity.dash : [];
     const share = 1 / set.length; // of the shade of bands, which lie on one another
     for (const index of set) {
       found[index] = { kind: "", share };
-      if (colours.length > 1) found[index] = { kind: "stripe", share, place: colours.indexOf(drawn[index].entity.colour), of: colours.length };
+      if (colours.length > 1) found[index] = { kind: "stripe", share, dash: stripes(rhythm, colours.indexOf(drawn[index].entity.colour), colours.length) };
       else if (dash(index) < most) found[index].kind = "casing";
     }
   }
   return found;
+}
+
+// Return a dash pattern by which each of several colours comes in turn: one stroke of it, or one round of its dashes.
+function stripes(rhythm, place, count) {
+  const turn = rhythm.length ? rhythm : [STRIPE, 0], long = turn.reduce((sum, part) => sum + part, 0);
+  return { pattern: [...turn.slice(0, -1), turn.at(-1) + (count - 1) * long], offset: -place * long };
 }
 
 // Return a sentence that names the curves that coincide; empty if none do.

@@ -69,6 +69,6 @@ function drawCurve({ entity, rows, disguise }, x, y) {
   const single = rows.length === 1
     ? `<circle cx="${x(rows[0]).toFixed(1)}" cy="${y(rows[0].mean).toFixed(1)}" r="3.5" fill="${colour(entity)}"/>` : "";
   const pattern = disguise?.kind === "stripe"
-    ? ` stroke-dasharray="${STRIPE} ${STRIPE * (disguise.of - 1)}" stroke-dashoffset="${-STRIPE * disguise.place}"` : dashes(entity);
+    ? `${dashes({ dash: disguise.dash.pattern })} stroke-dashoffset="${disguise.dash.offset}"` : dashes(entity);
   return `<g class="curve ${disguise?.kind ?? ""}" data-runs="${entity.members.join(" ")}" data-points="${rows.length}">${band}<path class="line" stroke="${colour(entity)}"${pattern} d="${path(rows, x, (row) => y(row.mean))}"/>${single}</g>`;
 }
