@@ -2,7 +2,7 @@
 
     python -m docs.make_report_screenshot [SWEEP] [--runs-dir RUNS]
 
-Without a sweep, a small one is run on this machine first: three algorithms on two graphs, with two seeds each.
+Without a sweep, a small one is run on this machine first: three algorithms on two graphs, workers with different data.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SWEEP = (
     "-m",
     "algorithm=sgp,dpsgd,local_sgd",
     "topology=ring,one_peer_exponential",
+    "partition=label_shards",
     "seed=1,2",
     "training.epochs=8",
     "optimizer.lr=0.02",

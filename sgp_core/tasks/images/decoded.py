@@ -54,7 +54,8 @@ def decode_tree(source: Source, tree: Tree, size: int) -> Decoded:
         for name, data in chunk:
             images[rows[name]] = decode(data, size, source.where(name))
 
-    threads = len(os.sched_getaffinity(0)) if size > _SMALL else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores if size > _SMALL else 1
     with ThreadPoolExecutor(threads) as pool:
         running: deque[Future[None]] = deque()
         chunk: list[tuple[str, bytes]] = []
