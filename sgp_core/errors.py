@@ -11,12 +11,17 @@ class ConfigurationError(ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest known word, else ``"; known: a, b, c"``."""
+    """Return ``"; did you mean 'x'?"`` for the nearest known word in any letters, else ``"; known: a, b, c"``."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    folded = {_fold(name): name for name in reversed(known)}
+    near = difflib.get_close_matches(_fold(word), folded, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{folded[near[0]]}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def _fold(word: str) -> str:
+    return word.lower().replace("-", "_")
 
 
 class PeerLost(RuntimeError):

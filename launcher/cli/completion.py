@@ -15,6 +15,7 @@ from launcher.config.manual import PRESETS, Manual
 from launcher.config.option_types import values_of
 from launcher.config.plugins import offer_plugins, settings_folders, words_to_complete
 from launcher.config.schema import SECTIONS, AlgorithmOptions, options_class
+from sgp_core.registry import VALUES
 
 
 def print_completions(arguments: Sequence[str]) -> int:
@@ -53,6 +54,8 @@ def _values(name: str, line: Sequence[str], manual: Manual) -> list[str]:
         classes = [options_class(section, (chosen or [manual.default(section)])[-1])]
         classes += [AlgorithmOptions] if section == "algorithm" else []
     fields = {key: (cls, entry) for cls in classes for key, entry in option_fields(cls).items()}
+    if option == "name" and any(hasattr(cls, "resolve_choice") for cls in classes):  # it may be that of one of many
+        option = next((key for key, (_, entry) in fields.items() if VALUES in entry.metadata), option)
     return values_of(*fields[option]) if option in fields else []
 
 

@@ -55,7 +55,8 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
 def _unknown_choice(error: Any) -> str:
     missing = str(error.missing_cfg_file or "")
     group, _, choice = missing.partition("/")
-    return explain_choice(group, choice, Manual().choices(group)) if choice else str(error).splitlines()[0]
+    known = error.options or Manual().choices(group)  # none, if the choice is given as a path
+    return explain_choice(group, choice, known) if choice else str(error).splitlines()[0]
 
 
 def _several_values(word: str, arguments: Sequence[str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.registry import VALUES
 from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions
 from sgp_core.training.optimizers.eager import eager
 from sgp_core.training.torch_choices import CLASS, complete, find_class, parameters_of
@@ -41,7 +42,7 @@ class TorchOptimizer(OptimizerOptions):
     """Base learning rate; the schedule multiplies it."""
     weight_decay: float | None = None  # type: ignore[assignment]
     """Strength of the decay towards zero."""
-    class_name: str | None = None
+    class_name: str | None = field(default=None, metadata={VALUES: lambda: sorted({*_optimizers()} - {*_UNFIT})})
     """Torch's name of the optimizer; ``optimizer.name=...`` may be used instead."""
     alpha: float | None = None
     """RMSprop, ASGD."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.registry import NOT_AN_OPTION
+from sgp_core.registry import NOT_AN_OPTION, VALUES
 from sgp_core.training.optimizers.eager import eager
 from sgp_core.training.schedules.base import SCHEDULES, LearningRateSchedule
 from sgp_core.training.torch_choices import CLASS, check_complete, complete, find_class, parameters_of
@@ -53,7 +53,7 @@ class TorchSchedule(LearningRateSchedule):
     those that torch computes, replayed from the first step, so that there is no state to save.
     """
 
-    class_name: str | None = None
+    class_name: str | None = field(default=None, metadata={VALUES: lambda: sorted({*_schedules()} - {*_UNFIT})})
     """Torch's name of the schedule; ``schedule.name=...`` may be used instead."""
     per: Unit | None = None
     """What it counts: epochs or steps; null: steps for OneCycleLR and CyclicLR, else epochs."""
