@@ -23,9 +23,13 @@ def print_runs(runs: Sequence[Run]) -> None:
 
 
 def table_of(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """Return the columns of a table of runs, and a line of cells for each run."""
+    """Return the columns of a table of runs, and a line of cells for each run.
+
+    Scores are named where the runs have different ones.
+    """
     columns = list(_COLUMNS)
-    lines = [_cells(run) for run in runs]
+    several = len({score.name for score, _ in map(score_of, runs) if score is not None}) > 1
+    lines = [_cells(run, name_score=several) for run in runs]
     if any(run.point for run in runs):
         columns.insert(2, _POINT)
         for run, line in zip(runs, lines, strict=True):
@@ -33,9 +37,12 @@ def table_of(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     return columns, lines
 
 
-def _cells(run: Run) -> list[str]:
-    _, score = score_of(run)
-    numbers = [progress(run), format_number(loss_of(run)), format_number(score)]
+def _cells(run: Run, *, name_score: bool) -> list[str]:
+    metric, score = score_of(run)
+    shown = format_number(score)
+    if name_score and metric is not None:
+        shown = f"{metric.label} {shown}"
+    numbers = [progress(run), format_number(loss_of(run)), shown]
     return [run.run_id, run.name, state_or_no_folder(run), *numbers, last_sign_age(run), where(run)]
 
 

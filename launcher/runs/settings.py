@@ -14,6 +14,11 @@ SEED = "seed"
 WORKERS = "workers"
 NODE_SIZE = "node_size"
 UNIT = "algorithm.unit"
+_EXTENDS = "extends"
+_ONLY_WHERE_SET = (_EXTENDS, "model.weights")
+"""Settings that runs have only where they were given; there a run with one differs from a run without."""
+_CHECKSUM = "model.weights_sha256"
+"""It goes with the path of the weights, which tells readers more."""
 
 Settings = Mapping[str, Any]
 
@@ -27,7 +32,9 @@ def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
     given = {**mapping(spec.get("experiment")), "evaluation": spec.get("evaluation")}
     flat: dict[str, Any] = {}
     for key, value in given.items():
-        if isinstance(value, Mapping):
+        if key == _EXTENDS and isinstance(value, Mapping):
+            flat[key] = f"{value.get('run')} at step {value.get('step')}"
+        elif isinstance(value, Mapping):
             flat |= _section(key, value)
         elif value is not None:
             flat[WORKERS if key == "world_size" else key] = value
@@ -50,14 +57,15 @@ def changed_keys(runs: Sequence[Settings]) -> list[str]:
     Options that exist for one choice only are left out, since the choice itself tells them apart.
     """
     changed = []
-    for key in dict.fromkeys(key for settings in runs for key in settings):
+    for key in dict.fromkeys(key for settings in runs for key in settings if key != _CHECKSUM):
         choice = key.partition(".")[0]
         values: dict[str, set[str]] = {}
         for settings in runs:
             if key in settings:
                 chosen = format_setting(settings.get(choice)) if choice != key else ""
                 values.setdefault(chosen, set()).add(format_setting(settings[key]))
-        if any(len(different) > 1 for different in values.values()):
+        set_by_some = key in _ONLY_WHERE_SET and any(key not in settings for settings in runs)
+        if set_by_some or any(len(different) > 1 for different in values.values()):
             changed.append(key)
     return sorted(changed, key=lambda key: key == SEED)
 

@@ -41,6 +41,16 @@ def test_runs_of_workers_and_of_nodes_differ_in_the_unit() -> None:
     assert changed_keys([experiment_settings(spec) for spec in (SPEC, nodes)]) == ["algorithm.unit"]
 
 
+def test_runs_that_start_from_others_differ_from_those_that_do_not() -> None:
+    plain = {"algorithm": {"name": "sgp"}, "model": {"name": "mlp"}}
+    weights = {**plain, "model": {"name": "mlp", "weights": "/a.pt", "weights_sha256": "12"}}
+    extended = {**plain, "extends": {"run": "7c424a4089", "step": 6}}
+    runs = [experiment_settings({"experiment": each}) for each in (plain, weights, extended)]
+    assert changed_keys(runs) == ["model.weights", "extends"]
+    assert runs[2]["extends"] == "7c424a4089 at step 6"
+    assert changed_keys([runs[1], runs[1]]) == []
+
+
 @pytest.mark.parametrize("spec", [{}, {"experiment": 3}, {"experiment": {"model": [1], "seed": None}}])
 def test_damaged_specs_have_fewer_settings(spec: dict[str, Any]) -> None:
     assert set(all_settings(spec)) <= {"model"}
