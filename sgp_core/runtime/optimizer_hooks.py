@@ -18,6 +18,7 @@ from sgp_core.distributed.waits import Waits
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.global_collectives import GlobalCollectives
+from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.gradient_bucket import GradientBucket
 from sgp_core.runtime.optimizers import one_only, parameters_of
 from sgp_core.runtime.parameter_watch import ParameterWatch
@@ -118,8 +119,7 @@ class OptimizerHooks:
             if hooks is not None and not hooks._inside and optimizer not in hooks._optimizers:
                 hooks._watch.check_other(optimizer)
 
-        self._hooks = [register_optimizer_step_pre_hook(before_any_step)]
-        weakref.finalize(self, self._hooks[0].remove)
+        self._hooks = [add_global_hook(self, register_optimizer_step_pre_hook, before_any_step)]
         for optimizer in self._optimizers:
             self._hooks.append(optimizer.register_step_pre_hook(self.before_step))
             self._hooks.append(optimizer.register_step_post_hook(self.after_step))

@@ -13,6 +13,7 @@ from torch.nn.modules.module import (
 )
 
 from sgp_core.distributed.model_shard import is_sharded
+from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.optimizers import parameters_of
 
 _ANEW = "gossip.close(), then build Gossip anew"
@@ -54,11 +55,9 @@ class ParameterWatch:
                 watch.registered = True
 
         self._handles = [
-            register_module_parameter_registration_hook(note),
-            register_module_module_registration_hook(note),
+            add_global_hook(self, register, note)
+            for register in (register_module_parameter_registration_hook, register_module_module_registration_hook)
         ]
-        for handle in self._handles:
-            weakref.finalize(self, handle.remove)
 
     def close(self) -> None:
         """Notice nothing from now on."""

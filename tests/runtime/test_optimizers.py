@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import sgp_core
 from sgp_core.errors import ConfigurationError
@@ -241,6 +242,25 @@ def test_what_changes_no_parameter_of_the_optimizer_is_allowed():
     optimizer.load_state_dict(optimizer.state_dict())
     steps(model, optimizer)
     assert gossip.step == 1
+
+
+def collect_garbage(*_: object) -> None:
+    gc.collect()
+
+
+def test_gossip_may_be_collected_while_torch_goes_through_its_hooks():
+    other = sgd(make_model())
+    gc.disable()
+    collecting = register_optimizer_step_pre_hook(collect_garbage)
+    try:
+        model = make_model()
+        known = weakref.ref(attach(model, sgd(model)))
+        del model
+        other.step()
+    finally:
+        gc.enable()
+        collecting.remove()
+    assert known() is None
 
 
 def test_nothing_is_kept_alive():
