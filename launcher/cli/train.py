@@ -68,9 +68,9 @@ def _main(arguments: list[str]) -> int:
 def _help(arguments: list[str]) -> int:
     """Explain the words of a command line, or everything."""
     from launcher.cli.help import print_help
+    from launcher.config.flags import settings_among
     from launcher.config.manual import Manual
     from launcher.config.plugins import offer_plugins, settings_folders
-    from launcher.config.words import settings_among
 
     topics = [word for word in settings_among(arguments) if not word.startswith("plugins=")]
     with offer_plugins(arguments) as parts:

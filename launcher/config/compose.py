@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.extension import add_earlier_words
+from launcher.config.flags import FLAGS_WITH_VALUE, explain_flags, unknown_flags
 from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
-from launcher.config.words import FLAGS_WITH_VALUE, check_words, explain_empty_sweep, explain_flags, unknown_flags
+from launcher.config.words import check_words, explain_empty_sweep
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import renamed_options
 

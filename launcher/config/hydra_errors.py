@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.config.hints import GROUPS, KnownSettings, explain_choice, explain_setting
 from launcher.config.manual import PRESETS, Manual
-from launcher.config.words import explain_bare_word, explain_unreadable
+from launcher.config.unreadable import explain_bare_word, explain_unreadable
 
 MAX_LINES = 4
 _CHOSEN = (*GROUPS, *PRESETS)

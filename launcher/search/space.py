@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.config.words import explain_unreadable
+from launcher.config.unreadable import explain_unreadable
 from sgp_core.errors import ConfigurationError
 
 
