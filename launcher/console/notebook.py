@@ -20,7 +20,9 @@ _WIDTH = 20
 
 def in_notebook() -> bool:
     """Whether output goes to a notebook: this process is a kernel of Jupyter, or one started it (``!sgp-train``)."""
-    return "JPY_PARENT_PID" in os.environ or "ipykernel" in sys.modules
+    by_jupyter = "JPY_PARENT_PID" in os.environ
+    by_kernel = "backend_inline" in os.environ.get("MPLBACKEND", "")  # kernels of editors set only this
+    return by_jupyter or by_kernel or "ipykernel" in sys.modules
 
 
 @dataclass

@@ -217,7 +217,10 @@ def test_on_slurm_a_sweep_is_one_array_and_others_are_jobs_of_their_own(work: Pa
     write_json(RunFolder(waits.run_dir).job, {"job_id": "1003", "attempt": 1})
     said = sgp("resume", str(swept[0].sweep), alone.run_id, waits.run_id)
     assert said.code == 0, said.err
-    assert f"submitted job 2001 (array of 2): sgp status {swept[0].sweep}\n" in said.out
+    assert (
+        f"submitted job 2001 (array of 2): sgp status {swept[0].sweep}\n  2001_0  seed=1\n  2001_1  seed=2\n"
+        in said.out
+    )
     assert f"submitted job 2002 ({alone.name}): sgp status {alone.run_id}\n" in said.out
     array, single = sbatch.read_text().splitlines()
     assert (array[0], f"/sweeps/{swept[0].sweep}/slurm/" in array) == ("1", True)

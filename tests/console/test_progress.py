@@ -59,10 +59,14 @@ def test_lines_of_one_run_among_others_say_whose_they_are(capsys: pytest.Capture
     assert capsys.readouterr().out.startswith("[2/3] lr=0.1 seed=1: step   5/100")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("JPY_PARENT_PID", "1"), ("MPLBACKEND", "module://matplotlib_inline.backend_inline")],
+)
 def test_a_notebook_gets_one_line_that_is_overwritten(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("JPY_PARENT_PID", "1")  # as Jupyter's kernels have it, and what they start with !
+    monkeypatch.setenv(variable, value)  # as kernels have it, and what they start with !
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     screen = Screen()
     display = screen.display("my-run")
