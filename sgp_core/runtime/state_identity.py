@@ -84,6 +84,7 @@ class StateIdentity:
                 f"the state was saved with node_size={saved['node_size']}, here it is {self.node_size}; {_RESHAPE}"
             )
         self.check_parameters(saved)
+        self._check_layout(saved)
         traits = self.algorithm.traits
         communicates = self.topology.world_size > 1 and (traits.gossips or traits.asynchronous)
         for kind in ("algorithm", *(["topology"] if communicates else []), "pace", "compression"):
@@ -124,6 +125,18 @@ class StateIdentity:
                 was, now = (_in_words(which.get(name)) for which in (theirs, mine))
                 raise ConfigurationError(
                     f"the state is another model's: its parameter '{name}' is {was}, this model's is {now}"
+                )
+
+    def _check_layout(self, saved: Mapping[str, Any]) -> None:
+        if self.layout is None or saved["layout"] is None:
+            if self.layout is not saved["layout"]:
+                raise ConfigurationError("only one of the saved run and this one has its model sharded by FSDP2")
+            return
+        for (name, shape, _), theirs, mine in zip(self.parameters, saved["layout"], self.layout, strict=True):
+            if _place(theirs, shape) != _place(mine, shape):
+                raise ConfigurationError(
+                    f"the state was saved on another device or in another memory format: '{name}' lies elsewhere; move"
+                    f" and convert the model as it was, or {_RESHAPE}"
                 )
 
 
@@ -198,6 +211,12 @@ def _name(part: Description | None) -> str:
     if part is None:
         return "none"
     return f"{part['name']} over {_name(part['base'])}" if part.get("base") else str(part["name"])
+
+
+def _place(place: list[Any], shape: list[int]) -> tuple[int, int, list[int]]:
+    """Return where a parameter lies; the stride of a dimension of one element does not matter."""
+    piece, offset, strides = place
+    return piece, offset, [stride for stride, size in zip(strides, shape, strict=True) if size > 1]
 
 
 def _in_words(parameter: tuple[list[int], str] | None) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
+import sgp_core
+from sgp_core.errors import ConfigurationError
 from tests.support.workers import run_workers
 from tests.workers import saving
 
@@ -70,6 +74,26 @@ def test_damage_is_found_by_all_before_anything_is_loaded(ranks):
         assert "rank-3-" in said["damaged"]
         assert said["untouched"]
         assert "holds nothing that gossip.save() has completed" in said["nothing"]
+
+
+def test_shards_of_nodes_are_put_together_and_what_cannot_be_is_refused(ranks):
+    for result in (rank["reshaped"]["of nodes"] for rank in ranks):
+        assert result["model"] <= 1e-12
+        assert result["warned"] == ["the optimizer starts anew: what was saved is of another optimizer or shards"]
+        assert "a model that FSDP2 has sharded cannot be reshaped" in result["fsdp"]
+        assert "before the first step" in result["late"]
+
+
+def test_another_memory_format_is_refused():
+    def build(memory_format):
+        model = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return sgp_core.Gossip(model, optimizer, algorithm=sgp_core.build_algorithm("sgp"))
+
+    state = build(torch.channels_last).state_dict()
+    build(torch.channels_last).load_state_dict(state)
+    with pytest.raises(ConfigurationError, match="in another memory format: 'weight' lies elsewhere"):
+        build(torch.contiguous_format).load_state_dict(state)
 
 
 @pytest.mark.parametrize("case", ["outer", "relay", "compressed", "nodes", "asynchronous", "two workers"])

@@ -199,10 +199,30 @@ def reshaped(folder: Path) -> dict[str, Any]:
         "nodes": {"node_size": 2},
         "asynchronous": {"name": "asgp", "topology": Irregular(4)},
     }
+    nodes = build(node_size=2, shard_optimizer=True)
+    train(nodes, range(5))
+    nodes[2].save(folder / "of nodes")
+    with nodes[2].averaged():
+        average_of_nodes = flatten(nodes[0])
+    nodes[2].close()
+    plain = build()
+    fsdp = say(lambda: plain[2].load(folder / "fsdp", reshape=True))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        plain[2].load(folder / "of nodes", reshape=True)
+    of_nodes = {
+        "model": float((flatten(plain[0]) - average_of_nodes).abs().max()),
+        "warned": [str(each.message) for each in warned],
+        "fsdp": fsdp,
+    }
+    train(plain, range(1))
+    of_nodes["late"] = say(lambda: plain[2].load(folder / "four", reshape=True))
+    plain[2].finish()
+    plain[2].close()
     pair = dist.new_group([0, 1])
     if dist.get_rank() < 2:
         cases["two workers"] = {"process_group": pair}
-    results = {}
+    results: dict[str, Any] = {"of nodes": of_nodes}
     for name, options in cases.items():
         other = build(**options)
         refused = say(lambda other=other: other[2].load(folder / "four"))
