@@ -42,7 +42,7 @@ def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) ->
 def tell_apart(overrides: Sequence[Sequence[str]]) -> list[str]:
     """Return for each run the settings that not all of them share, such as ``lr=0.1 topology=ring``.
 
-    A setting goes by the last part of its name, unless another one has the same.
+    A setting goes by the last part of its name, unless another one has the same or it is no more than ``name``.
 
     Args:
         overrides: the words of each run; of a single run all count.
@@ -54,7 +54,7 @@ def tell_apart(overrides: Sequence[Sequence[str]]) -> list[str]:
 
     def short(key: str) -> str:
         part = key.rpartition(".")[2]
-        return part if last[part] == 1 else key
+        return part if last[part] == 1 and part != "name" else key
 
     return [" ".join(f"{short(key)}{sign}{_short_number(value)}" for key, sign, value in words) for words in different]
 

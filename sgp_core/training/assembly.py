@@ -53,6 +53,11 @@ def assemble(
         raise ConfigurationError(
             f"the experiment is for {experiment.world_size} workers, but {peers.world_size} were started"
         )
+    if begins and experiment.extends is not None:
+        raise ConfigurationError(
+            f"the run goes on from step {experiment.extends['step']} of run {experiment.extends['run']}, and its folder"
+            " has no checkpoint of that"
+        )
     training = experiment.training
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from safetensors.torch import load_file
 from torchvision.models import ResNet18_Weights, resnet18
 
 from launcher.config.make_plan import make_plan
+from launcher.config.run_plan import plan_of_spec
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.assembly import assemble
+from sgp_core.training.peers import Peers
 from tests.support.command_line import composed
 from tests.support.launched import Said, read
 from tests.support.sgp_command import Said as Answer
@@ -121,6 +125,11 @@ def test_an_extended_run_is_the_one_that_was_never_shorter(
     assert read(extended / "spec.json")["experiment"]["extends"] == {"run": short.name, "step": 6}
     assert f"step 6 of run {short.name}" in sgp("status", extended.name).out
     assert "is complete already" in sgp_train(f"extend={short.name}", "training.epochs=4").out
+    shutil.rmtree(extended / "checkpoints")
+    with pytest.raises(
+        ConfigurationError, match=f"goes on from step 6 of run {short.name}, and its folder has no check"
+    ):
+        assemble(plan_of_spec(read(extended / "spec.json")).experiment, torch.device("cpu"), Peers(torch.device("cpu")))
 
 
 def test_a_schedule_that_follows_the_end_is_told(sgp_train: Train, here: Path) -> None:

@@ -64,6 +64,7 @@ def test_points_are_called_by_what_tells_them_apart(sgp_train: Train, sgp: Calla
             ["outer.tau=1 pace.tau=2", "outer.tau=2 pace.tau=1"],
         ),
         ([["optimizer.lr=0.0621038412345"]], ["lr=0.0621"]),
+        ([["optimizer.name=SGD"], ["optimizer.name=Rprop"]], ["optimizer.name=SGD", "optimizer.name=Rprop"]),
         ([["model.hidden=[64,64]"], ["model.hidden=[]"]], ["hidden=[64,64]", "hidden=[]"]),
     ],
 )
