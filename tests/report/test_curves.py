@@ -51,7 +51,7 @@ def test_two_factors_are_colour_and_dash(crossed: str, see: Callable[..., Any]) 
     looks = {curve["runs"]: (curve["colour"], curve["dashes"]) for curve in curves}
     assert looks == {str(2 * t + a): (f"var(--c{t})", "7 4" if a else None) for t, a in product(range(3), range(2))}
     words = "[...document.querySelectorAll('#legend p, #legend .items button')].map(one => one.textContent)"
-    assert see([crossed], words) == ["topology colour", *TOPOLOGIES, "algorithm line", *ALGORITHMS]
+    assert see([crossed], words) == ["topology colour", *TOPOLOGIES, "algorithm dash", *ALGORITHMS]
     swatches = "[...document.querySelectorAll('td.run line')].map(line => line.getAttribute('stroke-dasharray'))"
     assert sorted(map(str, see([crossed], swatches))) == ["7 4"] * 3 + ["None"] * 3
 

@@ -36,7 +36,7 @@ function entityButtons(element) {
 
 function factorButtons(element, factor, position) {
   const title = document.createElement("p");
-  title.innerHTML = `${escape(factor.key)} <span>${position ? "line" : "colour"}</span>`;
+  title.innerHTML = `${escape(factor.key)} <span>${position ? "dash" : "colour"}</span>`;
   element.append(title);
   const items = list(element, "items");
   const put = (value, on) => { if (on) view.off.delete(`${position} ${value}`); else view.off.add(`${position} ${value}`); };
