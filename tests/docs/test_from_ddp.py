@@ -15,3 +15,4 @@ def test_the_page_is_so_with_four_workers() -> None:
         assert {"checkpoint", "model.pt"} <= set(found["files"])
         assert found["ema"] == pytest.approx(0, abs=1e-14)
         assert found["distances of two"] == pytest.approx([0] * 4, abs=1e-15)
+        assert found["transport elsewhere"] == "p2p"

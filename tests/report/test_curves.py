@@ -84,7 +84,7 @@ def test_small_multiples_show_a_factor_each(crossed: str, see: Callable[..., Any
 def test_curves_that_coincide_are_seen_and_named(crossed: str, see: Callable[..., Any]) -> None:
     seen = see([crossed])
     score = seen["validation_accuracy"]
-    assert "these coincide: sgp and dpsgd, for every topology." in score["note"]
+    assert "these coincide: sgp and dpsgd for every topology." in score["note"]
     assert {curve["runs"]: curve["kind"] for curve in score["curves"]} == {
         str(run): "" if run % 2 else "casing" for run in range(6)
     }  # of one colour: the dashed line lies on the solid one
@@ -96,6 +96,16 @@ def test_curves_that_coincide_are_seen_and_named(crossed: str, see: Callable[...
     assert {curve["kind"] for curve in seen["training_loss"]["curves"]} == {""}
     dpsgd_off = "[...document.querySelectorAll('#legend button')].find(one => one.textContent === 'dpsgd').click()"
     assert see([crossed], first=dpsgd_off)["validation_accuracy"]["note"] == ""
+
+
+def test_what_coincides_is_said_in_few_words(runs: Path, see: Callable[..., Any]) -> None:
+    lifts = {("ring", "sgp"): 0.0, ("star", "sgp"): 0.2, ("ring", "dpsgd"): 0.0, ("star", "dpsgd"): 0.2}
+    lifts |= {("ring", "local_sgd"): 0.4, ("star", "local_sgd"): 0.4, ("ring", "d2"): 0.6, ("star", "d2"): 0.8}
+    for number, ((topology, algorithm), lift) in enumerate(lifts.items()):
+        names = {"topology": {"name": topology}, "algorithm": {"name": algorithm}}
+        make_run(runs, f"{number:010d}", rows=make_rows(lift=lift), **names)
+    note = see([path.name for path in sorted(runs.iterdir())])["training_loss"]["note"]
+    assert note.endswith("coincide: sgp and dpsgd for every topology; ring and star for local_sgd.")
 
 
 def test_two_runs_that_coincide_are_stripes_of_one_line(runs: Path, see: Callable[..., Any]) -> None:
@@ -112,7 +122,7 @@ def test_stripes_keep_the_dashes_that_all_of_them_have(runs: Path, see: Callable
         algorithm = {"name": ("sgp", "dpsgd", "allreduce")[a]}
         make_run(runs, f"{t}{a}00000000", rows=rows, topology={"name": TOPOLOGIES[t]}, algorithm=algorithm)
     seen = see([path.name for path in sorted(runs.iterdir())])
-    assert seen["training_loss"]["note"].endswith("coincide: sgp, dpsgd and allreduce, for every topology.")
+    assert seen["training_loss"]["note"].endswith("coincide: sgp, dpsgd and allreduce for every topology.")
     assert [curve["dashes"] for curve in seen["training_loss"]["curves"]] == ["9 18"] * 3 + ["7 26"] * 3
 
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ def follow_the_page() -> dict[str, Any]:
         "files": files,
         "ema": _difference_of_emas(),
         "distances of two": _distances_of_two(),
+        "transport elsewhere": _transport_without_linux(),
     }
 
 
@@ -61,6 +63,14 @@ def _distances_of_two() -> list[float]:
         _train(model, optimizer, step)
         distances.append(gossip.consensus_distance())
     return distances
+
+
+def _transport_without_linux() -> str | None:
+    """Return how models travel where memory cannot be shared as on Linux."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(os, "memfd_create")
+        _, _, gossip = _start("ring", dist.get_world_size(), None)
+    return gossip.transport
 
 
 def _start(

@@ -52,24 +52,32 @@ function stripes(rhythm, place, count) {
 
 // Return a sentence that names the curves that coincide; empty if none do.
 function sentence(all, sets) {
-  const named = sets.map((set) => [...new Set(set.map((entity) => report.groups[entity.group].label))]).filter((names) => names.length > 1);
-  if (!named.length) return "";
-  const groups = new Set(all.map((entity) => entity.group)).size;
-  const rule = groups > 2 && named[0].length === groups ? "all curves" : crossing(all, sets) ?? shortened(named.map(enumeration), "; ");
-  return `Within the width of a line, these coincide: ${rule}.`;
+  const telling = sets.filter((set) => new Set(set.map(({ group }) => group)).size > 1); // seeds are no news
+  if (!telling.length) return "";
+  const groups = new Set(all.map(({ group }) => group)).size;
+  const parts = groups > 2 && new Set(telling[0].map(({ group }) => group)).size === groups ? ["all curves"] : summaries(all, telling);
+  const shortened = parts.length > 4 ? [...parts.slice(0, 3), `and ${parts.length - 3} more sets`] : parts;
+  return `Within the width of a line, these coincide: ${shortened.join("; ")}.`;
 }
 const enumeration = (names) => (names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0]);
-const shortened = (parts, by) => (parts.length > 4 ? [...parts.slice(0, 3), `and ${parts.length - 3} more sets`].join(by) : parts.join(by));
+const distinct = (values) => [...new Set(values)];
 
-// Return "a and b for every topology" if the same values of one factor coincide for every value of the other.
-function crossing(all, sets) {
-  if (!report.crossed) return null;
-  for (const [factor, other] of [[0, 1], [1, 0]]) {
-    const kinds = sets.map((set) => [[...new Set(set.map((entity) => valueOf(factor, entity)))].join(), [...new Set(set.map((entity) => valueOf(other, entity)))]]);
-    const values = new Set(all.map((entity) => valueOf(other, entity)));
-    const [first] = kinds[0];
-    const isRule = kinds.length === values.size && values.size > 1 && kinds.every(([kind, others]) => kind === first && others.length === 1);
-    if (isRule) return `${enumeration(first.split(",").map((value) => report.factors[factor].values[value]))}, for every ${report.factors[other].key}`;
+// Return a text for each set; one for several, such as "sgp and dpsgd for every topology", where a value is all they share.
+function summaries(all, sets) {
+  const texts = [], alike = new Map();
+  for (const set of sets) {
+    const values = [0, 1].map((factor) => (report.crossed ? distinct(set.map((entity) => valueOf(factor, entity))) : [-1, -1]));
+    const other = values.findIndex((found) => found.length === 1);
+    if (other < 0) { texts.push(enumeration(distinct(set.map(({ group }) => report.groups[group].label)))); continue; }
+    const key = `${other} ${values[1 - other]}`;
+    if (!alike.has(key)) alike.set(key, { other, values: values[1 - other], shared: [] });
+    alike.get(key).shared.push(values[other][0]);
   }
-  return null;
+  const rules = [...alike.values()].map(({ other, values, shared }) => {
+    const name = (factor, value) => report.factors[factor].values[value];
+    const isEvery = shared.length > 1 && shared.length === distinct(all.map((entity) => valueOf(other, entity))).length;
+    const where = isEvery ? `every ${report.factors[other].key}` : enumeration(shared.map((value) => name(other, value)));
+    return `${enumeration(values.map((value) => name(1 - other, value)))} for ${where}`;
+  });
+  return [...rules, ...texts];
 }
