@@ -117,7 +117,7 @@ def explain_group(group: str, manual: Manual, width: int = NARROW) -> str:
     rows = [(name, manual.summary(group, name)) for name in names] or list(_experiments(manual))
     return (
         f"{group}: {manual.groups[group]}\n{_table(rows, 26, width)}\n\n"
-        f"sgp-train --help {group}={rows[0][0]} tells more of one."
+        f"  sgp-train --help {group}={rows[-1][0].removesuffix('[_small]')} tells more of one."
     )
 
 

@@ -87,7 +87,7 @@ def test_every_choice_can_be_explained(group: str, name: str) -> None:
         ("algorithm=osgp", ["1-OSGP", "overlap_steps=1", "a whole number", "steps a message may take"]),
         ("outer=slowmo", ["reset | maintain | average", "slow momentum", "ICLR 2020"]),
         ("topology", ["one_peer_exponential", "ranks that differ in one bit"]),
-        ("debug", ["debug=default", "fail_rank=null"]),
+        ("debug", ["debug=timeline", "fail_rank=null"]),
         ("training", ["epochs=10", "passes over the training set"]),
         ("training.epochs=3", ["epochs=10", "a whole number"]),
         ("optimizer.lr", ["optimizer=sgd", "base learning rate"]),
