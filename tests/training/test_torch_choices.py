@@ -54,10 +54,6 @@ def plan_of(*words: str) -> Experiment:
     return make_plan(composed(*words)).experiment
 
 
-def words(group: str, name: str, options: dict[str, Any]) -> list[str]:
-    return [f"{group}=torch", f"{group}.name={name}", *(f"{group}.{key}={value}" for key, value in options.items())]
-
-
 def steps(model: nn.Module, optimizer: optim.Optimizer) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     for _ in range(3):
@@ -79,7 +75,7 @@ def test_every_optimizer_of_torch_can_be_chosen_or_is_refused() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_steps_are_those_of_torch(name: str) -> None:
-    values = dict(plan_of(*words("optimizer", name.lower(), OPTIONS[name])).optimizer)
+    values = OPTIMIZERS.get("torch").resolve_choice({"name": name.lower(), **OPTIONS[name]})
     assert (values["name"], values["class_name"]) == ("torch", name)
     one, two = network(), network()
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in OPTIONS[name].items()}
@@ -105,7 +101,7 @@ def test_options_have_the_types_of_torchs_constructor(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULE_OPTIONS)
 def test_learning_rates_are_those_of_torch(name: str) -> None:
-    values = dict(plan_of("optimizer.lr=0.1", *words("schedule", name, SCHEDULE_OPTIONS[name])).schedule)
+    values = SCHEDULES.get("torch").resolve_choice({"name": name, **SCHEDULE_OPTIONS[name]})
     schedule = SCHEDULES.build(values.pop("name"), **values).with_rate(0.1)
     by_step = name in ("OneCycleLR", "CyclicLR")
     unit = 1 if by_step else EPOCH
@@ -177,6 +173,13 @@ def test_a_name_in_the_place_of_the_choice_is_answered_with_the_way(group: str, 
 def test_an_algorithm_with_its_own_momentum_takes_plain_steps_of_torch() -> None:
     plan_of("algorithm=qg_dsgdm", "optimizer=torch", "optimizer.name=SGD")
     plan_of("outer=slowmo", "outer.buffers=maintain", "optimizer=torch", "optimizer.name=Rprop")
+
+
+def test_options_of_the_command_line_arrive() -> None:
+    words = ("optimizer=torch", "optimizer.name=adam", "optimizer.betas=[0.8,0.9]", "schedule=torch")
+    experiment = plan_of(*words, "schedule.name=MultiStepLR", "schedule.milestones=[1,3]")
+    assert (experiment.optimizer["class_name"], experiment.optimizer["betas"]) == ("Adam", [0.8, 0.9])
+    assert (experiment.schedule["milestones"], experiment.schedule["per"]) == ([1, 3], "epoch")
 
 
 def test_defaults_are_part_of_the_identity() -> None:
