@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
+    from sgp_core.checkpoint_files import CheckpointError
     from sgp_core.compression import Codec, build_compression
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Algorithm": "sgp_core.algorithms",
+    "CheckpointError": "sgp_core.checkpoint_files",
     "Codec": "sgp_core.compression",
     "ConfigurationError": "sgp_core.errors",
     "Gossip": "sgp_core.gossip",
@@ -36,6 +38,7 @@ _HOME = {
 
 __all__ = [
     "Algorithm",
+    "CheckpointError",
     "Codec",
     "ConfigurationError",
     "Gossip",
