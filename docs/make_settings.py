@@ -11,7 +11,7 @@ from launcher.config.launch_options import LaunchOptions
 from launcher.config.make_plan import RunSettings
 from launcher.config.manual import PRESETS, Manual, Option
 from launcher.config.option_types import annotation, describe
-from launcher.config.schema import SECTIONS, AlgorithmOptions, options_class
+from launcher.config.schema import LISTS, SECTIONS, AlgorithmOptions, choices, options_class
 
 PAGE = Path(__file__).with_name("settings.md")
 TOP = """\
@@ -41,6 +41,11 @@ def page() -> str:
     for group, words in manual.groups.items():
         if group not in PRESETS:
             parts += [f"## {group}\n\n{_sentence(words)}", *_group(manual, group)]
+    for setting, kind in LISTS.items():
+        parts.append(
+            f"## {kind}\n\nWhat may stand in the list `{setting}`, as in `[{{name: {choices(kind)[0]}, ...}}]`."
+        )
+        parts += _group(manual, kind)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
@@ -55,14 +60,15 @@ def _groups(manual: Manual) -> str:
 
 def _group(manual: Manual, group: str) -> list[str]:
     """Return the choices of a group in a table, then a table of options for each that has some."""
-    names = manual.choices(group)
+    names = manual.choices(group) or choices(group)  # those of lists have no files
     rows = [f"| `{name}` | {_cell(manual.summary(group, name))} |" for name in names]
     parts = ["\n".join(["| choice | |", "|---|---|", *rows])]
-    if common := manual.section_options(group):
+    if group in GROUPS and (common := manual.section_options(group)):
         parts += [f"Options of every {group}:", _table(group, common, [AlgorithmOptions])]
     for name in names:
         if options := manual.options(group, name):
-            parts += [f"Options of `{group}={name}`:", _table(group, options, [options_class(group, name)])]
+            section, of = (group, f"{group}={name}") if group in GROUPS else ("", name)
+            parts += [f"Options of `{of}`:", _table(section, options, [options_class(group, name)])]
     return parts
 
 

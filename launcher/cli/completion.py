@@ -14,7 +14,7 @@ from launcher.config.make_plan import RunSettings
 from launcher.config.manual import PRESETS, Manual
 from launcher.config.option_types import values_of
 from launcher.config.plugins import offer_plugins, settings_folders, words_to_complete
-from launcher.config.schema import SECTIONS, AlgorithmOptions, options_class
+from launcher.config.schema import LISTS, SECTIONS, AlgorithmOptions, choices, options_class
 from sgp_core.registry import VALUES
 
 
@@ -41,7 +41,10 @@ def find_values(word: str, line: Sequence[str], manual: Manual) -> list[str] | N
     name, equals, value = word.partition("=")
     if not equals:
         return None
-    known = manual.choices(name) if name in manual.groups else _values(name, line, manual)
+    if name in LISTS:
+        known = [f"[{one}]" for one in choices(LISTS[name])]
+    else:
+        known = manual.choices(name) if name in manual.groups else _values(name, line, manual)
     begun, comma, _ = value.rpartition(",")  # in a sweep
     return [f"{name}={begun}{comma}{one}" for one in known if one.startswith(value[len(begun + comma) :])] or None
 

@@ -16,7 +16,7 @@ from launcher.config.launch_options import LaunchOptions
 from launcher.config.make_plan import RunSettings
 from launcher.config.manual import PRESETS, Manual, Option, docstring, is_choice_of_ours, sources
 from launcher.config.option_types import annotation, describe, enum_of
-from launcher.config.schema import SECTIONS, AlgorithmOptions, options_class
+from launcher.config.schema import LISTS, SECTIONS, AlgorithmOptions, choices, options_class
 from sgp_core.errors import ConfigurationError
 
 NARROW, WIDE = 80, 100
@@ -84,9 +84,9 @@ def explain(topic: str, manual: Manual, width: int = NARROW) -> str:
     name, _, value = topic.lstrip("+~").partition("=")
     section, _, option = name.rpartition(".")
     if name in manual.groups:
-        choices = [choice for choice in value.split(",") if choice not in ("", "null")]
-        if choices:
-            return "\n\n".join(explain_choice(name, choice, manual, width) for choice in choices)
+        chosen = [choice for choice in value.split(",") if choice not in ("", "null")]
+        if chosen:
+            return "\n\n".join(explain_choice(name, choice, manual, width) for choice in chosen)
         beside = [explain_section(name, manual, width)] if name in SECTIONS else []
         return "\n\n".join([explain_group(name, manual, width), *beside])
     if name in SECTIONS:
@@ -107,8 +107,16 @@ def explain(topic: str, manual: Manual, width: int = NARROW) -> str:
         cls = SECTIONS[section] if section else _AtTheTop
         options = [one for one in manual.section_options(section) if one.name == option]
         if options:
-            return f"{name}\n{_with_types(options, cls, width)}"
+            return "\n\n".join([f"{name}\n{_with_types(options, cls, width)}", *_entries(name, manual, width)])
     raise ConfigurationError(hints.explain_setting(name, _known_settings(manual)))
+
+
+def _entries(name: str, manual: Manual, width: int) -> Iterator[str]:
+    """Yield what can stand in the list that a setting is, with its options."""
+    group = LISTS.get(name, "")
+    for entry in choices(group) if group else []:
+        lines = [f"{name}=[{{name: {entry}, ...}}]", *_paragraph(manual.summary(group, entry), width)]
+        yield "\n".join([*lines, _with_types(manual.options(group, entry), options_class(group, entry), width)])
 
 
 def explain_group(group: str, manual: Manual, width: int = NARROW) -> str:

@@ -144,6 +144,10 @@ CHOICES: dict[str, dict[str, type[Choice]]] = {
 """Groups whose choices are the launcher's own."""
 
 
+LISTS = {"callbacks": "callback", "evaluation.metrics": "metric"}
+"""Settings that are lists of choices, with what is chosen."""
+
+
 def choices(group: str) -> list[str]:
     """Return the names that can be chosen in ``group``."""
     if group in CHOICES:

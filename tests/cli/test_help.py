@@ -94,6 +94,8 @@ def test_every_choice_can_be_explained(group: str, name: str) -> None:
         ("outer.beta", ["outer=slowmo", "slow momentum"]),
         ("algorithm.unit", ["who gossips: worker | node"]),
         ("seed", ["decides initial parameters", "a whole number"]),
+        ("callbacks", ["callbacks=[{name: early_stopping, ...}]", "patience="]),
+        ("evaluation.metrics", ["calibration_error", "bins=15"]),
         ("rerun", ["failed (no others)"]),
         ("experiment=smoke", ["Does everything work?", "epochs: 2"]),
         ("experiment=cifar10_sgp", ["93.90 %", "override /algorithm: sgp"]),
