@@ -15,8 +15,8 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import NOTHING
 
 GROUPS = (*LIBRARY_GROUPS, *CHOICES)
-_MANY = 25
-"""More names than this are not listed in a message."""
+_FEW, _MANY = 8, 25
+"""More names than these are not listed: beside a better hint, and in any message."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def explain_choice(group: str, word: str, known: Sequence[str]) -> str:
         hint = f"; did you mean {' or '.join(map(repr, alike))}?" if alike else ";"
         return f"{said}{hint} sgp-train --help {group} lists all"
     if elsewhere:
-        return f"{said}{listed}; there is {elsewhere[0]}={fold(word)}"
+        return f"{said}{listed if len(known) <= _FEW else ''}; there is {elsewhere[0]}={fold(word)}"
     return f"{said}; did you mean '{folded[near[0]]}'?" if near else f"{said}{listed}"
 
 
