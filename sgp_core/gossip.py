@@ -113,7 +113,7 @@ class Gossip(WorkerFacts):
         algorithm, pace = choices.algorithm_of(algorithm), choices.pace_of(pace)
         compression = choices.compression_of(compression)
         self._waits = Waits(process_group, patience_s, in_step=not algorithm.traits.asynchronous)
-        with self._waits.inside("Gossip(...)"):
+        with self._waits.inside("Gossip(...)", meet=False):
             node = NodeGroup(process_group, node_size, trainable[0].device)
         topology = choices.topology_of(topology, node)
         check_compatibility(
@@ -131,7 +131,7 @@ class Gossip(WorkerFacts):
         self.algorithm, self.topology, self.optimizer = algorithm, topology, optimizer
         self._model, self._node = model, node
         self._workers = GlobalCollectives(node)
-        with self._waits.inside("Gossip(...)"):
+        with self._waits.inside("Gossip(...)", meet=False):
             self.shard, self.network, self._paced = build_network(
                 model,
                 trainable,

@@ -118,7 +118,9 @@ def advise(positions: Positions) -> str:
     uneven = "the same number of steps; for uneven batches there is gossip.join()"
     if not collectives:
         return f"all workers must take {uneven}"
-    advice = f"all workers must call {' and '.join(collectives)}"
+    if len(collectives) > 1:
+        return f"all workers must call {' and '.join(collectives)} in the same order"
+    advice = f"all workers must call {collectives[0]}"
     if any(position.ended for position in known):
         return f"{advice} before any of them ends"
     return f"{advice}, after {uneven}" if len({position._begun for position in known}) > 1 else advice

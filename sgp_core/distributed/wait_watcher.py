@@ -24,6 +24,8 @@ _LOOKS = 4
 """A position is told to others once it has lasted for this part of the patience."""
 _TELL_S = 5.0
 """How long to wait, before a wait is ended, until all that wait know why."""
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1e-4, 0.05
+"""Between two looks at whether all workers have come to a place."""
 _STORE_S = 2.0
 """How long to wait for the store."""
 
@@ -45,6 +47,7 @@ class WaitNotes:
 
     place: WaitingPlace = WaitingPlace("", False, 0, 0)  # noqa: RUF009 - a tuple does not change
     steps: int = 0
+    entered: dict[str, int] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
     ended: str = "ended"
     """Why it will wait nowhere any more, once it does not."""
@@ -99,6 +102,25 @@ class WaitWatcher:
             return None
         watcher._thread.start()
         return watcher
+
+    def meet(self, name: str, number: int) -> None:
+        """Return once all workers have come to a collective place for the same time; sooner if the store is gone.
+
+        A collective that began before could take what others average in a step for its own.
+
+        Raises:
+            Deadlock: not all of them will come.
+            PeerLost: likewise, as a worker has ended.
+        """
+        pause = _FIRST_PAUSE_S
+        with suppress(RuntimeError):  # without a store, the collective that follows finds out what is wrong
+            self._board.arrive(name, number)
+            while self.verdict() is None and not self._board.have_met(name, number):
+                time.sleep(pause)
+                pause = min(1.5 * pause, _LAST_PAUSE_S)
+        error = self.verdict()
+        if error is not None:
+            raise error
 
     def verdict(self) -> RuntimeError | None:
         """Return the error in which the wait of this worker has to end; None if there is none."""
@@ -207,6 +229,7 @@ class PositionBoard:
         store.set_timeout(timedelta(seconds=_STORE_S))
         number = store.add(f"sgp/waits/{name}/{rank}", 1)  # of all Gossips that this worker has built on the group
         self._store = dist.PrefixStore(f"sgp/waits/{name}/{number}", store)
+        self._known: set[str] = set()  # keys that there are
 
     def publish(self, position: Position) -> None:
         """Tell where this worker is."""
@@ -219,6 +242,15 @@ class PositionBoard:
     def _position(self, rank: int) -> Position | None:
         text = self._get(f"position/{rank}")
         return None if text is None else Position.from_json(text)
+
+    def arrive(self, name: str, number: int) -> None:
+        """Tell that this worker has come to a place for the ``number``-th time."""
+        if self._store.add(f"met/{name}/{number}", 1) == self._world_size:
+            self._store.set(f"met/{name}/{number}/all", "")
+
+    def have_met(self, name: str, number: int) -> bool:
+        """Whether all workers have come to it as often."""
+        return self._store.check([f"met/{name}/{number}/all"])
 
     def decide(self, verdict: DeadlockVerdict) -> DeadlockVerdict:
         """Give a verdict; return the one that was given first."""
@@ -242,4 +274,8 @@ class PositionBoard:
         )
 
     def _get(self, key: str) -> bytes | None:
-        return self._store.get(key) if self._store.check([key]) else None
+        if key not in self._known:
+            if not self._store.check([key]):
+                return None
+            self._known.add(key)
+        return self._store.get(key)

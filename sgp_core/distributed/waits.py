@@ -12,11 +12,16 @@ import torch.distributed as dist
 from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.positions import STEP
 from sgp_core.distributed.wait_watcher import WaitingPlace, WaitNotes, WaitWatcher
-from sgp_core.errors import Deadlock
+from sgp_core.errors import ConfigurationError, Deadlock
 
 
 class Waits:
     """The places in which the training thread waits for other workers, watched by a :class:`WaitWatcher`.
+
+    Args:
+        group: the process group of all workers, None for the default one; without torch.distributed nothing is watched.
+        patience_s: seconds that a wait may last before this worker looks where the others are; infinite: never.
+        in_step: whether workers take their steps together.
 
     Attributes:
         group: as given.
@@ -24,13 +29,13 @@ class Waits:
         joining: what lets workers without batches take part in the steps of others, so that no worker may call for all
             of them; None: nothing does.
 
-    Args:
-        group: the process group of all workers, None for the default one; without torch.distributed nothing is watched.
-        patience_s: seconds that a wait may last before this worker looks where the others are; infinite: never.
-        in_step: whether workers take their steps together.
+    Raises:
+        ConfigurationError: no patience at all.
     """
 
     def __init__(self, group: dist.ProcessGroup | None, patience_s: float, *, in_step: bool) -> None:
+        if not patience_s > 0:
+            raise ConfigurationError(f"patience_s must be more than 0 seconds, not {patience_s}; math.inf never looks")
         workers = Collectives(group)
         self.joining: object | None = None
         self.group = group
@@ -58,12 +63,14 @@ class Waits:
         if self._watcher is not None:
             self._watcher.interrupts += map(weakref.WeakMethod, methods)
 
-    def inside(self, name: str, *, collective: bool = True, needs: int = 0) -> WaitingBlock:
+    def inside(self, name: str, *, collective: bool = True, needs: int = 0, meet: bool = True) -> WaitingBlock:
         """Return a block inside which this worker may wait in the place ``name``; one within another counts as that.
 
         Args:
             collective: whether all workers have to come to it before any of them leaves it.
             needs: how many steps peers must have begun before it can be left, if it is not collective.
+            meet: whether all workers that step together must have come before the block begins, if it is collective:
+                it could take what they average in a step for what they average in it.
 
         Raises:
             Deadlock: by the block: no worker can go on.
@@ -72,7 +79,8 @@ class Waits:
         """
         if collective and self.joining is not None:
             raise RuntimeError(f"{name} inside gossip.join(): workers whose batches have run out do not come to it")
-        return WaitingBlock(self._notes, self._watcher, WaitingPlace(name, collective, needs, self._notes.steps))
+        place = WaitingPlace(name, collective, needs, self._notes.steps)
+        return WaitingBlock(self._notes, self._watcher, place, meets=meet and collective and self._in_step)
 
     def inside_step(self, name: str = STEP) -> WaitingBlock:
         """Return such a block for what peers do in the step that comes next."""
@@ -91,16 +99,18 @@ class Waits:
 class WaitingBlock:
     """A block of code of the training thread, inside which it may wait for others."""
 
-    __slots__ = ("_entered", "_notes", "_place", "_watcher")
+    __slots__ = ("_entered", "_meets", "_notes", "_place", "_watcher")
 
-    def __init__(self, notes: WaitNotes, watcher: WaitWatcher | None, place: WaitingPlace) -> None:
-        self._notes, self._watcher, self._place = notes, watcher, place
+    def __init__(self, notes: WaitNotes, watcher: WaitWatcher | None, place: WaitingPlace, *, meets: bool) -> None:
+        self._notes, self._watcher, self._place, self._meets = notes, watcher, place, meets
         self._entered = False
 
     def __enter__(self) -> None:
         if not self._notes.place.name:
             self._entered = True
             self._notes.place = self._place
+            if self._meets and self._watcher is not None:
+                self._meet(self._watcher)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,3 +126,12 @@ class WaitingBlock:
             ended_by = self._watcher.verdict()
             if ended_by is not None:
                 raise ended_by from None
+
+    def _meet(self, watcher: WaitWatcher) -> None:
+        entered, name = self._notes.entered, self._place.name
+        entered[name] = entered.get(name, 0) + 1
+        try:
+            watcher.meet(name, entered[name])
+        except BaseException:
+            self._notes.place = WaitingPlace("", False, 0, self._notes.steps)
+            raise

@@ -7,6 +7,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Collection
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -147,17 +148,17 @@ def warn_of_plain_scaler(optimizer: torch.optim.Optimizer) -> None:
     """Warn if a plain ``GradScaler`` is calling ``optimizer.step()``; to be called inside a step."""
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         return  # it is called at every step, and leaves the update out by itself
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(_FRAMES):
-        scaler = frame.f_locals.get("self")
-        if isinstance(scaler, torch.amp.GradScaler):
-            if all(kind.__name__ != "ShardedGradScaler" for kind in type(scaler).__mro__):
+        if frame is None:
+            return
+        if frame.f_code is torch.amp.GradScaler.step.__code__:  # the locals of users' frames would be kept alive
+            kinds = type(frame.f_locals["self"]).__mro__
+            if all(kind.__name__ != "ShardedGradScaler" for kind in kinds):
                 warnings.warn(
                     "GradScaler skips optimizer.step() on a worker whose gradients overflow, which is then a step"
                     " behind the others; use ShardedGradScaler of torch.distributed.fsdp.sharded_grad_scaler",
                     stacklevel=2,
                 )
-            return
-        if frame.f_back is None:
             return
         frame = frame.f_back

@@ -117,7 +117,9 @@ def test_a_state_of_an_uncompressed_run_is_refused():
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     sgp = sgp_core.build_algorithm("sgp")
-    plain = sgp_core.Gossip(model, optimizer, algorithm=sgp).state_dict()
+    uncompressed = sgp_core.Gossip(model, optimizer, algorithm=sgp)
+    plain = uncompressed.state_dict()
+    uncompressed.close()
     gossip = sgp_core.Gossip(model, optimizer, algorithm=sgp, compression=COMPRESSIONS.build("int8"))
     before = flatten(model)
     with pytest.raises(ValueError, match="saved with compression none, Gossip is built with int8"):

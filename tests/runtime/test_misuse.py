@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import sgp_core
 from sgp_core.errors import ConfigurationError
@@ -72,6 +74,7 @@ def test_a_plain_scaler_is_warned_of_once(ranks: list[Any]) -> None:
             "compression must be a name or what build_compression returns, such as build_compression(",
         ),
         ({"pace": 0.5}, "pace must be a name or what build_pace returns, such as build_pace('every', steps=4), not"),
+        ({"patience_s": 0}, "patience_s must be more than 0 seconds, not 0; math.inf never looks"),
         ({"topology": 4}, "a topology is a name, a class or a networkx graph, not 4"),
     ],
 )
@@ -119,3 +122,17 @@ def test_steps_of_one_worker_are_counted_in_its_description() -> None:
     misuse.step(model, gossip)
     assert repr(gossip).endswith(", step 1)")
     assert torch.isfinite(model.weight).all()
+
+
+def test_a_forgotten_gossip_may_be_collected_in_the_middle_of_a_step_of_another() -> None:
+    model = nn.Linear(3, 2)
+    gossip = misuse.attach(model)
+    gc.disable()
+    collects = register_optimizer_step_pre_hook(lambda *_: gc.collect() and None)
+    try:
+        misuse.attach(nn.Linear(3, 2))
+        misuse.step(model, gossip)
+    finally:
+        collects.remove()
+        gc.enable()
+    assert gossip.step == 1

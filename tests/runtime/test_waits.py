@@ -15,6 +15,19 @@ EVALUATES = (
     r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in step 2: all workers must call averag",
 )
 EXPECTED = {
+    "allreduce": (
+        "Deadlock",
+        r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in backward\(\) of step 2: all",
+    ),
+    "local_sgd": (
+        "Deadlock",
+        r"rank 0 waits in averaged\(\) after 4 steps, ranks 1 to 3 in step 4: all workers must call",
+    ),
+    "two collectives": (
+        "Deadlock",
+        r"rank 0 waits in consensus_distance\(\) after 0 steps, ranks 1 to 3 in averaged\(\) after 0 steps: all workers"
+        r" must call averaged\(\) and consensus_distance\(\) in the same order",
+    ),
     "distance": (
         "Deadlock",
         r"rank 0 waits in consensus_distance\(\) after 2 steps, ranks 1 to 3 in step 2: all workers ",
