@@ -32,7 +32,9 @@ RUN_IDS: dict[str, str] = json.loads((HERE / "run_ids_0_1.json").read_text())
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
     with lzma.open(HERE / "runs_0_1.tar.xz") as file, tarfile.open(fileobj=file) as archive:
-        archive.extractall(tmp_path, filter="data")
+        if hasattr(tarfile, "data_filter"):  # Python 3.11.4
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(tmp_path)
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tarfile import HeaderError, ReadError, TarFile
 from typing import Protocol, Self
 
 from sgp_core.errors import ConfigurationError
@@ -168,18 +169,22 @@ class Archive:
         return f"{name} in {self.path}"
 
 
+_END = vars(tarfile)["EOFHeaderError"]
+"""What tarfile raises at the block of zeros that ends an archive; type checkers do not know it."""
+
+
 class _Member(tarfile.TarInfo):
     """A member of an archive. Without it, tarfile takes a header that is cut off or damaged for the archive's end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member with header ``buf``."""
+    def fromtarfile(cls, tarfile: TarFile) -> Self:
+        """Return the next member of an archive."""
         try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # zeros end an archive
-            raise tarfile.ReadError(f"damaged or incomplete archive ({error})") from error
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            if isinstance(error, _END):
+                raise
+            raise ReadError(f"damaged or incomplete after {tarfile.offset} bytes ({error})") from error
 
 
 def _images(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
