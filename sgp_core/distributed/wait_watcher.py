@@ -65,7 +65,7 @@ class WaitWatcher:
         notes: of the training thread.
         board: where workers publish.
         group: the process group, whose connections are given up to end a wait.
-        patience_s: seconds that a wait may last before this worker looks where others are.
+        patience_s: seconds within which a wait without end is ended; after which who is missing is named.
 
     Attributes:
         interrupts: weak methods that end what waits in this process otherwise than for messages of the group.
@@ -158,7 +158,7 @@ class WaitWatcher:
         if not (stays and place.name):
             return
         verdict = self._board.verdict()
-        if verdict is None and lasted >= self._patience_s:
+        if verdict is None and lasted >= self._patience_s / 2:
             verdict = self._judge(lasted)
         if verdict is not None:
             self._end_wait(verdict)

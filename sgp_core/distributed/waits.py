@@ -20,7 +20,8 @@ class Waits:
 
     Args:
         group: the process group of all workers, None for the default one; without torch.distributed nothing is watched.
-        patience_s: seconds that a wait may last before this worker looks where the others are; infinite: never.
+        patience_s: seconds within which a wait without end is ended, and after which who is missing is named;
+            infinite: never.
         in_step: whether workers take their steps together.
 
     Attributes:

@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 
 from launcher.worker.report import describe_error
-from sgp_core.errors import ConfigurationError, PeerLost
+from sgp_core.errors import ConfigurationError, Deadlock, PeerLost
 
 
 def test_a_lost_peer_is_recorded_by_its_type_wherever_it_is_in_the_chain() -> None:
@@ -26,6 +26,15 @@ def test_an_error_of_torch_distributed_is_a_lost_peer(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as raised:
         dist.init_process_group("gloo", store=store, rank=1, world_size=2, timeout=timedelta(milliseconds=50))
     assert describe_error(raised.value, 3)["peer_lost"] == {"rank": 3, "peers": [], "step": None}
+
+
+def test_a_deadlock_is_a_cause_although_a_connection_was_given_up_to_end_it() -> None:
+    deadlock = Deadlock("rank 0 waits in averaged() after 5 steps, rank 1 in step 5")
+    deadlock.__context__ = PeerLost("connection closed by peer", rank=0, peers=[1], step=5)
+    deadlock.__suppress_context__ = True  # raised from None
+    described = describe_error(deadlock, 0)
+    assert described["peer_lost"] is None
+    assert described["type"] == "Deadlock"
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("connection reset by peer"), ValueError("timed out")])
