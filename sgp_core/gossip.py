@@ -74,8 +74,8 @@ class Gossip(WorkerFacts):
             messages then leave when backward is over.
         part_mb: the former name of ``bucket_mb``.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
-        patience_s: seconds after which a worker that waits says who waits where for whom, and ends the wait if none of
-            the workers can go on; ``math.inf``: never.
+        patience_s: seconds within which workers that wait for each other in places that do not match say who waits
+            where, in an error; and after which a worker that waits names who is missing. ``math.inf``: never.
 
     Attributes:
         algorithm, topology, optimizer: as given.
@@ -107,7 +107,7 @@ class Gossip(WorkerFacts):
         part_mb: float | None = None,
         max_norm: float | None = None,
         record_events: bool = False,
-        patience_s: float = 10.0,
+        patience_s: float = 5.0,
     ) -> None:
         trainable = find_parameters(model, process_group)
         algorithm, pace = choices.algorithm_of(algorithm), choices.pace_of(pace)
