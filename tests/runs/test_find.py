@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from launcher.cli.json_output import jsonable
 from launcher.cli.run_fields import facts
-from launcher.cli.run_table import cells
+from launcher.cli.run_table import table_of
 from launcher.runs.find import (
     STATES,
     Run,
@@ -312,7 +312,8 @@ def test_whatever_the_files_hold(contents: list[bytes], chosen: int, tmp_path: P
         run = find_run("f0", tmp_path)
         json.dumps(jsonable({"run": facts(run), "error": run.error}), allow_nan=False)
         assert run.state in STATES
-        assert [cell for cell in cells(run) if not isinstance(cell, str)] == []
+        [cells] = table_of([run])[1]
+        assert [cell for cell in cells if not isinstance(cell, str)] == []
         all_settings(run.spec)
 
 

@@ -211,7 +211,7 @@ def test_a_failed_write_stops_training(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sgp_core.training.checkpoint.torch.save", full)
+    monkeypatch.setattr("sgp_core.checkpoint_files.torch.save", full)
     with pytest.raises(RuntimeError, match=r"cannot write checkpoint .*No space left on device"):
         run(tmp_path)
 
