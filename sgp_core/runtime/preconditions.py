@@ -124,7 +124,7 @@ def check_not_wrapped(parameters: Collection[nn.Parameter], group: dist.ProcessG
         ConfigurationError: it says how to turn it off.
     """
     mine = set(map(id, parameters))
-    for wrapper in [one for one in gc.get_objects() if type(one) is DistributedDataParallel]:
+    for wrapper in [one for one in gc.get_referrers(DistributedDataParallel) if type(one) is DistributedDataParallel]:
         if any(id(parameter) in mine for parameter in wrapper.parameters()) and _averages_over(wrapper, group):
             raise _averaged_already(
                 "the model was wrapped in DistributedDataParallel after Gossip was built: leave it out"
