@@ -120,6 +120,7 @@ class WaitWatcher:
                 pause = min(1.5 * pause, _LAST_PAUSE_S)
         error = self.verdict()
         if error is not None:
+            self._ending.wait(_TELL_S)  # this process may end with the error: first let the others know why
             raise error
 
     def verdict(self) -> RuntimeError | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from sgp_core.distributed.positions import Position, advise, describe, is_deadlock
+from tests.support.waiting import PATIENCE_S
 from tests.support.workers import run_workers
-from tests.workers import waits
+from tests.workers import ends_at_once, waits
 
 EVALUATES = (
     "Deadlock",
@@ -101,6 +104,16 @@ def test_a_worker_that_takes_its_time_is_waited_for_after_one_warning() -> None:
         line
     )
     assert all(rank["weights"].equal(ranks[0]["weights"]) for rank in ranks)
+
+
+def test_all_workers_know_the_reason_before_one_ends_with_it() -> None:
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    said = subprocess.run(
+        [*program, ends_at_once.__file__], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    ).stdout
+    sentence = r"rank 0 waits in averaged\(\) after 2 steps, rank 1 in step 2: "
+    for rank in (0, 1):
+        assert re.search(f"^Deadlock of rank {rank}: {sentence}", said, re.MULTILINE), said
 
 
 def averaging(steps: int, times: int = 0) -> Position:
