@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -56,6 +57,7 @@ def run_workers(world_size: int, function: Callable[..., Any], *args: Any, kille
 def _main(
     rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...], together: bool
 ) -> None:
+    gc.freeze()  # what the server had loaded need not be looked through, nor copied
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     try:
