@@ -86,7 +86,9 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
     """Return the settings that exist under the choices of ``arguments``, whatever else is wrong with them."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from launcher.config.schema import CONFIG_MODULE
 
@@ -96,7 +98,7 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
         try:
             with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 composed = hydra.compose("config", overrides=overrides, return_hydra_config=True)
-        except Exception:
+        except (HydraException, OmegaConfBaseException):  # a choice is wrong: the settings of the usual ones will do
             continue
         choices = {str(group): str(choice) for group, choice in composed.hydra.runtime.choices.items()}
         settings = OmegaConf.to_container(
