@@ -59,6 +59,8 @@ def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:
         why = "this algorithm changes gradients before any step"
     elif algorithm.traits.asynchronous:
         why = "this algorithm's workers exchange whole models"
+    elif algorithm.traits.sends_ahead:
+        why = "models of order=adapt_while_communicate travel until backward is over, and are combined before any step"
     elif node_size > 1:
         why = "the workers of a node average gradients before any step"
     if why:

@@ -175,17 +175,17 @@ class Gossip(WorkerFacts):
         Raises:
             RuntimeError: entered twice, or the optimizer steps inside.
         """
-        if self._hooks.forbidden is not None:
+        if self._hooks.checks.forbidden is not None:
             raise RuntimeError("gossip.averaged() is already active")
         if self.asynchronous:
             with self._waits.inside("averaged()"):
                 self.finish()
-        self._hooks.forbidden = _INSIDE_AVERAGED
+        self._hooks.checks.forbidden = _INSIDE_AVERAGED
         try:
             with averaged_model(self._model, self.shard, self._worker, self.network, self._node, self._waits):
                 yield
         finally:
-            self._hooks.forbidden = None
+            self._hooks.checks.forbidden = None
 
     def averaged_state_dict(self, device: torch.device | str | None = None) -> dict[str, Any]:
         """Return ``model.state_dict()`` of the average over all workers, buffers included. Every worker must call.
@@ -244,6 +244,7 @@ class Gossip(WorkerFacts):
         """
         with self._waits.inside_drain("finish()"):
             self._state.finish()
+        self._hooks.checks.note_recalled()
 
     def close(self) -> None:
         """Remove all hooks, once messages in flight have arrived and left; the model stays usable.
@@ -279,6 +280,7 @@ class Gossip(WorkerFacts):
         with self._waits.inside_drain("load_state_dict()"):
             self._state.load_state_dict(state)
             self._waits.steps = self._state.step
+        self._hooks.checks.note_recalled()
 
     def save(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """Save all workers to a folder: models, buffers, frozen parameters, optimizers, what the rule remembers and
@@ -314,6 +316,7 @@ class Gossip(WorkerFacts):
         with self._waits.inside("load()"):
             extra = self._checkpoint.load(folder, reshape=reshape)
             self._waits.steps = self._state.step
+        self._hooks.checks.note_recalled()
         return extra
 
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:

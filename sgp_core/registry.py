@@ -27,7 +27,10 @@ NOT_AN_OPTION = {"option": False}
 """Field metadata for dataclass fields that code, not the user, fills in (such as ``world_size``)."""
 
 LATER = {"identity": "where set"}
-"""Field metadata for options that runs have been made without: where it has its default, a run's identity lacks it."""
+"""Field metadata for options that runs have been made without: where it has its default, a run's identity lacks it.
+
+A function in the place of the word returns what the identity has of the option, given all options; None: nothing.
+"""
 
 
 class Registry(Generic[T]):

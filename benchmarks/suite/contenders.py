@@ -47,7 +47,10 @@ class Gossiped(Contender):
         )
 
     def settle(self) -> None:
-        self.gossip.finish()
+        if self.gossip.algorithm.traits.sends_ahead:
+            self.gossip.network.settle()  # what was sent ahead is for the next turn
+        else:
+            self.gossip.finish()
 
     @property
     def bytes_sent(self) -> float:

@@ -152,10 +152,13 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _by_member_name(kind: Any, value: Any) -> Any:
-    """Return an Enum's member for its value, which users write; OmegaConf knows members by name."""
+    """Return an Enum's member for its value, or another word it takes; OmegaConf knows members by name."""
     enum = enum_of(kind)
     if enum is not None and isinstance(value, str):
-        return next((member for member in enum if member.value == value), value)
+        try:
+            return enum(value)
+        except ValueError:
+            return value
     return value
 
 

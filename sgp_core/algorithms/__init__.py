@@ -1,16 +1,7 @@
 """One file, one screen, per published algorithm."""
 
-from sgp_core.algorithms.base import (
-    ALGORITHMS,
-    OUTERS,
-    Algorithm,
-    Network,
-    OneSided,
-    OneSidedNetwork,
-    Outer,
-    Traits,
-    Worker,
-)
+from sgp_core.algorithms.base import ALGORITHMS, OUTERS, Algorithm, OneSided, Outer, Traits
+from sgp_core.algorithms.worker import Network, OneSidedNetwork, Worker
 from sgp_core.errors import ConfigurationError
 
 __all__ = [

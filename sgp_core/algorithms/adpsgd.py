@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 from sgp_core.topology.schedule import TopologySchedule

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits
+from sgp_core.algorithms.worker import Worker
 
 
 @ALGORITHMS.register("allreduce")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 

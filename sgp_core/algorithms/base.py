@@ -10,128 +10,21 @@ This module and the rules import without torch: the launcher checks rules agains
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import NOT_AN_OPTION, Registry
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sgp_core.pacing import Pace
-    from sgp_core.tensors.flat_vector import FlatVector, Scalar
     from sgp_core.topology import Topology
 
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "sgp_core.algorithms")
 OUTERS: Registry[Outer] = Registry("outer", "sgp_core.algorithms")
-
-
-class Network(Protocol):
-    """What a rule may ask of the other workers."""
-
-    topology: Topology
-
-    def post(self, x: FlatVector, step: int, weight: Scalar | None = None) -> None:
-        """Let ``x`` begin to travel, where that can be: it stays as it is until it is mixed at ``step``."""
-
-    def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
-        """Replace ``x_i`` by ``sum_j P_ij(step) x_j`` in place; return ``sum_j P_ij(step) w_j`` (1 if no weight)."""
-
-    def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
-        """Begin to send the shares of ``step``, keep ``P_ii(step) x_i`` in place, and return ``P_ii(step) w_i``."""
-
-    def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
-        """Add ``sum_j P_ij(step) x_j`` of what was pushed at ``step``, if anything was; return the weight likewise."""
-
-    def drain(self, x: FlatVector, weight: Scalar) -> Scalar:
-        """Pull everything that is in flight."""
-
-    def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that is free until the next ``mix`` or ``push``."""
-
-    def mean(self, x: FlatVector) -> None:
-        """Replace ``x_i`` by the exact average over all workers, in place."""
-
-    def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
-        """Mix as :meth:`mix` does, but along the graph of another topology over the same workers."""
-
-    def swap(self, outgoing: Sequence[FlatVector], incoming: Sequence[FlatVector], step: int) -> None:
-        """Give ``outgoing[s]`` to the in-peer number s of ``step``, and set ``incoming[s]`` to what that one gives.
-
-        For undirected graphs, in which every in-peer of a worker is an out-peer too.
-        """
-
-    def in_degree(self, step: int) -> int:
-        """Return how many in-peers there are at ``step`` (in the simulator: the most of any; what lacks stays 0)."""
-
-    def own(self, values: np.ndarray) -> Scalar:
-        """Return this worker's of ``values``, ``[n]``, one per worker."""
-
-
-class OneSidedNetwork(Protocol):
-    """What the rule of asynchronous workers may ask of the others. ``step`` is the worker's own count."""
-
-    def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
-        """Leave shares with the out-peers of ``step``, keep the rest of ``x`` in place, and of the weight return it.
-
-        With ``hold`` leave nothing.
-        """
-
-    def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
-        """Add what lies in this worker's mailbox, without waiting; return the weight with theirs added.
-
-        With ``max_staleness`` first wait until the in-peers have pushed at their own step ``step - max_staleness``.
-        """
-
-    def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
-        """Add ``x - before`` to this worker's open model, average it with a partner's, if any, and set ``x`` to it."""
-
-    def scratch(self) -> FlatVector:
-        """Return memory laid out like the model that nothing else uses."""
-
-
-class Worker(Protocol):
-    """One worker as its rule sees it (or, in the simulator, all of them at once)."""
-
-    step: int
-    """Optimizer steps completed before this one."""
-    first_step: int
-    """The step at which the rule begins, all models alike: 0, but where a run goes on from an average."""
-    params: FlatVector
-    """The model's trainable parameters: what the optimizer updates and the next forward uses."""
-    grads: FlatVector
-    """Gradients, laid out like ``params``; only for rules whose traits have ``reads_gradients``."""
-    weight: Scalar
-    """PushSum weight ``w``; starts at 1."""
-    biased: bool
-    """Whether ``w`` may leave 1: the graph is not doubly stochastic at every step, or messages are in flight."""
-    averaged: bool
-    """Whether ``params`` are the exact average already; False again as soon as the optimizer is about to step."""
-    network: Network
-    one_sided: OneSidedNetwork
-    """The same, for rules whose traits have ``one_sided``."""
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the optimizer's first parameter group, as used by the latest step."""
-
-    def memory(self, name: str, like: FlatVector | None = None) -> FlatVector:
-        """Return the rule's persistent tensors called ``name``; made on first use as a copy of ``like``, else zeros."""
-
-    def number(self, name: str, default: float = 0.0) -> float:
-        """Return the rule's persistent number called ``name``."""
-
-    def set_number(self, name: str, value: float) -> None:
-        """Remember ``value`` under ``name``; saved and restored with the rest of the state."""
-
-    def optimizer_buffers(self) -> FlatVector:
-        """Return the floating-point tensors of the optimizer's state that are shaped like parameters (momenta)."""
-
-    def reset_optimizer(self) -> None:
-        """Set every tensor of the optimizer's state, step counts included, to zero."""
 
 
 class OneSided(str, Enum):
@@ -159,6 +52,7 @@ class Traits:
             every step.
         conserves_sum: communication never changes the sum of the numerators; if not, no outer may move the models.
         steps_in_flight: how many steps a message may be under way when the next is sent; 0: every step ends with none.
+        sends_ahead: models leave when a step ends, from their own memory, and are combined in the next.
     """
 
     gossips: bool = True
@@ -170,6 +64,7 @@ class Traits:
     one_symmetric_graph: bool = False
     conserves_sum: bool = True
     steps_in_flight: int = 0
+    sends_ahead: bool = False
 
     @property
     def asynchronous(self) -> bool:
@@ -256,6 +151,9 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
     def receive(self, worker: Worker) -> None:
         """The step ends, for the whole model: what others have sent is waited for and used."""
 
+    def send_ahead(self, worker: Worker) -> None:
+        """The step is over, ``worker.step`` is the next. Until that, nothing changes the model: it may be sent."""
+
 
 def declare(algorithm: Algorithm, traits: Traits, **changes: Any) -> None:
     """Give an instance ``traits``, with changes, of its own. For ``__post_init__``, where options decide on them."""
@@ -316,6 +214,10 @@ class Outer(Algorithm):
             self.outer_step(worker)
             worker.memory("anchor").copy_(worker.params)
             worker.averaged = False  # it has moved on
+
+    def send_ahead(self, worker: Worker) -> None:
+        """Leave it to the base."""
+        self.base.send_ahead(worker)
 
     @abstractmethod
     def outer_step(self, worker: Worker) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 

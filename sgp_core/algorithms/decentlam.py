@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Traits, Worker
-from sgp_core.algorithms.dpsgd import DPSGD
+from sgp_core.algorithms.base import ALGORITHMS, Traits
+from sgp_core.algorithms.dpsgd import PlainGossip
 from sgp_core.algorithms.momentum import RATE, check_share, rescaling
+from sgp_core.algorithms.worker import Worker
 
 
 @ALGORITHMS.register("decentlam")
 @dataclass(frozen=True)
-class DecentLaM(DPSGD):
+class DecentLaM(PlainGossip):
     """Heavy-ball momentum of D-PSGD's whole move, gossip included::
 
         g~_i = (x_i - sum_j W_ij (x_j - lr g_j)) / lr

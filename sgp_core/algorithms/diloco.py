@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.algorithms.base import OUTERS, Outer, Worker, average_exactly
+from sgp_core.algorithms.base import OUTERS, Outer, average_exactly
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgp_core.algorithms.base import ALGORITHMS, Worker, average_numerators
+from sgp_core.algorithms.base import ALGORITHMS, average_numerators
 from sgp_core.algorithms.sgp import SGP, form_numerator
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 
@@ -33,6 +34,12 @@ class GossipPGA(SGP):
         if self.period < 1:
             raise ConfigurationError(f"algorithm 'gossip_pga': period must be at least 1 step, not {self.period}")
 
+    def before_step(self, worker: Worker) -> None:
+        if not self._averages_after(worker.step):
+            super().before_step(worker)
+        elif worker.biased:
+            worker.network.scratch().copy_(worker.params)
+
     def after_step(self, worker: Worker) -> None:
         if not self._averages_after(worker.step):
             super().after_step(worker)
@@ -44,6 +51,10 @@ class GossipPGA(SGP):
             average_numerators(worker)
         else:
             super().receive(worker)
+
+    def send_ahead(self, worker: Worker) -> None:
+        if not self._averages_after(worker.step):
+            super().send_ahead(worker)
 
     def _averages_after(self, step: int) -> bool:
         return (step + 1) % self.period == 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits
 from sgp_core.algorithms.sgp import SGP
+from sgp_core.algorithms.worker import Worker
 
 _SGP = SGP()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, Worker, average_exactly
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, Traits, average_exactly
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 

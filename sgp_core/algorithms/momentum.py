@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sgp_core.algorithms.base import Worker
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 RATE = "momentum_lr"

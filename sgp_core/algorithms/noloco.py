@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sgp_core.algorithms.base import OUTERS, Outer, Worker
+from sgp_core.algorithms.base import OUTERS, Outer
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.base import Topology
 from sgp_core.topology.matching import RandomMatching

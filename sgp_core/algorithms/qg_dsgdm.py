@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Traits, Worker
-from sgp_core.algorithms.dpsgd import DPSGD
+from sgp_core.algorithms.base import ALGORITHMS, Traits
+from sgp_core.algorithms.dpsgd import PlainGossip
 from sgp_core.algorithms.momentum import RATE, check_share, rescaling
+from sgp_core.algorithms.worker import Worker
 
 
 @ALGORITHMS.register("qg_dsgdm")
 @dataclass(frozen=True)
-class QuasiGlobalMomentum(DPSGD):
+class QuasiGlobalMomentum(PlainGossip):
     """A step along ``g + beta m``, plain gossip, and a momentum ``m`` of how far both together moved the worker::
 
         x_i' = x_i - lr (g_i + beta m_i)                  (nesterov: x_i - lr ((1 + beta) g_i + beta^2 m_i))

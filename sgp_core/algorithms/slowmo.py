@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from sgp_core.algorithms.base import OUTERS, Outer, Worker, average_exactly
+from sgp_core.algorithms.base import OUTERS, Outer, average_exactly
+from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.autograd import Variable
 
-from sgp_core.algorithms.base import Algorithm, Network
+from sgp_core.algorithms.base import Algorithm
+from sgp_core.algorithms.worker import Network
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import FlatVector, Scalar

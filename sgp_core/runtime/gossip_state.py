@@ -45,7 +45,11 @@ class GossipState:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Wait for messages in flight and add them. Collective; workers of an asynchronous rule meet."""
+        """Wait for messages in flight and add them. Collective; workers of an asynchronous rule meet.
+
+        Models that were sent ahead are given up: nothing of them was taken off, and they may change from then on.
+        """
+        self._network.recall()
         if self._network.in_flight:
             worker = self._worker
             worker.params.mul_(worker.weight)
@@ -92,6 +96,7 @@ class GossipState:
 
         The rule remembers nothing, weights are 1, and nothing is in flight; no step has been taken.
         """
+        self._network.recall()
         self._worker.restart(step)
         self._network.restart(step)
 
@@ -114,6 +119,7 @@ class GossipState:
             ValueError: the state, of a version that did not say what it belongs to, is of another model.
         """
         self.check(state)
+        self._network.recall()
         self._worker.load_state_dict(state)
         self._network.load_state_dict(state, self._worker.step)
         if self._paced is not None:

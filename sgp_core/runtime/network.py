@@ -15,7 +15,16 @@ from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
 from sgp_core.topology.base import Edges
-from sgp_core.transports.base import Message, MessageContent, PostedMix, ReceivedMessage, Transport, concatenate
+from sgp_core.transports.base import (
+    Combination,
+    Message,
+    MessageContent,
+    MixedCombination,
+    PostedMix,
+    ReceivedMessage,
+    Transport,
+    concatenate,
+)
 
 _GRAPHS_KEPT = 64
 """The number of graphs that a network remembers."""
@@ -36,6 +45,8 @@ class DistributedNetwork(WorkerNetwork):
         self._period = topology.period
         self._graphs: dict[int, Edges] = {}  # by phase of the topology
         self._posted: list[tuple[FlatVector, PostedMix | None]] = []
+        self._ahead: tuple[int, Combination] | None = None
+        self._combining: Combination | None = None
         self._in_flight: dict[int, list[tuple[FlatVector, Message]]] = {}
 
     @property
@@ -76,6 +87,54 @@ class DistributedNetwork(WorkerNetwork):
             if not posted:
                 return self.transport.mix(x, exchange, own)
             return 1.0 if own is None else exchange.own_weight * own + arrived
+
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
+        """Begin to send ``z``, which stays as it is until it is combined at ``step``."""
+        exchange = self._exchange(step)
+        with self._timed("post", step, z) as self.transport.marks:
+            own = None if weight is None else float(weight)
+            post = getattr(self.transport, "post_ahead", None)  # a transport of a user's own may have none
+            self._ahead = step, (post(z, exchange, own) if post else MixedCombination(self.transport, exchange))
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
+        """Replace ``z_i`` by ``sum_j P_ij w_j z_j`` in place, or keep the difference; return ``sum_j P_ij w_j``.
+
+        What was not posted ahead is exchanged now, with the same result.
+
+        Raises:
+            PeerLost: a peer is gone.
+        """
+        if self._ahead is None:
+            self.post_ahead(z, step, weight)
+        assert self._ahead is not None
+        (posted, message), self._ahead = self._ahead, None
+        assert posted == step, "something else was posted ahead"
+        exchange = self._exchange(step)
+        own = None if weight is None else float(weight)
+        with self._timed("combine", step, z) as marks:
+            self._count(exchange, z, weighed=own is not None)
+            arrived = message.combine(z, own, apart=apart, marks=marks)
+        self._combining = message
+        return 1.0 if own is None else exchange.own_weight * own + arrived
+
+    def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
+        """Add to ``x`` what was kept apart; return ``weight``, 1 if None."""
+        message, self._combining = self._combining, None
+        if message is not None:
+            message.complete(x)
+        return 1.0 if weight is None else weight
+
+    def settle(self) -> None:
+        """Wait until what was posted ahead has arrived and left."""
+        if self._ahead is not None:
+            self._ahead[1].settle()
+
+    def recall(self) -> None:
+        """Do so, and give it up; it will be sent anew."""
+        self.settle()
+        if self._ahead is not None:
+            (_, message), self._ahead = self._ahead, None
+            message.release()
 
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send the shares of ``step``, keep ``P_ii x_i`` in place, and return ``P_ii w_i``."""
@@ -163,12 +222,14 @@ class DistributedNetwork(WorkerNetwork):
     def keep_in_flight(self) -> Callable[[], None]:
         """Wait until what is in flight has arrived; return what puts it in flight again, drained since or not."""
         content = self._in_flight_content()
+        self.settle()
         return lambda: self._load_in_flight(content)
 
     def forget_in_flight(self) -> None:
         """Wait until what is in flight has arrived, and give it up."""
         self._in_flight_content()
         self._load_in_flight({})
+        self.recall()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs, messages in flight included; tensors are copies."""

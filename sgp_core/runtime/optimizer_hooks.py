@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,10 @@ from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.gradient_bucket import GradientBucket
-from sgp_core.runtime.optimizers import one_only, parameters_of
-from sgp_core.runtime.parameter_watch import ParameterWatch
-from sgp_core.runtime.preconditions import check_not_wrapped, claim, release, warn_of_plain_scaler
+from sgp_core.runtime.optimizers import one_only, parameters_of, update_reads_model
+from sgp_core.runtime.preconditions import claim, release
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
+from sgp_core.runtime.step_checks import StepChecks
 from sgp_core.runtime.uneven_steps import Announcements, StepEvent
 from sgp_core.runtime.worker_state import WorkerState
 
@@ -44,7 +45,7 @@ class OptimizerHooks:
         shard_optimizer: whether each worker of a node steps on its own shard only.
 
     Attributes:
-        forbidden: why no step is allowed at the moment; None if it is.
+        checks: what is looked at before every step.
 
     Raises:
         ConfigurationError: the rule changes gradients, but FSDP2 holds them.
@@ -62,16 +63,13 @@ class OptimizerHooks:
         *,
         shard_optimizer: bool,
     ) -> None:
-        self.forbidden: str | None = None
         self._parameters = parameters
-        self._model = model
         self._optimizers = list(optimizers)
         self._algorithm = algorithm
         self._shard = shard
         self._node = node
         self._waits = waits
-        storage = shard.storage
-        self._addresses = list(zip(storage.parameters, storage.addresses, strict=True)) if storage else []
+        self.checks = StepChecks(model, self._optimizers, parameters, shard.storage, algorithm.traits, waits)
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
         self._announcements: Announcements | None = None
@@ -80,9 +78,9 @@ class OptimizerHooks:
         if shard_optimizer and shard.storage and node.size > 1:
             optimizer = one_only(self._optimizers, "shard_optimizer")
             self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
-        self._watch = ParameterWatch(model, self._optimizers, parameters)
+        # Between the rule and the optimizer, or among optimizers, others may look at the model, or step elsewhere.
+        self._apart = shard.storage is None or len(self._optimizers) > 1
         self._between = True  # the last step is over, and the next has not begun
-        self._first = True  # no step has begun
         self._inside = False  # one of the optimizers steps at the moment, and others that it calls are part of it
         self.gradients = self._collected_gradients()
 
@@ -117,7 +115,7 @@ class OptimizerHooks:
         def before_any_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
             hooks = me()
             if hooks is not None and not hooks._inside and optimizer not in hooks._optimizers:
-                hooks._watch.check_other(optimizer)
+                hooks.checks.watch.check_other(optimizer)
 
         self._hooks = [add_global_hook(self, register_optimizer_step_pre_hook, before_any_step)]
         for optimizer in self._optimizers:
@@ -139,7 +137,7 @@ class OptimizerHooks:
         release(self)
         for hook in self._hooks:
             hook.remove()
-        self._watch.close()
+        self.checks.watch.close()
         if self.gradients is not None:
             self.gradients.close()
         if self._in_backward is not None:
@@ -245,7 +243,7 @@ class OptimizerHooks:
         self._sharded_optimizer.take(self._worker.grads, present)
 
     @torch.no_grad()
-    def before_step(self, *_: object) -> None:
+    def before_step(self, _: object = None, args: Sequence[Any] = (), options: Mapping[str, Any] | None = None) -> None:
         """An optimizer is about to step, or, with steps inside backward, to end a step whose buckets have stepped."""
         if self._in_backward is not None:
             self._inside = True
@@ -253,13 +251,17 @@ class OptimizerHooks:
                 self._in_backward.finish()
             return
         if not self._between:
-            self._check()
+            self.checks.check()
             self._inside = True
             return
         self._begin_step()
         self._inside = True
         self._between = False
         self._worker.averaged = False
+        if self._algorithm.traits.sends_ahead:
+            self.checks.check_unchanged()
+            closure = any(each is not None for each in (*args[1:], (options or {}).get("closure")))  # it needs z, too
+            self._worker.update_reads_model = self._apart or closure or update_reads_model(self._optimizers)
         if not self._in_place:
             self._shard.collect()
         with self._waits.inside_step():
@@ -286,40 +288,14 @@ class OptimizerHooks:
                 self._shard.spread()
             self._worker.step += 1
             self._waits.steps = self._worker.step
+            if self._algorithm.traits.sends_ahead:
+                self._algorithm.send_ahead(self._worker)
+                self.checks.note_sent()
 
     def _begin_step(self) -> None:
-        self._check()
-        if self._first:
-            self._first = False
-            self._check_surroundings()
+        self.checks.check()
+        self.checks.check_surroundings()
         self._announce(StepEvent.step)
-
-    def _check_surroundings(self) -> None:
-        """Look once, at the first step, for what averages gradients besides, and for what may leave out a step."""
-        if self._waits.alone:
-            return
-        check_not_wrapped(parameters_of(self._optimizers), self._waits.group)
-        traits = self._algorithm.traits
-        if not traits.asynchronous and (traits.gossips or not traits.reads_gradients):  # else all overflow together
-            warn_of_plain_scaler(self._optimizers[0])
-
-    def _check(self) -> None:
-        if self.forbidden is not None:
-            raise RuntimeError(self.forbidden)
-        watch = self._watch
-        count = sum(len(group["params"]) for optimizer in self._optimizers for group in optimizer.param_groups)
-        if watch.registered or count != watch.count:
-            watch.inspect()
-        for parameter in watch.frozen:
-            if parameter.requires_grad:
-                raise watch.unfrozen(parameter)
-        for parameter, address in self._addresses:
-            if parameter.data_ptr() != address:
-                name = next((name for name, one in self._model.named_parameters() if one is parameter), "?")
-                raise RuntimeError(
-                    f"parameter '{name}' was given other memory after Gossip was built; move or convert the model"
-                    " before"
-                )
 
     def _collected_gradients(self) -> GradientBucket | None:
         if self._shard.storage is None:

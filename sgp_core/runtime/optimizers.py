@@ -72,3 +72,30 @@ def one_only(optimizers: Sequence[torch.optim.Optimizer], option: str) -> torch.
 def parameters_of(optimizers: Sequence[torch.optim.Optimizer]) -> list[nn.Parameter]:
     """Return the parameters in the groups of all."""
     return [each for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]]
+
+
+_READ_FOR_DECAY_ALONE = frozenset(
+    (
+        torch.optim.SGD,
+        torch.optim.Adam,
+        torch.optim.AdamW,
+        torch.optim.NAdam,
+        torch.optim.RAdam,
+        torch.optim.Adamax,
+        torch.optim.Adagrad,
+        torch.optim.Adadelta,
+        torch.optim.RMSprop,
+    )
+)
+
+
+def update_reads_model(optimizers: Sequence[torch.optim.Optimizer]) -> bool:
+    """Whether what the optimizers add to parameters may depend on their values, and not on their gradients alone.
+
+    Torch's own do not without weight decay. Of others, subclasses among them, nothing is known.
+    """
+    return any(
+        type(optimizer) not in _READ_FOR_DECAY_ALONE
+        or any(group.get("weight_decay") for group in optimizer.param_groups)
+        for optimizer in optimizers
+    )

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from sgp_core.algorithms.base import Network
+from sgp_core.algorithms.worker import Network
 from sgp_core.pacing import Numbers, Pace, Plan
 from sgp_core.pacing.graphs import PacedTopology
 from sgp_core.runtime.consensus_estimator import ConsensusEstimator, ShardGroup, SketchNetwork
@@ -42,6 +42,8 @@ class ScheduledNetwork:
         self._network = network
         self._numbers: Numbers = {}
         self._planned: Plan | None = None  # what follows a step that has begun, part by part or message by message
+        self._used: list[int] = []  # the graphs of the rounds that were combined
+        self._apart: FlatVector | None = None
         self._estimator = ConsensusEstimator(network, like, node) if pace.measure_every else None
 
     @property
@@ -53,27 +55,78 @@ class ScheduledNetwork:
         """Begin the first round of the step, if there is to be one."""
         plan = self._plan(step)
         if plan.rounds and not plan.average:
-            choice = self._graphs.choice(step, denser=plan.denser)
+            choice = self._choice(step)
             self._network.post(x, self._graphs.number(choice, self._rounds(choice)), weight)
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Mix as often as the pace says, or average exactly."""
+        if self._plan(step).average:
+            return self._end(x, step, weight, [])
+        mixed, graphs = self._rounds_of(x, step, weight)
+        return self._end(x, step, mixed, graphs)
+
+    def _rounds_of(self, x: FlatVector, step: int, weight: Scalar | None) -> tuple[Scalar | None, list[int]]:
+        """Mix as often as the pace says; return the weight, and the graphs that were used."""
+        graphs = [self._count(self._choice(step)) for _ in range(self._plan(step).rounds)]
+        for graph in graphs:
+            mixed = self._network.mix(x, graph, weight)
+            weight = None if weight is None else mixed
+        return weight, graphs
+
+    def _end(self, x: FlatVector, step: int, weight: Scalar | None, graphs: list[int]) -> Scalar:
+        """End a step whose rounds used ``graphs``: average if the pace says so, and carry estimates on."""
         plan, self._planned = self._plan(step), None
         if plan.average:
             return self._average(x, weight)
         choice = self._graphs.choice(step, denser=plan.denser)
-        for _ in range(plan.rounds):
-            graph = self._count(choice)
-            mixed = self._network.mix(x, graph, weight)
-            weight = None if weight is None else mixed
-            self._numbers["silent"] = 0
-            self._carry(graph)
-        if not plan.rounds:
+        if not graphs:
             silent = self._numbers["silent"] = self._numbers.get("silent", 0) + 1
             self._carry(self._graphs.number(choice, self._rounds(choice) + int(silent) - 1))
+        for graph in graphs:
+            self._numbers["silent"] = 0
+            self._carry(graph)
         if self._estimator is not None and self._estimator.idle and step % self.pace.measure_every == 0:
             self._estimator.begin(x, weight, step)
         return 1.0 if weight is None else weight
+
+    # -- models that are sent ahead ------------------------------------------------------------------------------------
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
+        """Begin the round that is to be combined at ``step``, if there is one. Of several none can be hidden."""
+        if self._is_one_round(step):
+            choice = self._choice(step)
+            self._network.post_ahead(z, self._graphs.number(choice, self._rounds(choice)), weight)
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
+        """Combine as often as the pace says."""
+        if self._is_one_round(step):
+            self._used = [self._count(self._choice(step))]
+            return self._network.combine(z, self._used[0], weight, apart=apart)
+        plan = self._plan(step)
+        if weight is None and (plan.average or not plan.rounds):
+            self._used = []
+            return 1.0
+        mixed = z.clone() if apart else z
+        if weight is not None:
+            mixed.mul_(weight)
+        after, self._used = (weight, []) if plan.average else self._rounds_of(mixed, step, weight)
+        self._apart = mixed.add_(z, -1.0) if apart else None
+        return 1.0 if after is None else after
+
+    def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
+        """Add what was kept apart, and end the step."""
+        if self._is_one_round(step):
+            self._network.complete(x, self._used[0], weight)
+        elif self._apart is not None:
+            x.add_(self._apart)
+            self._apart = None
+        return self._end(x, step, weight, self._used)
+
+    def _is_one_round(self, step: int) -> bool:
+        plan = self._plan(step)
+        return plan.rounds == 1 and not plan.average
+
+    def _choice(self, step: int) -> int:
+        return self._graphs.choice(step, denser=self._plan(step).denser)
 
     def _average(self, x: FlatVector, weight: Scalar | None) -> Scalar:
         """Set ``x`` to its mean; numerators' weights are then all 1. Estimates under way are of what was before."""

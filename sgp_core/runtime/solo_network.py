@@ -44,6 +44,17 @@ class SoloNetwork(WorkerNetwork):
         """Leave ``x`` as it is; return its weight, 1 if None."""
         return 1.0 if weight is None else weight
 
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
+        """Do nothing."""
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
+        """Leave ``z`` as it is; return its weight, 1 if None."""
+        return 1.0 if weight is None else weight
+
+    def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
+        """Leave ``x`` as it is; return its weight, 1 if None."""
+        return 1.0 if weight is None else weight
+
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Leave ``x`` as it is; return its weight."""
         return weight

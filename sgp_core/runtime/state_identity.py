@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from sgp_core.algorithms import ALGORITHMS, OUTERS, Algorithm, Outer
+from sgp_core.algorithms.order import Order
 from sgp_core.compression import COMPRESSIONS, Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import PACES, Pace
@@ -89,7 +90,8 @@ class StateIdentity:
         communicates = self.topology.world_size > 1 and (traits.gossips or traits.asynchronous)
         for kind in ("algorithm", *(["topology"] if communicates else []), "pace", "compression"):
             compare = _compare_graphs if kind == "topology" else _compare
-            if different := compare(saved[kind], ours[kind]):
+            theirs = _with_order(saved[kind]) if kind == "algorithm" else saved[kind]
+            if different := compare(theirs, ours[kind]):
                 raise ConfigurationError(
                     f"the state was saved with {kind} {different[0]}, Gossip is built with {different[1]}; build it as"
                     f" it was, or begin anew from the average: {_RESHAPE}"
@@ -187,6 +189,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
+
+
+def _with_order(algorithm: Description | None) -> Description | None:
+    """Return a description with the order of steps, which states did not name while there was only one."""
+    if algorithm is None or algorithm.get("base"):
+        return algorithm and {**algorithm, "base": _with_order(algorithm["base"])}
+    options = {"order": Order.adapt_then_combine.value, **algorithm["options"]}
+    return {**algorithm, "options": options}
 
 
 def _compare_graphs(saved: Description, ours: Description) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sgp_core.algorithms.base import Network, OneSidedNetwork
+from sgp_core.algorithms.worker import Network, OneSidedNetwork
 from sgp_core.distributed.model_shard import local_tensor
 from sgp_core.runtime.optimizers import JointOptimizer
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
@@ -43,6 +43,7 @@ class WorkerState:
         self.weight = weight
         self.biased = biased
         self.averaged = False
+        self.update_reads_model = True
         self.network = cast(Network, network)
         self.one_sided = cast(OneSidedNetwork, network)
         self._optimizer = optimizer

@@ -43,6 +43,8 @@ class SimulatedReplicas:
             for begin, shard in zip(range(0, len(start), self._size), start.split(self._size), strict=True)
         ]
         self._sent: dict[int, _SentPayloads] = {}
+        self._ahead: dict[int, _SentPayloads] = {}
+        self._apart: FlatVector | None = None
         self.in_flight: dict[int, tuple[Tensor, Tensor]] = {}
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
@@ -50,6 +52,31 @@ class SimulatedReplicas:
         sent = self._give(x, step, weight)
         arrived = self._take(x, sent)
         return sent.kept + arrived if isinstance(weight, Tensor) else 1.0
+
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None) -> None:
+        """Code every row; nothing is taken off it."""
+        self._ahead[step] = self._give(z, step, weight, ahead=True)
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None, *, apart: bool) -> Scalar:
+        """Do what :meth:`mix` does to ``w_i z_i``, or keep the difference apart; return the weights mixed."""
+        if step not in self._ahead:
+            self.post_ahead(z, step, weight)
+        sent = self._ahead.pop(step)
+        mixed = z.clone() if apart else z
+        if isinstance(weight, Tensor) or apart:
+            mixed.mul_((1.0 if weight is None else weight) - apart)
+        for ends, rows in zip(self._ends, self._rows(mixed), strict=True):
+            for end, row, part, own in zip(ends, rows, sent.parts, self._list(weight), strict=True):
+                end.take_off(row, part, own)
+        arrived = self._take(mixed, sent)
+        self._apart = mixed if apart else None
+        return sent.kept + arrived if isinstance(weight, Tensor) else 1.0
+
+    def complete(self, x: FlatVector) -> None:
+        """Add what was kept apart."""
+        if self._apart is not None:
+            x.add_(self._apart)
+            self._apart = None
 
     def push(self, x: FlatVector, step: int, weight: Tensor) -> Tensor:
         """Take off every row what it gives; return the weights that stay."""
@@ -65,12 +92,18 @@ class SimulatedReplicas:
         del self.in_flight[step]
         return weight + self._take(x, self._sent.pop(step))
 
-    def _give(self, x: FlatVector, step: int, weight: Scalar | None) -> _SentPayloads:
+    def _list(self, weight: Scalar | None) -> list[float | None]:
+        return weight.flatten().tolist() if isinstance(weight, Tensor) else [None] * self._topology.world_size
+
+    def _give(self, x: FlatVector, step: int, weight: Scalar | None, *, ahead: bool = False) -> _SentPayloads:
         n = self._topology.world_size
         parts = [EdgeWeights.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
-        weights = weight.flatten().tolist() if isinstance(weight, Tensor) else [weight] * n
+        weights = self._list(weight)
         payloads = [
-            [end.give(row, part, own) for end, row, part, own in zip(ends, rows, parts, weights, strict=True)]
+            [
+                (end.code if ahead else end.give)(row, part, own)
+                for end, row, part, own in zip(ends, rows, parts, weights, strict=True)
+            ]
             for ends, rows in zip(self._ends, self._rows(x), strict=True)
         ]
         own = torch.tensor([[part.own] for part in parts], dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sgp_core.simulator.compressed import SimulatedReplicas
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
-from sgp_core.tensors.mixing import mix_
+from sgp_core.tensors.mixing import difference_, difference_scale, mix_
 from sgp_core.topology import Topology
 
 
@@ -27,6 +27,7 @@ class SimulatedNetwork:
         self._references = references
         self._plans: dict[int, _Plan] = {}
         self._in_flight: dict[int, tuple[FlatVector, Tensor]] = {}
+        self._apart: list[tuple[Tensor, float]] = []
         self._scratch = like.zeros_like()
         self.bytes_sent = 0.0
 
@@ -47,6 +48,39 @@ class SimulatedNetwork:
         mixed = weight.clone()
         plan.apply_(mixed)
         return mixed
+
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
+        """Do nothing: what is combined is there."""
+        if self._references is not None:
+            self._references.post_ahead(z, step, weight)
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
+        """Replace row i by ``sum_j P_ij w_j z_j``, or keep the difference; return the weights mixed, 1 if None."""
+        self._count(z, self.topology, step, weighed=weight is not None)
+        if self._references is not None:
+            return self._references.combine(z, step, weight, apart=apart)
+        plan = self._plan(step).weighed(weight)
+        if apart:
+            self._apart = [plan.difference(tensor) for tensor in z.tensors]
+        else:
+            for tensor in z.tensors:
+                plan.apply_(tensor)
+        if weight is None:
+            return 1.0
+        assert isinstance(weight, Tensor)
+        mixed = weight.clone()
+        self._plan(step).apply_(mixed)
+        return mixed
+
+    def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
+        """Add what was kept apart; return ``weight``, 1 if None."""
+        if self._references is not None:
+            self._references.complete(x)
+            return 1.0 if weight is None else weight
+        for tensor, (difference, scale) in zip(x.tensors, self._apart, strict=False):
+            tensor.add_(difference, alpha=scale)
+        self._apart = []
+        return 1.0 if weight is None else weight
 
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
@@ -176,6 +210,22 @@ class _Plan:
             weights[: len(peers), i] = shares
         slots = [(torch.from_numpy(s), _shared(w)) for s, w in zip(senders, weights, strict=True)]
         return cls(_shared(np.array(edges.own_weight)), slots)
+
+    def weighed(self, weights: Scalar | None) -> _Plan:
+        """Return the plan for vectors that count ``w_j`` times as much, ``[n, 1]``; this one if all weights are 1."""
+        if not isinstance(weights, Tensor):
+            return self
+        return _Plan(self.own * weights, [(senders, share * weights[senders]) for senders, share in self.slots])
+
+    def difference(self, x: Tensor) -> tuple[Tensor, float]:
+        """Return what :meth:`apply_` would change, over a factor, and the factor: rounded as by real workers."""
+        if isinstance(self.own, Tensor) or any(isinstance(share, Tensor) for _, share in self.slots):
+            mixed = x.clone()
+            self.apply_(mixed)
+            return mixed - x, 1.0
+        into, shares = torch.empty_like(x), [float(share) for _, share in self.slots]
+        difference_(into, x, self.own, [x[senders] for senders, _ in self.slots], shares)
+        return into, difference_scale(self.own, shares)
 
     def apply_(self, x: Tensor) -> None:
         before = x.clone() if len(self.slots) > 1 else x

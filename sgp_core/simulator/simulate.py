@@ -17,6 +17,7 @@ from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
 from sgp_core.pacing.graphs import graphs_of
+from sgp_core.runtime.optimizers import update_reads_model
 from sgp_core.runtime.scheduled_network import ScheduledNetwork
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.asynchronous import run_in_turn
@@ -113,11 +114,13 @@ def simulate(
             worker.grads = FlatVector([z.grad])
             algorithm.on_gradients(worker)
             worker.averaged = False
+            worker.update_reads_model = update_reads_model([stepper])
             algorithm.before_step(worker)
             stepper.step()
             algorithm.after_step(worker)
             algorithm.receive(worker)
             worker.step = step + 1
+            algorithm.send_ahead(worker)
             if paced is not None and paced.estimate is not None and paced.estimate not in estimates[-1:]:
                 estimates.append(paced.estimate)
             if worker.step % record_every == 0 or worker.step == steps:

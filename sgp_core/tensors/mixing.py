@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import torch
 
 from sgp_core.tensors.flat_vector import FlatVector, Scalar, Tensor, as_operand
 
@@ -40,6 +42,32 @@ def mix_all_(x: Tensor, own_weight: float, received: Iterable[Tensor], weights: 
         kept, alone = 1.0, False
     if alone and own_weight != 1.0:
         x.mul_(as_operand(own_weight, x))
+
+
+def difference_(
+    into: Tensor, x: Tensor, own_weight: float, received: Sequence[Tensor], weights: Sequence[float]
+) -> None:
+    """Set ``into`` to what ``own_weight * x + sum_j weights_j * received_j`` has beyond ``x``, over a factor.
+
+    It is the factor that :func:`difference_scale` returns. Every transport computes in this order, so that all round
+    alike.
+
+    Args:
+        into: may be the first of ``received``.
+        x: like ``into``.
+    """
+    if not received:
+        into.copy_(x)
+        return
+    first, *others = received
+    torch.add(first, x, alpha=(own_weight - 1.0) / weights[0], out=into)
+    for theirs, weight in zip(others, weights[1:], strict=True):
+        into.add_(theirs, alpha=weight / weights[0])
+
+
+def difference_scale(own_weight: float, weights: Sequence[float]) -> float:
+    """Return the factor by which the result of :func:`difference_` is to be multiplied."""
+    return weights[0] if weights else own_weight - 1.0
 
 
 def weighted_sum(weights: Iterable[float], values: Iterable[float]) -> float:

@@ -329,8 +329,13 @@ def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if option not in options:
             raise ConfigurationError(f"{group} '{name}' has no option '{option}'{did_you_mean(option, options)}")
     identity: dict[str, Any] = {"name": name}
+    defaults = {option: entry.default for option, entry in options.items()}
     for option, entry in options.items():
-        if entry.metadata.get("identity", True):
+        identify = entry.metadata.get("identity", True)
+        if callable(identify):
+            if (known := identify({**defaults, **given})) is not None:
+                identity[option] = known
+        elif identify:
             default = entry.default_factory() if callable(entry.default_factory) else entry.default
             value = given.get(option, default)
             if entry.metadata == LATER and value == default:

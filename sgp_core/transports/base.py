@@ -59,6 +59,31 @@ class PostedMix(Protocol):
         """
 
 
+class Combination(Protocol):
+    """The vectors of one step on their way, from where they lie: to be combined before the optimizer steps."""
+
+    def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
+        """Wait, and replace ``x``, which was posted, by ``P_ii w_i x + sum_j P_ij w_j x_j``; weights are 1 if None.
+
+        With ``apart`` leave ``x`` as it is and keep the difference. Call it once, then :meth:`complete`.
+
+        Returns:
+            ``sum_j P_ij w_j``, 0 without weights.
+
+        Raises:
+            PeerLost: a peer is gone.
+        """
+
+    def complete(self, x: FlatVector) -> None:
+        """Add what was kept apart to ``x``, and release the memory."""
+
+    def settle(self) -> None:
+        """Wait until the vectors have arrived and left: the vector that was posted may change from then on."""
+
+    def release(self) -> None:
+        """Give the vectors up, once they are settled, and release the memory. Call it in place of ``combine``."""
+
+
 class Transport(Protocol):
     """Carries vectors of one layout between the workers of one process group. Stable extension point."""
 
@@ -83,6 +108,9 @@ class Transport(Protocol):
             it to ``mix``.
         """
 
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Combination:
+        """Begin to send ``x``, a whole vector, which must not change until it is combined."""
+
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Message:
         """Begin to send ``x``, which may change at once, to the out-peers, and to receive from the in-peers.
 
@@ -99,6 +127,40 @@ class Transport(Protocol):
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
+
+
+class MixedCombination:
+    """A combination by way of :meth:`Transport.mix`, for a transport that sends nothing ahead.
+
+    Args:
+        transport: mixes when the vector is combined.
+        exchange: of the step.
+    """
+
+    def __init__(self, transport: Transport, exchange: Exchange) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._apart: FlatVector | None = None
+
+    def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
+        mixed = self._transport.scratch().copy_(x) if apart else x
+        if weight is not None:
+            mixed.mul_(weight)
+        self._transport.marks = marks
+        arrived = self._transport.mix(mixed, self._exchange, weight)
+        if apart:
+            self._apart = x.clone().mul_(-1.0).add_(mixed)
+        return 0.0 if weight is None else arrived - self._exchange.own_weight * weight
+
+    def complete(self, x: FlatVector) -> None:
+        if self._apart is not None:
+            x.add_(self._apart)
+
+    def settle(self) -> None:
+        """Do nothing: nothing was sent."""
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 class ReceivedMessage:

@@ -101,26 +101,26 @@ class EdgeReplicas:
     # -- a step ------------------------------------------------------------------------------------------------------
     def give(self, x: FlatVector, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
         """Take what goes to the out-peers off ``x``; return what tells each of them how much, from :attr:`payloads`."""
-        self._prepare(part.gives, ())
-        payloads = self.payloads.take(part.gives)
+        payloads = self._payloads_to(part, weight)
         for piece in self._pieces:
-            mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
-            for peer, payload in payloads.items():
-                copy, sections = _stretch(self._given[peer], piece), payload.pieces[piece.index]
-                spare, memory = self._spare[piece.tensor][: piece.numel], self._memories[peer][piece.index]
-                coding = Coding(piece, part.step, self._rank, peer, spare, memory)
-                if weight is None:
-                    torch.sub(mine, copy, out=difference)
-                else:
-                    torch.div(mine, as_operand(weight, mine), out=difference).sub_(copy)
-                self._codec.encode(difference, sections, coding)
-                self._codec.decode(sections, difference, coding)
-                copy.add_(difference)
-            for peer, share in part.gives.items():
-                mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
-        for payload in payloads.values():
-            payload.weight.fill_(1.0 if weight is None else weight)
+            self._code(x, piece, part, payloads, weight)
+            self._take_off(x, piece, part, weight)
         return payloads
+
+    def code(self, z: FlatVector, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
+        """Bring the copies of the out-peers up to ``z``; return what tells each of them, with ``weight``.
+
+        Nothing is taken off ``z``; that is for :meth:`take_off`.
+        """
+        payloads = self._payloads_to(part, weight)
+        for piece in self._pieces:
+            self._code(z, piece, part, payloads, None)
+        return payloads
+
+    def take_off(self, x: FlatVector, part: EdgeWeights, weight: float | None) -> None:
+        """Take what goes to the out-peers, coded before, off ``x``."""
+        for piece in self._pieces:
+            self._take_off(x, piece, part, weight)
 
     def take(self, x: FlatVector, part: EdgeWeights, arrived: Mapping[int, Payload], *, weighed: bool) -> float:
         """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
@@ -176,6 +176,36 @@ class EdgeReplicas:
 
     def _flat(self, tensors: Iterable[Tensor]) -> FlatVector:
         return FlatVector([tensor.to(self._device, copy=True) for tensor in tensors])
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+    def _payloads_to(self, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
+        self._prepare(part.gives, ())
+        payloads = self.payloads.take(part.gives)
+        for payload in payloads.values():
+            payload.weight.fill_(1.0 if weight is None else weight)
+        return payloads
+
+    def _code(
+        self, x: FlatVector, piece: Piece, part: EdgeWeights, payloads: Mapping[int, Payload], weight: float | None
+    ) -> None:
+        """Code what each copy lacks of a piece of ``x``, which is divided by ``weight`` before."""
+        mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
+        for peer, payload in payloads.items():
+            copy, sections = _stretch(self._given[peer], piece), payload.pieces[piece.index]
+            spare, memory = self._spare[piece.tensor][: piece.numel], self._memories[peer][piece.index]
+            coding = Coding(piece, part.step, self._rank, peer, spare, memory)
+            if weight is None:
+                torch.sub(mine, copy, out=difference)
+            else:
+                torch.div(mine, as_operand(weight, mine), out=difference).sub_(copy)
+            self._codec.encode(difference, sections, coding)
+            self._codec.decode(sections, difference, coding)
+            copy.add_(difference)
+
+    def _take_off(self, x: FlatVector, piece: Piece, part: EdgeWeights, weight: float | None) -> None:
+        mine = _stretch(x, piece)
+        for peer, share in part.gives.items():
+            mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
 
     # -- memory ------------------------------------------------------------------------------------------------------
     def _prepare(self, gives: Iterable[int], takes: Iterable[int]) -> None:

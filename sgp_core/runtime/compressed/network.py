@@ -55,6 +55,8 @@ class CompressedNetwork(DistributedNetwork):
         self.replicas = EdgeReplicas(self.rank, codec, layout, start, topology)
         self._whole = start
         self._coded: dict[int, CodedMessage] = {}
+        self._coded_ahead: dict[int, CodedMessage] = {}
+        self._apart: FlatVector | None = None
         self._given_up: list[CodedMessage] = []
 
     # -- verbs -------------------------------------------------------------------------------------------------------
@@ -74,6 +76,48 @@ class CompressedNetwork(DistributedNetwork):
             if marks is not None:
                 marks.hidden.clear()  # behind a computation that there was not
             return 1.0 if own is None else message.part.own * own + arrived
+
+    def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
+        """Code ``z`` and begin to send; nothing is taken off it, and it may change at once."""
+        with self._timed("post", step, z) as marks:
+            own = None if weight is None else float(weight)
+            self._coded_ahead[step] = self._post(self.replicas.code, z, step, own, marks)
+
+    def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
+        """Do what :meth:`mix` does to ``w_i z_i``, with replicas that follow ``z`` as it was posted ahead.
+
+        Raises:
+            PeerLost: a peer is gone.
+        """
+        if step not in self._coded_ahead:
+            self.post_ahead(z, step, weight)
+        message, own = self._coded_ahead.pop(step), None if weight is None else float(weight)
+        with self._timed("combine", step, z) as marks:
+            self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * (own is not None))
+            mixed = self.transport.scratch().copy_(z) if apart else z
+            if own is not None or apart:
+                mixed.mul_((1.0 if own is None else own) - apart)
+            self.replicas.take_off(mixed, message.part, own)
+            arrived = message.add_to(mixed, marks)
+        self._apart = mixed if apart else None
+        return 1.0 if own is None else message.part.own * own + arrived
+
+    def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
+        """Add to ``x`` what was kept apart; return ``weight``, 1 if None."""
+        if self._apart is not None:
+            x.add_(self._apart)
+            self._apart = None
+        return 1.0 if weight is None else weight
+
+    def settle(self) -> None:
+        """Wait until what was posted ahead has arrived and left."""
+        for message in self._coded_ahead.values():
+            message.content()
+            message.settle()
+
+    def recall(self) -> None:
+        """Do so. It is kept, since replicas have followed it; models may change."""
+        self.settle()
 
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Begin to send, take ``sum_l P_li w_i r_(i->l)`` off ``x``, and return the weight that stays.
@@ -124,15 +168,24 @@ class CompressedNetwork(DistributedNetwork):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs; messages in flight mean something together with ``references`` only."""
-        return {**super().state_dict(), "references": self.replicas.state_dict()}
+        ahead = {step: message.content() for step, message in self._coded_ahead.items()}
+        return {**super().state_dict(), "ahead": ahead, "references": self.replicas.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
         """Continue from :meth:`state_dict`, after ``step`` steps, with the model already loaded."""
         super().load_state_dict(state, step)
+        self._drop_ahead()
+        self._coded_ahead = {at: self._arrived(kept, at) for at, kept in state.get("ahead", {}).items()}
         self.replicas.load_state_dict(state["references"])
+
+    def forget_in_flight(self) -> None:
+        """Wait until what is in flight has arrived, and give it up."""
+        super().forget_in_flight()
+        self._drop_ahead()
 
     def restart(self, step: int) -> None:
         """Begin from the model as it is: reference copies start as it."""
+        self._drop_ahead()
         self.replicas = EdgeReplicas(self.rank, self._codec, self._layout, self._whole, self.topology)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -148,20 +201,38 @@ class CompressedNetwork(DistributedNetwork):
                 self._given_up.append(message)  # receives stay posted, or later messages would be taken for these
         self._coded = {step: self._arrived(kept, step) for step, kept in content.items()}
 
+    def _drop_ahead(self) -> None:
+        self.recall()
+        for message in self._coded_ahead.values():
+            message.discard()
+        self._coded_ahead = {}
+
     def _part(self, step: int) -> EdgeWeights:
         return EdgeWeights.of(self.topology, self.rank, step, self._codec.gamma)
 
     def _send(self, x: FlatVector, step: int, weight: float | None, marks: Marks | None) -> CodedMessage:
+        message = self._post(self.replicas.give, x, step, weight, marks)
+        self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * (weight is not None))
+        return message
+
+    def _post(
+        self,
+        code: Callable[[FlatVector, EdgeWeights, float | None], dict[int, Payload]],
+        x: FlatVector,
+        step: int,
+        weight: float | None,
+        marks: Marks | None,
+    ) -> CodedMessage:
+        """Begin to send what ``code`` makes of ``x``, and to receive."""
         part, weighed = self._part(step), weight is not None
         receive_buffers = self.replicas.payloads.take(part.takes)
-        send_buffers = self.replicas.give(x, part, weight)
+        send_buffers = code(x, part, weight)
         arrivals, departures = self._messages.post(
             self._operations(self._messages.receive, receive_buffers, weighed),
             self._operations(self._messages.send, send_buffers, weighed),
         )
         if marks is not None:
             marks.posted = now()
-        self.bytes_sent += sum(payload.bytes(weighed=weighed).numel() for payload in send_buffers.values())
         message = CodedMessage(self.replicas, part, self._exchange(step), receive_buffers, weighed=weighed)
         message.start(send_buffers, arrivals, departures, marks)
         return message

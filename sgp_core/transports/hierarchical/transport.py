@@ -15,7 +15,7 @@ from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import weighted_sum
 from sgp_core.timeline import Marks
-from sgp_core.transports.base import MessageContent
+from sgp_core.transports.base import MessageContent, MixedCombination
 from sgp_core.transports.hierarchical.inter_host import InterHostMix, ReceiveArena
 from sgp_core.transports.hierarchical.plan import InterHostPlan, plan_of, split_into_chunks
 from sgp_core.transports.p2p.buffers import SendBuffer, chunks_of
@@ -108,6 +108,10 @@ class HierarchicalTransport:
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: a vector is sent by other workers than its owner, who wait until it is there."""
+
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> MixedCombination:
+        """Send nothing ahead."""
+        return MixedCombination(self, exchange)
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalMessage:
         """Copy ``x``, or in turn its parts, to a send buffer, which out-peers of this host read; send it to the others.

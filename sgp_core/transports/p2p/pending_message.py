@@ -12,7 +12,7 @@ from torch.distributed import P2POp
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.point_to_point import PointToPoint, wait
 from sgp_core.tensors.flat_vector import FlatVector
-from sgp_core.tensors.mixing import mix_all_, weighted_sum
+from sgp_core.tensors.mixing import difference_, difference_scale, mix_all_, weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.p2p.buffers import ReceiveBuffer, ReceiveSlots, SendBuffer, chunks_of
@@ -44,7 +44,7 @@ class MessageChannel:
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None, marks: Marks | None) -> PendingMessage:
         """Begin to send ``x``, which must not change until the message is mixed into it, and to receive."""
-        inbox, slots = self._borrow(x, exchange.in_degree)
+        inbox, slots = self._borrow(x, max(1, exchange.in_degree))
         outgoing = slots.mine
         if weight is not None:
             slots.weight_out.fill_(weight)
@@ -151,6 +151,7 @@ class PendingMessage:
         self._arrivals = () if self._all else arrivals
         self._departures = () if self._all else departures
         self._posted = 0 if marks is None else marks.posted
+        self._apart = 0.0
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
         """Wait, and add ``sum_j P_ij x_j`` to ``x``; return ``sum_j P_ij w_j``, 0 without weights. Call it once."""
@@ -166,6 +167,36 @@ class PendingMessage:
         weight = weighted_sum(self._exchange.in_weights, self.weights)
         self.release()
         return weight
+
+    def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
+        """Wait, and replace ``x``, which was posted, by ``P_ii w_i x + sum_j P_ij w_j x_j``; see ``Combination``.
+
+        What is kept apart lies where the vector of the first in-peer has arrived.
+        """
+        shares = self._exchange.in_weights
+        own = self._exchange.own_weight * (1.0 if weight is None else weight)
+        for chunk, slots in zip(chunks_of(x), self.chunks(marks), strict=True):
+            if weight is not None and shares is self._exchange.in_weights:  # they arrive with the first chunk
+                shares = tuple(share * theirs for share, theirs in zip(shares, self.weights, strict=True))
+            if apart:
+                difference_(slots[0], chunk, own, slots[: len(shares)], shares)
+            else:
+                mix_all_(chunk, own, slots, shares)
+        self._apart = difference_scale(own, shares) if apart else 0.0
+        return weighted_sum(self._exchange.in_weights, self.weights)
+
+    def complete(self, x: FlatVector) -> None:
+        """Add what was kept apart to ``x``, and release the receive buffer."""
+        if self._apart:
+            for chunk, slots in zip(chunks_of(x), self._slots.slots, strict=True):
+                chunk.add_(slots[0], alpha=self._apart)
+        self.release()
+
+    def settle(self) -> None:
+        """Wait until the vectors of the in-peers have arrived, and this worker's own has left."""
+        self._wait()
+        wait(self._departures, self._exchange, self._exchange.out_peers)
+        self._all = self._arrivals = self._departures = ()
 
     def chunks(self, marks: Marks | None = None) -> Iterator[Sequence[Tensor]]:
         """Yield the slots of each chunk once it has arrived from all in-peers; there may be more slots than in-peers.

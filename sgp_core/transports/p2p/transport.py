@@ -67,6 +67,10 @@ class P2PTransport:
         """Begin to send ``x``, which must not change until the message is mixed into it, and to receive."""
         return self._channel.post(x, exchange, weight, self.marks)
 
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PendingMessage:
+        """Begin to send ``x``, which must not change until it is combined, and to receive."""
+        return self._channel.post(x, exchange, weight, self.marks)
+
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> PendingMessage:
         """Begin to send ``x`` to the out-peers and to receive from the in-peers; ``x`` may change at once."""
         if not self._send_buffers:  # the algorithm did not declare messages in flight

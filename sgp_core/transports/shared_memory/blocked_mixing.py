@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sgp_core.tensors.mixing import GRAIN, mix_all_
+from sgp_core.tensors.mixing import GRAIN, difference_, mix_all_
+from sgp_core.topology.base import Edges
 from sgp_core.transports.shared_memory.mixing_plan import MixingComponent
 
 _CACHE_BYTES = 2 << 20
@@ -41,6 +42,25 @@ class BlockedMixer:
                 if keep is not None:
                     at[keep].copy_(at[place])
                 mix_all_(at[place], own_weight, [at[source] for source in sources], in_weights)
+
+    def differences(
+        self, component: MixingComponent, edges: Edges, tensors: Sequence[Tensor], into: Sequence[Tensor]
+    ) -> None:
+        """Set ``into`` of each member to what its new values have beyond its old ones, as ``difference_`` does.
+
+        Args:
+            component: without remote senders.
+            edges: of the step.
+            tensors, into: the same range of the vectors of all members.
+        """
+        place = {member: number for number, member in enumerate(component.members)}
+        size = self._block_size(2 * len(tensors), tensors[0])
+        blocks = [tensor.split(size) for tensor in tensors], [tensor.split(size) for tensor in into]
+        for old, new in zip(zip(*blocks[0], strict=True), zip(*blocks[1], strict=True), strict=True):
+            for step in component.steps:
+                peers = edges.in_peers[component.members[step.place]]
+                received = [old[place[peer]] for peer in peers]
+                difference_(new[step.place], old[step.place], step.own_weight, received, step.in_weights)
 
     def add(self, mine: Tensor, received: Sequence[Tensor], weights: Sequence[float]) -> None:
         """Add ``sum_j weights_j * received_j`` to ``mine``."""

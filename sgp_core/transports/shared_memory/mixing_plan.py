@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,6 +51,18 @@ class MixingComponent:
         part = -(-grains // len(self.members)) * GRAIN
         begin = min(size, self.members.index(rank) * part)
         return begin, min(size, begin + part)
+
+    def weighed(self, edges: Edges, weights: Mapping[int, float]) -> MixingComponent:
+        """Return the computation for vectors of members that count ``weights`` times as much."""
+        steps = []
+        for step in self.steps:
+            member = self.members[step.place]
+            in_weights = [
+                share * weights[peer] for share, peer in zip(step.in_weights, edges.in_peers[member], strict=True)
+            ]
+            own_weight = step.own_weight * weights[member]
+            steps.append(step._replace(own_weight=own_weight, in_weights=tuple(in_weights)))
+        return replace(self, steps=tuple(steps))
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.host_memory import TOKEN_BYTES, TransportUnavailable, map_segments
 from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import FlatVector
-from sgp_core.tensors.mixing import weighted_sum
+from sgp_core.tensors.mixing import difference_scale, weighted_sum
 from sgp_core.timeline import Marks, now
 from sgp_core.transports.base import MessageContent
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
@@ -107,6 +107,10 @@ class SharedMemoryTransport:
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: nothing is sent, so there is nothing to begin."""
 
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SharedCombination:
+        """Send nothing: what is combined lies where all can read it."""
+        return SharedCombination(self, exchange)
+
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SharedMessage:
         """Copy ``x``, or in turn its parts, to a send buffer, which the out-peers read; ``x`` may change at once.
 
@@ -180,6 +184,14 @@ class SharedMemoryTransport:
             begin, end = component.range_of(self.rank, tensors[0].numel())
             self.blocks.mix(component, [tensor[begin:end] for tensor in tensors])
 
+    def write_differences(self, component: MixingComponent, exchange: Exchange, vectors: list[FlatVector]) -> None:
+        """Compute this worker's range of all members' differences, each in its member's first send buffer."""
+        into = [self._vectors[member][_PARAMETERS + 1] for member in component.members]
+        for number, tensor in enumerate(vectors[0].tensors):
+            begin, end = component.range_of(self.rank, tensor.numel())
+            mine, theirs = ([vector.tensors[number][begin:end] for vector in group] for group in (vectors, into))
+            self.blocks.differences(component, exchange.edges, mine, theirs)
+
     def _number_of(self, x: FlatVector) -> int | None:
         mine = self._vectors[self.rank]
         return next((n for n, vector in enumerate(mine) if vector.tensors[0] is x.tensors[0]), None)
@@ -235,6 +247,45 @@ class SharedMemoryTransport:
         """Let the in-peers use the send buffers of a message again."""
         self._unread.discard(message)
         self._counters.advance(READ, min(self._unread, default=self._pushes + 1) - 1)
+
+
+class SharedCombination:
+    """The vectors of a step, read and combined where they lie. Workers wait for each other when they combine."""
+
+    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._scale = 0.0
+
+    def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
+        transport, exchange = self._transport, self._exchange
+        transport.marks = marks
+        component = component_of(exchange.edges, transport.rank)
+        with transport.component_vectors(x, exchange, component, weight) as (vectors, weights):
+            if weight is not None:
+                component = component.weighed(exchange.edges, weights)
+            if apart:
+                transport.write_differences(component, exchange, vectors)
+            else:
+                transport.mix_own_range(component, vectors)
+        arrived = [weights[peer] for peer in exchange.in_peers]
+        if apart:
+            shares = exchange.in_weights
+            if weight is not None:
+                shares = tuple(share * theirs for share, theirs in zip(shares, arrived, strict=True))
+            own = exchange.own_weight * (1.0 if weight is None else weight)
+            self._scale = difference_scale(own, shares)
+        return weighted_sum(exchange.in_weights, arrived)
+
+    def complete(self, x: FlatVector) -> None:
+        if self._scale:
+            x.add_(self._transport.send_buffer(0), self._scale)
+
+    def settle(self) -> None:
+        """Do nothing: nothing is sent."""
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 class _SentMessage(NamedTuple):

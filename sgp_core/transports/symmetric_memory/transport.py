@@ -10,7 +10,7 @@ from sgp_core.distributed.exchange import Exchange
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import GRAIN, mix_all_, weighted_sum
 from sgp_core.timeline import Marks, now
-from sgp_core.transports.base import MessageContent
+from sgp_core.transports.base import MessageContent, MixedCombination
 from sgp_core.transports.symmetric_memory.peer_memory import PeerMemory, StreamEvent
 from sgp_core.transports.symmetric_memory.weight_exchange import WeightExchange
 
@@ -97,6 +97,10 @@ class SymmetricMemoryTransport:
 
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: a GPU writes to another faster than it computes a part of a model."""
+
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> MixedCombination:
+        """Send nothing ahead."""
+        return MixedCombination(self, exchange)
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SymmetricMessage:
         """Copy ``x``, or in turn its parts, to a send buffer and on to the out-peers; ``x`` may change at once.
