@@ -108,7 +108,7 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
 
 
 def _up_to_date(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an experiment with what versions before 0.2 did not record: their only order was to adapt, then combine."""
+    """Return an experiment with what earlier versions did not record: their only order was to adapt, then combine."""
     algorithm = experiment["algorithm"]
     if "overlap_steps" in algorithm and "order" not in algorithm:
         return {**experiment, "algorithm": {**algorithm, "order": "adapt_then_combine"}}
