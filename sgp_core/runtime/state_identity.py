@@ -191,12 +191,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
 
 
-def _with_order(algorithm: Description | None) -> Description | None:
+def _with_order(algorithm: Description) -> Description:
     """Return a description with the order of steps, which states did not name while there was only one."""
-    if algorithm is None or algorithm.get("base"):
-        return algorithm and {**algorithm, "base": _with_order(algorithm["base"])}
-    options = {"order": Order.adapt_then_combine.value, **algorithm["options"]}
-    return {**algorithm, "options": options}
+    if algorithm.get("base"):
+        return {**algorithm, "base": _with_order(algorithm["base"])}
+    return {**algorithm, "options": {"order": Order.adapt_then_combine.value, **algorithm["options"]}}
 
 
 def _compare_graphs(saved: Description, ours: Description) -> tuple[str, str] | None:

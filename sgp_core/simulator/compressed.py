@@ -64,11 +64,8 @@ class SimulatedReplicas:
         sent = self._ahead.pop(step)
         mixed = z.clone() if apart else z
         if isinstance(weight, Tensor) or apart:
-            mixed.mul_((1.0 if weight is None else weight) - apart)
-        for ends, rows in zip(self._ends, self._rows(mixed), strict=True):
-            for end, row, part, own in zip(ends, rows, sent.parts, self._list(weight), strict=True):
-                end.take_off(row, part, own)
-        arrived = self._take(mixed, sent)
+            mixed.mul_((1.0 if weight is None else weight) - float(apart))
+        arrived = self._take(mixed, sent, self._list(weight))
         self._apart = mixed if apart else None
         return sent.kept + arrived if isinstance(weight, Tensor) else 1.0
 
@@ -109,7 +106,8 @@ class SimulatedReplicas:
         own = torch.tensor([[part.own] for part in parts], dtype=torch.float64)
         return _SentPayloads(parts, payloads, own * weight if isinstance(weight, Tensor) else own, weight is not None)
 
-    def _take(self, x: FlatVector, sent: _SentPayloads) -> Tensor:
+    def _take(self, x: FlatVector, sent: _SentPayloads, owns: Sequence[float | None] | None = None) -> Tensor:
+        """Add to every row what it is given; with ``owns``, their weights, also take off what it gives."""
         arrived: list[float] = []
         for ends, rows, payloads in zip(self._ends, self._rows(x), sent.payloads, strict=True):
             inboxes = [
@@ -117,7 +115,9 @@ class SimulatedReplicas:
             ]
             arrived = [  # the same for every shard
                 end.take(row, part, inbox, weighed=sent.weighed)
-                for end, row, part, inbox in zip(ends, rows, sent.parts, inboxes, strict=True)
+                if owns is None
+                else end.exchange(row, part, owns[rank], inbox)
+                for rank, (end, row, part, inbox) in enumerate(zip(ends, rows, sent.parts, inboxes, strict=True))
             ]
             for end, own in zip(ends, payloads, strict=True):
                 end.payloads.put_back(own.values())

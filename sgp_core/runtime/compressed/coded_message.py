@@ -54,9 +54,19 @@ class CodedMessage:
         """
         self._arrive(marks)
         weight = self._replicas.take(x, self.part, self._receive_buffers, weighed=self._weighed)
+        self._put_back()
+        return weight
+
+    def exchange(self, x: FlatVector, weight: float | None, marks: Marks | None = None) -> float:
+        """Do so, and take what this worker gives off ``x``, of which nothing was taken when it was coded. Once only."""
+        self._arrive(marks)
+        arrived = self._replicas.exchange(x, self.part, weight, self._receive_buffers)
+        self._put_back()
+        return arrived
+
+    def _put_back(self) -> None:
         self._replicas.payloads.put_back(self._receive_buffers.values())
         self.settle()
-        return weight
 
     def content(self) -> MessageContent:
         """Wait and return copies of the in-peers' payloads, in the order of ``in_peers``."""

@@ -110,17 +110,12 @@ class EdgeReplicas:
     def code(self, z: FlatVector, part: EdgeWeights, weight: float | None) -> dict[int, Payload]:
         """Bring the copies of the out-peers up to ``z``; return what tells each of them, with ``weight``.
 
-        Nothing is taken off ``z``; that is for :meth:`take_off`.
+        Nothing is taken off ``z``; that is for :meth:`exchange`.
         """
         payloads = self._payloads_to(part, weight)
         for piece in self._pieces:
             self._code(z, piece, part, payloads, None)
         return payloads
-
-    def take_off(self, x: FlatVector, part: EdgeWeights, weight: float | None) -> None:
-        """Take what goes to the out-peers, coded before, off ``x``."""
-        for piece in self._pieces:
-            self._take_off(x, piece, part, weight)
 
     def take(self, x: FlatVector, part: EdgeWeights, arrived: Mapping[int, Payload], *, weighed: bool) -> float:
         """Add what the in-peers have given at ``part.step`` to ``x``; return the weights that came with it (0 if none).
@@ -129,17 +124,22 @@ class EdgeReplicas:
             arrived: of every in-peer; the next of its edge.
             weighed: whether their PushSum weights have travelled.
         """
-        self._prepare((), part.takes)
-        weights = {peer: float(payload.weight) if weighed else None for peer, payload in arrived.items()}
+        weights = self._weights_of(part, arrived, weighed)
         for piece in self._pieces:
-            mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
-            for peer, share in part.takes.items():
-                copy, spare = _stretch(self._taken[peer], piece), self._spare[piece.tensor][: piece.numel]
-                coding = Coding(piece, part.step, peer, self._rank, spare)
-                self._codec.decode(arrived[peer].pieces[piece.index], difference, coding)
-                copy.add_(difference)
-                mine.add_(copy, alpha=_amount(share, weights[peer]))
-        return weighted_sum(part.takes.values(), [float(arrived[p].weight) for p in part.takes]) if weighed else 0.0
+            self._take(x, piece, part, arrived, weights)
+        return self._sum(part, weights)
+
+    def exchange(self, x: FlatVector, part: EdgeWeights, weight: float | None, arrived: Mapping[int, Payload]) -> float:
+        """Take what goes to the out-peers, coded before, off ``x``, and do what :meth:`take` does, piece by piece.
+
+        Args:
+            weight: this worker's when it coded; None: weights have not travelled.
+        """
+        weights = self._weights_of(part, arrived, weight is not None)
+        for piece in self._pieces:  # which stays in the cache
+            self._take_off(x, piece, part, weight)
+            self._take(x, piece, part, arrived, weights)
+        return self._sum(part, weights)
 
     # -- state -------------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -206,6 +206,31 @@ class EdgeReplicas:
         mine = _stretch(x, piece)
         for peer, share in part.gives.items():
             mine.add_(_stretch(self._given[peer], piece), alpha=-_amount(share, weight))
+
+    def _take(
+        self,
+        x: FlatVector,
+        piece: Piece,
+        part: EdgeWeights,
+        arrived: Mapping[int, Payload],
+        weights: Mapping[int, float | None],
+    ) -> None:
+        mine, difference = _stretch(x, piece), self._scratch[piece.tensor][: piece.numel]
+        for peer, share in part.takes.items():
+            copy, spare = _stretch(self._taken[peer], piece), self._spare[piece.tensor][: piece.numel]
+            self._codec.decode(
+                arrived[peer].pieces[piece.index], difference, Coding(piece, part.step, peer, self._rank, spare)
+            )
+            copy.add_(difference)
+            mine.add_(copy, alpha=_amount(share, weights[peer]))
+
+    def _weights_of(self, part: EdgeWeights, arrived: Mapping[int, Payload], weighed: bool) -> dict[int, float | None]:
+        self._prepare((), part.takes)
+        return {peer: float(payload.weight) if weighed else None for peer, payload in arrived.items()}
+
+    @staticmethod
+    def _sum(part: EdgeWeights, weights: Mapping[int, float | None]) -> float:
+        return weighted_sum(part.takes.values(), [weights[peer] or 0.0 for peer in part.takes])
 
     # -- memory ------------------------------------------------------------------------------------------------------
     def _prepare(self, gives: Iterable[int], takes: Iterable[int]) -> None:

@@ -96,9 +96,8 @@ class CompressedNetwork(DistributedNetwork):
             self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * (own is not None))
             mixed = self.transport.scratch().copy_(z) if apart else z
             if own is not None or apart:
-                mixed.mul_((1.0 if own is None else own) - apart)
-            self.replicas.take_off(mixed, message.part, own)
-            arrived = message.add_to(mixed, marks)
+                mixed.mul_((1.0 if own is None else own) - float(apart))
+            arrived = message.exchange(mixed, own, marks)
         self._apart = mixed if apart else None
         return 1.0 if own is None else message.part.own * own + arrived
 
