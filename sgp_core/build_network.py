@@ -85,4 +85,6 @@ def build_network(
         network = DistributedNetwork(graphs, node.peers, carrier)
     else:
         network = CompressedNetwork(graphs, node.peers, carrier, compression, shard.layout, shard.flat)
+    if isinstance(network, DistributedNetwork):
+        network.alike = True
     return Built(shard, network, None if pace is None else ScheduledNetwork(network, pace, shard.flat, node))

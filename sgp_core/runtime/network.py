@@ -37,11 +37,15 @@ class DistributedNetwork(WorkerNetwork):
         topology: who sends to whom.
         group: the process group, None for the default one.
         transport: carries the vectors.
+
+    Attributes:
+        alike: whether all workers hold the same model, as before the first step: their average is known then.
     """
 
     def __init__(self, topology: Topology, group: dist.ProcessGroup | None, transport: Transport) -> None:
         super().__init__(topology, group)
         self.transport = transport
+        self.alike = False
         self._period = topology.period
         self._graphs: dict[int, Edges] = {}  # by phase of the topology
         self._posted: list[tuple[FlatVector, PostedMix | None]] = []
@@ -90,6 +94,7 @@ class DistributedNetwork(WorkerNetwork):
 
     def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Begin to send ``z``, which stays as it is until it is combined at ``step``."""
+        self.alike = False
         exchange = self._exchange(step)
         with self._timed("post", step, z) as self.transport.marks:
             own = None if weight is None else float(weight)
@@ -99,11 +104,13 @@ class DistributedNetwork(WorkerNetwork):
     def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
         """Replace ``z_i`` by ``sum_j P_ij w_j z_j`` in place, or keep the difference; return ``sum_j P_ij w_j``.
 
-        What was not posted ahead is exchanged now, with the same result.
+        What was not posted ahead is exchanged now, with the same result; models that are alike need not be.
 
         Raises:
             PeerLost: a peer is gone.
         """
+        if self.is_average(weight):
+            return 1.0
         if self._ahead is None:
             self.post_ahead(z, step, weight)
         assert self._ahead is not None
@@ -116,6 +123,10 @@ class DistributedNetwork(WorkerNetwork):
             arrived = message.combine(z, own, apart=apart, marks=marks)
         self._combining = message
         return 1.0 if own is None else exchange.own_weight * own + arrived
+
+    def is_average(self, weight: Scalar | None) -> bool:
+        """Whether a model is the average already, since all are alike and count alike."""
+        return self.alike and weight is None
 
     def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Add to ``x`` what was kept apart; return ``weight``, 1 if None."""
@@ -233,12 +244,17 @@ class DistributedNetwork(WorkerNetwork):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resume needs, messages in flight included; tensors are copies."""
-        return {**super().state_dict(), "in_flight": self._in_flight_content()}
+        return {**super().state_dict(), "in_flight": self._in_flight_content(), "alike": self.alike}
 
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
         """Continue from :meth:`state_dict`."""
         super().load_state_dict(state, step)
+        self.alike = bool(state.get("alike", False))
         self._load_in_flight(state["in_flight"])
+
+    def restart(self, step: int) -> None:
+        """Begin after ``step`` steps from the model as it is, alike on all workers, with nothing in flight."""
+        self.alike = True
 
     def interrupt(self, why: str) -> None:
         """Let what waits for peers fail, in the transport too."""

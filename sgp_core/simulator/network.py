@@ -16,7 +16,7 @@ from sgp_core.topology import Topology
 
 
 class SimulatedNetwork:
-    """Exchanges between virtual workers: rows of stacked tensors.
+    """Exchanges between virtual workers: rows of stacked tensors, of which ``like`` is the first.
 
     Attributes:
         bytes_sent: by the mean worker, counted as real workers do; codes are counted as what they stand for.
@@ -27,6 +27,7 @@ class SimulatedNetwork:
         self._references = references
         self._plans: dict[int, _Plan] = {}
         self._in_flight: dict[int, tuple[FlatVector, Tensor]] = {}
+        self._alike = all(bool((tensor == tensor[0]).all()) for tensor in like.tensors)
         self._apart: list[tuple[Tensor, float]] = []
         self._scratch = like.zeros_like()
         self.bytes_sent = 0.0
@@ -50,12 +51,15 @@ class SimulatedNetwork:
         return mixed
 
     def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
-        """Do nothing: what is combined is there."""
+        """Send nothing: what is combined is there."""
+        self._alike = False
         if self._references is not None:
             self._references.post_ahead(z, step, weight)
 
     def combine(self, z: FlatVector, step: int, weight: Scalar | None = None, *, apart: bool) -> Scalar:
         """Replace row i by ``sum_j P_ij w_j z_j``, or keep the difference; return the weights mixed, 1 if None."""
+        if self._alike and weight is None:  # they are their average
+            return 1.0
         self._count(z, self.topology, step, weighed=weight is not None)
         if self._references is not None:
             return self._references.combine(z, step, weight, apart=apart)

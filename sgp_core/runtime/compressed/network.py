@@ -79,6 +79,7 @@ class CompressedNetwork(DistributedNetwork):
 
     def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Code ``z`` and begin to send; nothing is taken off it, and it may change at once."""
+        self.alike = False
         with self._timed("post", step, z) as marks:
             own = None if weight is None else float(weight)
             self._coded_ahead[step] = self._post(self.replicas.code, z, step, own, marks)
@@ -89,6 +90,8 @@ class CompressedNetwork(DistributedNetwork):
         Raises:
             PeerLost: a peer is gone.
         """
+        if self.is_average(weight):
+            return 1.0
         if step not in self._coded_ahead:
             self.post_ahead(z, step, weight)
         message, own = self._coded_ahead.pop(step), None if weight is None else float(weight)
@@ -184,6 +187,7 @@ class CompressedNetwork(DistributedNetwork):
 
     def restart(self, step: int) -> None:
         """Begin from the model as it is: reference copies start as it."""
+        super().restart(step)
         self._drop_ahead()
         self.replicas = EdgeReplicas(self.rank, self._codec, self._layout, self._whole, self.topology)
 
