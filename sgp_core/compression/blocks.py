@@ -16,15 +16,20 @@ def count(numel: int, size: int) -> int:
     return -(-numel // size)
 
 
-def largest(magnitudes: Tensor, size: int, out: Tensor) -> None:
-    """Set ``out`` to the largest element of each block."""
+def largest(vector: Tensor, size: int, out: Tensor, spare: Tensor) -> None:
+    """Set ``out`` to the largest magnitude in each block; ``spare`` is like ``vector``, and overwritten."""
     import torch
 
-    for blocks, into in zip(_blocks(magnitudes, size), (out[: len(magnitudes) // size], out[-1:]), strict=False):
-        if into.dtype == magnitudes.dtype:
-            torch.amax(blocks, 1, out=into)
-        else:
-            into.copy_(torch.amax(blocks, 1))
+    for blocks, into in zip(_blocks(vector, size), _of_blocks(out, vector.numel(), size), strict=True):
+        rows = len(into)
+        if spare.numel() < 2 * rows:  # blocks of one element
+            into.copy_(torch.amax(torch.abs(blocks), 1))
+            continue
+        # Two passes that write next to nothing are faster than one that writes all magnitudes.
+        most, least = spare[:rows], spare[rows : 2 * rows]
+        torch.amax(blocks, 1, out=most)
+        torch.amin(blocks, 1, out=least)
+        into.copy_(torch.maximum(most, least.neg_(), out=most))
 
 
 def scale_(scales: Tensor, by: float) -> Tensor:
@@ -36,18 +41,25 @@ def scale_(scales: Tensor, by: float) -> Tensor:
 
 def multiply_(vector: Tensor, size: int, scales: Tensor) -> None:
     """Multiply each block by its scale."""
-    for blocks, own in zip(_blocks(vector, size), (scales[: len(vector) // size], scales[-1:]), strict=False):
+    for blocks, own in zip(_blocks(vector, size), _of_blocks(scales, vector.numel(), size), strict=True):
         blocks.mul_(own[:, None])
 
 
 def divide_(vector: Tensor, size: int, scales: Tensor) -> None:
     """Divide each block by its scale."""
-    for blocks, own in zip(_blocks(vector, size), (scales[: len(vector) // size], scales[-1:]), strict=False):
+    for blocks, own in zip(_blocks(vector, size), _of_blocks(scales, vector.numel(), size), strict=True):
         blocks.div_(own[:, None])
 
 
 def _blocks(vector: Tensor, size: int) -> list[Tensor]:
     """Return the whole blocks as rows, ``[count, size]``, possibly none, then the rest, if any, as one row."""
-    whole = len(vector) // size * size
-    blocks = [vector[:whole].view(-1, size)]
-    return [*blocks, vector[whole:].view(1, -1)] if whole < len(vector) else blocks
+    numel = vector.numel()  # len() of a tensor is slow
+    whole = numel // size * size
+    if whole == numel:
+        return [vector.view(-1, size)]
+    return [vector[:whole].view(-1, size), vector[whole:].view(1, -1)]
+
+
+def _of_blocks(numbers: Tensor, numel: int, size: int) -> list[Tensor]:
+    """Return the numbers of the blocks that :func:`_blocks` returns."""
+    return [numbers] if numel % size == 0 else [numbers[: numel // size], numbers[numel // size :]]

@@ -27,10 +27,8 @@ class FP16(Codec):
         return [("float32", 1), ("float16", piece.numel)]
 
     def encode(self, vector: Tensor, message: Sequence[Tensor], coding: Coding) -> None:
-        import torch
-
         scale, numbers = message
-        blocks.largest(torch.abs(vector, out=coding.spare), coding.piece.numel, out=scale)
+        blocks.largest(vector, coding.piece.numel, scale, coding.spare)
         blocks.scale_(scale, 1 / _LARGEST).clamp_(min=blocks.LEAST)
         blocks.divide_(vector, coding.piece.numel, scale)
         numbers.copy_(vector)

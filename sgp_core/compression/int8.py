@@ -31,10 +31,8 @@ class Int8(Codec):
         return [("float32", blocks.count(piece.numel, self.block_size)), ("int8", piece.numel)]
 
     def encode(self, vector: Tensor, message: Sequence[Tensor], coding: Coding) -> None:
-        import torch
-
         scales, numbers = message
-        blocks.largest(torch.abs(vector, out=coding.spare), self.block_size, out=scales)
+        blocks.largest(vector, self.block_size, scales, coding.spare)
         blocks.scale_(scales, 1 / 127).clamp_(min=blocks.LEAST)
         blocks.divide_(vector, self.block_size, scales)
         numbers.copy_(vector.round_())
