@@ -35,11 +35,12 @@ def alone(durations: Sequence[Sequence[float]]) -> Times:
 
 
 def gossip(overlap_steps: int = 0) -> Model:
-    """One-peer exponential gossip that waits for messages ``overlap_steps`` steps old; 0 for those of this step.
+    """One-peer exponential gossip in the order adapt then combine.
 
-    A message is exchanged once its sender has sent it and its receiver is there to take it (gloo has no mailbox), so
-    worker ``i`` sends at ``s[k][i] = max(t[k][i] + d[k][i], s[k - tau][out])``, when the copy it reuses has left, and
-    goes on at ``t[k + 1][i] = max(s[k][i], s[k - tau][in])``; with tau = 0, at ``max(s[k][i], s[k][in], s[k][out])``.
+    It waits for messages ``overlap_steps`` steps old; 0 for those of this step. A message is exchanged once its sender
+    has sent it and its receiver is there to take it (gloo has no mailbox), so worker ``i`` sends at
+    ``s[k][i] = max(t[k][i] + d[k][i], s[k - tau][out])``, when the copy it reuses has left, and goes on at
+    ``t[k + 1][i] = max(s[k][i], s[k - tau][in])``; with tau = 0, at ``max(s[k][i], s[k][in], s[k][out])``.
     """
 
     def model(durations: Sequence[Sequence[float]]) -> Times:
@@ -50,15 +51,35 @@ def gossip(overlap_steps: int = 0) -> Model:
             ready = [before + d for before, d in zip(times[-1], step, strict=True)]
             at = k - overlap_steps
             if at >= 0 and overlap_steps:
-                outs = [topology.out_peers(i, at) for i in range(n)]
+                outs = topology.edges(at).out_peers
                 ready = [max([ready[i], *(sent[at][j] for j in outs[i])]) for i in range(n)]
             sent.append(ready)
             if at >= 0:
-                peers = [list(topology.in_peers(i, at)) for i in range(n)]
-                if not overlap_steps:
-                    peers = [[*peers[i], *topology.out_peers(i, at)] for i in range(n)]
+                peers = topology.edges(at).in_peers if overlap_steps else _both(topology, at)
                 ready = [max([ready[i], *(sent[at][j] for j in peers[i])]) for i in range(n)]
             times.append(ready)
         return times[1:]
 
     return model
+
+
+def gossip_ahead(durations: Sequence[Sequence[float]]) -> Times:
+    """One-peer exponential gossip in the order adapt while communicate.
+
+    The message of step ``k`` is posted when step ``k - 1`` ends, by its sender and by its receiver, and exchanged once
+    both have. Worker ``i`` combines when its computation is over, its in-message is there and its out-message has left:
+    ``t[k + 1][i] = max(t[k][i] + d[k][i], t[k][in], t[k][out])``, a whole computation of slack either way.
+    """
+    n = len(durations[0])
+    topology = sgp_core.build_topology("one_peer_exponential", world_size=n)
+    times = [[0.0] * n]
+    for k, step in enumerate(durations):
+        before, peers = times[-1], _both(topology, k)
+        times.append([max([before[i] + step[i], *(before[j] for j in peers[i])]) for i in range(n)])
+    return times[1:]
+
+
+def _both(topology: sgp_core.Topology, step: int) -> list[tuple[int, ...]]:
+    """Return each worker's in-peers and out-peers at a step."""
+    edges = topology.edges(step)
+    return [(*ins, *outs) for ins, outs in zip(edges.in_peers, edges.out_peers, strict=True)]
