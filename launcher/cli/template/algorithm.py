@@ -21,8 +21,10 @@ class DampedSGP(SGP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.gamma <= 1 or self.overlap_steps:
-            raise ConfigurationError("algorithm 'damped_sgp' needs 0 < gamma <= 1 and overlap_steps=0")
+        if not 0 < self.gamma <= 1 or self.overlap_steps or self.traits.sends_ahead:
+            raise ConfigurationError(
+                "algorithm 'damped_sgp' needs 0 < gamma <= 1, overlap_steps=0 and order=adapt_then_combine"
+            )
 
     def receive(self, worker: Worker) -> None:
         """Mix, and keep ``1 - gamma`` of what was there before."""
