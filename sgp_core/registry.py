@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -119,8 +119,14 @@ class Registry(Generic[T]):
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for option in options:
             if option not in known:
-                raise ConfigurationError(f"{self.kind} '{name}' has no option '{option}'{did_you_mean(option, known)}")
+                raise ConfigurationError(f"{self.kind} '{name}' has no option '{option}'{self._hint(option, known)}")
         return cls(*args, **options)
+
+    def _hint(self, option: str, known: Collection[str]) -> str:
+        """Return what a user may have meant by an option that is not among ``known``: the nearest, or another's."""
+        hint = did_you_mean(option, known)
+        others = [name for name in self.names() if option in self.options(name)] if self._have_options else []
+        return hint if hint.endswith("?") or not others else f", which {_or(others)} has"
 
     def _discover(self) -> None:
         if self._discovered:
@@ -152,6 +158,10 @@ def record_registrations() -> Iterator[list[Registration]]:
         yield record
     finally:
         _RECORD.reset(token)
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _source(cls: type[Any]) -> str:

@@ -111,7 +111,10 @@ class Algorithm(ABC):  # noqa: B024 - every stage has a sensible default, to do 
         if not self.traits.gossips and pace != Every():
             raise pace.refuse("this algorithm has a rhythm of its own; choose one that gossips, such as sgp")
         if self.traits.steps_in_flight and not (isinstance(pace, Every) and pace.steps == 1):
-            raise pace.refuse("messages that overlap with computation leave after every step; use overlap_steps=0")
+            raise pace.refuse(
+                "messages that are added later leave after every step; use overlap_steps=0, or overlap_steps=1 with"
+                " order=adapt_while_communicate"
+            )
         if self.traits.one_exact_round and pace != Every():
             raise pace.refuse("this algorithm is defined with one round of gossip after every step; use pace=every")
 

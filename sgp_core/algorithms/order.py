@@ -25,17 +25,19 @@ class Order(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> Order | None:
-        return _SHORT.get(str(value).lower())
+        word = str(value).lower().replace("-", "_")
+        return cls.__members__.get(word) or _OTHER_NAMES.get(word)
 
 
-_SHORT = {
+_OTHER_NAMES = {
     "atc": Order.adapt_then_combine,
     "adapt_then_communicate": Order.adapt_then_combine,
     "awc": Order.adapt_while_communicate,
+    "adapt_with_combine": Order.adapt_while_communicate,
     "combine_while_adapting": Order.adapt_while_communicate,
     "communicate_while_adapt": Order.adapt_while_communicate,
 }
-"""Other names that papers and packages have for them."""
+"""Other names that papers and packages have for them, BlueFog for one."""
 
 
 def order_of(value: object, overlap_steps: int = 0, *, where: str = "order") -> Order:

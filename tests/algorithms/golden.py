@@ -17,11 +17,13 @@ from sgp_core.algorithms import ALGORITHMS, OUTERS, OneSided
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = 12
+OTHER_ORDERS = ("dpsgd-awc", "gradient_tracking-awc", "osgp-atc")
+"""Algorithms in the order that is not their default; the last is ``osgp`` as it was in version 0.1."""
 
 
 def names() -> list[str]:
-    """Every registered algorithm and outer, found by itself."""
-    return [*ALGORITHMS.names(), *OUTERS.names()]
+    """Every registered algorithm and outer, found by itself, and both orders of a step."""
+    return [*ALGORITHMS.names(), *OUTERS.names(), *OTHER_ORDERS]
 
 
 def trajectory(name: str) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def trajectory(name: str) -> dict[str, Any]:
     if name in OUTERS.names():
         algorithm = sgp_core.build_outer(name, sgp_core.build_algorithm("local_sgd", period=0), tau=4)
     else:
-        algorithm = sgp_core.build_algorithm(name, **({"period": 4} if "period" in ALGORITHMS.options(name) else {}))
+        name, _, order = name.partition("-")
+        chosen = {"order": order} if order else {"period": 4} if "period" in ALGORITHMS.options(name) else {}
+        algorithm = sgp_core.build_algorithm(name, **chosen)
     directed = {"weights": "uniform"} if algorithm.traits.sends_weight else {}  # irregular: weights leave 1
     topology = sgp_core.build_topology("star", world_size=5, **directed)
     if algorithm.traits.one_sided is OneSided.pairs:

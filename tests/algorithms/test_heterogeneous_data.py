@@ -108,6 +108,36 @@ def test_d2_is_the_papers(lazy):
     assert_replayed(simulated(sgp_core.build_algorithm("d2", lazy=lazy), topology, problem), expected)
 
 
+def test_gradient_tracking_is_diging_where_models_travel_while_gradients_are_computed():
+    """Nedic, Olshevsky, Shi, Algorithm 1: x^+ = W x - lr y, y^+ = W y + g^+ - g, on graphs that change."""
+    problem, topology = Quadratics(5), graph("one_peer_exponential", 5)
+    x, g = problem.start, problem.gradient(problem.start)
+    y, expected = g, []
+    for step, lr in enumerate(RATES):
+        w = topology.mixing_matrix(step)
+        x = w @ x - lr * y
+        new = problem.gradient(x)
+        y, g = w @ y + new - g, new
+        expected.append(x)
+    rule = sgp_core.build_algorithm("gradient_tracking", order="awc")
+    assert_replayed(simulated(rule, topology, problem, decay=0.0), expected)
+
+
+def test_diging_reaches_the_optimum_and_needs_rows_that_sum_to_one():
+    problem = Quadratics(6)
+    for name in ("ring", "one_peer_exponential"):
+        z = settled("gradient_tracking", graph(name, 6), problem, lr=0.03, steps=1500, order="awc")
+        assert problem.error(z) < 1e-6
+    with pytest.raises(ConfigurationError, match=r"rows and columns both sum to 1.*use order=adapt_then_combine"):
+        sgp_core.build_algorithm("gradient_tracking", order="awc").check(graph("star", 4, weights="uniform"))
+
+
+@pytest.mark.parametrize("name", ["d2", "decentlam", "qg_dsgdm"])
+def test_rules_of_one_order_say_which_have_two(name):
+    with pytest.raises(ConfigurationError, match="which dpsgd, gossip_pga, gradient_tracking, osgp or sgp has"):
+        sgp_core.build_algorithm(name, order="awc")
+
+
 def test_gradient_tracking_is_push_diging_on_an_irregular_directed_graph():
     problem, topology = Quadratics(4), Irregular(4)
     u, v, x = problem.start, np.ones((4, 1)), problem.start
@@ -485,12 +515,27 @@ def test_options_out_of_range_are_refused(build, said):
         build()
 
 
-@pytest.mark.parametrize("base", [("osgp", "ring", {}), ("sgp", "star", {"weights": "uniform"})])
-def test_noloco_is_refused_where_weights_leave_one(base):
-    name, topology, options = base
-    rule = sgp_core.build_outer("noloco", sgp_core.build_algorithm(name))
+@pytest.mark.parametrize(
+    ("base", "topology"),
+    [
+        (sgp_core.build_algorithm("osgp", order="atc"), graph("ring", 4)),
+        (sgp_core.build_algorithm("osgp"), graph("star", 4, weights="uniform")),
+        (sgp_core.build_algorithm("sgp"), graph("star", 4, weights="uniform")),
+    ],
+)
+def test_noloco_is_refused_where_weights_leave_one(base, topology):
     with pytest.raises(ConfigurationError, match="without PushSum weights"):
-        rule.check(graph(topology, 4, **options))
+        sgp_core.build_outer("noloco", base).check(topology)
+
+
+def test_noloco_goes_around_models_that_travel_while_gradients_are_computed():
+    problem, ring = Quadratics(4), graph("ring", 4)
+    rule = sgp_core.build_outer("noloco", sgp_core.build_algorithm("osgp"), tau=3)
+    rule.check(ring)
+    z = simulated(rule, ring, problem)
+    inner = simulated(sgp_core.build_algorithm("osgp"), ring, problem)
+    np.testing.assert_array_equal(z[:3], inner[:3])
+    assert np.abs(z[3] - inner[3]).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["d2", "decentlam", "gradient_tracking", "relaysgd"])

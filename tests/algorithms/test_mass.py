@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import sgp_core
 from sgp_core.algorithms import ALGORITHMS, OUTERS, Outer
+from sgp_core.compatibility import check_compatibility
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import TOPOLOGIES
 
@@ -34,8 +35,13 @@ def _algorithm(name: str, outer: str, tau: int):
     return sgp_core.build_outer(outer, base, **({} if outer == "none" else {"tau": tau}))
 
 
-def _run(rule, graph, dtype, seed):
-    """Communicate without learning from random numerators; returns the run and the sums of numerators, float64."""
+def _run(rule, graph, dtype, seed, *, apart=False, **options):
+    """Communicate without learning from random numerators; returns the run and the sums of numerators, float64.
+
+    Args:
+        apart: with an optimizer of which nothing is known, so that models stay as they are until it has stepped.
+    """
+    sgd = UnknownSGD if apart else torch.optim.SGD
     generator = torch.Generator().manual_seed(seed)
     initial = torch.randn(graph.world_size, 7, generator=generator, dtype=torch.float64).to(dtype)
     run = sgp_core.simulate(
@@ -43,16 +49,21 @@ def _run(rule, graph, dtype, seed):
         graph,
         initial,
         lambda z, step: torch.zeros_like(z),
-        optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.0 if rule.traits.own_momentum else 0.9),
+        optimizer=lambda p: sgd(p, lr=0.1, momentum=0.0 if rule.traits.own_momentum else 0.9),
         steps=STEPS,
+        **options,
     )
     # Numerators are formed in float64, so that it is the run's rounding that is measured, not the test's.
     sums = (run.w.unsqueeze(-1) * run.z.double()).sum(1) + run.x_in_flight.double()
     return run, sums, initial.double().abs().sum(0).max()
 
 
-def _check_conserved(rule, graph, dtype, seed):
-    run, sums, scale = _run(rule, graph, dtype, seed)
+class UnknownSGD(torch.optim.SGD):
+    """One that might read parameters."""
+
+
+def _check_conserved(rule, graph, dtype, seed, **options):
+    run, sums, scale = _run(rule, graph, dtype, seed, **options)
     assert sums.diff(dim=0).abs().max() <= TOLERANCE[dtype] * scale, "a single step changed the sum"
     if not isinstance(rule, Outer):  # an outer also updates, by multiples of what it remembers: rounding adds up
         assert (sums - sums[0]).abs().max() <= TOLERANCE[dtype] * scale
@@ -100,7 +111,7 @@ def test_sums_are_conserved_where_weights_leave_one(outer, tau, topology, other,
     assert (run.w - 1).abs().max() > 0.05
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     overlap_steps=st.integers(1, 5),
     outer=st.sampled_from(["none", "slowmo"]),
@@ -124,19 +135,71 @@ def test_sums_are_conserved_while_graphs_and_peer_counts_change_over_messages_in
         graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
     except ConfigurationError:
         assume(False)
-    base = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    base = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps, order="atc")
     rule = sgp_core.build_outer(outer, base, **({} if outer == "none" else {"tau": tau}))
     run = _check_conserved(rule, graph, torch.float64, seed)
     assert run.w_in_flight[1] > 0.3
 
 
+PACES = [
+    None,
+    sgp_core.build_pace("every", steps=2),
+    sgp_core.build_pace("every", warmup_steps=3),
+    sgp_core.build_pace("target", distance=0.05, every=2),
+    sgp_core.build_pace("threshold", action="round", distance=0.2, every=2),
+    sgp_core.build_pace("threshold", action="average", distance=0.2, every=2),
+]
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    algorithm=st.sampled_from(["osgp", "osgp", "gossip_pga", "dpsgd", "gradient_tracking"]),
+    outer=st.sampled_from(["none", "none", *OUTERS.names()]),
+    tau=st.integers(2, 5),
+    phases=st.lists(
+        st.tuples(st.sampled_from(["one_peer_exponential", "ring", *IRREGULAR, "equidyn"]), st.integers(1, 3)),
+        min_size=1,
+        max_size=4,
+    ),
+    uniform=st.booleans(),
+    n=st.sampled_from([1, 2, 3, 4, 5, 8, 13]),
+    pace=st.sampled_from([None, *PACES]),
+    codec=st.sampled_from([None, None, None, "int8", "top_k"]),
+    apart=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_sums_are_conserved_while_models_travel_as_gradients_are_computed(
+    algorithm, outer, tau, phases, uniform, n, pace, codec, apart, seed
+):
+    """At a step's end all mass is in the models, whatever is under way."""
+    weights = {"weights": "uniform"} if uniform else {}
+    chosen = []
+    for number, (name, peers) in enumerate(phases):
+        options = weights if name in IRREGULAR else {}
+        options |= {"peers": max(1, min(peers, n - 1))} if name == "one_peer_exponential" else {}
+        chosen.append({"start": 3 * number, "name": name, **options})
+    period = {"period": 3} if algorithm == "gossip_pga" else {}
+    base = sgp_core.build_algorithm(algorithm, order="awc", **period)
+    compression = None if codec is None else sgp_core.build_compression(codec)
+    try:
+        rule = sgp_core.build_outer(outer, base, **({} if outer == "none" else {"tau": tau}))
+        graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
+        check_compatibility(rule, graph, pace=pace, compression=compression)
+    except ConfigurationError:
+        assume(False)
+    run = _check_conserved(rule, graph, torch.float64, seed, apart=apart, pace=pace, compression=compression)
+    assert not run.w_in_flight.any()
+    assert not run.x_in_flight.any()
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 8, 33])
-def test_only_updates_move_the_sum_of_numerators(n):
+@pytest.mark.parametrize("order", ["atc", "awc"])
+def test_only_updates_move_the_sum_of_numerators(n, order):
     """On an irregular digraph, the sum of numerators moves by exactly the sum of the optimizer's updates."""
     graph = sgp_core.build_topology("erdos_renyi", world_size=n, weights="uniform")
     noise = torch.randn(20, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     run = sgp_core.simulate(
-        sgp_core.build_algorithm("sgp"),
+        sgp_core.build_algorithm("sgp", order=order),
         graph,
         torch.zeros(n, 3, dtype=torch.float64),
         lambda z, step: noise[step],

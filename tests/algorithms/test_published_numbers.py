@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,14 @@ from sgp_core.simulator import simulate
 from sgp_core.simulator.network import SimulatedNetwork
 from sgp_core.topology import Topology
 from tests.support.published import CONSENSUS_RMS
+
+
+@dataclass(frozen=True)
+class ThreeNodes(Topology):
+    """0 -> {1, 2}, 1 -> {2}, 2 -> {0}: strongly connected, not regular."""
+
+    def out_neighbors(self, rank: int, step: int) -> list[int]:
+        return [[1, 2], [2], [0]][rank]
 
 
 def quadratic(algorithm, steps, lr, optimizer=None, rate=None):
@@ -45,7 +54,83 @@ def test_consensus_of_sixteen_workers_on_shifted_quadratics(topology, rms):
     torch.testing.assert_close(run.mean[-1], torch.tensor([7.5], dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["allreduce", "sgp", "dpsgd", "local_sgd"])
+def _limits(matrices, b, h):
+    """Return where workers settle, phase by phase, by linear algebra: the fixed point of one whole cycle of graphs."""
+    n, phases = len(b), len(matrices)
+    step = [w - h * np.eye(n) for w in matrices]
+    whole, drift = np.eye(n), np.zeros(n)
+    for a in step:
+        whole, drift = a @ whole, a @ drift + h * b
+    x, limits = np.linalg.solve(np.eye(n) - whole, drift), []
+    for phase in range(phases):
+        x = step[phase] @ x + h * b
+        limits.append(x)
+    return limits
+
+
+def _spreads_in_closed_form(matrices, b, h):
+    """Return their spreads by eigenvalues: those of a symmetric W, or of circulant ones, whose modes are Fourier's."""
+    circulant = all(np.allclose(w, np.roll(np.roll(w, 1, 0), 1, 1)) for w in matrices)
+    if circulant:
+        eigenvalues = [np.fft.fft(w[:, 0]) for w in matrices]
+        parts, mean = np.fft.fft(b, norm="ortho"), 0
+    else:
+        [w] = matrices
+        values, modes = np.linalg.eigh(w)
+        eigenvalues, parts, mean = [values], modes.T @ b, int(values.argmax())
+    factors = [each - h for each in eigenvalues]
+    spreads = []
+    for phase in range(1, len(factors) + 1):
+        order = [*factors[phase:], *factors[:phase]]  # the cycle that ends after this phase
+        drift = np.zeros_like(factors[0])
+        for factor in order:
+            drift = factor * drift + h
+        limit = drift / (1 - np.prod(order, axis=0)) * parts
+        spreads.append(np.sqrt((np.abs(np.delete(limit, mean)) ** 2).sum() / len(b)))
+    return spreads
+
+
+@pytest.mark.parametrize("topology", [topology for topology, _ in CONSENSUS_RMS])
+def test_consensus_where_models_travel_while_gradients_are_computed(topology):
+    """The same workers in the order of D-PSGD's Algorithm 1: x^+ = W x - h (x - b).
+
+    A fixed point has x* = W x* - h x* + h b, so x* = h (h I + I - W)^-1 b. Along a mode with W u = l u it is
+    h / (h + 1 - l) times the part of b. For the mean l = 1 and the factor is 1: it goes to mean(b), exactly. All other
+    modes keep the factor h / (h + 1 - l), where adapt-then-combine has h l / (1 - (1 - h) l), smaller for real l: here
+    the latest updates have not been averaged. So even among all (``complete``, l = 0) h / (1 + h) of the spread of b
+    is left. The iteration contracts by |l - h|: every l must be above h - 1. On a cycle of graphs with the same modes
+    it is x^+ = (l_k - h) x + h b, whose limit after a phase is a geometric sum over the cycle that ends there.
+    """
+    b, h = np.arange(16.0), 0.1
+    graph = sgp_core.build_topology(topology, world_size=16)
+    matrices = [graph.mixing_matrix(step) for step in range(graph.period)]
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("dpsgd", order="adapt_while_communicate"),
+        graph,
+        torch.zeros(16, 1, dtype=torch.float64),
+        lambda z, s: z - torch.from_numpy(b).unsqueeze(1),
+        steps=400,
+    )
+    last = run.z[-graph.period :, :, 0].numpy()
+    np.testing.assert_allclose(last, _limits(matrices, b, h), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(last.std(1), _spreads_in_closed_form(matrices, b, h), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(last.std(1), AWC_CONSENSUS_RMS[topology], rtol=0, atol=1e-6)
+    assert float(run.mean[-1]) == pytest.approx(7.5, abs=1e-12)
+
+
+AWC_CONSENSUS_RMS = {
+    "ring": [2.503240],
+    "directed_ring": [1.619668],
+    "hypercube": [0.921954],
+    "exponential": [0.522530],
+    "star": [2.580351],
+    "complete": [0.419070],
+    "one_peer_exponential": [0.851514, 0.996942, 0.868775, 0.573230],
+}
+"""Spread, phase by phase, where CONSENSUS_RMS has that of adapt-then-combine."""
+
+
+@pytest.mark.parametrize("name", ["allreduce", "sgp", "osgp", "dpsgd", "local_sgd"])
 def test_with_equal_curvature_the_average_model_does_not_depend_on_the_algorithm(name):
     noise = torch.randn(60, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     graph = sgp_core.build_topology("one_peer_exponential", world_size=8)
@@ -56,6 +141,55 @@ def test_with_equal_curvature_the_average_model_does_not_depend_on_the_algorithm
         x = x - 0.1 * (x + noise[step].mean(0))
         expected.append(x)
     torch.testing.assert_close(run.mean[1:], torch.stack(expected), rtol=0, atol=1e-14)
+
+
+def test_the_mean_takes_the_step_of_the_mean_gradient_unless_messages_come_late():
+    """Noisy quadratics, momentum: the mean of both orders is alike, and no longer is once messages are a step old."""
+    noise = torch.randn(84, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    graph = sgp_core.build_topology("one_peer_exponential", world_size=8)
+    momentum = lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)  # noqa: E731
+
+    def mean(algorithm):
+        start = torch.ones(8, 5, dtype=torch.float64)
+        run = sgp_core.simulate(algorithm, graph, start, lambda z, s: z + noise[s], optimizer=momentum, steps=84)
+        return run.mean
+
+    after, ahead = (mean(sgp_core.build_algorithm("sgp", order=order)) for order in ("atc", "awc"))
+    torch.testing.assert_close(ahead, after, rtol=0, atol=1e-13)
+    late = mean(sgp_core.build_algorithm("osgp", order="atc"))
+    assert (late - after).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("graph", [ThreeNodes(3), sgp_core.build_topology("one_peer_exponential", world_size=3)])
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_models_are_averaged_as_they_were_when_the_gradient_was_taken(graph, decay):
+    """x^+ = P x + U(z), w^+ = P w, z = x / w: weight decay and momentum see z, the update lands on what is averaged."""
+    lr, momentum = 0.1, 0.9
+    initial = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
+    run = sgp_core.simulate(
+        sgp_core.build_algorithm("osgp"),
+        graph,
+        initial,
+        lambda z, step: z * 0.3 + step,
+        optimizer=lambda p: torch.optim.SGD(p, lr=lr, momentum=momentum, weight_decay=decay),
+        steps=10,
+    )
+    x, w, m = initial.clone(), torch.ones(3, 1, dtype=torch.float64), 0.0
+    for step in range(10):
+        p, z = torch.from_numpy(graph.mixing_matrix(step)), x / w
+        m = momentum * m + 0.3 * z + step + decay * z
+        x, w = p @ x - lr * m, p @ w
+    torch.testing.assert_close(run.z[-1], x / w, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["sgp", "dpsgd", "osgp", "gossip_pga"])
+@pytest.mark.parametrize("order", ["atc", "awc"])
+def test_one_worker_takes_the_steps_of_its_optimizer_bit_for_bit(name, order):
+    def steps(algorithm):
+        return quadratic(algorithm, 20, 0.1, lambda p: torch.optim.AdamW(p, lr=0.1))
+
+    alone = steps(sgp_core.build_algorithm("local_sgd", period=0))
+    assert torch.equal(steps(sgp_core.build_algorithm(name, order=order)), alone)
 
 
 def test_slowmo_on_a_quadratic():
@@ -167,14 +301,6 @@ def test_bmuf_nesterov_follows_its_recursion():
 
 
 @dataclass(frozen=True)
-class ThreeNodes(Topology):
-    """0 -> {1, 2}, 1 -> {2}, 2 -> {0}: strongly connected, not regular."""
-
-    def out_neighbors(self, rank: int, step: int) -> list[int]:
-        return [[1, 2], [2], [0]][rank]
-
-
-@dataclass(frozen=True)
 class RandomDigraph(Topology):
     """A one-way ring for connectivity plus random extra edges, of any degree."""
 
@@ -254,7 +380,7 @@ def test_gossip_of_eight_workers_is_exact_after_one_period(name):
 )
 def test_delayed_push_sum_reaches_the_mean_though_later(delay, errors):
     run = sgp_core.simulate(
-        sgp_core.build_algorithm("sgp", overlap_steps=delay),
+        sgp_core.build_algorithm("sgp", overlap_steps=delay, order="atc"),
         sgp_core.build_topology("one_peer_exponential", world_size=8),
         torch.arange(8, dtype=torch.float64).unsqueeze(1),
         lambda z, step: torch.zeros_like(z),
