@@ -17,7 +17,7 @@ from launcher.config.hints import explain_choice, explain_option
 from launcher.config.option_types import annotation, describe, enum_of, members
 from launcher.config.schema import choices, options_class
 from launcher.config.synonyms import find_setting
-from sgp_core.errors import ConfigurationError
+from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.training.config import named_choice
 from sgp_core.training.settings import former_names, plain
 
@@ -163,7 +163,10 @@ def _by_member_name(kind: Any, value: Any) -> Any:
 
 
 def _instead(name: str, value: Any, kind: Any) -> str:
-    """Return what to write where one value was given for a list, or a list for one value."""
+    """Return what to write for a word of an enumeration that is near, one value for a list, or a list for one."""
+    if (enum := enum_of(kind)) is not None and isinstance(value, str):
+        hint = did_you_mean(value, [str(member.value) for member in enum])
+        return hint if hint.endswith("?") else ""
     wants_list = list in [typing.get_origin(part) or part for part in (kind, *members(kind))]
     if wants_list and isinstance(value, str | int | float):
         return f"; write {name}=[{_show(value)}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config.earlier_runs import find_run_folder
+from launcher.config.former_order import with_former_order
 from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import Experiment
@@ -75,7 +77,7 @@ def read_earlier_run(given: str, runs_dir: Path) -> EarlierRun:
     if not steps:
         raise ConfigurationError(f"{_OPTION}={given}: run {folder.name} has no checkpoint to go on from")
     try:
-        experiment = Experiment.from_dict(spec["experiment"])
+        experiment = Experiment.from_dict(with_former_order(spec["experiment"]))
         final = summary.get("final") or {}
         per_epoch = round(final["step"] / final["epoch"]) if final.get("epoch") else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -83,8 +85,8 @@ def read_earlier_run(given: str, runs_dir: Path) -> EarlierRun:
     return EarlierRun(folder, experiment, spec.get("overrides") or (), max(steps), per_epoch)
 
 
-def extend(experiment: Experiment, given: str, runs_dir: Path) -> dict[str, Any]:
-    """Return ``Experiment.extends`` for a run that is to go on where another one ended.
+def extend(experiment: Experiment, given: str, runs_dir: Path) -> Experiment:
+    """Return the experiment of a run that is to go on where another one ended, in its order unless one is chosen.
 
     Raises:
         ConfigurationError: it is another experiment, or would end before it begins.
@@ -94,6 +96,9 @@ def extend(experiment: Experiment, given: str, runs_dir: Path) -> dict[str, Any]
         raise ConfigurationError(
             f"{_OPTION}={given}: the run is not in {runs_dir}; extend it there: runs_dir={earlier.folder.parent}"
         )
+    order = earlier.experiment.algorithm.get("order")
+    if order is not None and experiment.algorithm.get("order", order) is None:
+        experiment = dataclasses.replace(experiment, algorithm={**experiment.algorithm, "order": order})
     before, after = dict(_flat(earlier.experiment.identity())), dict(_flat(experiment.identity()))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key) and not key.startswith(_MAY_DIFFER):
@@ -112,7 +117,7 @@ def extend(experiment: Experiment, given: str, runs_dir: Path) -> dict[str, Any]
             f"{_OPTION}={given}: run {earlier.folder.name} has trained {earlier.step} steps, and this one would end at"
             f" step {total}; give more training.epochs"
         )
-    return {"run": earlier.folder.name, "step": earlier.step}
+    return dataclasses.replace(experiment, extends={"run": earlier.folder.name, "step": earlier.step})
 
 
 def describe_extension(experiment: Experiment, runs_dir: Path) -> str:

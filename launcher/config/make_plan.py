@@ -19,6 +19,7 @@ from launcher.config.coerce import (
 )
 from launcher.config.compose import Point
 from launcher.config.extension import extend
+from launcher.config.former_order import as_begun
 from launcher.config.launch_options import LaunchOptions, command_settings
 from launcher.config.plugins import plugin_names
 from launcher.config.run_plan import Identity, RunPlan, run_id_of
@@ -98,8 +99,10 @@ def make_plan(point: Point) -> RunPlan:
         node_size=cluster.workers_per_node if unit is GossipUnit.node else 1,
     )
     if top.extend is not None:
-        experiment.extends = extend(experiment, top.extend, runs_dir)
-    run_id = run_id_of(experiment, plugins, top.identity)
+        experiment = extend(experiment, top.extend, runs_dir)
+    identify = partial(run_id_of, plugins=plugins, identity=top.identity)
+    experiment = as_begun(experiment, identify, runs_dir)
+    run_id = identify(experiment)
     plan = RunPlan(
         run_id=run_id,
         name=run_name(experiment) if top.name is None else top.name,

@@ -12,6 +12,7 @@ from typing import Any
 
 from launcher.config.choice import Choice
 from launcher.config.clusters import Cluster
+from launcher.config.former_order import with_former_order
 from launcher.config.schema import SECTIONS, Sections, choice_of_spec
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
@@ -91,7 +92,7 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
         assert isinstance(cluster, Cluster)
         typed: dict[str, Any] = {
             **sections,
-            "experiment": Experiment.from_dict(_up_to_date(spec["experiment"])),
+            "experiment": Experiment.from_dict(with_former_order(spec["experiment"])),
             "cluster": cluster,
             "tracker": choice_of_spec("tracker", spec["tracker"]),
             "run_dir": Path(spec["run_dir"]),
@@ -105,14 +106,6 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"its spec.json is damaged: {error}") from error
-
-
-def _up_to_date(experiment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an experiment with what earlier versions did not record: their only order was to adapt, then combine."""
-    algorithm = experiment["algorithm"]
-    if "overlap_steps" in algorithm and "order" not in algorithm:
-        return {**experiment, "algorithm": {**algorithm, "order": "adapt_then_combine"}}
-    return experiment
 
 
 def _scores(plan: RunPlan) -> dict[str, Any]:

@@ -57,6 +57,8 @@ SETTINGS = _by_alias(
         "topology": "graph graph_type graph_class",
         "topology.peers": "peers_per_itr num_peers degree",
         "algorithm.overlap_steps": "overlap synch_freq staleness",
+        "algorithm.order": "step_order communication_order combine_order update_order",
+        "algorithm.order=atc or awc": "atc awc atc_style awc_style adapt_then_combine adapt_while_communicate",
         "algorithm=allreduce is what DDP does": "ddp all_reduce",
         "algorithm=local_sgd has algorithm.period, and pace.steps is that of gossip": (
             "local_steps sync_every sync_freq gossip_every communication_period comm_every"
@@ -97,6 +99,8 @@ CHOICES: dict[str, dict[str, str]] = {
             "sgp": "push_sum pushsum stochastic_gradient_push gossip",
             "osgp": "overlap_sgp sgp_overlap",
             "dpsgd": "dsgd decentralized_sgd decentralised_sgd",
+            "algorithm.order=adapt_then_combine": "atc adapt_then_combine atc_dsgd",
+            "algorithm.order=adapt_while_communicate": "awc adapt_while_communicate adapt_with_combine awc_dsgd",
             "adpsgd": "asynchronous",
             "gradient_tracking": "gt dsgt",
         }

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from launcher.config.former_order import began_before
 from launcher.config.launch_options import Rerun
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import print_complete, relative
@@ -32,6 +33,7 @@ def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
             submitted.append((plan, job))
         elif rerun != Rerun.failed or status in ("failed", *LIVE):  # a dead run may have left a live status
             due.append(plan)
+    _print_former_orders(plans)
     if submitted and len(plans) == 1:
         plan, job = submitted[0]
         raise RunInProgress(f"{relative(plan.run_dir)} is on SLURM already, as job {job}")
@@ -46,6 +48,15 @@ def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
         others = [f"{count} {what}" for what, count in counts.items() if count]
         print(f"sweep {plans[0].sweep}: {len(plans)} runs, {', '.join([*others, f'{len(due)} to start'])}", flush=True)
     return due
+
+
+def _print_former_orders(plans: Sequence[RunPlan]) -> None:
+    """Print how many runs go on in an order that their settings no longer mean, as ``algorithm=osgp`` did in 0.1."""
+    hidden = [plan for plan in plans if plan.experiment.algorithm.get("overlap_steps") == 1]
+    if former := sum(began_before(plan.run_dir) for plan in hidden):
+        whose = "this run" if len(plans) == 1 else f"{former} of {len(plans)} runs"
+        today = "add algorithm.order=adapt_while_communicate for today's order"
+        print(f"{whose}: order=adapt_then_combine, as begun by 0.1; {today}", flush=True)
 
 
 def set_aside(folder: RunFolder) -> None:

@@ -77,6 +77,33 @@ def test_what_changes_the_numbers_changes_the_identity(usual: RunPlan, changed: 
     assert plan(changed).run_id != usual.run_id
 
 
+ORDERS = {
+    "adapt_then_combine": ["atc", "ATC", "adapt-then-combine", "adapt_then_communicate"],
+    "adapt_while_communicate": ["awc", "AWC", "combine_while_adapting", "adapt_with_combine"],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_order_has_one_id_by_all_its_names(order: str) -> None:
+    ids = {plan("algorithm=osgp", f"algorithm.order={name}").run_id for name in (order, *ORDERS[order])}
+    assert len(ids) == 1
+    assert (plan("algorithm=osgp").run_id in ids) == (order == "adapt_while_communicate")
+
+
+def test_runs_keep_the_ids_that_they_had_while_there_was_one_order(usual: RunPlan) -> None:
+    small = "model.hidden=[8] training.epochs=2 training.batch_size=64 cluster.workers_per_node=3 topology=star"
+    osgp = f"{small} algorithm=osgp compression=int8 outer=slowmo outer.tau=3".split()
+    assert plan(*osgp, "algorithm.order=atc").run_id == "a04e7d31d7"  # of a run of version 0.1
+    assert plan(*osgp).run_id != "a04e7d31d7"
+    assert plan("algorithm.order=atc").run_id == usual.run_id
+    for name in ("sgp", "gossip_pga", "dpsgd", "gradient_tracking"):
+        ids = [plan(f"algorithm={name}", *words).run_id for words in ((), ("algorithm.order=atc",))]
+        assert ids[0] == ids[1] != plan(f"algorithm={name}", "algorithm.order=awc").run_id
+    ahead, late = (plan("algorithm=osgp", f"algorithm.overlap_steps={tau}").run_id for tau in (1, 2))
+    assert plan("algorithm=sgp", "algorithm.overlap_steps=1").run_id not in (ahead, late)
+    assert plan("algorithm=osgp", "algorithm.overlap_steps=2", "algorithm.order=atc").run_id == late
+
+
 def test_nodes_that_gossip_are_part_of_the_identity_by_their_size(usual: RunPlan) -> None:
     pairs = plan("algorithm.unit=node", "cluster.nodes=2", "cluster.workers_per_node=2")
     assert pairs.experiment.node_size == 2

@@ -98,6 +98,10 @@ INVENTED = [
     ("debug=true", "a choice is made by its name, as in debug=default"),
     ("schedule.warmup_epochs=2", "is an option of schedule=cosine or step, not of schedule=constant"),
     ("optimizer.LR=0.1", "did you mean 'optimizer.lr'?"),
+    ("order=awc", "did you mean 'algorithm.order'?"),
+    ("algorithm=awc", "did you mean 'algorithm.order=adapt_while_communicate'?"),
+    ("algorithm=adapt-with-combine", "did you mean 'algorithm.order=adapt_while_communicate'?"),
+    ("atc_style=true", "algorithm.order=atc or awc"),
     # values
     ("seed=[0,1]", "several values make a sweep: -m seed=0,1"),
     ("callbacks=early_stopping", "write callbacks=[early_stopping]"),
