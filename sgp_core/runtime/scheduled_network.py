@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -19,6 +19,15 @@ class SchedulableNetwork(Network, SketchNetwork, Protocol):
     """A network that a pace can drive."""
 
     topology: Topology
+
+
+class _Planned(NamedTuple):
+    """What follows one step."""
+
+    step: int
+    plan: Plan
+    before: Numbers
+    """What the pace remembered before: models may leave, and so be planned for, before a state is saved."""
 
 
 class ScheduledNetwork:
@@ -41,7 +50,7 @@ class ScheduledNetwork:
         self.pace = pace
         self._network = network
         self._numbers: Numbers = {}
-        self._planned: Plan | None = None  # what follows a step that has begun, part by part or message by message
+        self._planned: _Planned | None = None  # what follows a step, once a part or a message of it has left
         self._used: list[int] = []  # the graphs of the rounds that were combined
         self._apart: FlatVector | None = None
         self._estimator = ConsensusEstimator(network, like, node) if pace.measure_every else None
@@ -141,9 +150,12 @@ class ScheduledNetwork:
             self.pace.observe(found, self._numbers)
 
     def _plan(self, step: int) -> Plan:
+        if self._planned is not None and self._planned.step != step:  # all begin anew, after another step
+            self._numbers, self._planned = self._planned.before, None
         if self._planned is None:
-            self._planned = self.pace.plan(step, self._numbers)
-        return self._planned
+            before = dict(self._numbers)
+            self._planned = _Planned(step, self.pace.plan(step, self._numbers), before)
+        return self._planned.plan
 
     def _rounds(self, choice: int) -> int:
         return int(self._numbers.get(f"rounds {choice}", 0))
@@ -162,8 +174,8 @@ class ScheduledNetwork:
 
     def pull(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Add what was pushed at ``step``, if anything was; or average exactly while it warms up."""
-        plan, self._planned = self._planned, None
-        if plan is not None and plan.average:
+        planned, self._planned = self._planned, None
+        if planned is not None and planned.plan.average:
             return self._average(x, weight)
         return weight if step < 0 else self._network.pull(x, self._graphs.each_step(step), weight)
 
@@ -198,7 +210,7 @@ class ScheduledNetwork:
     def state_dict(self) -> dict[str, Any]:
         """Return what the pace remembers and what is under way for it."""
         return {
-            "numbers": dict(self._numbers),
+            "numbers": dict(self._numbers if self._planned is None else self._planned.before),
             "estimator": self._estimator.state_dict() if self._estimator else None,
         }
 

@@ -14,6 +14,8 @@ from sgp_core.runtime.random_projection import WIDTH, RandomProjection, distance
 from sgp_core.tensors.flat_vector import FlatVector
 
 N, D = 8, 500
+AHEAD = sgp_core.build_algorithm("osgp")
+LATE = sgp_core.build_algorithm("osgp", order="atc")
 
 
 def topology(name="one_peer_exponential"):
@@ -48,22 +50,24 @@ def train(pace: Pace, steps: int, graph="one_peer_exponential", lr=lambda step: 
     )
 
 
+@pytest.mark.parametrize("algorithm", [None, AHEAD])
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
-def test_silence_skips_no_edge(every):
-    error = (average(sgp_core.build_pace("every", steps=every), 3 * every).z - 3.5).abs().amax((1, 2))
+def test_silence_skips_no_edge(every, algorithm):
+    run = average(sgp_core.build_pace("every", steps=every), 3 * every, algorithm=algorithm)
+    error = (run.z - 3.5).abs().amax((1, 2))
     assert error[3 * every - 1] > 0.1
     assert error[3 * every] < 1e-12  # three rounds of this graph make the mean, however far apart they are
 
 
 @pytest.mark.parametrize("graph", ["ring", "star"])
-@pytest.mark.parametrize("overlap_steps", [0, 1])
+@pytest.mark.parametrize("overlap_steps", [0, 1, 2])
 def test_a_warm_up_averages_exactly(graph, overlap_steps):
     algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
     run = average(sgp_core.build_pace("every", warmup_steps=2), 4, graph, algorithm)
     assert (run.z[1:] - 3.5).abs().max() < 1e-12
     assert (run.w.sum(1) + run.w_in_flight - N).abs().max() < 1e-12
     assert (run.w[:3] == 1).all()
-    assert overlap_steps == 0 or run.w_in_flight[3] > 0
+    assert (run.w_in_flight[3] > 0) == (overlap_steps > 1)
 
 
 @pytest.mark.parametrize("graph", ["one_peer_exponential", "ring", "star"])
@@ -170,15 +174,16 @@ def test_a_phase_of_a_schedule_begins_at_its_step_however_many_rounds_there_were
         ("threshold", {"denser": {"name": "schedule"}, "action": "peers"}, "sgp", "denser must name a topology"),
         ("threshold", {"denser": {"name": "ring", "x": 1}, "action": "peers"}, "sgp", "denser: topology 'ring' has no"),
         ("threshold", {"denser": {"name": "directed_ring", "peers": 2}, "action": "peers"}, "sgp", "no option 'peers'"),
-        ("threshold", {}, "osgp", "use overlap_steps=0"),
-        ("every", {"steps": 2}, "osgp", "use overlap_steps=0"),
+        ("threshold", {}, LATE, "use overlap_steps=0, or overlap_steps=1 with order=adapt_while_communicate"),
+        ("every", {"steps": 2}, LATE, "use overlap_steps=0"),
         ("target", {}, "local_sgd", "rhythm of its own"),
         ("every", {"warmup_steps": 3}, "allreduce", "rhythm of its own"),
     ],
 )
 def test_what_cannot_be_is_refused(name, options, algorithm, words):
+    rule = sgp_core.build_algorithm(algorithm) if isinstance(algorithm, str) else algorithm
     with pytest.raises(ConfigurationError, match=words):
-        average(sgp_core.build_pace(name, **options), 1, algorithm=sgp_core.build_algorithm(algorithm))
+        average(sgp_core.build_pace(name, **options), 1, algorithm=rule)
 
 
 def test_a_denser_graph_that_an_algorithm_is_not_defined_on_is_refused():

@@ -34,6 +34,10 @@ def threshold(action: str, distance: float = 0.02, **options: Any) -> Pace:
 STAR = threshold("peers", 0.08, denser={"name": "star", "weights": "uniform"})
 
 
+LATE = sgp_core.build_algorithm("osgp", order="adapt_then_combine")
+"""Its messages are added a step later, so that only a warm-up is left of a pace."""
+
+
 def cases() -> list[tuple[Any, Any, Pace]]:
     regular = sgp_core.build_topology("one_peer_exponential", world_size=4)
     target = sgp_core.build_pace("target", distance=0.02, every=4)
@@ -44,14 +48,20 @@ def cases() -> list[tuple[Any, Any, Pace]]:
         (sgp_core.build_algorithm("sgp"), Irregular(4), STAR),
         (make_algorithm("sgp", "slowmo"), regular, target),
         (sgp_core.build_algorithm("dpsgd"), regular, sgp_core.build_pace("every", steps=3, warmup_steps=5)),
-        (sgp_core.build_algorithm("osgp"), Irregular(4), sgp_core.build_pace("every", warmup_steps=5)),
+        (sgp_core.build_algorithm("osgp"), Irregular(4), sgp_core.build_pace("target", distance=0.02, every=4)),
+        (LATE, Irregular(4), sgp_core.build_pace("every", warmup_steps=5)),
         (sgp_core.build_algorithm("sgp"), Irregular(4), threshold("average")),
         (make_algorithm("sgp", "slowmo"), regular, threshold("round")),
         (sgp_core.build_algorithm("dpsgd"), regular, threshold("peers", 0.045)),
         (sgp_core.build_algorithm("sgp"), hybrid, threshold("average", steps=0, warmup_steps=5)),
         (sgp_core.build_algorithm("sgp"), hybrid, sgp_core.build_pace("every", steps=2, warmup_steps=5)),
-        (sgp_core.build_algorithm("osgp"), hybrid, sgp_core.build_pace("every", warmup_steps=5)),
+        (sgp_core.build_algorithm("osgp"), hybrid, sgp_core.build_pace("every", steps=2, warmup_steps=5)),
+        (LATE, hybrid, sgp_core.build_pace("every", warmup_steps=5)),
     ]
+
+
+RESUMED = (0, 1, 4)
+"""One of each way of sending: the last has planned the next step, and sent its models, when it is saved."""
 
 
 def resumed_in_a_wave(case: int) -> tuple[float, bool]:
@@ -89,7 +99,7 @@ def work() -> dict[str, Any]:
     for algorithm, topology, pace in cases():
         results.append(train_here(algorithm, topology, "sgd", STEPS, pace=pace))
         dist.barrier()
-    return {"cases": results, "resumed": [resumed_in_a_wave(case) for case in (0, 1)]}
+    return {"cases": results, "resumed": [resumed_in_a_wave(case) for case in RESUMED]}
 
 
 def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None:
@@ -111,7 +121,7 @@ def test_paced_workers_agree_with_the_simulator_and_resume_bit_for_bit() -> None
         assert (trajectory.w.sum(1) + trajectory.w_in_flight - 4).abs().max() < 1e-12
         check_that_it_acted(pace, numbers[0], trajectory)
     for rank in ranks:
-        assert rank["resumed"] == [(0.0, True)] * 2
+        assert rank["resumed"] == [(0.0, True)] * len(RESUMED)
 
 
 def check_that_it_acted(pace: Pace, numbers: Numbers, trajectory: Any) -> None:
