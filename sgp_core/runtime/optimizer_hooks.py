@@ -69,7 +69,6 @@ class OptimizerHooks:
         self._shard = shard
         self._node = node
         self._waits = waits
-        self.checks = StepChecks(model, self._optimizers, parameters, shard.storage, algorithm.traits, waits)
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
         self._announcements: Announcements | None = None
@@ -78,6 +77,7 @@ class OptimizerHooks:
         if shard_optimizer and shard.storage and node.size > 1:
             optimizer = one_only(self._optimizers, "shard_optimizer")
             self._sharded_optimizer = ShardedOptimizer(optimizer, shard.storage, node)
+        self.checks = StepChecks(model, self._optimizers, parameters, shard.storage, algorithm.traits, waits)
         # Between the rule and the optimizer, or among optimizers, others may look at the model, or step elsewhere.
         self._apart = shard.storage is None or len(self._optimizers) > 1
         self._between = True  # the last step is over, and the next has not begun
