@@ -29,7 +29,7 @@ def test_a_resumed_run_and_steps_inside_backward_give_the_same_bits(workers, nam
             assert torch.equal(way["z"], ways["after"]["z"])
             assert way["w"] == ways["after"]["w"]
             assert way["distance"] == ways["after"]["distance"] > 0 or name in ("relaysgd", "noloco")
-    assert len(ways) == (2 if name == "gradient_tracking" else 3)
+    assert len(ways) == (2 if name.startswith("gradient_tracking") or "awc" in name else 3)
 
 
 @pytest.mark.parametrize("name", of_nodes())
@@ -50,6 +50,7 @@ def test_what_is_sent(workers):
     assert sent("decentlam") == [STEPS * 2 * M] * 4
     assert sent("noloco") == [STEPS // 4 * M] * 4
     irregular = [STEPS // 2 * (3 + 1), *[STEPS // 2 * (1 + 1)] * 3]  # messages of 3, 1, 1, 1 and a ring in turn
+    assert sent("gradient_tracking, awc") == [(2 * STEPS - 1) * M] * 4  # models are alike before the first
     assert sent("gradient_tracking") == [messages * (2 * M + 8) for messages in irregular]
 
 
@@ -90,7 +91,8 @@ def test_a_worker_alone_takes_the_steps_of_its_optimizer():
         alone = torch.nn.Linear(3, 1, bias=False)
         alone.load_state_dict(model.state_dict())
         options = {"beta": 0.0} if name in ("qg_dsgdm", "decentlam") else {}
-        rule = sgp_core.build_algorithm(name, **options)
+        options |= {"order": "awc"} if "awc" in name else {}
+        rule = sgp_core.build_algorithm(name.partition(",")[0], **options)
         optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, alone)]
         sgp_core.Gossip(model, optimizers[0], algorithm=rule)
         for step in range(3):

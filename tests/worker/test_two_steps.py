@@ -33,7 +33,6 @@ RELAYS = {("relaysgd", outer) for outer in choices("outer") if outer != "none"}
 REFUSED = {
     **dict.fromkeys(ASYNCHRONOUS, "never wait for each other"),
     **dict.fromkeys(RELAYS, "is of models before that"),
-    ("osgp", "noloco"): "without PushSum weights",
 }
 """Pairs that cannot be, and a word of the reason."""
 PAIRS = sorted(set(product(choices("algorithm"), choices("outer"))) - set(REFUSED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -33,6 +34,22 @@ class Irregular(Topology):
         return [1, 2, 3] if rank == 0 else [rank - 1]
 
 
+@dataclass(frozen=True)
+class Lopsided(Topology):
+    """A one-way ring, in which worker 0 sends to all at every other step: for any number of workers."""
+
+    @property
+    def period(self) -> int:
+        return 2
+
+    def out_neighbors(self, rank: int, step: int) -> list[int]:
+        n = self.world_size
+        return list(range(1, n)) if rank == 0 and step % 2 == 0 else [(rank + 1) % n] if n > 1 else []
+
+
+Case = tuple[Algorithm, Topology, str, dict[str, Any]]
+"""The rule, the graph, the kind of optimizer, and more options of ``Gossip``."""
+
 BATCH = 8
 
 
@@ -46,6 +63,8 @@ def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:
         return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
     if kind == "plain":
         return torch.optim.SGD(parameters, lr=0.02, weight_decay=1e-4)
+    if kind == "without decay":
+        return torch.optim.SGD(parameters, lr=0.02, momentum=0.9)
     return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 
@@ -114,6 +133,18 @@ def train_cases(
     return results
 
 
+def train_ways(cases: list[Case], transports: Sequence[str], steps: int) -> list[dict[str, dict[str, Any]]]:
+    """Train every case over every transport, one after another; return what each found."""
+    results: list[dict[str, dict[str, Any]]] = []
+    for algorithm, topology, kind, options in cases:
+        ways: dict[str, dict[str, Any]] = {}
+        for transport in transports:
+            ways[transport] = train_here(algorithm, topology, kind, steps, transport=transport, **options)
+            dist.barrier()
+        results.append(ways)
+    return results
+
+
 def simulate_case(
     algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, **options: Any
 ) -> Any:
@@ -133,6 +164,8 @@ def simulate_case(
             rows.append(torch.autograd.grad(loss, leaf)[0])
         return torch.stack(rows)
 
+    if "compression" in options:
+        options["shapes"] = [tuple(shape) for _, shape in shapes]
     initial = flatten(model).expand(topology.world_size, -1)
     return sgp_core.simulate(
         algorithm,

@@ -38,12 +38,15 @@ def _train(gossip: sgp_core.Gossip, model: nn.Module, optimizer: torch.optim.Opt
 
 
 def cases() -> list[tuple[Codec, Topology, int]]:
-    """Every codec on both graphs, with messages that are waited for and with some under way: codec, graph, tau."""
+    """Every codec on both graphs, with messages that are waited for and with some under way: codec, graph, tau.
+
+    With tau = 1 they are of models that travel while gradients are computed.
+    """
     regular, irregular = graphs()
     return [
         (codec, graph, tau)
         for codec in codecs()
-        for graph, tau in ((regular, 0), (irregular, 0), (regular, 1), (irregular, 2))
+        for graph, tau in ((regular, 0), (irregular, 0), (irregular, 1), (irregular, 2))
     ]
 
 
@@ -65,7 +68,9 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
     saved = gossip.state_dict()
     momenta = optimizer.state_dict()
     kept_momenta = [_copied(momenta) for _ in range(2)]
-    _train(gossip, model, optimizer, range(STEPS // 2, STEPS))
+    _train(gossip, model, optimizer, range(STEPS // 2, STEPS - 1))
+    given = network_of(gossip).replicas.state_dict()["given"]
+    _train(gossip, model, optimizer, range(STEPS - 1, STEPS))
     result = {"z": flatten(model), "w": gossip.push_sum_weight, "bytes": gossip.bytes_sent}
     other, other_optimizer, other_gossip = build()
     again = []
@@ -76,16 +81,15 @@ def train(codec: Codec, topology: Topology, tau: int) -> dict[str, Any]:
             mean = flatten(other)
         _train(other_gossip, other, other_optimizer, range(STEPS // 2, STEPS))
         again.append((flatten(other), other_gossip.push_sum_weight, other_gossip.bytes_sent))
-    before = len(saved["in_flight"])
+    before = len(saved["in_flight"]), len(saved["ahead"])
     gossip.finish()
-    weight = torch.tensor([gossip.push_sum_weight], dtype=torch.float64)
-    total = torch.cat([weight * flatten(model), weight])
-    dist.all_reduce(total)
+    total = _mass(gossip, model)
     parcels = network_of(gossip).replicas.payloads
     result |= {
         "resumed": all(torch.equal(z, result["z"]) and (w, b) == (result["w"], result["bytes"]) for z, w, b in again),
         "in_flight": before,
-        "references": network_of(gossip).replicas.state_dict(),
+        "given": given if tau == 1 else network_of(gossip).replicas.state_dict()["given"],  # of what has arrived
+        "taken": network_of(gossip).replicas.state_dict()["taken"],
         "mass": total[:-1] / 4,
         "weights": float(total[-1]),
         "mean_on_the_way": mean,
@@ -104,6 +108,41 @@ def network_of(gossip: sgp_core.Gossip) -> CompressedNetwork:
 
 def _copied(state: Any) -> Any:
     return torch.utils._pytree.tree_map(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, state)
+
+
+def changed_under_way(codec: Codec) -> list[float]:
+    """Change models that are under way, after finish() and after a resume; return what that does to the masses."""
+    found: list[float] = []
+    state: dict[str, Any] = {}
+    for _ in range(2):
+        model = make_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1 if state else 0.0)
+        options = {"algorithm": sgp_core.build_algorithm("osgp"), "topology": Irregular(4)}
+        gossip = sgp_core.Gossip(model, optimizer, compression=codec, **options)
+        if state:
+            gossip.load_state_dict(state)
+        else:
+            _train(gossip, model, optimizer, range(5))
+        gossip.finish()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.5).add_(dist.get_rank())
+        before = _mass(gossip, model)
+        optimizer.zero_grad()
+        for _ in range(3):
+            optimizer.step()  # gossip alone
+            found.append(float((_mass(gossip, model) - before).abs().max() / before.abs().max()))
+        state = gossip.state_dict()
+        gossip.close()
+    return found
+
+
+def _mass(gossip: sgp_core.Gossip, model: nn.Module) -> torch.Tensor:
+    """Return the sums of numerators and of weights over all workers."""
+    weight = torch.tensor([gossip.push_sum_weight], dtype=torch.float64)
+    total = torch.cat([weight * flatten(model), weight])
+    dist.all_reduce(total)
+    return total
 
 
 def awkward_mean(codec: Codec) -> float:
@@ -151,10 +190,11 @@ def everything() -> dict[str, Any]:
     """Do it all in one group of workers, one after another."""
     return {
         "trained": [train(*case) for case in cases()],
+        "changed": {name: changed_under_way(COMPRESSIONS.build(name)) for name in ("int8", "top_k", "low_rank")},
         "awkward": {name: awkward_mean(COMPRESSIONS.build(name)) for name in ("bf16", "fp16", "int8")},
         "allocations": {
             (name, tau): allocations(COMPRESSIONS.build(name), tau)
             for name in ("bf16", "fp16", "int8")
-            for tau in (0, 2)
+            for tau in (0, 1, 2)
         },
     }

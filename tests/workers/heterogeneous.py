@@ -26,19 +26,23 @@ def cases() -> dict[str, Case]:
         "qg_dsgdm": (build("qg_dsgdm", nesterov=True), regular, "plain", {}),
         "decentlam": (build("decentlam"), ring, "plain", {}),
         "d2": (build("d2", lazy=True, recentre_every=5), tree, "sgd", {}),
-        "gossip_pga": (build("gossip_pga", period=5, overlap_steps=1), Irregular(4), "sgd", {}),
+        "gossip_pga": (build("gossip_pga", period=5, overlap_steps=2), Irregular(4), "sgd", {}),
+        "gossip_pga, awc": (build("gossip_pga", period=5, order="awc"), Irregular(4), "sgd", {}),
         "relaysgd": (build("relaysgd"), tree, "adamw", {}),
         "gradient_tracking": (build("gradient_tracking"), Irregular(4), "sgd", {}),
+        "gradient_tracking, awc": (build("gradient_tracking", order="awc"), regular, "adamw", {}),
         "noloco": (sgp_core.build_outer("noloco", build("local_sgd", period=0), tau=4), regular, "adamw", {}),
     }
 
 
 def of_nodes() -> dict[str, tuple[Algorithm, Topology, str]]:
     """Rules between two nodes of two workers each."""
+    build = sgp_core.build_algorithm
     pair = sgp_core.build_topology("spanning_tree", world_size=2)
     return {
         "qg_dsgdm": (make_algorithm("qg_dsgdm"), pair, "plain"),
         "gradient_tracking": (make_algorithm("gradient_tracking"), pair, "sgd"),
+        "gradient_tracking, awc": (build("gradient_tracking", order="awc"), pair, "sgd"),
         "relaysgd": (make_algorithm("relaysgd"), pair, "sgd"),
         "noloco": (make_algorithm("local_sgd", "noloco"), pair, "sgd"),
     }
@@ -92,7 +96,7 @@ def work() -> dict[str, Any]:
     for name, case in cases().items():
         found = ways[name] = {"after": train(case, "p2p", False, STEPS)}
         dist.barrier()
-        if case[0].traits.reads_gradients:
+        if case[0].traits.reads_gradients or case[0].traits.sends_ahead:
             found["resumed"] = train(case, "p2p", False, STEPS, stop=STEPS // 2, turn=False)
         else:
             found["inside"] = train(case, "shared_memory", True, STEPS)
