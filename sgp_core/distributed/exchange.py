@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sgp_core.errors import PeerLost
 from sgp_core.topology import Topology
 from sgp_core.topology.base import Edges
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,18 @@ class Exchange:
         """The largest number of in-peers of any worker: all workers cut their messages by it, alike."""
         return self.edges.max_in_degree
 
+    def shares(self, weight: float | None, arrived: Iterable[float]) -> tuple[float, tuple[float, ...]]:
+        """Return by how much this worker's own ``z_i`` counts, ``P_ii w_i``, and those of the in-peers, ``P_ij w_j``.
+
+        Args:
+            weight: ``w_i``; None: all weights are 1.
+            arrived: ``w_j`` of the in-peers, in their order; not looked at without ``weight``.
+        """
+        if weight is None:
+            return self.own_weight, self.in_weights
+        weighted = (share * theirs for share, theirs in zip(self.in_weights, arrived, strict=True))
+        return self.own_weight * weight, tuple(weighted)
+
     def among(self, peers: Collection[int]) -> Exchange:
         """Return the exchange restricted to some peers, in the same order."""
         kept = [(peer, weight) for peer, weight in zip(self.in_peers, self.in_weights, strict=True) if peer in peers]
@@ -61,6 +76,11 @@ class Exchange:
             out_peers=tuple(peer for peer in self.out_peers if peer in peers),
             in_weights=tuple(weight for _, weight in kept),
         )
+
+    def merge(self, peers: Collection[int], theirs: Iterable[T], others: Iterable[T]) -> list[T]:
+        """Return an item for each in-peer, in their order: the next of ``theirs`` for ``peers``, else of ``others``."""
+        first, second = iter(theirs), iter(others)
+        return [next(first if peer in peers else second) for peer in self.in_peers]
 
     def lost(self, why: object, peers: Iterable[int] = ()) -> PeerLost:
         """Return the error to raise when the exchange fails.

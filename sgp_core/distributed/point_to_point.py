@@ -36,18 +36,38 @@ class PointToPoint:
         """Return a send to be started by :meth:`post`; the tensor must not change until the send is complete."""
         return dist.P2POp(dist.isend, tensor, self._global_rank[peer], self._group)
 
-    def post(self, receives: list[dist.P2POp], sends: list[dist.P2POp]) -> tuple[list[Any], list[Any]]:
+    def post(
+        self, receives: list[dist.P2POp], sends: list[dist.P2POp], exchange: Exchange | None = None
+    ) -> tuple[list[Any], list[Any]]:
         """Start receives and sends in one batch; receives first, since gloo serialises the directions of a pair else.
+
+        Args:
+            exchange: what fails if a peer is missed, where that is known.
 
         Returns:
             The works of the receives and those of the sends, one for each. A backend that fuses the batch (NCCL)
             returns a single work: both lists are then the same object and hold that.
+
+        Raises:
+            PeerLost: a peer is gone already, in a group on CPUs; a RuntimeError without ``exchange``.
         """
         batch = [*receives, *sends]
-        works = list(dist.batch_isend_irecv(batch)) if batch else []
+        if batch and batch[0].tensor.is_cuda:
+            works = list(dist.batch_isend_irecv(batch))
+        else:
+            works = [self._start(operation, exchange) for operation in batch]
         if len(works) != len(batch):
             return works, works
         return works[: len(receives)], works[len(receives) :]
+
+    def _start(self, operation: dist.P2POp, exchange: Exchange | None) -> Any:
+        try:
+            return operation.op(operation.tensor, operation.peer, operation.group)
+        except RuntimeError as error:
+            if exchange is None:
+                raise
+            peer = self._global_rank.index(operation.peer)
+            raise exchange.lost(f"rank {peer}: {error}", [peer]) from error
 
     def send_and_receive(
         self, sends: Iterable[tuple[Tensor, int]], receives: Iterable[tuple[Tensor, int]], exchange: Exchange
@@ -63,7 +83,8 @@ class PointToPoint:
             PeerLost: a peer is gone or does not answer in time.
         """
         sends, receives = list(sends), list(receives)
-        arrivals, departures = self.post([self.receive(*r) for r in receives], [self.send(*s) for s in sends])
+        operations = [self.receive(*r) for r in receives], [self.send(*s) for s in sends]
+        arrivals, departures = self.post(*operations, exchange)
         if arrivals is departures:
             wait(arrivals, exchange)
         else:
@@ -92,7 +113,7 @@ class WeightMessages:
         self._out.fill_(weight)
         receives = [self._messages.receive(self._in[slot], peer) for slot, peer in enumerate(exchange.in_peers)]
         sends = [self._messages.send(self._out, peer) for peer in exchange.out_peers]
-        arrivals, departures = self._messages.post(receives, sends)
+        arrivals, departures = self._messages.post(receives, sends, exchange)
         self._works, self._exchange = [*arrivals, *departures], exchange
         self._peers = () if arrivals is departures else (*exchange.in_peers, *exchange.out_peers)
 

@@ -109,7 +109,11 @@ class Transport(Protocol):
         """
 
     def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Combination:
-        """Begin to send ``x``, a whole vector, which must not change until it is combined."""
+        """Begin to send ``x``, the parameters' own memory, which must not change until it is combined.
+
+        Wait for no other worker. A transport of a user's own may leave this method out: nothing then travels ahead, see
+        :class:`MixedCombination`.
+        """
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> Message:
         """Begin to send ``x``, which may change at once, to the out-peers, and to receive from the in-peers.
@@ -123,14 +127,20 @@ class Transport(Protocol):
         """
 
     def scratch(self) -> FlatVector:
-        """Return memory of the model's layout that is free until the next ``mix``, ``post`` or ``push``."""
+        """Return memory of the model's layout that is free until the next exchange begins.
+
+        It is the same until then, but while a vector is under way that was posted ahead.
+        """
 
     def settle(self) -> None:
         """Return once everything this worker has sent has left."""
 
 
 class MixedCombination:
-    """A combination by way of :meth:`Transport.mix`, for a transport that sends nothing ahead.
+    """A combination by way of :meth:`Transport.mix`, for transports of users' own that have no ``post_ahead``.
+
+    Nothing travels ahead. The results are those of the other transports but for rounding, since vectors are multiplied
+    by PushSum weights before they are sent. What is kept apart takes a vector's memory in each step.
 
     Args:
         transport: mixes when the vector is combined.
@@ -143,18 +153,19 @@ class MixedCombination:
         self._apart: FlatVector | None = None
 
     def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
-        mixed = self._transport.scratch().copy_(x) if apart else x
+        mixed = x.clone() if apart else x  # not in scratch(), where vectors may arrive
         if weight is not None:
             mixed.mul_(weight)
         self._transport.marks = marks
         arrived = self._transport.mix(mixed, self._exchange, weight)
         if apart:
-            self._apart = x.clone().mul_(-1.0).add_(mixed)
+            self._apart = mixed.add_(x, -1.0)
         return 0.0 if weight is None else arrived - self._exchange.own_weight * weight
 
     def complete(self, x: FlatVector) -> None:
         if self._apart is not None:
             x.add_(self._apart)
+            self._apart = None
 
     def settle(self) -> None:
         """Do nothing: nothing was sent."""

@@ -62,6 +62,7 @@ def test_a_world_of_one_opens_nothing():
 def test_memory_is_opened_once(found):
     for rank in found[4]:
         assert rank["memory"]["tau=0"] == 1, "waves of any in-degree fit into one room"
+        assert rank["memory"]["ahead"] <= 2, "one inbox, made larger once there are several in-peers"
         assert rank["memory"]["tau=1"] <= 4, "two inboxes, each made larger at most once"
 
 

@@ -8,13 +8,35 @@ import torch
 from torch import nn
 
 import sgp_core
+from sgp_core.distributed.exchange import Exchange
 from sgp_core.distributed.model_shard import place_in_flat_memory
+from sgp_core.tensors.flat_vector import FlatVector
+from sgp_core.timeline import Marks
 from sgp_core.transports.p2p.transport import P2PTransport
 from sgp_core.transports.registry import Placement, TransportKind, register_transport
 
 
 class OwnMessages(P2PTransport):
     name = "messages_of_my_own"
+
+
+class PlainMessages:
+    """A transport with the methods that all had before any vector travelled ahead."""
+
+    name = "plain"
+
+    def __init__(self, like: FlatVector) -> None:
+        self.marks: Marks | None = None
+        self._messages = P2PTransport(like, None)
+
+    def mix(self, x: FlatVector, exchange: Exchange, weight: float | None) -> float:
+        return self._messages.mix(x, exchange, weight)
+
+    def scratch(self) -> FlatVector:
+        return self._messages.scratch()
+
+    def settle(self) -> None:
+        self._messages.settle()
 
 
 class OwnKind(TransportKind):

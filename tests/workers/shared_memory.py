@@ -84,6 +84,24 @@ def _mixed(vector: _Vector) -> list[Any]:
     return [*found, *vector.bits(weight)]
 
 
+def _combined(vector: _Vector) -> list[Any]:
+    """Let models leave ahead; change them in place and apart in turn, with weights and at last without."""
+    weight: Any = 1.0 + dist.get_rank()
+    found = []
+    for step in range(7):
+        own = weight if step < 6 else None
+        vector.network.post_ahead(vector.x, step, own)
+        mixed = vector.network.combine(vector.x, step, own, apart=step % 2 == 1)
+        for tensor in vector.x.tensors:
+            tensor.add_(dist.get_rank())
+        vector.network.complete(vector.x, step, own)
+        if own is not None:
+            weight = mixed
+            vector.x.div_(weight)
+        found += vector.bits(weight)
+    return found
+
+
 def _mixed_elsewhere(vector: _Vector) -> list[Any]:
     """Mix vectors that are not the parameters: one of the rule's own, and the transport's scratch."""
     own = FlatVector([tensor * 2 for tensor in vector.x.tensors])
@@ -120,6 +138,7 @@ def differences_of_bits(
     for topology in graphs:
         for layout in layouts:
             compare("mix", layout, topology, 0, _mixed)
+            compare("combine", layout, topology, 0, _combined)
         compare("mix elsewhere", layouts[-1], topology, 0, _mixed_elsewhere)
         for tau in (1, 2, 4):
             compare("push", layouts[-1 - tau // 2], topology, tau, lambda vector, tau=tau: _pushed(vector, tau))

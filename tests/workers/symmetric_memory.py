@@ -70,6 +70,9 @@ def _moved(make: Callable[..., Any], layout: dict[torch.dtype, int], topology: T
             own = FlatVector([tensor * 2 for tensor in x.tensors])  # a vector that is not the parameters, and no weight
             network.mix(own, step)
             found += own.tensors
+            network.post_ahead(x, step, weight)
+            mixed = network.combine(x, step, weight, apart=step % 2 == 1)
+            weight = network.complete(x.mul_(0.5), step, mixed)
         found += [*(tensor.clone() for tensor in x.tensors), weight]
     weight = network.drain(x, weight)
     made.settle()
@@ -89,7 +92,7 @@ def train(cases: list[tuple[Algorithm, Topology, str]], steps: int) -> list[dict
         model = agreement.make_model()
         optimizer = agreement.make_optimizer(model.parameters(), kind)
         chosen: dict[str, Any] = {"algorithm": algorithm, "topology": topology, "transport": "p2p"}
-        if number % 2:
+        if number % 2 and not algorithm.traits.sends_ahead:
             chosen |= {"step_in_backward": True, "part_mb": PART_MB}
         gossip = sgp_core.Gossip(model, optimizer, **chosen)
         if gossip.world_size > 1:
@@ -149,6 +152,11 @@ def memory() -> dict[str, int]:
             weight = network.pull(x, step - 1, network.push(x, step, weight)) if tau else network.mix(x, step, weight)
         network.drain(x, weight)
         opened[f"tau={tau}"] = made._fabric.windows
+    network = DistributedNetwork(topology, None, made := transport(x, 0))
+    for step in range(8):
+        network.post_ahead(x, step, 1.0)
+        network.complete(x, step, network.combine(x, step, 1.0, apart=False))
+    opened["ahead"] = made._fabric.windows
     return opened
 
 

@@ -28,6 +28,7 @@ from sgp_core.transports.symmetric_memory.weight_exchange import HostWeightExcha
 from tests.support.hosts import on_hosts
 from tests.support.process_fabric import ProcessFabric
 from tests.workers.agreement import Irregular
+from tests.workers.own_transport import PlainMessages
 
 SHAPES = [(3, 50), (70,), (9, 11), (1,)]
 WORKERS = 4
@@ -57,7 +58,7 @@ class Worker:
     def __init__(self, name: str, overlap_steps: int = 0) -> None:
         self.rank = dist.get_rank()
         parameters = [nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in SHAPES]
-        self.storage, self.transport = _place(name, parameters, overlap_steps)
+        self.storage, self.transport = place(name, parameters, overlap_steps)
         self.x = self.storage.flat
         self.expected = Vectors(self.x.numel, Irregular(WORKERS))
         self.x.tensors[0].copy_(self.expected.x[self.rank])
@@ -76,7 +77,11 @@ class Worker:
         return max(float(difference), abs(self.weight - float(self.expected.w[self.rank])))
 
 
-def _place(name: str, parameters: list[nn.Parameter], overlap_steps: int) -> tuple[FlatStorage, Transport]:
+def place(name: str, parameters: list[nn.Parameter], overlap_steps: int = 0) -> tuple[FlatStorage, Transport]:
+    """Move parameters to memory that the transport of this name can use; return both."""
+    if name == "plain":
+        storage = FlatStorage(parameters)
+        return storage, PlainMessages(storage.flat)
     if name == "symmetric_memory":
         slots, fabric = 2 * overlap_steps + 4, ProcessFabric(dawdle_s=1e-4)
         storage = FlatStorage(parameters)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 import sgp_core
+from sgp_core.algorithms import Algorithm
 from sgp_core.distributed.exchange import Exchange
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.runtime.worker_state import WorkerState
@@ -32,26 +33,38 @@ _ELEMENTS = 300_000
 _STEPS = 50
 _DEADLINE_S = 30.0
 _RATE = 0.1
+_GRAPHS = ("one_peer_exponential", "ring", "irregular")
+_MIXED = {False: "mixed in place", True: "differences apart"}
 
 
 def checks() -> list[Check]:
     """Return the checks of the transport's streams."""
-    cases = [("sgp", 0, "one_peer_exponential"), ("sgp", 0, "ring"), ("sgp", 0, "irregular")]
-    cases += [("sgp", tau, graph) for tau in (1, 2) for graph in ("one_peer_exponential", "irregular")]
+    titled = "symmetric_memory, streams of one process"
+    cases = [("sgp", sgp_core.build_algorithm("sgp"), graph, False) for graph in _GRAPHS]
+    for tau in (1, 2):
+        late = sgp_core.build_algorithm("sgp", overlap_steps=tau, order="adapt_then_combine")
+        cases += [(f"sgp, added {tau} late", late, graph, False) for graph in _GRAPHS[::2]]
+    ahead = sgp_core.build_algorithm("osgp")
+    cases += [(f"osgp, {_MIXED[apart]}", ahead, graph, apart) for graph in _GRAPHS for apart in (False, True)]
     return [
         *(
-            Check(
-                f"symmetric_memory, streams of one process: {name} tau={tau} on {graph}", partial(streams, tau, graph)
-            )
-            for name, tau, graph in cases
+            Check(f"{titled}: {name} on {graph}", partial(streams, rule, graph, apart))
+            for name, rule, graph, apart in cases
         ),
-        *(Check(f"symmetric_memory, streams of one process: {m} M parameters", partial(pace, m)) for m in (25, 100)),
+        *(Check(f"{titled}: {m} M parameters", partial(pace, m)) for m in (25, 100)),
     ]
 
 
-def streams(tau: int, graph: str, place: Place) -> Found:
-    """Let threads take steps of SGP, with kernels that dawdle in between; compare with the simulator."""
-    algorithm, topology = sgp_core.build_algorithm("sgp", overlap_steps=tau), problem.topology(graph, _WORKERS)
+def streams(algorithm: Algorithm, graph: str, apart: bool, place: Place) -> Found:
+    """Let threads take steps of SGP, with kernels that dawdle in between; compare with the simulator.
+
+    Args:
+        algorithm: SGP in one of its forms.
+        graph: who sends to whom.
+        apart: where models are sent ahead, whether what is mixed is added after the optimizer's step.
+        place: where it runs.
+    """
+    topology = problem.topology(graph, _WORKERS)
     targets = torch.randn(_WORKERS, _ELEMENTS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     expected = sgp_core.simulate(
         algorithm,
@@ -70,6 +83,7 @@ def streams(tau: int, graph: str, place: Place) -> Found:
         network = DistributedNetwork(topology, None, transport)
         network.rank, network.world_size = rank, _WORKERS
         worker = WorkerState(flat, optimizer, network, biased=algorithm.leaves_one(topology))
+        worker.update_reads_model = apart
         for step in range(_STEPS):
             if x.is_cuda:
                 torch.cuda._sleep((rank * 7919 + step * 104729) % 7 * 20_000)  # clock cycles
@@ -79,9 +93,11 @@ def streams(tau: int, graph: str, place: Place) -> Found:
             algorithm.after_step(worker)
             algorithm.receive(worker)
             worker.step += 1
+            algorithm.send_ahead(worker)
         return x.cpu(), float(worker.weight)
 
-    found = _in_threads(work, tau, place.device, torch.float64, _ELEMENTS)
+    flight = algorithm.traits.steps_in_flight
+    found = _in_threads(work, flight, place.device, torch.float64, _ELEMENTS)
     z = max(float((x - expected.z[-1, rank]).abs().max()) for rank, (x, _) in enumerate(found))
     w = max(abs(weight - float(expected.w[-1, rank])) for rank, (_, weight) in enumerate(found))
     return Found(at_most(1e-12, z=z, w=w), f"differs by {z:.1e} from the simulator", {"z": z, "w": w})

@@ -54,6 +54,7 @@ class InterHostMix:
         dtypes: the dtypes of the pieces that the chunks are cut from.
         messages: sends and receives the chunks.
         arena: memory for incoming chunks.
+        exchange: what fails if a peer is missed.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class InterHostMix:
         dtypes: Sequence[torch.dtype],
         messages: PointToPoint,
         arena: ReceiveArena,
+        exchange: Exchange,
     ) -> None:
         self._plan = plan
         self._chunks = chunks
         self._dtypes = dtypes
         self._messages = messages
+        self._exchange = exchange
         longest = max(((chunk.end - chunk.begin) * dtypes[chunk.piece].itemsize for chunk in chunks), default=0)
         self._stride = -(-longest // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         senders, members = len(plan.incoming), len(plan.component.members)
@@ -76,19 +79,18 @@ class InterHostMix:
         self._to_receive = enumerate(chunks)
         self._incoming = deque(self._receive(islice(self._to_receive, self._depth)))
 
-    def mix(self, vectors: Sequence[FlatVector], blocks: BlockedMixer, exchange: Exchange, marks: Marks | None) -> None:
+    def mix(self, vectors: Sequence[FlatVector], blocks: BlockedMixer, marks: Marks | None) -> None:
         """Compute the chunks for all members of the component.
 
         Args:
             vectors: the members' vectors.
             blocks: does the arithmetic.
-            exchange: what fails if a peer is missed.
             marks: records times, unless None.
 
         Raises:
             PeerLost: a peer is gone.
         """
-        to_send = iter(self._chunks)
+        exchange, to_send = self._exchange, iter(self._chunks)
         # gloo's "ready to receive" queues behind the data of the other direction, so fewer chunks are sent ahead than
         # the receiver has memory for.
         ahead = self._depth if self._depth == len(self._chunks) else self._depth // 2
@@ -112,7 +114,7 @@ class InterHostMix:
             peers = [_peer_of(chunk, members) for members in self._plan.incoming]
             begun.append((peers, [self._slot(at, sender, chunk) for sender in range(len(peers))]))
         receives = [self._messages.receive(*r) for peers, into in begun for r in zip(into, peers, strict=True)]
-        works, _ = self._messages.post(receives, [])
+        works, _ = self._messages.post(receives, [], self._exchange)
         return [
             _IncomingChunk(theirs, *rest) for theirs, rest in zip(self._per_chunk(works, begun), begun, strict=True)
         ]
@@ -127,7 +129,7 @@ class InterHostMix:
             for chunk in begun
             for place, receivers in self._plan.outgoing
         ]
-        _, works = self._messages.post([], sends)
+        _, works = self._messages.post([], sends, self._exchange)
         return self._per_chunk(works, begun)
 
     def _slot(self, at: int, sender: int, chunk: PlanChunk) -> Tensor:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 import torch
 from torch import Tensor
 
@@ -15,15 +12,15 @@ from sgp_core.tensors.flat_storage import Sizes
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.mixing import weighted_sum
 from sgp_core.timeline import Marks
-from sgp_core.transports.base import MessageContent, MixedCombination
+from sgp_core.transports.base import MessageContent
+from sgp_core.transports.hierarchical.combination import HierarchicalCombination
 from sgp_core.transports.hierarchical.inter_host import InterHostMix, ReceiveArena
 from sgp_core.transports.hierarchical.plan import InterHostPlan, plan_of, split_into_chunks
 from sgp_core.transports.p2p.buffers import SendBuffer, chunks_of
 from sgp_core.transports.p2p.pending_message import MessageChannel, PendingMessage
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
+from sgp_core.transports.shared_memory.mixing_plan import component_of
 from sgp_core.transports.shared_memory.transport import SharedMemoryTransport, SharedMessage, send_buffer_count
-
-T = TypeVar("T")
 
 
 class HierarchicalTransport:
@@ -38,6 +35,9 @@ class HierarchicalTransport:
 
     ``push`` copies the vector into a send buffer once. Out-peers of the same host read it there; to others it is sent.
 
+    ``post_ahead`` sends from the vector itself to out-peers of other hosts, without waiting for any worker; what comes
+    from the same host is read where it lies when it is combined, see :class:`HierarchicalCombination`.
+
     A steady step allocates nothing; there is no thread, and no process group beside the one given. ``mix`` takes as
     much memory again as the parameters; ``push`` takes the send buffers and receive buffers of both kinds.
 
@@ -51,7 +51,8 @@ class HierarchicalTransport:
     def __init__(self, counters: SharedCounters, overlap_steps: int = 0) -> None:
         self.rank = counters.rank
         self._hosts = counters.hosts
-        self._local = frozenset(counters.host)
+        self._host = counters.host
+        self._local = frozenset(self._host)
         self._remote = frozenset(rank for host in counters.hosts for rank in host) - self._local
         self._send_buffers = buffers = list[SendBuffer]()
         self._shared = SharedMemoryTransport(counters, overlap_steps, lambda number: buffers[number].settle())
@@ -93,12 +94,12 @@ class HierarchicalTransport:
         remote = exchange.among(self._remote)
         if weight is not None:
             self._weights.post(weight, remote)
-        inter_host = self._begin_inter_host(plan)
+        inter_host = self._begin_inter_host(plan, exchange)
         with self._shared.component_vectors(x, exchange, plan.component, weight) as (vectors, weights):
             if inter_host is None:
                 self._shared.mix_own_range(plan.component, vectors)
             else:
-                inter_host.mix(vectors, self._shared.blocks, exchange, self.marks)
+                inter_host.mix(vectors, self._shared.blocks, self.marks)
         if weight is None:
             return 1.0
         weights |= dict(zip(remote.in_peers, self._weights.wait(), strict=True))
@@ -109,9 +110,16 @@ class HierarchicalTransport:
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None) -> None:
         """Do nothing: a vector is sent by other workers than its owner, who wait until it is there."""
 
-    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> MixedCombination:
-        """Send nothing ahead."""
-        return MixedCombination(self, exchange)
+    def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalCombination:
+        """Begin to send ``x``, the parameters' own memory, to other hosts, and to receive from there.
+
+        Besides a receive buffer for each in-peer of other hosts this needs a send buffer if a worker has in-peers there
+        and neighbours in its own host, or if differences are kept apart.
+        """
+        assert self._channel is not None, "allocate() was not called"
+        component = component_of(exchange.edges, self.rank, self._host)
+        pending = self._channel.post(x, exchange.among(self._remote), weight, self.marks)
+        return HierarchicalCombination(self._shared, exchange, component, pending)
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalMessage:
         """Copy ``x``, or in turn its parts, to a send buffer, which out-peers of this host read; send it to the others.
@@ -146,7 +154,7 @@ class HierarchicalTransport:
         """Let waits for peers of the same host fail; for another thread to call."""
         self._shared.interrupt(why)
 
-    def _begin_inter_host(self, plan: InterHostPlan) -> InterHostMix | None:
+    def _begin_inter_host(self, plan: InterHostPlan, exchange: Exchange) -> InterHostMix | None:
         """Begin to receive the chunks that this worker computes, if its component exchanges any with other hosts."""
         if not (plan.incoming or plan.outgoing):
             return None
@@ -154,7 +162,8 @@ class HierarchicalTransport:
         sizes = tuple((piece.numel(), piece.element_size()) for piece in self._pieces)
         chunks = split_into_chunks(sizes, plan.max_senders, self._hosts)
         mine = chunks[members.index(self.rank) :: len(members)]
-        return InterHostMix(plan, mine, [piece.dtype for piece in self._pieces], self._messages, self._arena)
+        dtypes = [piece.dtype for piece in self._pieces]
+        return InterHostMix(plan, mine, dtypes, self._messages, self._arena, exchange)
 
 
 class HierarchicalMessage:
@@ -187,24 +196,21 @@ class HierarchicalMessage:
         self._has_weight = has_weight
 
     def add_to(self, x: FlatVector, marks: Marks | None = None) -> float:
+        exchange = self._exchange
         vectors, weights = self._in_memory.wait(marks)
         local = [chunks_of(vector) for vector in vectors]
         for at, (chunk, slots) in enumerate(zip(chunks_of(x), self._pending.chunks(marks), strict=True)):
-            self._blocks.add(chunk, self._in_order([theirs[at] for theirs in local], slots), self._exchange.in_weights)
-        weights = self._in_order(weights, self._pending.weights)
+            received = exchange.merge(self._local, [theirs[at] for theirs in local], slots)
+            self._blocks.add(chunk, received, exchange.in_weights)
+        weights = exchange.merge(self._local, weights, self._pending.weights)
         self._pending.release()
         self._in_memory.discard()
-        return weighted_sum(self._exchange.in_weights, weights) if self._has_weight else 0.0
+        return weighted_sum(exchange.in_weights, weights) if self._has_weight else 0.0
 
     def content(self) -> MessageContent:
-        return self._in_order(self._in_memory.content(), self._pending.content())
+        return self._exchange.merge(self._local, self._in_memory.content(), self._pending.content())
 
     def discard(self) -> None:
         """Let local in-peers use their send buffers again, and give up what remote in-peers send."""
         self._in_memory.discard()
         self._pending.discard()
-
-    def _in_order(self, local: Iterable[T], remote: Iterable[T]) -> list[T]:
-        """Merge the items of local and of remote in-peers in the order of all in-peers."""
-        locals_, remotes = iter(local), iter(remote)
-        return [next(locals_ if peer in self._local else remotes) for peer in self._exchange.in_peers]

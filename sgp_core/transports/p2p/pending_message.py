@@ -42,16 +42,21 @@ class MessageChannel:
             self.open_inbox = self._free.pop() if self._free else ReceiveBuffer(self._like, self._messages.world_size)
         return self.open_inbox
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every receive buffer that there is is under way."""
+        return self.open_inbox is None and not self._free
+
     def post(self, x: FlatVector, exchange: Exchange, weight: float | None, marks: Marks | None) -> PendingMessage:
         """Begin to send ``x``, which must not change until the message is mixed into it, and to receive."""
-        inbox, slots = self._borrow(x, max(1, exchange.in_degree))
+        inbox, slots = self._borrow(x, max(1, len(exchange.in_peers)))
         outgoing = slots.mine
         if weight is not None:
             slots.weight_out.fill_(weight)
             outgoing = [slots.weight_out, *outgoing]
         receives = self._receives(slots, exchange, has_weight=weight is not None)
         sends = [self._messages.send(piece, peer) for piece in outgoing for peer in exchange.out_peers]
-        arrivals, departures = self._messages.post(receives, sends)
+        arrivals, departures = self._messages.post(receives, sends, exchange)
         _mark(marks)
         return PendingMessage(
             self, exchange, inbox, slots, arrivals, departures, marks, last=x.last, has_weight=weight is not None
@@ -78,7 +83,7 @@ class MessageChannel:
         """
         inbox, slots = self._borrow(x, max_in_degree)
         receives = self._receives(slots, exchange, has_weight=weight is not None)
-        arrivals, _ = ([], []) if self._one_batch else self._messages.post(receives, [])
+        arrivals, _ = ([], []) if self._one_batch else self._messages.post(receives, [], exchange)
         chunks, sends = buffer.chunks(x), []
         for chunk, mine in zip(chunks, [None, *slots.mine], strict=True):
             chunk.settle()
@@ -93,9 +98,9 @@ class MessageChannel:
             if self._one_batch:
                 sends += sends_of_chunk
             else:
-                chunk.sent_by(self._messages.post([], sends_of_chunk)[1], exchange)
+                chunk.sent_by(self._messages.post([], sends_of_chunk, exchange)[1], exchange)
         if self._one_batch:
-            arrivals, departures = self._messages.post(receives, sends)
+            arrivals, departures = self._messages.post(receives, sends, exchange)
             for chunk in chunks:
                 chunk.sent_by(departures, exchange)
         _mark(marks)
@@ -173,11 +178,10 @@ class PendingMessage:
 
         What is kept apart lies where the vector of the first in-peer has arrived.
         """
-        shares = self._exchange.in_weights
-        own = self._exchange.own_weight * (1.0 if weight is None else weight)
-        for chunk, slots in zip(chunks_of(x), self.chunks(marks), strict=True):
-            if weight is not None and shares is self._exchange.in_weights:  # they arrive with the first chunk
-                shares = tuple(share * theirs for share, theirs in zip(shares, self.weights, strict=True))
+        own, shares = self._exchange.shares(None, ())
+        for number, (chunk, slots) in enumerate(zip(chunks_of(x), self.chunks(marks), strict=True)):
+            if number == 0:  # PushSum weights have arrived with it
+                own, shares = self._exchange.shares(weight, self.weights)
             if apart:
                 difference_(slots[0], chunk, own, slots[: len(shares)], shares)
             else:

@@ -24,7 +24,8 @@ class P2PTransport:
 
     ``mix`` sends from the vector itself. Its receive buffer is as large as the parameters, whatever the in-degree: with
     k in-peers the exchange runs in k waves, over a k-th of the vector each. ``post`` begins to mix a part of the
-    vector, with a receive buffer per in-peer. ``push`` sends from a copy, since the vector goes on changing. For
+    vector, and ``post_ahead`` sends all of it, with a receive buffer per in-peer, which is the same as that of ``mix``
+    for the first; what is kept apart is kept there. ``push`` sends from a copy, since the vector goes on changing. For
     messages that are under way for up to ``overlap_steps`` steps it has as many send buffers, and one receive buffer
     more than that for each in-peer. On CPUs a send buffer is overwritten chunk by chunk as the last message leaves it,
     so that the link is never idle.
@@ -42,6 +43,7 @@ class P2PTransport:
         self._messages = PointToPoint(group)
         self.rank, self.world_size = self._messages.rank, self._messages.world_size
         self._like = like
+        self._overlap_steps = overlap_steps
         self._weights = WeightMessages(self._messages, like.tensors[0].device)
         self._send_buffers = deque(SendBuffer(like.zeros_like()) for _ in range(overlap_steps))
         self._channel = MessageChannel(like, self._messages)
@@ -82,7 +84,12 @@ class P2PTransport:
         return message
 
     def scratch(self) -> FlatVector:
-        """Return memory of the model's layout that is free until the next ``mix``, ``post`` or ``push``."""
+        """Return memory of the model's layout that is free until the next ``mix``, ``post`` or ``push``.
+
+        It is a receive buffer; while the only one is under way, it is memory that goes when the caller drops it.
+        """
+        if not self._overlap_steps and self._channel.exhausted:
+            return self._like.zeros_like()
         return self._channel.inbox().first
 
     def settle(self) -> None:
@@ -95,7 +102,7 @@ class P2PTransport:
         ins, outs = exchange.in_peers, exchange.out_peers
         receives = [self._messages.receive(s, peer) for c in wave for s, peer in zip(c.slots, ins, strict=False)]
         sends = [self._messages.send(chunk.mine, peer) for chunk in wave for peer in outs]
-        arrivals, departures = self._messages.post(receives, sends)
+        arrivals, departures = self._messages.post(receives, sends, exchange)
         if self.marks is not None and not self.marks.posted:
             self.marks.posted = now()
         if len(arrivals) != len(receives):  # NCCL has one work for all messages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -62,11 +62,30 @@ class BlockedMixer:
                 received = [old[place[peer]] for peer in peers]
                 difference_(new[step.place], old[step.place], step.own_weight, received, step.in_weights)
 
+    def mix_into(
+        self, into: Tensor, mine: Tensor, own_weight: float, received: Sequence[Tensor], weights: Sequence[float]
+    ) -> None:
+        """Set ``into`` to ``own_weight * mine + sum_j weights_j * received_j``; it may be ``mine`` itself."""
+        for new, block, *others in self._blocks(into, mine, *received):
+            if into is not mine:
+                new.copy_(block)
+            mix_all_(new, own_weight, others, weights)
+
+    def difference_into(
+        self, into: Tensor, mine: Tensor, own_weight: float, received: Sequence[Tensor], weights: Sequence[float]
+    ) -> None:
+        """Set ``into`` to what that has beyond ``mine``, as ``difference_`` does."""
+        for new, block, *others in self._blocks(into, mine, *received):
+            difference_(new, block, own_weight, others, weights)
+
     def add(self, mine: Tensor, received: Sequence[Tensor], weights: Sequence[float]) -> None:
         """Add ``sum_j weights_j * received_j`` to ``mine``."""
-        size = self._block_size(1 + len(received), mine)
-        for block, *others in zip(*(tensor.split(size) for tensor in (mine, *received)), strict=True):
-            mix_all_(block, 1.0, others, weights)
+        self.mix_into(mine, mine, 1.0, received, weights)
+
+    def _blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Cut tensors into blocks that stay in the cache together."""
+        size = self._block_size(len(tensors), tensors[0])
+        return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def _block_size(self, together: int, like: Tensor) -> int:
         """Return the number of elements of a block, so that ``together`` blocks stay in the cache of each core."""

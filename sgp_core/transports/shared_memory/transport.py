@@ -109,7 +109,7 @@ class SharedMemoryTransport:
 
     def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SharedCombination:
         """Send nothing: what is combined lies where all can read it."""
-        return SharedCombination(self, exchange)
+        return SharedCombination(self, exchange, component_of(exchange.edges, self.rank))
 
     def push(self, x: FlatVector, exchange: Exchange, weight: float | None) -> SharedMessage:
         """Copy ``x``, or in turn its parts, to a send buffer, which the out-peers read; ``x`` may change at once.
@@ -250,17 +250,25 @@ class SharedMemoryTransport:
 
 
 class SharedCombination:
-    """The vectors of a step, read and combined where they lie. Workers wait for each other when they combine."""
+    """The vectors of a step, read and combined where they lie. Workers wait for each other when they combine.
 
-    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange) -> None:
+    What is kept apart lies in the first send buffer of each worker.
+
+    Args:
+        transport: of the vectors.
+        exchange: of the step.
+        component: the workers that mix together; it has no remote senders.
+    """
+
+    def __init__(self, transport: SharedMemoryTransport, exchange: Exchange, component: MixingComponent) -> None:
         self._transport = transport
         self._exchange = exchange
+        self._component = component
         self._scale = 0.0
 
     def combine(self, x: FlatVector, weight: float | None, *, apart: bool, marks: Marks | None = None) -> float:
-        transport, exchange = self._transport, self._exchange
+        transport, exchange, component = self._transport, self._exchange, self._component
         transport.marks = marks
-        component = component_of(exchange.edges, transport.rank)
         with transport.component_vectors(x, exchange, component, weight) as (vectors, weights):
             if weight is not None:
                 component = component.weighed(exchange.edges, weights)
@@ -269,13 +277,8 @@ class SharedCombination:
             else:
                 transport.mix_own_range(component, vectors)
         arrived = [weights[peer] for peer in exchange.in_peers]
-        if apart:
-            shares = exchange.in_weights
-            if weight is not None:
-                shares = tuple(share * theirs for share, theirs in zip(shares, arrived, strict=True))
-            own = exchange.own_weight * (1.0 if weight is None else weight)
-            self._scale = difference_scale(own, shares)
-        return weighted_sum(exchange.in_weights, arrived)
+        self._scale = difference_scale(*exchange.shares(weight, arrived)) if apart else 0.0
+        return 0.0 if weight is None else weighted_sum(exchange.in_weights, arrived)
 
     def complete(self, x: FlatVector) -> None:
         if self._scale:
