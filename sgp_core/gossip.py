@@ -31,8 +31,6 @@ from sgp_core.runtime.worker_facts import WorkerFacts
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
 
-_INSIDE_AVERAGED = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
-
 
 class Gossip(WorkerFacts):
     """Makes every ``optimizer.step()`` a step of a decentralised algorithm. The training loop stays the user's own.
@@ -149,7 +147,7 @@ class Gossip(WorkerFacts):
         )
         self._worker = self._make_worker(optimizers)
         bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
-        self._hooks.attach(self._worker, bucket_bytes if step_in_backward else None, max_norm)
+        self._hooks.attach(self._worker, self.network, bucket_bytes if step_in_backward else None, max_norm)
         identity = self._identity(trainable, pace, compression)
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
         sharded = self._hooks.optimizer_sharded
@@ -162,8 +160,9 @@ class Gossip(WorkerFacts):
 
     def consensus_distance(self) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``; every worker must call, and gets the same number."""
+        self._hooks.check_between("consensus_distance()")
         with self._waits.inside("consensus_distance()"):
-            return self._workers.consensus_distance(self._worker.params, self.network.scratch())
+            return self._workers.consensus_distance(self._worker.params)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -173,19 +172,15 @@ class Gossip(WorkerFacts):
         workers meet here, and messages in flight are added first.
 
         Raises:
-            RuntimeError: entered twice, or the optimizer steps inside.
+            RuntimeError: entered twice or in the middle of a step, or the optimizer steps inside.
         """
-        if self._hooks.checks.forbidden is not None:
-            raise RuntimeError("gossip.averaged() is already active")
-        if self.asynchronous:
-            with self._waits.inside("averaged()"):
-                self.finish()
-        self._hooks.checks.forbidden = _INSIDE_AVERAGED
-        try:
+        self._hooks.check_between("averaged()")
+        with self._hooks.checks.evaluating():
+            if self.asynchronous:
+                with self._waits.inside("averaged()"):
+                    self.finish()
             with averaged_model(self._model, self.shard, self._worker, self.network, self._node, self._waits):
                 yield
-        finally:
-            self._hooks.checks.forbidden = None
 
     def averaged_state_dict(self, device: torch.device | str | None = None) -> dict[str, Any]:
         """Return ``model.state_dict()`` of the average over all workers, buffers included. Every worker must call.
@@ -238,13 +233,12 @@ class Gossip(WorkerFacts):
         self.network.request_meeting()
 
     def finish(self) -> None:
-        """Wait for messages in flight and add them. Every worker must call; synchronous algorithms have none.
+        """Wait for messages in flight and add them; models sent ahead may then change. Every worker must call.
 
         Workers of an asynchronous algorithm meet here: call it once the last step is done, before any of them ends.
         """
-        with self._waits.inside_drain("finish()"):
+        with self._recalling("finish()"):
             self._state.finish()
-        self._hooks.checks.note_recalled()
 
     def close(self) -> None:
         """Remove all hooks, once messages in flight have arrived and left; the model stays usable.
@@ -252,7 +246,7 @@ class Gossip(WorkerFacts):
         Call this or :meth:`finish` before the process group is used for something else: a message that was given up
         could be taken for the next one.
         """
-        with self._waits.inside("close()", collective=False):
+        with self._waits.inside_close():
             self.network.close()
         self._hooks.detach()
         self._waits.close()
@@ -265,6 +259,7 @@ class Gossip(WorkerFacts):
         is then not bit-exact, but conserves both sums. Tensors are copies. Replicas differ by design: save one per
         rank.
         """
+        self._hooks.check_between("state_dict()")
         with self._waits.inside_drain("state_dict()"):
             return self._state.state_dict()
 
@@ -277,10 +272,9 @@ class Gossip(WorkerFacts):
             ConfigurationError: another rank saved the state, or it belongs to another number of workers, algorithm,
                 topology, pace, codec or model; the message says which.
         """
-        with self._waits.inside_drain("load_state_dict()"):
+        with self._recalling("load_state_dict()"):
             self._state.load_state_dict(state)
             self._waits.steps = self._state.step
-        self._hooks.checks.note_recalled()
 
     def save(self, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
         """Save all workers to a folder: models, buffers, frozen parameters, optimizers, what the rule remembers and
@@ -296,6 +290,7 @@ class Gossip(WorkerFacts):
         Raises:
             CheckpointError: on all workers, if one could not write.
         """
+        self._hooks.check_between("save()")
         with self._waits.inside("save()"):
             self._checkpoint.save(folder, extra)
 
@@ -316,8 +311,18 @@ class Gossip(WorkerFacts):
         with self._waits.inside("load()"):
             extra = self._checkpoint.load(folder, reshape=reshape)
             self._waits.steps = self._state.step
-        self._hooks.checks.note_recalled()
+        self._hooks.checks.note_sent(travels=False)
         return extra
+
+    @contextmanager
+    def _recalling(self, name: str) -> Iterator[None]:
+        """Give up, inside the block, what all workers have sent ahead: after it, the model may change."""
+        if self.network.model_travels:
+            with self._waits.inside(name):  # one that went on alone would send what no other waits for
+                pass
+        with self._waits.inside_drain(name):
+            yield
+        self._hooks.checks.note_sent(travels=False)
 
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
         gradients = self._hooks.gradients

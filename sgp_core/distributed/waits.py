@@ -91,6 +91,10 @@ class Waits:
         """Return such a block for what is in flight: a meeting of all workers where they do not step together."""
         return self.inside(name, collective=not self._in_step, needs=self._notes.steps if self._in_step else 0)
 
+    def inside_close(self) -> WaitingBlock:
+        """Return such a block for messages that are to be given up: those of peers that have taken as many steps."""
+        return self.inside("close()", collective=False, needs=self._notes.steps if self._in_step else 0)
+
     def close(self) -> None:
         """Tell the others that this worker waits nowhere any more, and end the thread."""
         self._notes.ended = "closed its Gossip"

@@ -96,16 +96,15 @@ class GlobalCollectives:
             buffer.copy_((part if buffer.is_floating_point() else part.round()).view_as(buffer))
 
     @torch.no_grad()
-    def consensus_distance(self, z: FlatVector, scratch: FlatVector) -> float:
+    def consensus_distance(self, z: FlatVector) -> float:
         """Return ``sqrt(mean_i ||z_i - z_bar||^2) / ||z_bar||``, the same number on every worker.
 
         Args:
             z: this worker's shard.
-            scratch: memory of the same layout, to be overwritten.
         """
         if self._node.count == 1:
             return 0.0
-        z_bar = scratch.copy_(z)
+        z_bar = z.clone()
         self._peers.mean(z_bar)
         spread, size = 0.0, 0.0
         for mine, mean in zip(z.tensors, z_bar.tensors, strict=True):

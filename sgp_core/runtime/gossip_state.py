@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sgp_core.distributed.model_shard import ModelShard
 from sgp_core.distributed.node_group import NodeGroup
+from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.scheduled_network import ScheduledNetwork
 from sgp_core.runtime.state_identity import StateIdentity
 from sgp_core.runtime.worker_network import WorkerNetwork
@@ -104,11 +105,17 @@ class GossipState:
         """Refuse a state that is not this worker's, before anything is loaded.
 
         Raises:
-            ConfigurationError: it was saved by another worker or under other choices.
+            ConfigurationError: it was saved by another worker or under other choices, or has messages under way that
+                the rule would never add.
             ValueError: only one of the saved run and this one compresses.
         """
         if "identity" in state:  # not in states of version 0.1
             self.identity.check(state["identity"])
+        elif state["in_flight"] and not self.identity.algorithm.traits.steps_in_flight:
+            raise ConfigurationError(
+                "the state has messages under way, which this algorithm would never add; build it as it was saved, with"
+                " order=adapt_then_combine where overlap_steps was 1"
+            )
         self._network.check_state(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -135,6 +135,11 @@ class DistributedNetwork(WorkerNetwork):
             message.complete(x)
         return 1.0 if weight is None else weight
 
+    @property
+    def model_travels(self) -> bool:
+        """Whether the model was posted ahead and not yet combined."""
+        return self._ahead is not None
+
     def settle(self) -> None:
         """Wait until what was posted ahead has arrived and left."""
         if self._ahead is not None:

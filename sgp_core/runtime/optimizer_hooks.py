@@ -26,6 +26,7 @@ from sgp_core.runtime.preconditions import claim, release
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.step_checks import StepChecks
 from sgp_core.runtime.uneven_steps import Announcements, StepEvent
+from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.runtime.worker_state import WorkerState
 
 
@@ -71,6 +72,7 @@ class OptimizerHooks:
         self._waits = waits
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
+        self._network: WorkerNetwork
         self._announcements: Announcements | None = None
         self._in_backward: BackwardStepper | None = None
         self._sharded_optimizer: ShardedOptimizer | None = None
@@ -84,18 +86,21 @@ class OptimizerHooks:
         self._inside = False  # one of the optimizers steps at the moment, and others that it calls are part of it
         self.gradients = self._collected_gradients()
 
-    def attach(self, worker: WorkerState, bucket_bytes: int | None, max_norm: float | None) -> None:
+    def attach(
+        self, worker: WorkerState, network: WorkerNetwork, bucket_bytes: int | None, max_norm: float | None
+    ) -> None:
         """Act in every step from now on.
 
         Args:
             worker: as the rule sees it, with the gradients if those are collected.
+            network: what carries its model.
             bucket_bytes: take steps inside backward, in buckets of this size; None: after it.
             max_norm: norm to clip gradients to, inside backward.
 
         Raises:
             ConfigurationError: steps are to be taken inside backward, but FSDP2 takes them.
         """
-        self._worker = worker
+        self._worker, self._network = worker, network
         claim(self, self._parameters)
         if bucket_bytes is not None:
             optimizer = one_only(self._optimizers, "step_in_backward")
@@ -144,6 +149,15 @@ class OptimizerHooks:
             self._in_backward.close()
 
     # -- what users ask for --------------------------------------------------------------------------------------------
+    def check_between(self, what: str) -> None:
+        """Refuse what looks at the whole model while some of the optimizers have stepped and others have not.
+
+        Raises:
+            RuntimeError: it has to wait for the last of them.
+        """
+        if not self._between and not self._inside:
+            raise RuntimeError(f"{what} in the middle of a step: the last of the optimizers has not stepped yet")
+
     @contextmanager
     def accumulating(self) -> Iterator[None]:
         """Only accumulate gradients inside the block: nothing else happens when backward ends."""
@@ -259,7 +273,6 @@ class OptimizerHooks:
         self._between = False
         self._worker.averaged = False
         if self._algorithm.traits.sends_ahead:
-            self.checks.check_unchanged()
             closure = any(each is not None for each in (*args[1:], (options or {}).get("closure")))  # it needs z, too
             self._worker.update_reads_model = self._apart or closure or update_reads_model(self._optimizers)
         if not self._in_place:
@@ -290,10 +303,11 @@ class OptimizerHooks:
             self._waits.steps = self._worker.step
             if self._algorithm.traits.sends_ahead:
                 self._algorithm.send_ahead(self._worker)
-                self.checks.note_sent()
+                self.checks.note_sent(travels=self._network.model_travels)
 
     def _begin_step(self) -> None:
         self.checks.check()
+        self.checks.check_unchanged()
         self.checks.check_surroundings()
         self._announce(StepEvent.step)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from sgp_core.runtime.optimizers import parameters_of
 from sgp_core.runtime.parameter_watch import ParameterWatch
 from sgp_core.runtime.preconditions import check_not_wrapped, warn_of_plain_scaler
 from sgp_core.tensors.flat_storage import FlatStorage
+
+_EVALUATING = "optimizer.step() inside gossip.averaged(): the averaged model is for evaluation only"
 
 
 class StepChecks:
@@ -27,7 +30,6 @@ class StepChecks:
         waits: where this worker waits for others.
 
     Attributes:
-        forbidden: why no step is allowed at the moment; None if it is.
         watch: finds parameters that are not exchanged.
     """
 
@@ -40,14 +42,15 @@ class StepChecks:
         traits: Traits,
         waits: Waits,
     ) -> None:
-        self.forbidden: str | None = None
         self.watch = ParameterWatch(model, optimizers, parameters)
         self._model = model
         self._optimizers = optimizers
+        self._parameters = list(parameters)
         self._addresses = list(zip(storage.parameters, storage.addresses, strict=True)) if storage else []
         self._traits = traits
         self._waits = waits
         self._versions: list[int] = []
+        self._evaluating = False
         self._first = True  # no step has begun
 
     def check(self) -> None:
@@ -56,8 +59,8 @@ class StepChecks:
         Raises:
             RuntimeError: with the reason, and what to do.
         """
-        if self.forbidden is not None:
-            raise RuntimeError(self.forbidden)
+        if self._evaluating:
+            raise RuntimeError(_EVALUATING)
         watch = self.watch
         count = sum(len(group["params"]) for optimizer in self._optimizers for group in optimizer.param_groups)
         if watch.registered or count != watch.count:
@@ -73,26 +76,38 @@ class StepChecks:
                 )
 
     def check_unchanged(self) -> None:
-        """Look whether a model that was sent ahead has stayed as it was.
+        """Look whether a model that is being sent has stayed as it was.
 
         Raises:
             RuntimeError: naming the first parameter that has not, and what to do.
         """
-        versions, self._versions = self._versions, []
-        for (parameter, _), version in zip(self._addresses, versions, strict=False):
+        for parameter, version in zip(self._parameters, self._versions, strict=False):
             if parameter._version != version:
                 raise RuntimeError(
                     f"parameter '{self._name(parameter)}' was changed between two steps, while it was being sent;"
                     " change it after gossip.finish() on all workers, or use order=adapt_then_combine"
                 )
 
-    def note_sent(self) -> None:
-        """From now on the model is being sent, and must stay as it is until the next step."""
-        self._versions = [parameter._version for parameter, _ in self._addresses]
+    def note_sent(self, *, travels: bool) -> None:
+        """Note whether the model is being sent from now on, and must stay as it is until the next step."""
+        self._versions = [parameter._version for parameter in self._parameters] if travels else []
 
-    def note_recalled(self) -> None:
-        """The model may change again."""
-        self._versions = []
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Allow no step inside the block, and any change of the model that is undone at its end.
+
+        Raises:
+            RuntimeError: one inside another, or the model was changed before.
+        """
+        if self._evaluating:
+            raise RuntimeError("gossip.averaged() is already active")
+        self.check_unchanged()
+        self._evaluating = True
+        try:
+            yield
+        finally:
+            self._evaluating = False
+            self.note_sent(travels=bool(self._versions))
 
     def check_surroundings(self) -> None:
         """Look once, at the first step, for what averages gradients besides, and for what may leave out a step."""

@@ -107,11 +107,16 @@ class WorkerNetwork(CommunicationStats, ABC):
     def forget_in_flight(self) -> None:
         """Wait until what is in flight has arrived, and give it up."""
 
+    @property
+    def model_travels(self) -> bool:
+        """Whether the model is being sent from its own memory, and has to stay as it is until the next step."""
+        return False
+
     def settle(self) -> None:
         """Wait until models that were sent ahead have arrived and left. They are still to be combined as they were."""
 
     def recall(self) -> None:
-        """Do so, and let models change: those that were sent ahead are sent anew if need be. Collective."""
+        """Do so, and let the model change: it is sent anew in the next step, by all workers or by none."""
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Refuse a state that this network cannot continue from, before anything is loaded.

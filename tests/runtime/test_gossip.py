@@ -71,14 +71,14 @@ def test_state_dict_resumes_bit_for_bit(transported):
         assert set(rank["resumed"].values()) == {0.0}
 
 
-COPIES_OVERLAPPED = {"p2p": 3, "shared_memory": 3, "hierarchical": 4}
+COPIES_LATE = {"p2p": 3, "shared_memory": 3, "hierarchical": 4}
 """Outboxes and inboxes: of the one kind, of the other, of both."""
 
 
-@pytest.mark.parametrize(("kind", "weight"), [("footprint", 0), ("footprint, overlapped", 8)])
+@pytest.mark.parametrize(("kind", "weight"), [("footprint", 0), ("footprint, ahead", 0), ("footprint, late", 8)])
 def test_a_step_allocates_nothing_and_uses_one_group(transported, kind, weight):
     for result in (rank[kind] for rank in transported):
-        copies = COPIES_OVERLAPPED[result["transport"]] + 0.1 if weight else 2  # shared memory is counted in pages
+        copies = COPIES_LATE[result["transport"]] + 0.1 if weight else 2  # shared memory is counted in pages
         assert result["allocations"] == []
         assert result["groups"] == 1
         assert result["added"] <= copies * result["parameters"]

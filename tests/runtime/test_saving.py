@@ -20,7 +20,10 @@ def ranks(tmp_path_factory):
 SENTENCES = {
     "slowmo": "saved with algorithm sgp, Gossip is built with slowmo over sgp",
     "osgp": "saved with algorithm sgp, Gossip is built with osgp",
-    "overlap": "saved with algorithm sgp(overlap_steps=0), Gossip is built with sgp(overlap_steps=1)",
+    "overlap": (
+        "saved with algorithm sgp(overlap_steps=0, order=adapt_then_combine), Gossip is built with"
+        " sgp(overlap_steps=1, order=adapt_while_communicate)"
+    ),
     "ring": "saved with topology star, Gossip is built with ring",
     "pace": "saved with pace none, Gossip is built with every",
     "nodes": "saved with node_size=1, here it is 2",
@@ -57,7 +60,7 @@ def test_a_state_that_does_not_say_what_it_is_loads_as_before(ranks):
 def test_a_folder_is_loaded_to_the_bit(ranks):
     for rank in ranks:
         assert rank["loaded"] == dict.fromkeys(rank["loaded"], True)
-        assert len(rank["loaded"]) == 5
+        assert len(rank["loaded"]) == 7
 
 
 def test_a_save_that_fails_leaves_the_former_one(ranks):

@@ -11,7 +11,6 @@ from torch import Tensor
 import sgp_core
 from tests.support.workers import run_workers
 from tests.workers import uneven
-from tests.workers.agreement import make_algorithm
 
 STEPS = max(uneven.BATCHES)
 
@@ -32,9 +31,9 @@ def gradient(z: Tensor, step: int) -> Tensor:
 def test_a_worker_without_batches_takes_part_without_an_update_of_its_own(
     ranks: list[dict[str, Any]], case: str
 ) -> None:
-    algorithm, topology, options = uneven.CASES[case]
+    _, topology, options = uneven.CASES[case]
     expected = sgp_core.simulate(
-        make_algorithm(*algorithm),
+        uneven.rule_of(case),
         sgp_core.build_topology(topology, world_size=uneven.WORKERS),
         torch.zeros(uneven.WORKERS, uneven.SIZE, dtype=torch.float64),
         gradient,
@@ -49,12 +48,12 @@ def test_a_worker_without_batches_takes_part_without_an_update_of_its_own(
         assert abs(mine["w"] - float(expected.w[-1][rank])) < 1e-12
 
 
-@pytest.mark.parametrize("case", ["sgp", "weights", "memory", "in flight", "in backward"])
+@pytest.mark.parametrize("case", ["sgp", "weights", "memory", "ahead", "in flight", "in backward"])
 def test_both_sums_are_kept(ranks: list[dict[str, Any]], case: str) -> None:
     """The sum of numerators changes by the updates alone, which the simulator knows, and that of weights never."""
     weights = sum(found["uneven"][case]["weight"] for found in ranks)
     assert abs(weights - uneven.WORKERS) < 1e-12
-    algorithm, topology, _ = uneven.CASES[case]
+    _, topology, _ = uneven.CASES[case]
     updates = torch.zeros(uneven.SIZE, dtype=torch.float64)
 
     def recorded(z: Tensor, step: int) -> Tensor:
@@ -63,7 +62,7 @@ def test_both_sums_are_kept(ranks: list[dict[str, Any]], case: str) -> None:
         return found
 
     sgp_core.simulate(
-        make_algorithm(*algorithm),
+        uneven.rule_of(case),
         sgp_core.build_topology(topology, world_size=uneven.WORKERS),
         torch.zeros(uneven.WORKERS, uneven.SIZE, dtype=torch.float64),
         recorded,

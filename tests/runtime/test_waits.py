@@ -35,13 +35,9 @@ EXPECTED = {
         "Deadlock",
         r"rank 0 waits in consensus_distance\(\) after 2 steps, ranks 1 to 3 in step 2: all workers ",
     ),
-    "messages in flight": (
+    "ahead": (
         "Deadlock",
         r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in step 3: all workers ",
-    ),
-    "in flight in memory": (
-        "Deadlock",
-        r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in step 3: all workers",
     ),
     "nodes": (
         "Deadlock",
@@ -51,7 +47,27 @@ EXPECTED = {
         "Deadlock",
         r"ranks 0, 2 and 3 wait in averaged\(\) after 3 steps, rank 1 in step 3: all workers must",
     ),
-    "one step more, in flight": (
+    "one step more in memory": (
+        "Deadlock",
+        r"ranks 0, 2 and 3 wait in finish\(\) after 3 steps, rank 1 in step 3: all workers must call finish\(\), after",
+    ),
+    "one step more, ahead": (
+        "Deadlock",
+        r"ranks 0, 2 and 3 wait in averaged\(\) after 3 steps, rank 1 in finish\(\) after 4",
+    ),
+    "finish": (
+        "Deadlock",
+        r"rank 0 waits in finish\(\) after 2 steps, ranks 1 to 3 in step 3: all workers must call finish\(\)",
+    ),
+    "closed, ahead": (
+        "PeerLost",
+        r"ranks 0, 2 and 3 wait in close\(\) after 3 steps, rank 1 has closed its Gossip after 2 steps: all workers",
+    ),
+    "scaler, ahead": (
+        "Deadlock",
+        r"ranks 0, 2 and 3 wait in averaged\(\) after 3 steps, rank 1 in averaged\(\) after 2 steps: all workers must",
+    ),
+    "one step more, late": (
         "Deadlock",
         r"ranks 0, 2 and 3 wait in averaged\(\) after 3 steps, rank 1 in finish\(\) after 4",
     ),
@@ -71,7 +87,7 @@ EXPECTED = {
         r"rank 0 waits in finish\(\) after 2 steps, ranks 1 to 3 have closed their Gossip after 2 steps",
     ),
 }
-HAVE_CLOSED = {"closed": (1,), "closed in memory": (1,)} | dict.fromkeys(
+HAVE_CLOSED = dict.fromkeys(("closed", "closed in memory", "closed, ahead"), (1,)) | dict.fromkeys(
     ("asynchronous", "asynchronous messages", "pairs"), (1, 2, 3)
 )
 """The ranks that have nothing to wait for, and end well."""

@@ -153,7 +153,7 @@ def leaving(overlap_steps: int) -> dict[str, Any]:
     model.layers = layers
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = tensor_bytes()
-    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps, order="adapt_then_combine")
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
     chosen: dict[str, Any] = {"algorithm": algorithm, "topology": topology, "transport": "p2p"}
     gossip = make_gossip(model, optimizer, True, part_mb=64 * 65 * 4 / 2**20, **chosen)

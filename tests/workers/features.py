@@ -219,13 +219,13 @@ def averaged_while_messages_are_in_flight(transport: str) -> dict[str, Any]:
     return {"looked": looked, "alone": alone, "averages": averages, "average": average, "weight": weight}
 
 
-def footprint(transport: str, overlap_steps: int = 0) -> dict[str, Any]:
+def footprint(transport: str, **options: Any) -> dict[str, Any]:
     """Memory and messages of SGP: what Gossip adds, what a steady step allocates, what it sends."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     before = tensor_bytes()
     topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
-    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=overlap_steps)
+    algorithm = sgp_core.build_algorithm("sgp", **options)
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     for _ in range(2 * topology.period):
         optimizer.step()  # without gradients: gossip alone
@@ -262,7 +262,7 @@ def allocations_beside_late_readers(transport: str) -> list[str]:
     model = nn.Linear(30, 40)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     topology = sgp_core.build_topology("directed_ring", world_size=world_size)
-    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=1)
+    algorithm = sgp_core.build_algorithm("sgp", overlap_steps=1, order="adapt_then_combine")
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     for _ in range(3):
         for turn in (1, 0):
@@ -376,7 +376,8 @@ def everything() -> dict[str, Any]:
         with on_hosts(hosts):
             transported[transport] = {
                 "footprint": footprint(transport),
-                "footprint, overlapped": footprint(transport, overlap_steps=1),
+                "footprint, ahead": footprint(transport, overlap_steps=1),
+                "footprint, late": footprint(transport, overlap_steps=1, order="adapt_then_combine"),
                 "beside late readers": allocations_beside_late_readers(transport),
                 "in flight": averaged_while_messages_are_in_flight(transport),
                 "awkward": exact_mean_of_an_awkward_model(transport),

@@ -18,7 +18,7 @@ def several_beside_one() -> dict[str, Any]:
     for several in (False, True):
         model = make_model()
         groups = [list(model[0].parameters()), list(model[2].parameters())]
-        options: dict[str, Any] = {"lr": 0.02, "momentum": 0.9}
+        options: dict[str, Any] = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.01}  # read, so z has to stay in place
         optimizers = (
             [torch.optim.SGD(group, **options) for group in groups]
             if several

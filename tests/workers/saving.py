@@ -119,7 +119,13 @@ def saved_and_loaded(folder: Path) -> dict[str, bool]:
     pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))["node"]
     cases: dict[str, dict[str, Any]] = {
-        "in flight": {"name": "osgp", "topology": Irregular(4)},
+        "in flight": {"algorithm": sgp_core.build_algorithm("sgp", overlap_steps=2), "topology": Irregular(4)},
+        "sent ahead": {"name": "osgp", "topology": Irregular(4)},
+        "coded ahead": {
+            "name": "osgp",
+            "topology": exponential,
+            "compression": sgp_core.build_compression("int8"),
+        },
         "outer": {"outer": "slowmo", "topology": exponential, "pace": sgp_core.build_pace("every", steps=2)},
         "compressed": {"topology": exponential, "compression": sgp_core.build_compression("int8")},
         "nodes": {"topology": pair, "node_size": 2, "shard_optimizer": True},
@@ -180,7 +186,7 @@ def spoiled(folder: Path) -> dict[str, Any]:
 
 def reshaped(folder: Path) -> dict[str, Any]:
     """Save four workers on an irregular graph with messages in flight; start two, and other rules, from that."""
-    built = build("osgp", topology=Irregular(4))
+    built = build(algorithm=sgp_core.build_algorithm("sgp", overlap_steps=2), topology=Irregular(4))
     train(built, range(5))
     built[2].save(folder / "four", extra={"epoch": 3})
     with built[2].averaged():

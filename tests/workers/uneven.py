@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import sgp_core
 from sgp_core import Gossip
+from sgp_core.algorithms import Algorithm
 from sgp_core.errors import ConfigurationError
 from tests.workers.agreement import make_algorithm
 
@@ -18,11 +19,13 @@ BATCHES = (3, 7, 5, 7)
 SIZE = 6
 RATE = 0.1
 
-CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+TWO_STEPS = sgp_core.build_algorithm("sgp", overlap_steps=2)
+CASES: dict[str, tuple[tuple[str, ...] | Algorithm, str, dict[str, Any]]] = {
     "sgp": (("sgp",), "ring", {"transport": "p2p"}),
     "weights": (("sgp",), "star", {"transport": "p2p"}),
     "memory": (("sgp",), "star", {"transport": "shared_memory"}),
-    "in flight": (("osgp",), "ring", {}),
+    "ahead": (("osgp",), "ring", {"transport": "p2p"}),
+    "in flight": (TWO_STEPS, "ring", {}),
     "dpsgd": (("dpsgd",), "one_peer_exponential", {}),
     "local_sgd": (("local_sgd",), "complete", {}),
     "slowmo": (("sgp", "slowmo"), "ring", {}),
@@ -33,6 +36,11 @@ CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "in backward": (("sgp",), "star", {"step_in_backward": True, "transport": "p2p"}),
     "paced": (("sgp",), "ring", {"pace": sgp_core.build_pace("every", steps=2)}),
 }
+
+
+def rule_of(case: str) -> Algorithm:
+    algorithm = CASES[case][0]
+    return algorithm if isinstance(algorithm, Algorithm) else make_algorithm(*algorithm)
 
 
 def targets() -> Tensor:
@@ -55,11 +63,11 @@ def train_unevenly() -> dict[str, dict[str, Any]]:
     """Return what each case ends in on this worker."""
     rank = dist.get_rank()
     found = {}
-    for name, (algorithm, topology, options) in CASES.items():
+    for name, (_, topology, options) in CASES.items():
         model = Pull(rank)
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
         graph = sgp_core.build_topology(topology, world_size=WORKERS)
-        gossip = Gossip(model, optimizer, algorithm=make_algorithm(*algorithm), topology=graph, **options)
+        gossip = Gossip(model, optimizer, algorithm=rule_of(name), topology=graph, **options)
         with gossip.join():
             for _ in range(BATCHES[rank]):
                 optimizer.zero_grad()

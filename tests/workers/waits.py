@@ -20,6 +20,8 @@ from tests.workers.agreement import make_algorithm
 
 WORKERS = 4
 PATIENCE = 0.8
+LATE = sgp_core.build_algorithm("osgp", order="adapt_then_combine")
+"""Its messages are added a step late."""
 Case = Callable[["Script"], None]
 
 
@@ -34,7 +36,7 @@ class Script:
         self.gossip = Gossip(
             self.model,
             self.optimizer,
-            algorithm=make_algorithm(algorithm),
+            algorithm=LATE if algorithm == "late" else make_algorithm(algorithm),
             topology=graph,
             process_group=group,
             patience_s=PATIENCE,
@@ -109,6 +111,14 @@ def scales_alone(script: Script) -> None:
         pass
 
 
+def finishes_in_between(script: Script) -> None:
+    """Rank 0 gives up what it has sent, and would send it again."""
+    script.step(2)
+    if script.rank == 0:
+        script.gossip.finish()
+    script.step(2)
+
+
 def finishes_alone(script: Script) -> None:
     """Workers that never wait for each other: rank 0 meets the others, which end."""
     try:
@@ -125,15 +135,20 @@ CASES: dict[str, tuple[Case, str, dict[str, Any], str]] = {
     "shared_memory": (evaluates_alone, "sgp", {"transport": "shared_memory"}, "complete"),
     "hierarchical": (evaluates_alone, "sgp", {"transport": "hierarchical"}, "complete"),
     "compressed": (evaluates_alone, "sgp", {"compression": sgp_core.build_compression("int8")}, "complete"),
-    "messages in flight": (evaluates_alone, "osgp", {"transport": "p2p"}, "complete"),
-    "in flight in memory": (evaluates_alone, "osgp", {"transport": "shared_memory"}, "complete"),
+    "ahead": (evaluates_alone, "osgp", {"transport": "p2p"}, "complete"),
+    "ahead in memory": (evaluates_alone, "osgp", {"transport": "shared_memory"}, "complete"),
     "allreduce": (evaluates_alone, "allreduce", {}, "complete"),
     "local_sgd": (evaluates_where_others_average, "local_sgd", {}, "complete"),
     "two collectives": (measures_where_others_evaluate, "sgp", {"transport": "p2p"}, "complete"),
     "nodes": (evaluates_alone, "sgp", {"node_size": 2}, "complete"),
     "distance": (measures_alone, "sgp", {"transport": "p2p"}, "complete"),
     "one step more": (steps_once_more, "sgp", {"transport": "p2p"}, "complete"),
-    "one step more, in flight": (steps_once_more, "osgp", {"transport": "shared_memory"}, "complete"),
+    "one step more in memory": (steps_once_more, "osgp", {"transport": "shared_memory"}, "complete"),
+    "one step more, ahead": (steps_once_more, "osgp", {"transport": "p2p"}, "complete"),
+    "one step more, late": (steps_once_more, "late", {"transport": "shared_memory"}, "complete"),
+    "finish": (finishes_in_between, "osgp", {"transport": "p2p"}, "complete"),
+    "closed, ahead": (closes_early, "osgp", {"transport": "p2p"}, "complete"),
+    "scaler, ahead": (scales_alone, "osgp", {"transport": "p2p"}, "complete"),
     "closed": (closes_early, "sgp", {"transport": "p2p"}, "complete"),
     "closed in memory": (closes_early, "sgp", {"transport": "shared_memory"}, "complete"),
     "scaler": (scales_alone, "sgp", {"transport": "p2p"}, "complete"),

@@ -74,7 +74,8 @@ class CodedMessage:
         return [([payload.bytes().clone()], float(payload.weight)) for payload in self._receive_buffers.values()]
 
     def settle(self) -> None:
-        """Return once everything has left."""
+        """Return once everything has arrived and left."""
+        self._arrive()
         self._wait(self._departures)
         self._replicas.payloads.put_back(self._send_buffers.values())
         self._departures, self._send_buffers = (), {}

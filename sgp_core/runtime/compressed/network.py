@@ -114,7 +114,6 @@ class CompressedNetwork(DistributedNetwork):
     def settle(self) -> None:
         """Wait until what was posted ahead has arrived and left."""
         for message in self._coded_ahead.values():
-            message.content()
             message.settle()
 
     def recall(self) -> None:
