@@ -21,7 +21,7 @@ from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.gradient_bucket import GradientBucket
-from sgp_core.runtime.optimizers import one_only, parameters_of, update_reads_model
+from sgp_core.runtime.optimizers import calls_itself, one_only, parameters_of, update_reads_model
 from sgp_core.runtime.preconditions import claim, release
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
 from sgp_core.runtime.step_checks import StepChecks
@@ -283,6 +283,8 @@ class OptimizerHooks:
     @torch.no_grad()
     def after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         """An optimizer has stepped: gossip, if it is the last."""
+        if calls_itself(optimizer):
+            return
         self._inside = False
         if optimizer is not self._optimizers[-1]:
             return

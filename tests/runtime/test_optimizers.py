@@ -130,6 +130,20 @@ def test_a_scheduler_around_a_step_without_hooks_is_refused():
         attach(model, optimizer)
 
 
+def test_a_subclass_whose_step_calls_that_of_its_base_steps_once():
+    class Shrinking(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    sgd(make_model())  # from here on torch calls hooks in the step of the base
+    model = make_model()
+    optimizer = Shrinking(model.parameters(), lr=0.01)
+    gossip = attach(model, optimizer)
+    for step in range(3):
+        steps(model, optimizer)
+        assert gossip.step == step + 1
+
+
 # -- several optimizers ------------------------------------------------------------------------------------------------
 def test_several_optimizers_step_as_one():
     alone, model = make_model(), make_model()
