@@ -19,6 +19,7 @@ from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 from tests.workers.features import tensor_bytes
+from tests.workers.hosts import small_chunks
 from tests.workers.transport_contract import WORKERS, place
 
 LAYOUT = {torch.float64: 129, torch.bfloat16: 4_097}
@@ -166,8 +167,9 @@ def _steps(
 
 
 def bits(name: str) -> dict[str, list[str]]:
-    """Return what is wrong in each case, to the bit."""
-    return _cases(name, LAYOUT, 0.0)
+    """Return what is wrong in each case, to the bit, of vectors that travel in several chunks."""
+    with small_chunks():
+        return _cases(name, LAYOUT, 0.0)
 
 
 def plain() -> dict[str, list[str]]:

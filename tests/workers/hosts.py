@@ -20,7 +20,7 @@ from tests.workers.agreement import train_here
 
 
 @contextmanager
-def _small_chunks() -> Iterator[None]:
+def small_chunks() -> Iterator[None]:
     """Let even small vectors be many chunks, more than a worker has room for."""
     where = [
         (plan, "_CHUNK_BYTES", 1 << 12),
@@ -68,7 +68,7 @@ def beside_each_other(
 ) -> dict[str, Any]:
     """Do in one group of workers what kills none of them."""
     with on_hosts(hosts):
-        with _small_chunks():
+        with small_chunks():
             bits = shared_memory.differences_of_bits(layouts, graphs, "hierarchical")
         choices = {
             wanted: shared_memory.chosen(wanted) for wanted in ("auto", "hierarchical", "mixed", "shared_memory", "p2p")
