@@ -10,12 +10,12 @@ import torch
 
 import sgp_core
 from sgp_core.algorithms import ALGORITHMS, Worker
-from sgp_core.algorithms.dpsgd import DPSGD
+from sgp_core.algorithms.dpsgd import PlainGossip
 
 
 @ALGORITHMS.register("average_then_step")
 @dataclass(frozen=True)
-class AverageThenStep(DPSGD):  # a DPSGD, so graphs that are not doubly stochastic are refused
+class AverageThenStep(PlainGossip):  # which refuses graphs that are not doubly stochastic
     """``x_i <- x_i + gamma sum_j W_ij (x_j - x_i) + (step of the user's optimizer at x_i)``."""
 
     gamma: float = 1.0

@@ -27,6 +27,7 @@ def test_the_project_trains_and_passes_its_test(here: Path, sgp: Sgp, monkeypatc
     assert summary["final"]["accuracy"] > 0.9
     assert [Path(plugin["path"]).name for plugin in spec["plugins"]] == ["model.py", "dataset.py", "algorithm.py"]
     assert spec["experiment"]["algorithm"]["gamma"] == 0.7
+    assert main([*DEMO, "algorithm.order=awc", "dry_run=true"]) == 2  # which mixes before the step, and it after
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     tested = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "2 passed" in tested.stdout, tested.stdout
