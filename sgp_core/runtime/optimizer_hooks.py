@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from sgp_core.distributed.model_shard import ModelShard
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.positions import BACKWARD
 from sgp_core.distributed.waits import Waits
-from sgp_core.errors import ConfigurationError
+from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.global_hooks import add_global_hook
@@ -304,7 +304,8 @@ class OptimizerHooks:
             self._worker.step += 1
             self._waits.steps = self._worker.step
             if self._algorithm.traits.sends_ahead:
-                self._algorithm.send_ahead(self._worker)
+                with suppress(PeerLost):  # one that has ended after its last step is missed only if there is another
+                    self._algorithm.send_ahead(self._worker)
                 self.checks.note_sent(travels=self._network.model_travels)
 
     def _begin_step(self) -> None:

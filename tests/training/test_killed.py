@@ -75,7 +75,7 @@ def kill_again_and_again(directory: Path, choices: dict, after: int, kills: int)
 def test_overlap_sgp_ends_with_the_bits_of_a_run_that_was_never_killed(tmp_path: Path, case: str) -> None:
     choices = OVERLAPPING[case]
     Workers(tmp_path / "whole", experiment(choices), SETTINGS).finish()
-    left = kill_again_and_again(tmp_path / "killed", choices, after=7, kills=1)
+    left = kill_again_and_again(tmp_path / "killed", choices, after=11, kills=1)
     kept = {"two steps": "in_flight", "int8": "ahead"}.get(case)
     assert kept is None or any(state["gossip"][kept] for states in left for state in states)
     memories = {"anchor", "slow_momentum"} if "outer" in choices else set()

@@ -226,16 +226,17 @@ class CompressedNetwork(DistributedNetwork):
         marks: Marks | None,
     ) -> CodedMessage:
         """Begin to send what ``code`` makes of ``x``, and to receive."""
-        part, weighed = self._part(step), weight is not None
+        part, exchange, weighed = self._part(step), self._exchange(step), weight is not None
         receive_buffers = self.replicas.payloads.take(part.takes)
         send_buffers = code(x, part, weight)
         arrivals, departures = self._messages.post(
             self._operations(self._messages.receive, receive_buffers, weighed),
             self._operations(self._messages.send, send_buffers, weighed),
+            exchange,
         )
         if marks is not None:
             marks.posted = now()
-        message = CodedMessage(self.replicas, part, self._exchange(step), receive_buffers, weighed=weighed)
+        message = CodedMessage(self.replicas, part, exchange, receive_buffers, weighed=weighed)
         message.start(send_buffers, arrivals, departures, marks)
         return message
 
