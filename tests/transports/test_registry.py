@@ -84,4 +84,6 @@ def test_a_transport_of_a_users_own_is_known_like_ours(own):
 
 def test_a_transport_of_a_users_own_carries_models():
     for rank in run_workers(2, own_transport.train):
+        ours, own = rank.pop("ahead")
+        assert own == pytest.approx(ours, abs=1e-12), "although its models are not sent ahead"
         assert rank == {"asked": "messages_of_my_own", "auto": "messages_of_my_own", "mixed": True}

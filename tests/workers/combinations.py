@@ -18,6 +18,7 @@ from sgp_core.errors import PeerLost
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
+from tests.support.hosts import on_hosts
 from tests.workers.features import tensor_bytes
 from tests.workers.hosts import small_chunks
 from tests.workers.transport_contract import WORKERS, place
@@ -215,13 +216,14 @@ def everything(name: str, victim: int) -> dict[str, Any]:
     return {"found": found, "lost": lose_a_peer(name, victim)}
 
 
-def footprint(weight_decay: float) -> dict[str, Any]:
-    """Memory that osgp over p2p with one peer takes beside the model, and what a steady step allocates."""
+def footprint(transport: str, graph: str, weight_decay: float) -> dict[str, Any]:
+    """Memory that osgp takes beside the model, and what a steady step allocates."""
     model = nn.Sequential(nn.Linear(300, 400), nn.Linear(400, 200))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=weight_decay)  # with some: differences apart
     before = tensor_bytes()
-    topology = sgp_core.build_topology("one_peer_exponential", world_size=dist.get_world_size())
-    gossip = sgp_core.Gossip(model, optimizer, algorithm="osgp", topology=topology, transport="p2p")
+    topology = sgp_core.build_topology(graph, world_size=dist.get_world_size())
+    with on_hosts("aabb"):
+        gossip = sgp_core.Gossip(model, optimizer, algorithm="osgp", topology=topology, transport=transport)
     for _ in range(2 * topology.period):
         optimizer.step()  # without gradients: gossip alone
     added = {"steps": tensor_bytes() - before}
@@ -242,5 +244,9 @@ def footprint(weight_decay: float) -> dict[str, Any]:
 
 
 def footprints() -> dict[str, Any]:
-    """Return both, in place and apart."""
-    return {"in place": footprint(0.0), "apart": footprint(0.01)}
+    """Return those of messages from one peer, and of hosts whose workers have peers here and there."""
+    return {
+        (transport, case): footprint(transport, graph, weight_decay)
+        for transport, graph in (("p2p", "one_peer_exponential"), ("hierarchical", "ring"))
+        for case, weight_decay in (("in place", 0.0), ("apart", 0.01))
+    }

@@ -39,6 +39,15 @@ class PlainMessages:
         self._messages.settle()
 
 
+class PlainKind(TransportKind):
+    summary = "Messages that are exchanged when an optimizer is about to step."
+    priority = -1
+
+    def place(self, request: Placement) -> Any:
+        shard = place_in_flat_memory(request.model, request.parameters, request.node)
+        return shard, PlainMessages(shard.flat)
+
+
 class OwnKind(TransportKind):
     summary = "Messages, with another name."
     priority = 100
@@ -51,6 +60,7 @@ class OwnKind(TransportKind):
 def train() -> dict[str, Any]:
     """Train two steps with each way to choose the transport; return what was chosen."""
     register_transport("messages_of_my_own")(OwnKind)  # here rather than in the process of the tests
+    register_transport("plain")(PlainKind)
     found: dict[str, Any] = {}
     for key, wanted in (("asked", OwnKind.name), ("auto", "auto")):
         model = nn.Linear(3, 2)
@@ -61,4 +71,22 @@ def train() -> dict[str, Any]:
         optimizer.step()
         found[key], found["mixed"] = gossip.transport, gossip.consensus_distance() < 1e-6
         gossip.close()
+    found["ahead"] = [_sent_ahead(transport) for transport in ("p2p", "plain")]
     return found
+
+
+def _sent_ahead(transport: str) -> float:
+    """Train with models that are sent ahead, if the transport can; return the sum of this worker's parameters."""
+    torch.manual_seed(3)
+    model = nn.Linear(3, 2).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm="osgp", topology="ring", transport=transport)
+    for _ in range(4):
+        model(torch.full((1, 3), 1.0 + gossip.rank, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    gossip.consensus_distance()
+    gossip.finish()
+    assert gossip.transport == transport
+    gossip.close()
+    return sum(float(parameter.detach().sum()) for parameter in model.parameters())
