@@ -15,7 +15,7 @@ from launcher.runs.json_fields import items, mapping, number, whole
 _SLOW_LINK, _SLOW_WORKER = 2.0, 1.5
 """Multiples of the median of the others beyond which a link or a worker counts as slow."""
 _NOTICEABLE_MS = 1.0
-_EXCHANGES = ("mix", "push", "pull", "mean", "share", "swap")
+_EXCHANGES = ("mix", "post", "combine", "complete", "push", "pull", "mean", "share", "swap")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _links(traces: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[list[Link
     for rank, events in traces.items():
         for event in events:
             step, posted = whole(event["args"].get("step")), number(event["args"].get("posted"))
-            if event["name"] in ("mix", "push") and step is not None and posted:
+            if event["name"] in ("mix", "combine", "push") and step is not None and posted:
                 ready[rank, step] = posted
     links_used: set[tuple[int, int]] = set()
     took: dict[tuple[int, int], list[float]] = defaultdict(list)

@@ -132,7 +132,8 @@ class DistributedNetwork(WorkerNetwork):
         """Add to ``x`` what was kept apart; return ``weight``, 1 if None."""
         message, self._combining = self._combining, None
         if message is not None:
-            message.complete(x)
+            with self._timed("complete", step, x):
+                message.complete(x)
         return 1.0 if weight is None else weight
 
     @property

@@ -15,6 +15,7 @@ from torch import nn
 import sgp_core
 from launcher.cli.sgp import main
 from launcher.runs.timeline import read_timeline
+from sgp_core.distributed.point_to_point import PointToPoint
 from sgp_core.timeline import SETTLING, Timeline, now
 from tests.support.run_folders import make_rows, make_run
 from tests.support.workers import run_workers
@@ -41,13 +42,16 @@ class _Late:
 
 def train(folder: str, overlap_steps: int) -> None:
     """Train on a one-way ring whose link from worker 2 to worker 3 is slow."""
-    rank, real = dist.get_rank(), dist.batch_isend_irecv
+    rank, post = dist.get_rank(), PointToPoint.post
 
-    def slow_link(operations: list[dist.P2POp]) -> list[Any]:
-        slow = [rank == 2 and op.op is dist.isend and op.peer == 3 for op in operations]
-        others = [op for op, is_slow in zip(operations, slow, strict=True) if not is_slow]
-        works = iter(real(others) if others else [])
-        return [_Late(op) if is_slow else next(works) for op, is_slow in zip(operations, slow, strict=True)]
+    def slow_link(
+        messages: PointToPoint, receives: list[dist.P2POp], sends: list[dist.P2POp], *others: Any
+    ) -> tuple[list[Any], list[Any]]:
+        slow = [rank == 2 and send.peer == 3 for send in sends]
+        at_once = [send for send, is_slow in zip(sends, slow, strict=True) if not is_slow]
+        arrivals, departures = post(messages, receives, at_once, *others)
+        works = iter(departures)
+        return arrivals, [_Late(send) if is_slow else next(works) for send, is_slow in zip(sends, slow, strict=True)]
 
     model = nn.Linear(20, 20)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -56,7 +60,7 @@ def train(folder: str, overlap_steps: int) -> None:
     gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport="p2p")
     timeline = Timeline(Path(folder, "timeline", f"rank-{rank}.json"), rank, STEPS)
     gossip.record(timeline)
-    dist.batch_isend_irecv = slow_link
+    PointToPoint.post = slow_link  # type: ignore[assignment]
     try:
         for step in range(SETTLING + STEPS):
             timeline.begin_step(step)
@@ -66,7 +70,7 @@ def train(folder: str, overlap_steps: int) -> None:
             timeline.end_step(began)
         gossip.finish()
     finally:
-        dist.batch_isend_irecv = real
+        PointToPoint.post = post  # type: ignore[method-assign]
     gossip.close()
 
 

@@ -107,7 +107,8 @@ class CompressedNetwork(DistributedNetwork):
     def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Add to ``x`` what was kept apart; return ``weight``, 1 if None."""
         if self._apart is not None:
-            x.add_(self._apart)
+            with self._timed("complete", step, x):
+                x.add_(self._apart)
             self._apart = None
         return 1.0 if weight is None else weight
 
