@@ -102,9 +102,9 @@ class SymmetricMemoryTransport:
             RuntimeError: another vector that was posted ahead is under way.
         """
         fabric, inbox = self._fabric, self._open_mix_inbox(exchange.in_degree)
-        inbox.pending = True
-        ready = fabric.record_event()
         number = None if weight is None else self._weights.send(exchange, weight)
+        inbox.pending = True  # only now: it may be tried again where a peer was missed
+        ready = fabric.record_event()
         with fabric.side_stream():
             inbox.invite(exchange)
             fabric.wait_event(ready)
