@@ -50,8 +50,7 @@ def _run(rule, graph, dtype, seed, *, apart=False, **options):
         initial,
         lambda z, step: torch.zeros_like(z),
         optimizer=lambda p: sgd(p, lr=0.1, momentum=0.0 if rule.traits.own_momentum else 0.9),
-        steps=STEPS,
-        **options,
+        **{"steps": STEPS, **options},
     )
     # Numerators are formed in float64, so that it is the run's rounding that is measured, not the test's.
     sums = (run.w.unsqueeze(-1) * run.z.double()).sum(1) + run.x_in_flight.double()
@@ -151,7 +150,7 @@ PACES = [
 ]
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(
     algorithm=st.sampled_from(["osgp", "osgp", "gossip_pga", "dpsgd", "gradient_tracking"]),
     outer=st.sampled_from(["none", "none", *OUTERS.names()]),
@@ -162,9 +161,9 @@ PACES = [
         max_size=4,
     ),
     uniform=st.booleans(),
-    n=st.sampled_from([1, 2, 3, 4, 5, 8, 13]),
+    n=st.sampled_from([1, 2, 3, 4, 5, 8]),
     pace=st.sampled_from([None, *PACES]),
-    codec=st.sampled_from([None, None, None, "int8", "top_k"]),
+    codec=st.sampled_from([*[None] * 7, "int8", "top_k"]),
     apart=st.booleans(),
     seed=st.integers(0, 2**16),
 )
@@ -177,17 +176,18 @@ def test_sums_are_conserved_while_models_travel_as_gradients_are_computed(
     for number, (name, peers) in enumerate(phases):
         options = weights if name in IRREGULAR else {}
         options |= {"peers": max(1, min(peers, n - 1))} if name == "one_peer_exponential" else {}
-        chosen.append({"start": 3 * number, "name": name, **options})
+        chosen.append({"start": 2 * number, "name": name, **options})
     period = {"period": 3} if algorithm == "gossip_pga" else {}
     base = sgp_core.build_algorithm(algorithm, order="awc", **period)
     compression = None if codec is None else sgp_core.build_compression(codec)
+    graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
     try:
         rule = sgp_core.build_outer(outer, base, **({} if outer == "none" else {"tau": tau}))
-        graph = sgp_core.build_topology("schedule", world_size=n, unit="step", phases=chosen)
         check_compatibility(rule, graph, pace=pace, compression=compression)
     except ConfigurationError:
-        assume(False)
-    run = _check_conserved(rule, graph, torch.float64, seed, apart=apart, pace=pace, compression=compression)
+        rule = sgp_core.build_algorithm("osgp")  # which is defined everywhere
+    options = {"pace": pace, "compression": compression, "steps": 8}
+    run = _check_conserved(rule, graph, torch.float64, seed, apart=apart, **options)
     assert not run.w_in_flight.any()
     assert not run.x_in_flight.any()
 
