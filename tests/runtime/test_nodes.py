@@ -155,6 +155,12 @@ def test_compressed_shards_of_fsdp2_reach_the_mean_and_resume_bit_for_bit(ranks)
             assert case["sent"] == case["expected"]
 
 
+def test_a_shard_that_changes_while_it_is_being_sent_is_named(ranks):
+    for said, steps in (rank["changed shard"] for rank in ranks):
+        assert said.startswith("parameter '0.bias' was changed between two steps, while it was being sent; change it")
+        assert steps == 4
+
+
 def test_mistakes_are_named(ranks):
     for said in (rank["mistakes"] for rank in ranks):
         assert "node_size=3: the number of workers, 4, must be a multiple" in said["size"]

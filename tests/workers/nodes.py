@@ -225,6 +225,31 @@ def beside_fsdp(name: str, outer: str | None, kind: str) -> dict[str, Any]:
     }
 
 
+def changed_shard() -> tuple[str, int]:
+    """Change a shard of FSDP2 while it is being sent: what is said, and the steps taken, one of them after that."""
+    model = nn.Sequential(nn.Linear(8, 4))
+    fully_shard(model, mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("gossip", "node"))["node"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    pair = sgp_core.build_topology("one_peer_exponential", world_size=2)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm="osgp", topology=pair, node_size=2)
+    said = ""
+    for step in range(4):
+        model(torch.ones(2, 8)).square().sum().backward()
+        if step == 3:
+            with torch.no_grad():
+                model[0].bias.clamp_(-0.01, 0.01)
+        try:
+            optimizer.step()
+        except RuntimeError as error:
+            said = str(error)
+            gossip.finish()
+            optimizer.step()
+        optimizer.zero_grad()
+    gossip.finish()
+    gossip.close()
+    return said, gossip.step
+
+
 def mistakes() -> dict[str, str]:
     """Provoke what Gossip refuses; return the messages."""
     said: dict[str, str] = {}
@@ -330,6 +355,7 @@ def everything(cases: list[Case], steps: int) -> dict[str, Any]:
         "fsdp": [beside_fsdp(*case) for case in (("sgp", "slowmo", "sgd"), ("osgp", None, "adamw"))],
         "compressed": compressed(steps),
         "compressed_fsdp": [compressed_fsdp("int8", 1), compressed_fsdp("low_rank", 0, rank=2)],
+        "changed shard": changed_shard(),
         "mistakes": mistakes(),
     }
 
