@@ -50,8 +50,9 @@ def test_one_inbox_is_all_the_memory_that_messages_need():
     for rank in run_workers(4, combinations.footprints):
         for (transport, case), found in rank.items():
             assert found["allocations"] == [], (transport, case)
-            if transport == "p2p":
-                assert max(found["added"].values()) <= 1.1 * found["parameters"], case
+            assert found["added"]["steps"] <= 1.1 * found["parameters"], (transport, case)
+            if transport == "p2p":  # where hosts share memory, a send buffer serves as scratch memory
+                assert found["added"]["consensus_distance()"] <= 1.1 * found["parameters"], case
 
 
 class FusedMessages:

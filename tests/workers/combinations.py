@@ -18,6 +18,7 @@ from sgp_core.errors import PeerLost
 from sgp_core.runtime.network import DistributedNetwork
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
+from sgp_core.transports.shared_memory import blocked_mixing
 from tests.support.hosts import on_hosts
 from tests.workers.features import tensor_bytes
 from tests.workers.hosts import small_chunks
@@ -244,7 +245,8 @@ def footprint(transport: str, graph: str, weight_decay: float) -> dict[str, Any]
 
 
 def footprints() -> dict[str, Any]:
-    """Return those of messages from one peer, and of hosts whose workers have peers here and there."""
+    """Return those of messages from one peer, and of hosts whose workers have one peer here and one there."""
+    blocked_mixing._CACHE_BYTES = 1 << 14  # the model is small, too
     return {
         (transport, case): footprint(transport, graph, weight_decay)
         for transport, graph in (("p2p", "one_peer_exponential"), ("hierarchical", "ring"))

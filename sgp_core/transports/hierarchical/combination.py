@@ -20,9 +20,10 @@ class HierarchicalCombination:
     - If nothing comes to the component from other hosts, its members combine where their vectors lie, each a part of
       the elements of all: one pass.
     - A worker that has no neighbour in its host combines in place as chunks arrive: one pass.
-    - Otherwise each worker computes its own vector as chunks arrive, into a send buffer, since neighbours still read
-      the old one; then they wait for each other again, and it copies the new one: two passes. What is kept apart is
-      computed in the same way, and needs no copy.
+    - Otherwise each worker computes its own vector as chunks arrive, where one of them has arrived, since neighbours
+      still read the old one; then they wait for each other again, and it copies the new one: two passes.
+
+    What is kept apart is computed in the same ways, and takes no more memory but in the first case, a send buffer.
 
     Args:
         shared: the vectors of this host.
@@ -58,37 +59,37 @@ class HierarchicalCombination:
             by_rank = dict(zip(members, vectors, strict=True))
             local = [by_rank[peer] for peer in exchange.in_peers if peer in by_rank]
             read = any(peer in by_rank for peer in exchange.out_peers)
-            into = self._shared.scratch() if apart or read else x
-            arrived = self._compute(into, x, local, weight, weights, apart=apart, marks=marks)
-        if not apart and into is not x:
-            x.copy_(into)
+            arrived = self._compute(x, local, weight, weights, apart=apart, in_place=not (apart or read), marks=marks)
+        if read and not apart:
+            for mine, new in zip(chunks_of(x), self._pending.memory, strict=True):
+                mine.copy_(new)
         return arrived
 
     def _compute(
         self,
-        into: FlatVector,
         x: FlatVector,
         local: list[FlatVector],
         weight: float | None,
         weights: dict[int, float],
         *,
         apart: bool,
+        in_place: bool,
         marks: Marks | None,
     ) -> float:
-        """Set ``into`` to this worker's new vector, or to the difference; return the weights that have arrived."""
+        """Compute this worker's new vector, or the difference; return the sum of the weights that have arrived."""
         exchange, blocks = self._exchange, self._shared.blocks
         compute = blocks.difference_into if apart else blocks.mix_into
         arrived: list[float] = []
         own, shares = exchange.shares(None, ())
-        chunks = zip(chunks_of(x), chunks_of(into), self._pending.chunks(marks), strict=True)
+        chunks = zip(chunks_of(x), self._pending.memory, self._pending.chunks(marks), strict=True)
         neighbours = [chunks_of(vector) for vector in local]
-        for at, (mine, new, slots) in enumerate(chunks):
+        for at, (mine, kept, slots) in enumerate(chunks):
             if at == 0:  # PushSum weights have arrived with it
                 near = [weights[peer] for peer in exchange.in_peers if peer in weights]
                 arrived = exchange.merge(weights, near, self._pending.weights)
                 own, shares = exchange.shares(weight, arrived)
             received: list[Tensor] = exchange.merge(weights, [theirs[at] for theirs in neighbours], slots)
-            compute(mine if into is x else new, mine, own, received, shares)
+            compute(mine if in_place else kept, mine, own, received, shares)
         self._scale = difference_scale(own, shares) if apart else 0.0
         return 0.0 if weight is None else weighted_sum(exchange.in_weights, arrived)
 
@@ -99,7 +100,8 @@ class HierarchicalCombination:
             self._pending.complete(x)
             return
         elif self._scale:
-            x.add_(self._shared.scratch(), self._scale)
+            for mine, kept in zip(chunks_of(x), self._pending.memory, strict=True):
+                mine.add_(kept, alpha=self._scale)
         self._pending.release()
 
     def settle(self) -> None:

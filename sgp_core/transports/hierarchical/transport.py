@@ -113,8 +113,7 @@ class HierarchicalTransport:
     def post_ahead(self, x: FlatVector, exchange: Exchange, weight: float | None) -> HierarchicalCombination:
         """Begin to send ``x``, the parameters' own memory, to other hosts, and to receive from there.
 
-        Besides a receive buffer for each in-peer of other hosts this needs a send buffer if a worker has in-peers there
-        and neighbours in its own host, or if differences are kept apart.
+        It takes a receive buffer for each in-peer of other hosts, and one at least.
         """
         assert self._channel is not None, "allocate() was not called"
         component = component_of(exchange.edges, self.rank, self._host)

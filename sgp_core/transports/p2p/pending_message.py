@@ -231,6 +231,11 @@ class PendingMessage:
         count = len(self._exchange.in_peers)
         return self._slots.weights[:count].flatten().tolist() if self._has_weight else [0.0] * count
 
+    @property
+    def memory(self) -> list[Tensor]:
+        """Where each chunk of the first in-peer arrives, even if there is none: free once the chunk has been used."""
+        return [slots[0] for slots in self._slots.slots]
+
     def release(self) -> None:
         """Release the receive buffer after the last part: parts are added in the order in which they were begun."""
         if self._last:

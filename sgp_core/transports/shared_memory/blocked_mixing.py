@@ -65,18 +65,21 @@ class BlockedMixer:
     def mix_into(
         self, into: Tensor, mine: Tensor, own_weight: float, received: Sequence[Tensor], weights: Sequence[float]
     ) -> None:
-        """Set ``into`` to ``own_weight * mine + sum_j weights_j * received_j``; it may be ``mine`` itself."""
-        for new, block, *others in self._blocks(into, mine, *received):
+        """Set ``into`` to ``own_weight * mine + sum_j weights_j * received_j``; it may be any of these vectors."""
+        for new, old, *others in self._blocks(into, mine, *received):
+            block = old if into is mine else self._buffer(len(old), old.dtype).copy_(old)
+            mix_all_(block, own_weight, others, weights)
             if into is not mine:
                 new.copy_(block)
-            mix_all_(new, own_weight, others, weights)
 
     def difference_into(
         self, into: Tensor, mine: Tensor, own_weight: float, received: Sequence[Tensor], weights: Sequence[float]
     ) -> None:
-        """Set ``into`` to what that has beyond ``mine``, as ``difference_`` does."""
-        for new, block, *others in self._blocks(into, mine, *received):
-            difference_(new, block, own_weight, others, weights)
+        """Set ``into``, which may be any of ``received``, to what that has beyond ``mine``, as ``difference_`` does."""
+        for new, old, *others in self._blocks(into, mine, *received):
+            block = self._buffer(len(old), old.dtype)
+            difference_(block, old, own_weight, others, weights)
+            new.copy_(block)
 
     def add(self, mine: Tensor, received: Sequence[Tensor], weights: Sequence[float]) -> None:
         """Add ``sum_j weights_j * received_j`` to ``mine``."""
@@ -84,7 +87,7 @@ class BlockedMixer:
 
     def _blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Cut tensors into blocks that stay in the cache together."""
-        size = self._block_size(len(tensors), tensors[0])
+        size = self._block_size(1 + len(tensors), tensors[0])
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def _block_size(self, together: int, like: Tensor) -> int:
