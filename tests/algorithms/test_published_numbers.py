@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sgp_core
+from sgp_core.errors import ConfigurationError
 from sgp_core.simulator import simulate
 from sgp_core.simulator.network import SimulatedNetwork
 from sgp_core.topology import Topology
@@ -180,6 +181,22 @@ def test_models_are_averaged_as_they_were_when_the_gradient_was_taken(graph, dec
         m = momentum * m + 0.3 * z + step + decay * z
         x, w = p @ x - lr * m, p @ w
     torch.testing.assert_close(run.z[-1], x / w, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"order": "adapt_than_combine"},
+            "'osgp': order cannot be 'adapt_than_combine'; did you mean 'adapt_then",
+        ),
+        ({"order": "never"}, "'osgp': order cannot be 'never'; known: adapt_then_combine, adapt_while_communicate"),
+        ({"order": "awc", "overlap_steps": 2}, "use overlap_steps=1, or order=adapt_then_combine"),
+    ],
+)
+def test_orders_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ConfigurationError, match=said):
+        sgp_core.build_algorithm("osgp", **options)
 
 
 @pytest.mark.parametrize("name", ["sgp", "dpsgd", "osgp", "gossip_pga"])

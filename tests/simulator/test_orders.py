@@ -16,7 +16,15 @@ from sgp_core.compression import COMPRESSIONS
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import TOPOLOGIES, Topology
 from tests.support.workers import run_workers
-from tests.workers.agreement import Case, Lopsided, simulate_case, train_ways
+from tests.workers.agreement import (
+    Case,
+    Lopsided,
+    follow_targets,
+    make_optimizer,
+    simulate_case,
+    targets,
+    train_ways,
+)
 
 TOLERANCE = 1e-12
 STEPS = 6
@@ -163,6 +171,30 @@ def test_every_graph_rule_and_outer_agrees_with_the_simulator_over_every_transpo
     transports = TRANSPORTS if n > 1 else ("auto",)
     chosen = [*cases(n), *(of_every_rule(n) + paced(n) if n == 3 else [])]
     check(chosen, run_workers(n, train_ways, chosen, transports, STEPS), transports)
+
+
+def test_real_workers_round_as_the_simulator_does() -> None:
+    """Where all workers share one set of mixing weights, as in synchronous SGP."""
+    regular = [TOPOLOGIES.build(name, world_size=4) for name in ("one_peer_exponential", "ring", "exponential")]
+    chosen = [
+        (sgp_core.build_algorithm("sgp", order=order), graph, kind, {"transport": transport})
+        for order, transports in (("atc", ("p2p",)), ("awc", TRANSPORTS))
+        for transport in transports
+        for graph in regular
+        for kind in ("without decay", "sgd")
+    ]
+    ranks = run_workers(4, follow_targets, chosen, STEPS)
+    for number, (algorithm, graph, kind, options) in enumerate(chosen):
+        run = sgp_core.simulate(
+            algorithm,
+            graph,
+            torch.ones(4, 300, dtype=torch.float64),
+            lambda z, step: z - targets(4),
+            optimizer=lambda p, kind=kind: make_optimizer(p, kind),
+            steps=STEPS,
+        )
+        for rank, found in enumerate(ranks):
+            assert torch.equal(found[number], run.z[1:, rank]), (graph, kind, options)
 
 
 def test_every_codec_agrees_with_the_simulator() -> None:

@@ -145,6 +145,31 @@ def train_ways(cases: list[Case], transports: Sequence[str], steps: int) -> list
     return results
 
 
+def targets(n: int) -> Tensor:
+    """Return where each of ``n`` workers would like 300 numbers to be, ``[n, 300]``."""
+    return torch.arange(300 * n, dtype=torch.float64).view(n, 300).sin()
+
+
+def follow_targets(cases: list[Case], steps: int) -> list[Tensor]:
+    """Let 300 numbers follow this worker's target, in every case; return them after each step.
+
+    Gradients are single subtractions, which round alike wherever they are made.
+    """
+    found = []
+    for algorithm, topology, kind, options in cases:
+        model = nn.ParameterList([nn.Parameter(torch.ones(300, dtype=torch.float64))])
+        optimizer = make_optimizer(model.parameters(), kind)
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **options)
+        trajectory = []
+        for _ in range(steps):
+            model[0].grad = model[0].detach() - targets(topology.world_size)[gossip.rank]
+            optimizer.step()
+            trajectory.append(model[0].detach().clone())
+        gossip.close()
+        found.append(torch.stack(trajectory))
+    return found
+
+
 def simulate_case(
     algorithm: Algorithm, topology: Topology, kind: str = "sgd", steps: int = STEPS, **options: Any
 ) -> Any:
