@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
 
@@ -146,7 +146,7 @@ def between_nodes() -> list[Case]:
     ]
 
 
-def check(cases: list[Case], ranks: list, transports: tuple[str, ...]) -> None:
+def check(cases: list[Case], ranks: list) -> None:
     """Hold what real workers found against the simulator, and transports against each other."""
     for number, (algorithm, topology, kind, options) in enumerate(cases):
         case = algorithm, topology, kind, options
@@ -154,23 +154,29 @@ def check(cases: list[Case], ranks: list, transports: tuple[str, ...]) -> None:
         run = simulate_case(algorithm, topology, kind, STEPS, **simulated)
         size = options.get("node_size", 1)
         for rank, found in enumerate(ranks):
-            ways = [found[number][transport] for transport in transports]
-            for way in ways:
-                assert torch.equal(way["z"], ways[0]["z"]), case
-                assert torch.equal(way["w"], ways[0]["w"]), case
-                assert way["sent"] == ways[0]["sent"], case
-            assert (ways[0]["z"] - run.z[:, rank // size]).abs().max() <= TOLERANCE, case
-            assert (ways[0]["w"] - run.w[:, rank // size]).abs().max() <= TOLERANCE, case
-        sent = sum(found[number][transports[0]]["sent"] for found in ranks) / len(ranks)
+            first, *others = found[number].values()
+            for other in others:
+                assert torch.equal(other["z"], first["z"]), case
+                assert torch.equal(other["w"], first["w"]), case
+                assert other["sent"] == first["sent"], case
+            assert (first["z"] - run.z[:, rank // size]).abs().max() <= TOLERANCE, case
+            assert (first["w"] - run.w[:, rank // size]).abs().max() <= TOLERANCE, case
+        sent = sum(found[number][next(iter(found[number]))]["sent"] for found in ranks) / len(ranks)
         if not options:
             assert sent == pytest.approx(run.bytes_sent, abs=STEPS), case  # averages are counted in whole bytes
 
 
+MORE: dict[int, Callable[[], list[Case]]] = {
+    3: lambda: [*of_every_rule(3), *paced(3), *coded(3)],
+    8: between_nodes,
+}
+"""What is tried with one of the numbers of workers alone."""
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
-def test_every_graph_rule_and_outer_agrees_with_the_simulator_over_every_transport(n: int) -> None:
-    transports = TRANSPORTS if n > 1 else ("auto",)
-    chosen = [*cases(n), *(of_every_rule(n) + paced(n) if n == 3 else [])]
-    check(chosen, run_workers(n, train_ways, chosen, transports, STEPS), transports)
+def test_every_graph_rule_outer_and_codec_agrees_with_the_simulator_over_every_transport(n: int) -> None:
+    chosen = [*cases(n), *(MORE[n]() if n in MORE else [])]
+    check(chosen, run_workers(n, train_ways, chosen, TRANSPORTS if n > 1 else ("auto",), STEPS))
 
 
 def test_real_workers_round_as_the_simulator_does() -> None:
@@ -195,13 +201,3 @@ def test_real_workers_round_as_the_simulator_does() -> None:
         )
         for rank, found in enumerate(ranks):
             assert torch.equal(found[number], run.z[1:, rank]), (graph, kind, options)
-
-
-def test_every_codec_agrees_with_the_simulator() -> None:
-    chosen = coded(3)
-    check(chosen, run_workers(3, train_ways, chosen, ("p2p",), STEPS), ("p2p",))
-
-
-def test_nodes_agree_with_the_simulator() -> None:
-    chosen = between_nodes()
-    check(chosen, run_workers(8, train_ways, chosen, ("p2p", "auto"), STEPS), ("p2p", "auto"))
