@@ -45,8 +45,7 @@ def test_what_leaves_parameters_alone_is_no_change(ranks: list[dict[str, Any]]) 
         assert set(rank["not changed"].values()) == {3}
 
 
-@pytest.mark.parametrize("transport", ["p2p", "shared_memory"])
-@pytest.mark.parametrize("kind", travelling.STEPS)
+@pytest.mark.parametrize(("kind", "transport"), travelling.STEPS_OVER)
 def test_steps_of_all_kinds_follow_the_equation(ranks: list[dict[str, Any]], kind: str, transport: str) -> None:
     for rank in ranks:
         found = rank["steps"][kind, transport]

@@ -99,7 +99,7 @@ def test_asynchronous_workers_keep_their_mass(tmp_path: Path, algorithm: str, to
     """They learn for some steps. Then they hardly do, so that nothing but averaging changes them."""
     schedule = {"name": "step", "decay_epochs": [LEARNING / EPOCH], "decay": 1e-30}
     choices = {"algorithm": {"name": algorithm}, "topology": {"name": topology}, "schedule": schedule}
-    left = kill_again_and_again(tmp_path, choices, after=EPOCH, kills=2)
+    left = kill_again_and_again(tmp_path, choices, after=EPOCH, kills=1)
     learnt = saved(tmp_path)[LEARNING]
     before, _ = masses(learnt)
     spreads = []

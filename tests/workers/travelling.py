@@ -308,6 +308,7 @@ class Steps:
 
 
 STEPS = ("plain", "accumulated", "closure", "lbfgs", "several", "decay", "subclass", "scaler", "frozen")
+STEPS_OVER = [*((kind, "p2p") for kind in STEPS), *((kind, "shared_memory") for kind in ("plain", "several", "decay"))]
 
 
 def beside_the_equation(kind: str, transport: str) -> dict[str, float]:
@@ -436,11 +437,7 @@ def everything(folder: str) -> dict[str, Any]:
         "changed after": changed_after_finish(),
         "changed under way": changed_under_way(),
         "not changed": nothing_has_changed(),
-        "steps": {
-            (kind, transport): beside_the_equation(kind, transport)
-            for kind in STEPS
-            for transport in ("p2p", "shared_memory")
-        },
+        "steps": {case: beside_the_equation(*case) for case in STEPS_OVER},
         "in the middle": in_the_middle(),
         "earlier": states_of_earlier_versions(path),
     }
