@@ -1,8 +1,9 @@
 """The order of a step: workers average what the optimizer has made of their models, or their models meanwhile.
 
-Sayed, "Adaptation, Learning, and Optimization over Networks", 2014, and later papers call the first *adapt then
-combine* (ATC), the second *adapt while communicate* (AWC). Lian et al., "Can Decentralized Algorithms Outperform
-Centralized Algorithms?", NeurIPS 2017, Algorithm 1, is of the second order.
+Ying, Yuan, Chen, Hu, Zhang, Pan, Yin, "Communicate Then Adapt: An Effective Decentralized Adaptive Method for Deep
+Training", 2021, and others call the first *adapt then combine* or *communicate* (ATC), the second *adapt while
+communicate* (AWC). Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", NeurIPS 2017,
+Algorithm 1, is of the second order.
 """
 
 from __future__ import annotations

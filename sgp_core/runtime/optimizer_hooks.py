@@ -21,10 +21,10 @@ from sgp_core.runtime.backward_steps import BackwardStepper
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.gradient_bucket import GradientBucket
-from sgp_core.runtime.optimizers import calls_itself, one_only, parameters_of, update_reads_model
+from sgp_core.runtime.optimizers import one_only, parameters_of, update_reads_model
 from sgp_core.runtime.preconditions import claim, release
 from sgp_core.runtime.sharded_optimizer import ShardedOptimizer
-from sgp_core.runtime.step_checks import StepChecks
+from sgp_core.runtime.step_checks import StepChecks, calls_itself
 from sgp_core.runtime.uneven_steps import Announcements, StepEvent
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.runtime.worker_state import WorkerState
@@ -152,10 +152,13 @@ class OptimizerHooks:
     def check_between(self, what: str) -> None:
         """Refuse what looks at the whole model while some of the optimizers have stepped and others have not.
 
+        Where the rule acts after the last of them alone, the model is whole at any time.
+
         Raises:
             RuntimeError: it has to wait for the last of them.
         """
-        if not self._between and not self._inside:
+        begun = not self._between and not self._inside
+        if begun and (self._algorithm.traits.sends_ahead or self._worker.biased):
             raise RuntimeError(f"{what} in the middle of a step: the last of the optimizers has not stepped yet")
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,21 +72,6 @@ def one_only(optimizers: Sequence[torch.optim.Optimizer], option: str) -> torch.
 def parameters_of(optimizers: Sequence[torch.optim.Optimizer]) -> list[nn.Parameter]:
     """Return the parameters in the groups of all."""
     return [each for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]]
-
-
-def calls_itself(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the step whose hooks are being called was called by a step of the same optimizer, that of a subclass.
-
-    Torch calls hooks for either, provided that it has prepared both classes, so a step would be followed twice.
-    """
-    if sum(getattr(vars(kind).get("step"), "hooked", False) for kind in type(optimizer).__mro__) < 2:
-        return False
-    calls_hooks = type(optimizer).step.__code__  # one function of torch's, around the step of every class
-    frame, found = sys._getframe(1), 0
-    while frame.f_back is not None and found < 2:
-        frame = frame.f_back
-        found += frame.f_code is calls_hooks and frame.f_locals.get("self") is optimizer
-    return found == 2
 
 
 _READ_FOR_DECAY_ALONE = frozenset(

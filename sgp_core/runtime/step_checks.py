@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -123,3 +124,18 @@ class StepChecks:
 
     def _name(self, parameter: nn.Parameter) -> str:
         return next((name for name, one in self._model.named_parameters() if one is parameter), "?")
+
+
+def calls_itself(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the step whose hooks are being called was called by a step of the same optimizer, that of a subclass.
+
+    Torch calls hooks for either, provided that it has prepared both classes, so a step would be followed twice.
+    """
+    if sum(getattr(vars(kind).get("step"), "hooked", False) for kind in type(optimizer).__mro__) < 2:
+        return False
+    calls_hooks = type(optimizer).step.__code__  # one function of torch's, around the step of every class
+    frame, found = sys._getframe(1), 0
+    while frame.f_back is not None and found < 2:
+        frame = frame.f_back
+        found += frame.f_code is calls_hooks and frame.f_locals.get("self") is optimizer
+    return found == 2
