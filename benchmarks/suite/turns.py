@@ -21,8 +21,9 @@ from suite.rivals import BareExchange
 
 T = TypeVar("T")
 
-WARM_UP = 3
-"""Steps before anything is measured: all peers of eight workers have been met, DDP has cut its buckets anew."""
+WARM_UP = 4
+"""Steps before anything is measured: all peers of eight workers have been met, by osgp too, which sends nothing in its
+first; DDP has cut its buckets anew."""
 
 Series = dict[str, dict[str, Any]]
 """By contender: ``seconds`` and ``cpu_seconds`` per step of each turn, ``bytes_per_step``, ``memory_bytes``; or only
