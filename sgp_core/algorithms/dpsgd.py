@@ -52,7 +52,7 @@ class DPSGD(PlainGossip):
     order: Order = field(default=Order.adapt_then_combine, metadata=ORDER)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", order_of(self.order, where="algorithm 'dpsgd': order"))
+        object.__setattr__(self, "order", order_of(self.order))
         declare(self, self.traits, sends_ahead=self.order is Order.adapt_while_communicate)
 
     def before_step(self, worker: Worker) -> None:

@@ -44,7 +44,7 @@ class GradientTracking(Algorithm):
     order: Order = field(default=Order.adapt_then_combine, metadata=ORDER)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", order_of(self.order, where="algorithm 'gradient_tracking': order"))
+        object.__setattr__(self, "order", order_of(self.order))
         ahead = self.order is Order.adapt_while_communicate
         declare(self, self.traits, sends_ahead=ahead, sends_weight=not ahead)
 

@@ -41,19 +41,18 @@ _OTHER_NAMES = {
 """Other names that papers and packages have for them, BlueFog for one."""
 
 
-def order_of(value: object, overlap_steps: int = 0, *, where: str = "order") -> Order:
+def order_of(value: object, overlap_steps: int = 0) -> Order:
     """Return the order that ``value`` names; None: the one in which messages are hidden behind one computation.
 
     Args:
         overlap_steps: how many computations a message is hidden behind.
-        where: the option, for messages.
 
     Raises:
         ConfigurationError: there is no such order.
     """
     if value is None:
         return Order.adapt_while_communicate if overlap_steps == 1 else Order.adapt_then_combine
-    return one_of(Order, where, value)
+    return one_of(Order, "algorithm.order", value)
 
 
 def _identify(options: Mapping[str, Any]) -> str | None:

@@ -52,18 +52,20 @@ class SGP(Algorithm):
     order: Order | None = field(default=None, metadata=ORDER)
 
     def __post_init__(self) -> None:
-        name = f"algorithm '{ALGORITHMS.name_of(type(self))}'"
         if self.overlap_steps < 0:
-            raise ConfigurationError(f"{name}: overlap_steps must be 0 (wait) or more steps, not {self.overlap_steps}")
-        order = order_of(self.order, self.overlap_steps, where=f"{name}: order")
+            raise self._refuse(f"overlap_steps must be 0 (wait) or more steps, not {self.overlap_steps}")
+        order = order_of(self.order, self.overlap_steps)
         object.__setattr__(self, "order", order)
         ahead = order is Order.adapt_while_communicate
         if ahead and self.overlap_steps > 1:
-            raise ConfigurationError(
-                f"{name}: messages of order={order.value} travel during one step, not overlap_steps="
-                f"{self.overlap_steps}; use overlap_steps=1, or order={Order.adapt_then_combine.value}"
+            raise self._refuse(
+                f"messages of order={order.value} travel during one step, not overlap_steps={self.overlap_steps}; use"
+                f" overlap_steps=1, or order={Order.adapt_then_combine.value}"
             )
         declare(self, self.traits, steps_in_flight=0 if ahead else self.overlap_steps, sends_ahead=ahead)
+
+    def _refuse(self, reason: str) -> ConfigurationError:
+        return ConfigurationError(f"algorithm '{ALGORITHMS.name_of(type(self))}': {reason}")
 
     def before_step(self, worker: Worker) -> None:
         if self.traits.sends_ahead:

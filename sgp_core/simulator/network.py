@@ -43,12 +43,7 @@ class SimulatedNetwork:
         plan = self._plan(step)
         for tensor in x.tensors:
             plan.apply_(tensor)
-        if weight is None:
-            return 1.0
-        assert isinstance(weight, Tensor)
-        mixed = weight.clone()
-        plan.apply_(mixed)
-        return mixed
+        return plan.mix_weights(weight)
 
     def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Send nothing: what is combined is there."""
@@ -69,12 +64,7 @@ class SimulatedNetwork:
         else:
             for tensor in z.tensors:
                 plan.apply_(tensor)
-        if weight is None:
-            return 1.0
-        assert isinstance(weight, Tensor)
-        mixed = weight.clone()
-        self._plan(step).apply_(mixed)
-        return mixed
+        return self._plan(step).mix_weights(weight)
 
     def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Add what was kept apart; return ``weight``, 1 if None."""
@@ -214,6 +204,15 @@ class _Plan:
             weights[: len(peers), i] = shares
         slots = [(torch.from_numpy(s), _shared(w)) for s, w in zip(senders, weights, strict=True)]
         return cls(_shared(np.array(edges.own_weight)), slots)
+
+    def mix_weights(self, weights: Scalar | None) -> Scalar:
+        """Return PushSum weights, ``[n, 1]``, mixed; 1 if there are none."""
+        if weights is None:
+            return 1.0
+        assert isinstance(weights, Tensor)
+        mixed = weights.clone()
+        self.apply_(mixed)
+        return mixed
 
     def weighed(self, weights: Scalar | None) -> _Plan:
         """Return the plan for vectors that count ``w_j`` times as much, ``[n, 1]``; this one if all weights are 1."""

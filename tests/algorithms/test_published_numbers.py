@@ -188,9 +188,9 @@ def test_models_are_averaged_as_they_were_when_the_gradient_was_taken(graph, dec
     [
         (
             {"order": "adapt_than_combine"},
-            "'osgp': order cannot be 'adapt_than_combine'; did you mean 'adapt_then",
+            "algorithm.order cannot be 'adapt_than_combine'; did you mean 'adapt_then",
         ),
-        ({"order": "never"}, "'osgp': order cannot be 'never'; known: adapt_then_combine, adapt_while_communicate"),
+        ({"order": "never"}, "algorithm.order cannot be 'never'; known: adapt_then_combine, adapt_while_communicate"),
         ({"order": "awc", "overlap_steps": 2}, "use overlap_steps=1, or order=adapt_then_combine"),
     ],
 )

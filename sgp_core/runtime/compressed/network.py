@@ -96,7 +96,7 @@ class CompressedNetwork(DistributedNetwork):
             self.post_ahead(z, step, weight)
         message, own = self._coded_ahead.pop(step), None if weight is None else float(weight)
         with self._timed("combine", step, z) as marks:
-            self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * (own is not None))
+            self._count_coded(message, weighed=own is not None)
             mixed = self.transport.scratch().copy_(z) if apart else z
             if own is not None or apart:
                 mixed.mul_((1.0 if own is None else own) - float(apart))
@@ -215,8 +215,11 @@ class CompressedNetwork(DistributedNetwork):
 
     def _send(self, x: FlatVector, step: int, weight: float | None, marks: Marks | None) -> CodedMessage:
         message = self._post(self.replicas.give, x, step, weight, marks)
-        self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * (weight is not None))
+        self._count_coded(message, weighed=weight is not None)
         return message
+
+    def _count_coded(self, message: CodedMessage, *, weighed: bool) -> None:
+        self.bytes_sent += len(message.part.gives) * (self._codec.nbytes(self._layout) + 8 * weighed)
 
     def _post(
         self,
