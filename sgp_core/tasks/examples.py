@@ -69,7 +69,7 @@ class ExampleTask(Task):
 
     def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
         """Return every ``world_size``-th validation example."""
-        indices = torch.arange(rank, len(self.validation), world_size)
+        indices = torch.arange(len(self.validation))[rank::world_size]  # none where workers outnumber examples
         return indices.split(batch_size) if len(indices) else ()
 
     def validation_batch(self, indices: Tensor) -> Batch:

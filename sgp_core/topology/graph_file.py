@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
 ENDINGS = (".graphml", ".json", ".edgelist", ".txt")
+_LONGEST = 60
+"""Characters of a user's value in a message."""
+_FLAGS = {"directed": "whether edges go one way", "multigraph": "whether edges may be parallel"}
+"""Keys of a JSON graph that networkx passes over if they are misspelt."""
 
 
 def read_graph(path: str, directed: bool | None) -> nx.Graph:
@@ -88,25 +94,46 @@ def _rank(node: Any, where: str) -> int:
         return int(node)
     except (TypeError, ValueError):
         raise ConfigurationError(
-            f"{where}: node {node!r} is not a whole number; name the workers 0, 1, 2, ..."
+            f"{where}: node {_brief(node)} is not a whole number; name the workers 0, 1, 2, ..."
         ) from None
 
 
 def _weight(value: Any, sender: int, receiver: int, where: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"{where}: edge {sender} -> {receiver} has the weight {value!r}, not a number"
-        ) from None
+        weight = float(value)
+    except (TypeError, ValueError, OverflowError):
+        weight = math.nan
+    if math.isnan(weight):
+        raise ConfigurationError(f"{where}: edge {sender} -> {receiver} has the weight {_brief(value)}, not a number")
+    return weight
+
+
+def _brief(value: Any) -> str:
+    """Return a value as Python writes it, cut to what fits into a sentence."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def _node_link(data: Any) -> nx.Graph:
+    """Return the graph; a key, a node or an edge that networkx would pass over or merge is refused."""
     import networkx as nx
 
-    if not isinstance(data, dict) or "nodes" not in data or not ("edges" in data or "links" in data):
+    edges = "edges" if isinstance(data, dict) and "edges" in data else "links"
+    if not isinstance(data, dict) or "nodes" not in data or edges not in data:
         raise ConfigurationError("a JSON graph is an object with 'nodes' and 'edges' (networkx node-link)")
-    graph: nx.Graph = nx.node_link_graph(data, edges="edges" if "edges" in data else "links")
+    for key in data.keys() - _FLAGS.keys():
+        if meant := get_close_matches(key, _FLAGS, cutoff=0.8):
+            raise ConfigurationError(f"a JSON graph has no key {_brief(key)}; did you mean '{meant[0]}'?")
+    for key in _FLAGS.keys() & data.keys():
+        if not isinstance(data[key], bool):
+            raise ConfigurationError(f"'{key}' is {_brief(data[key])}, neither true nor false")
+    graph: nx.Graph = nx.node_link_graph(data, edges=edges)
+    for what, listed, read in (
+        ("nodes", len(data["nodes"]), graph.number_of_nodes()),
+        ("edges", len(data[edges]), graph.number_of_edges()),
+    ):
+        if listed != read:
+            raise ConfigurationError(f"it lists {listed} {what} but means {read}: some are repeated or not listed")
     return graph
 
 

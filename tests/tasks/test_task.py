@@ -31,6 +31,12 @@ def test_parts_of_a_batch_hold_each_example_and_its_targets_once() -> None:
     assert Batch((torch.arange(4),), torch.arange(4)).count == 4
 
 
+def test_workers_beyond_the_validation_examples_have_none() -> None:
+    task = DATASETS.build("synthetic_images", image_size=4, train_examples=10, validation_examples=2).load()
+    shares = [task.validation_indices(rank, 5, batch_size=4) for rank in range(5)]
+    assert [[batch.tolist() for batch in share] for share in shares] == [[[0]], [[1]], [], [], []]
+
+
 def test_ranks_are_higher_where_the_model_is_better() -> None:
     accuracy, loss = task_kind_of("digits"), task_kind_of("verses")
     assert accuracy.rank({"accuracy": 0.5, "accuracy_local_mean": 0.4}) == 0.5
