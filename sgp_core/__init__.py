@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
+    from sgp_core.asynchronous.link_faults import LinkFaults
     from sgp_core.checkpoint_files import CheckpointError
     from sgp_core.compression import Codec, build_compression
     from sgp_core.errors import ConfigurationError
@@ -25,6 +26,7 @@ _HOME = {
     "Codec": "sgp_core.compression",
     "ConfigurationError": "sgp_core.errors",
     "Gossip": "sgp_core.gossip",
+    "LinkFaults": "sgp_core.asynchronous.link_faults",
     "Outer": "sgp_core.algorithms",
     "Topology": "sgp_core.topology",
     "build_algorithm": "sgp_core.algorithms",
@@ -42,6 +44,7 @@ __all__ = [
     "Codec",
     "ConfigurationError",
     "Gossip",
+    "LinkFaults",
     "Outer",
     "Topology",
     "build_algorithm",
