@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pkgutil
 import signal
 import sys
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from launcher.cli import commands
+from launcher.console.output import discard, open_closed_streams
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -60,11 +60,15 @@ class CommandGroup(TyperGroup):
                 print(json.dumps({"error": str(error)}))
             raise typer.Exit(BAD_INPUT) from None
         except BrokenPipeError:  # the reader of our output has ended, as in: sgp runs | head
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard(sys.stdout)
             raise typer.Exit(128 + signal.SIGPIPE) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             print(f"sgp: {where}{error.strerror or error}", file=sys.stderr)
+            try:
+                sys.stdout.flush()
+            except OSError:  # that was the error, as in: sgp runs > /dev/full
+                discard(sys.stdout)
             raise typer.Exit(BAD_INPUT) from None
 
 
@@ -111,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 ok, 1 a run in question has failed, 2 bad input, 130 interrupted.
     """
+    open_closed_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # files may hold characters that this terminal cannot show

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from launcher.console.messages import print_failure
+from launcher.console.output import discard, open_closed_streams, outlive_output
 from sgp_core.errors import ConfigurationError
 
 BAD_CONFIGURATION, INTERRUPTED = 2, 130
@@ -17,13 +18,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 every run ok, 1 a run failed, 2 bad configuration, 3 submission failed, 130 interrupted (143: by SIGTERM).
     """
+    open_closed_streams()
     try:
-        return _main(sys.argv[1:] if arguments is None else list(arguments))
+        code = _main(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has ended, as in: sgp-train --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 128 + signal.SIGPIPE
+    except OSError as error:  # as in: sgp-train --help > /dev/full
+        discard(sys.stdout)
+        where = f"{error.filename}: " if error.filename else ""
+        return print_failure(f"{where}{error.strerror or error}", BAD_CONFIGURATION)
 
 
 def _main(arguments: list[str]) -> int:
@@ -47,7 +55,9 @@ def _main(arguments: list[str]) -> int:
             from launcher.search.launch import launch_search
             from launcher.search.search import prepare
 
-            return launch_search(prepare(arguments), command)
+            prepared = prepare(arguments)
+            with outlive_output("sgp-train"):
+                return launch_search(prepared, command)
         points = compose(arguments)
         if not points:
             return 0
@@ -56,13 +66,14 @@ def _main(arguments: list[str]) -> int:
 
         options, plans = launch_options(points), make_plans(points)
     except ConfigurationError as error:
-        return _say(str(error), BAD_CONFIGURATION)
+        return print_failure(str(error), BAD_CONFIGURATION)
     except SystemExit as stop:
         return int(stop.code or 0)
     from launcher.execution.launch import launch
     from launcher.runs.sweep import as_sweep
 
-    return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
+    with outlive_output("sgp-train"):
+        return launch(as_sweep(plans) if len(plans) > 1 else plans, options, command)
 
 
 def _help(arguments: list[str]) -> int:
@@ -91,11 +102,6 @@ def asks_for_search(arguments: Sequence[str]) -> bool:
     """Whether a command line chooses a search, and wants it run rather than printed."""
     chosen = [word.removeprefix("search=") for word in arguments if word.startswith("search=")]
     return bool(chosen) and chosen[-1] != "none" and not {"--cfg", "-c", "--help", "--info"} & set(arguments)
-
-
-def _say(message: str, code: int) -> int:
-    print(f"sgp-train: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ def _run_hydra(task: Any, arguments: Sequence[str]) -> None:
                     message = lines[-1].removeprefix("sgp-train: error: ") if lines else "bad command line"
                     raise ConfigurationError(message) from None
                 raise
-        sys.stderr.write(stderr.getvalue())
+        if said := stderr.getvalue():
+            sys.stderr.write(said)
     finally:
         GlobalHydra.instance().clear()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from launcher.runs.json_fields import number, whole
 from launcher.runs.row_lines import RowLines, scores_in_words
 from launcher.runs.scores import Scores
 
@@ -91,7 +92,7 @@ class Tail:
         self._offset = 0
 
     def rows(self) -> Iterator[Row]:
-        """Yield new complete rows."""
+        """Yield new complete rows; a line that holds none is passed over."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
@@ -101,7 +102,18 @@ class Tail:
         complete = new[: new.rfind(b"\n") + 1]
         self._offset += len(complete)
         for line in complete.splitlines():
-            yield json.loads(line)
+            if (row := _row(line)) is not None:
+                yield row
+
+
+def _row(line: bytes) -> Row | None:
+    """Return a row of metrics; None for a line that is none, as a full disk leaves it."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(row, dict) and isinstance(row.get("split"), str) and whole(row.get("step")) is not None
+    return row if known and number(row.get("epoch")) is not None else None
 
 
 def describe_state(latest: dict[str, Row], scores: Scores) -> str:

@@ -14,6 +14,7 @@ from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOptio
 from launcher.cli.status_view import count_states
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
+from launcher.console.output import outlive_output
 from launcher.runs.find import Run, find_runs, reread
 from launcher.runs.liveness import Observer
 from sgp_core.errors import ConfigurationError
@@ -43,7 +44,7 @@ def resume(
         others = f" (nor can {len(refused) - 1} more)" if len(refused) > 1 else ""
         run_id, why = next(iter(refused.items()))
         raise ConfigurationError(f"{run_id} cannot be resumed{others}: {why}")
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), outlive_output("sgp"):
         _print_plan(matching, plans, refused)
         code = _run(plans, ["sgp", *ctx.obj]) if plans else OK
     code = code or (FAILED if refused else OK)
