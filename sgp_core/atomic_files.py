@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,10 +54,22 @@ def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = False)
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return what a JSON file holds, None if it is absent or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file. Devices and pipes are not read: they may never end.
+
+    Raises:
+        OSError: there is no file, or it cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return file.read()
 
 
 def _sync(path: Path) -> None:

@@ -252,3 +252,32 @@ def test_without_checkpoints_there_is_nothing_to_export(run: Path) -> None:
         manifest.unlink()
     with pytest.raises(ConfigurationError, match="runs/0123456789 has no complete checkpoint yet"):
         export(RUN, step="last")
+
+
+@pytest.mark.parametrize(
+    "tokenizer", ["../.bashrc", "/etc/hosts", ".bashrc", "Makefile", "..", "", 3, ["tokenizer.json"]]
+)
+def test_a_foreign_run_writes_no_file_that_it_names(run: Path, tmp_path: Path, tokenizer: Any) -> None:
+    (run.parent / ".bashrc").write_text("echo mine\n")
+    for name in (".bashrc", "Makefile"):
+        (run / name).write_text("echo theirs\n")
+    description = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**description, "tokenizer": tokenizer}))
+    out = tmp_path / "home" / "models"
+    out.mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"model.json is damaged: tokenizer must be a file such as tokenizer"):
+        export(RUN, out=out)
+    assert list((tmp_path / "home").rglob("*")) == [out]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"averaged_steps": 3}, {"model": [1]}, {"scores": "high"}, {"step": {"a": "\x1b[31m"}}]
+)
+def test_a_description_of_wrong_types_is_described(
+    run: Path, wrong: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "model.json").write_text(json.dumps({**json.loads((run / "model.json").read_text()), **wrong}))
+    export(RUN)
+    out = capsys.readouterr().out
+    assert out.startswith("runs/0123456789/model.safetensors: averaged ")
+    assert "\x1b" not in out

@@ -221,3 +221,34 @@ def test_a_line_is_answered_before_the_next_is_read(runs: Path) -> None:
         process.stdin.close()
         assert process.stdout.read() == b""
     assert process.returncode == 0
+
+
+WRONG_TYPES: dict[str, list[Any]] = {
+    "kind": [None, 3, [], "images"],
+    "model": [None, 3, [], "transformer", {}, {"name": 3}, {"name": ["x"]}, {**MODEL, "width": "64"}],
+    "vocabulary": [None, "12", 0, -1, 1.5, True, 10**12, 2**40, []],
+    "tokenizer": [None, 3, "", "..", "../.bashrc", "/etc/passwd", "a/b", ["x"]],
+    "tokenizer_sha256": [3, [], "0"],
+}
+HOSTILE_SIZES = [{"encoder_layers": 10**12}, {"decoder_layers": 10**7}, {"width": 2**40}, {"feedforward": 2**31}]
+
+
+@pytest.mark.timeout(120)
+def test_no_description_ends_in_a_traceback_or_never(ask: Callable[..., Said], spoilt: Path) -> None:
+    """10^12 layers once were built one by one."""
+    whole = json.loads((spoilt / "model.json").read_text())
+    wrong = [{**whole, name: value} for name, values in WRONG_TYPES.items() for value in values]
+    wrong += [{**whole, "model": {**MODEL, **sizes}} for sizes in HOSTILE_SIZES]
+    for description in wrong:
+        (spoilt / "model.json").write_text(json.dumps(description))
+        said = ask(LINES, RUN, "--model", spoilt / "model.safetensors")
+        assert said.code == 2, description
+        assert "sgp: " in said.err
+        assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "tokenizer.json"])
+def test_a_pipe_in_place_of_a_file_is_not_read(name: str, ask: Callable[..., Said], spoilt: Path) -> None:
+    (spoilt / name).unlink()
+    os.mkfifo(spoilt / name)
+    refused(ask(LINES, RUN, "--model", spoilt / "model.safetensors"), "not a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
+from launcher.cli.table_printing import clean
 from launcher.console.summary import relative
 from launcher.runs.find import Run, find_run
 from launcher.runs.json_fields import items, mapping, number, text
@@ -51,9 +53,9 @@ def export(
         written = _average(found, step or "last", average, out)
     facts = read_json(written.with_suffix(".json")) or {}
     if as_json:
-        print_json({"file": written, "description": written.with_suffix(".json"), **facts})
+        print_json({**facts, "file": written, "description": written.with_suffix(".json")})
         return
-    print(f"{relative(written)}: {_describe(facts, read_scores(found.spec))}")
+    print(clean(f"{relative(written)}: {_describe(facts, read_scores(found.spec))}"))
 
 
 def _copy(finished: Path, out: Path | None) -> Path:
@@ -64,8 +66,7 @@ def _copy(finished: Path, out: Path | None) -> Path:
     if target.exists() and target.samefile(finished):
         return finished
     files = [(finished, target), (finished.with_suffix(".json"), target.with_suffix(".json"))]
-    tokenizer = (read_json(finished.with_suffix(".json")) or {}).get("tokenizer")
-    if tokenizer:
+    if (tokenizer := _tokenizer(finished)) is not None:
         files.append((finished.parent / tokenizer, target.parent / tokenizer))
     for source, copy in files:
         try:
@@ -75,6 +76,21 @@ def _copy(finished: Path, out: Path | None) -> Path:
         except OSError as error:
             raise ConfigurationError(f"cannot copy {source} to {copy}: {error.strerror or error}") from error
     return target
+
+
+def _tokenizer(model: Path) -> str | None:
+    """Return the name of the tokenizer's file beside a model, None if it has none.
+
+    Raises:
+        ConfigurationError: the description names another file, which would be written where it says.
+    """
+    description = model.with_suffix(".json")
+    name = (read_json(description) or {}).get("tokenizer")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not re.fullmatch(r"tokenizer[\w.-]*", name):
+        raise ConfigurationError(f"{relative(description)} is damaged: tokenizer must be a file such as tokenizer.json")
+    return name
 
 
 def _average(run: Run, step: str, average: int, out: Path | None) -> Path:
@@ -163,7 +179,7 @@ def _scores(folder: RunFolder, step: int) -> dict[str, Any]:
 
 def _describe(facts: Mapping[str, Any], scores: Scores) -> str:
     """Return what a model is, and how good: its name, its steps and its scores; the loss only where it is the score."""
-    steps = facts.get("averaged_steps")
+    steps = items(facts.get("averaged_steps"))
     at = f"steps {', '.join(map(str, steps))}" if steps else f"step {facts.get('step', '?')}"
     parts = [f"averaged {mapping(facts.get('model')).get('name', 'model')} at {at}"]
     for name, given in mapping(facts.get("scores")).items():

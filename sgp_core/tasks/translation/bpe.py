@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sgp_core.atomic_files import write_text
+from sgp_core.atomic_files import read_file, write_text
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.translation.tokens import NAMES, UNK
 
@@ -54,7 +54,7 @@ class Bpe:
             ConfigurationError: the file is missing or not a tokenizer.
         """
         try:
-            return cls(path.read_text(encoding="utf-8"))
+            return cls(read_file(path).decode())
         except Exception as error:  # the library raises the bare class
             raise ConfigurationError(f"{path} cannot be read as a tokenizer: {error}") from error
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
+from sgp_core.atomic_files import read_file
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models import MODELS
 from sgp_core.tasks.translation.beam import BeamSearch
 from sgp_core.tasks.translation.bpe import Bpe
-from sgp_core.tasks.translation.kind import TASK
-from sgp_core.tasks.translation.models.base import TranslationModel
+from sgp_core.tasks.translation.description import ModelDescription, read_description
 from sgp_core.tasks.translation.tokens import EOS
 
 
@@ -61,52 +59,48 @@ def load_translator(path: Path, search: BeamSearch, device: torch.device | None 
     Raises:
         ConfigurationError: the model is not for translation, or a file is missing, damaged or another model's.
     """
-    description = _read_description(path)
-    if description.get("kind") != TASK:
-        raise ConfigurationError(f"{path} is not a model for translation; name a run of a data set of text")
+    description = read_description(path)
     bpe = _tokenizer(path, description)
     model = _model(path, description)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Translator(model.to(device).eval(), bpe, search)
 
 
-def _read_description(path: Path) -> dict[str, Any]:
-    beside = path.with_suffix(".json")
+def _tokenizer(path: Path, description: ModelDescription) -> Bpe:
+    beside = path.parent / description.tokenizer
     try:
-        description = json.loads(beside.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {beside}: {error.strerror or error}; it says what model it is"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"{beside} is damaged: it does not say what model it is") from error
-    if not isinstance(description, dict):
-        raise ConfigurationError(f"{beside} is damaged: it does not say what model it is")
-    return description
-
-
-def _tokenizer(path: Path, description: dict[str, Any]) -> Bpe:
-    beside = path.parent / str(description.get("tokenizer", "tokenizer.json"))
-    try:
-        digest = hashlib.sha256(beside.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_file(beside)).hexdigest()
     except OSError as error:
         raise ConfigurationError(f"cannot read {beside}: {error.strerror or error}; the model needs it") from error
-    if description.get("tokenizer_sha256", digest) != digest:
+    if (description.tokenizer_sha256 or digest) != digest:
         raise ConfigurationError(f"{beside} is not the tokenizer that {path} was trained with")
-    return Bpe.load(beside)
+    bpe = Bpe.load(beside)
+    if bpe.size > description.vocabulary:
+        raise ConfigurationError(f"{beside} has {bpe.size} tokens, but the model only {description.vocabulary}")
+    return bpe
 
 
-def _model(path: Path, description: dict[str, Any]) -> nn.Module:
+def _model(path: Path, description: ModelDescription) -> nn.Module:
     damaged = f"{path} is damaged, or not what {path.with_suffix('.json').name} says it is"
     try:
-        options = dict(description["model"])
-        chosen = MODELS.build(options.pop("name"), **options)
-        if not isinstance(chosen, TranslationModel):
+        chosen = description.options()
+        state = _load(path)
+        if not description.fits(len(state), sum(tensor.numel() for tensor in state.values())):
             raise ConfigurationError(damaged)
-        model = chosen.build(int(description["vocabulary"]))
-        model.load_state_dict(load_file(path))
+        with torch.device("meta"):  # takes no memory, whatever the sizes are
+            shapes = {name: tensor.shape for name, tensor in chosen.build(description.vocabulary).state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in state.items()}:
+            raise ConfigurationError(damaged)
+        model = chosen.build(description.vocabulary)
+        model.load_state_dict(state)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(damaged) from error
     return model
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    if path.exists() and not path.is_file():  # a pipe would be read for ever
+        raise OSError(errno.EINVAL, "not a file")
+    return load_file(path)
