@@ -19,6 +19,12 @@ FIRST = ("simulator", "runtime", "transports", "asynchronous", "benchmarks", "do
 """Folders whose files compute longest, the longest first: the last to run should be short, or a worker ends late."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the key that signs run folders out of the user's home."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def no_plugin_stays_loaded() -> Iterator[None]:
     """Unload the plug-ins that a test loads: their parts are no choices of the tests that follow."""

@@ -1,12 +1,21 @@
-"""Asking for confirmation before something is removed for good."""
+"""Asking for confirmation before something is removed for good, or code of another's is run."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
+from launcher.cli.table_printing import clean
+from launcher.config.trust import is_made_here
+from launcher.runs.find import Run
 from sgp_core.errors import ConfigurationError
+
+
+def on_terminal() -> bool:
+    """Whether there is a terminal to ask on; the question goes to stderr, where ``--json`` does not meet it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm(count: int, *, yes: bool) -> None:
@@ -21,6 +30,25 @@ def confirm(count: int, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not on_terminal():
         raise ConfigurationError("nothing was removed: without a terminal to ask on, --yes is needed")
-    typer.confirm(f"Remove {'it' if count == 1 else 'them'} for good?", abort=True)
+    typer.confirm(f"Remove {'it' if count == 1 else 'them'} for good?", abort=True, err=True)
+
+
+def confirm_code(run: Run, code: Sequence[str]) -> None:
+    """Return if the code that a run names may be run: there is none, this user has made the folder, or says yes.
+
+    Args:
+        code: what would be run, in words.
+
+    Raises:
+        ConfigurationError: there is no terminal to ask on, or the answer is no.
+    """
+    if not code or is_made_here(run.spec, run.folder.path):
+        return
+    named = clean(", ".join(code))
+    why = f"its folder was not made here by you, and it runs what its spec.json names: {named}"
+    if not on_terminal():
+        raise ConfigurationError(f"{why}; look at that, then give --trust")
+    if not typer.confirm(f"{run.run_id}: {why}. Run that?", err=True):
+        raise ConfigurationError("it is not trusted")

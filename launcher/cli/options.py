@@ -106,6 +106,9 @@ StateOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Run the code that a folder names, though you did not make it; do not ask.")
+]
 RunsDirOption = Annotated[Path, typer.Option("--runs-dir", metavar="FOLDER", help="Where the runs are.")]
 
 

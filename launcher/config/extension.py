@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.config.earlier_runs import find_run_folder
 from launcher.config.former_order import with_former_order
+from launcher.config.trust import is_made_here, sets_code
 from sgp_core.atomic_files import read_json
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import Experiment
@@ -27,6 +28,7 @@ class EarlierRun:
     """A completed run, as far as one that extends it has to know.
 
     Attributes:
+        made_here: whether this user has made the folder.
         step: of its last checkpoint.
         steps_per_epoch: None if it recorded no row by which to tell.
     """
@@ -34,6 +36,7 @@ class EarlierRun:
     folder: Path
     experiment: Experiment
     overrides: Sequence[str]
+    made_here: bool
     step: int
     steps_per_epoch: int | None
 
@@ -49,7 +52,7 @@ def add_earlier_words(arguments: Sequence[str]) -> list[str]:
     """Return the words of a command line after those of the run that it extends, where it does not replace them.
 
     Raises:
-        ConfigurationError: there is no such run.
+        ConfigurationError: there is no such run; or its words run code, and another user has made it.
     """
     values = {key: value for key, sign, value in (word.partition("=") for word in arguments) if sign}
     if values.get(_OPTION) in (None, "", "null") or "," in values[_OPTION]:  # nothing, or a sweep
@@ -57,6 +60,12 @@ def add_earlier_words(arguments: Sequence[str]) -> list[str]:
     earlier = read_earlier_run(values[_OPTION], Path(values.get("runs_dir", "runs")))
     given = {_key(word) for word in arguments}
     kept = [word for word in earlier.overrides if _key(word) not in given and _key(word) not in _OF_THE_COMMAND]
+    code = [word for word in kept if sets_code(_key(word))]
+    if code and not earlier.made_here:
+        raise ConfigurationError(
+            f"{_OPTION}={values[_OPTION]}: you did not make this run here, and {code[0]} runs code; if you trust it,"
+            " give that word yourself"
+        )
     return [*kept, *arguments]
 
 
@@ -82,7 +91,8 @@ def read_earlier_run(given: str, runs_dir: Path) -> EarlierRun:
         per_epoch = round(final["step"] / final["epoch"]) if final.get("epoch") else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{_OPTION}={given}: {folder / 'spec.json'} cannot be read: {error}") from error
-    return EarlierRun(folder, experiment, spec.get("overrides") or (), max(steps), per_epoch)
+    overrides = [word for word in spec.get("overrides") or () if isinstance(word, str)]
+    return EarlierRun(folder, experiment, overrides, is_made_here(spec, folder), max(steps), per_epoch)
 
 
 def extend(experiment: Experiment, given: str, runs_dir: Path) -> Experiment:

@@ -10,6 +10,7 @@ from typing import Any
 
 from launcher.config.extension import describe_extension
 from launcher.config.run_plan import RunPlan
+from launcher.config.trust import sign
 from launcher.console.progress import Display
 from launcher.console.summary import print_error, print_summary, relative
 from launcher.execution import provenance
@@ -91,15 +92,17 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
     logs.mkdir(parents=True, exist_ok=True)
     for warning in provenance.code_changes(folder, plan, attempt.number):
         print(f"warning: {warning}", file=sys.stderr)
-    spec = {
-        **plan.spec(),
-        "provenance": provenance.record(folder.path, command),
-        "attempt": {
-            "number": attempt.number,
-            "launcher": _this_launcher() if watched else None,
-            "cuda_visible_devices": attempt.gpus,
-        },
-    }
+    spec = sign(
+        {
+            **plan.spec(),
+            "provenance": provenance.record(folder.path, command),
+            "attempt": {
+                "number": attempt.number,
+                "launcher": _this_launcher() if watched else None,
+                "cuda_visible_devices": attempt.gpus,
+            },
+        }
+    )
     write_json(folder.spec, spec)
     write_json(logs / "spec.json", spec)  # the next attempt rewrites spec.json itself
     set_status(folder, plan, status)
@@ -111,7 +114,7 @@ def enqueue(plan: RunPlan) -> None:
     if not folder.in_use():
         earlier = read_json(folder.spec) or {}
         attempt = {"number": folder.next_attempt(), "launcher": _this_launcher(), "cuda_visible_devices": None}
-        write_json(folder.spec, {**earlier, **plan.spec(), "attempt": attempt})
+        write_json(folder.spec, sign({**earlier, **plan.spec(), "attempt": attempt}))
         set_status(folder, plan, "queued")
 
 

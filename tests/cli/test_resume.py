@@ -14,6 +14,7 @@ import pytest
 from launcher.cli.train import main as sgp_train
 from launcher.config.make_plan import make_plan
 from launcher.config.run_plan import RunPlan
+from launcher.config.trust import sign
 from launcher.runs.find import read_runs
 from launcher.runs.resumption import plan_to_resume
 from launcher.runs.run_folder import RunFolder
@@ -46,13 +47,14 @@ def planned(*overrides: str, status: str = "failed") -> RunPlan:
 def write(plan: RunPlan, status: str) -> None:
     folder = RunFolder(plan.run_dir)
     folder.path.mkdir(parents=True, exist_ok=True)
-    write_json(folder.spec, {**plan.spec(), "attempt": {"number": 1, "launcher": None, "cuda_visible_devices": None}})
+    attempt = {"number": 1, "launcher": None, "cuda_visible_devices": None}
+    write_json(folder.spec, sign({**plan.spec(), "attempt": attempt}))
     write_json(folder.summary, {"run_id": plan.run_id, "name": plan.name, "status": status, "steps": 0})
 
 
 def damage(plan: RunPlan, **values: Any) -> None:
     spec = RunFolder(plan.run_dir).spec
-    write_json(spec, {**(read_json(spec) or {}), **values})
+    write_json(spec, sign({**(read_json(spec) or {}), **values}))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArgu
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, find_runs
-from launcher.runs.json_fields import mapping
+from launcher.runs.json_fields import mapping, text
 from launcher.runs.liveness import LIVE, Observer, read_files
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes, slurm_cli
@@ -100,8 +100,9 @@ def _write_cancelled(folder: RunFolder) -> None:
 def _request(run: Run) -> str:
     """Ask the launcher of a run that is not on SLURM to end it; return the answer in words."""
     launcher = mapping(mapping(run.spec.get("attempt")).get("launcher"))
-    if run.cluster == "inline" and run.state == "running" and run.verified:  # no launcher beside it
-        processes.send_signal(Process(launcher["pid"], str(launcher.get("started") or "")), signal.SIGTERM)
+    started = text(launcher.get("started"))  # without it, any process could have the number
+    if run.cluster == "inline" and run.state == "running" and run.verified and started:  # no launcher beside it
+        processes.send_signal(Process(launcher["pid"], started), signal.SIGTERM)
         return f"process {launcher['pid']}, which runs it inline, was asked to end"
     _mark(run)
     return "asked to end" if run.verified else f"asked to end, though {run.note}"

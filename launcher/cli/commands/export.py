@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from launcher.cli.confirm import confirm_code
 from launcher.cli.json_output import print_json
-from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
+from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption, TrustOption
 from launcher.cli.table_printing import clean
+from launcher.config.trust import plugins_of
 from launcher.console.summary import relative
 from launcher.runs.find import Run, find_run
 from launcher.runs.json_fields import items, mapping, number, text
@@ -38,6 +40,7 @@ def export(
         int, typer.Option(help="Mean over so many checkpoints: that one and those before it.", min=1)
     ] = 1,
     out: Annotated[Path | None, typer.Option(help="File to write; by default in the run folder.")] = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = Path(RUNS_DIR),
 ) -> None:
@@ -50,6 +53,8 @@ def export(
     if step is None and average == 1 and found.state == "completed" and finished.exists():
         written = _copy(finished, out)
     else:
+        if not trust:
+            confirm_code(found, plugins_of(found.spec))
         written = _average(found, step or "last", average, out)
     facts = read_json(written.with_suffix(".json")) or {}
     if as_json:

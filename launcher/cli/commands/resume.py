@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from launcher.cli.confirm import confirm_code
 from launcher.cli.json_output import print_json
-from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, TargetArguments, states
+from launcher.cli.options import (
+    RUNS_DIR,
+    JsonOption,
+    RunsDirOption,
+    StateOption,
+    TargetArguments,
+    TrustOption,
+    states,
+)
 from launcher.cli.status_view import count_states
 from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
+from launcher.config.trust import code_of
 from launcher.console.output import outlive_output
 from launcher.runs.find import Run, find_runs, reread
 from launcher.runs.liveness import Observer
@@ -27,19 +37,21 @@ def resume(
     ctx: typer.Context,
     targets: TargetArguments,
     state: StateOption = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
     runs_dir: RunsDirOption = RUNS_DIR,
 ) -> None:
     """Continue runs that ended early, with their own settings.
 
-    Completed and live runs are left alone. Exit codes are those of sgp-train.
+    Completed and live runs are left alone. A folder that you did not make may name any code, so that is asked for.
+    Exit codes are those of sgp-train.
     """
     from launcher.execution.run_lifecycle import FAILED, OK
 
     wanted = states(state)
     matching = [run for run in find_runs(targets, runs_dir, Observer()) if wanted is None or run.state in wanted]
     due = [run for run in matching if run.state != "completed" and not (goes_on(run) and run.verified)]
-    plans, refused = _plans(due)
+    plans, refused = _plans(due, trust=trust)
     if refused and not plans:
         others = f" (nor can {len(refused) - 1} more)" if len(refused) > 1 else ""
         run_id, why = next(iter(refused.items()))
@@ -53,7 +65,7 @@ def resume(
     raise typer.Exit(code)
 
 
-def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
+def _plans(due: Sequence[Run], *, trust: bool) -> tuple[dict[str, RunPlan], dict[str, str]]:
     """Return the plans of the runs that can be resumed, and why the others cannot, by run id."""
     from launcher.runs.resumption import plan_to_resume
 
@@ -63,6 +75,8 @@ def _plans(due: Sequence[Run]) -> tuple[dict[str, RunPlan], dict[str, str]]:
             refused[run.run_id] = run.note or "it may be running"
             continue
         try:
+            if not trust:
+                confirm_code(run, code_of(run.spec))
             plans[run.run_id] = plan_to_resume(run)
         except ConfigurationError as error:
             refused[run.run_id] = str(error)
