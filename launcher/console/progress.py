@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.runs.json_fields import number, whole
+from launcher.runs.line_tail import LineTail
 from launcher.runs.row_lines import RowLines, scores_in_words
 from launcher.runs.scores import Scores
 
@@ -88,32 +88,16 @@ class Tail:
     """Reads the rows that were added to a file since the last call."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
+        self._lines = LineTail(path)
 
     def rows(self) -> Iterator[Row]:
-        """Yield new complete rows; a line that holds none is passed over."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-        except OSError:
-            return
-        complete = new[: new.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        for line in complete.splitlines():
-            if (row := _row(line)) is not None:
-                yield row
+        """Yield new complete rows; a line that holds none, as a full disk leaves it, is passed over."""
+        yield from filter(_is_row, self._lines.objects())
 
 
-def _row(line: bytes) -> Row | None:
-    """Return a row of metrics; None for a line that is none, as a full disk leaves it."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    known = isinstance(row, dict) and isinstance(row.get("split"), str) and whole(row.get("step")) is not None
-    return row if known and number(row.get("epoch")) is not None else None
+def _is_row(found: Row) -> bool:
+    known = isinstance(found.get("split"), str) and whole(found.get("step")) is not None
+    return known and number(found.get("epoch")) is not None
 
 
 def describe_state(latest: dict[str, Row], scores: Scores) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.console.progress import Tail
@@ -61,9 +61,7 @@ class Supervisor:
             self._show_progress()
             over, vanished = job.is_over(), self._vanished(job)
             reports = self._reports()
-            lost = [rank for rank in vanished if reports.get(rank, {}).get("status") not in ENDED]
-            failed = [rank for rank, report in reports.items() if report["status"] in ("failed", "cancelled")]
-            if len(reports) == self._world_size and all(r["status"] in SUCCESSFUL for r in reports.values()):
+            if self._have_succeeded(reports, vanished):
                 yield from self._wait_for_exit(job)
                 return
             requests = self._stop_requests()
@@ -73,7 +71,7 @@ class Supervisor:
                 stop_by = time.monotonic() + _SAVE_S
             if stop_by is not None and (over or len(requests) > 1 or time.monotonic() > stop_by):
                 return
-            if stop_by is None and (failed or lost or over):
+            if stop_by is None and (over or self._have_failed(reports, vanished)):
                 yield from self._wait_for_reports(job)
                 self._failure = self._error(job)
                 return
@@ -82,17 +80,29 @@ class Supervisor:
     def outcome(self) -> Outcome:
         """Return how the attempt ended."""
         reports = self._reports()
-        statuses = {report["status"] for report in reports.values()}
-        complete = len(reports) == self._world_size
-        if complete and statuses == {"completed"}:
+        saved = self._have_succeeded(reports, range(self._world_size))
+        if saved and not any(report["status"] == "preempted" for report in reports.values()):
             return Outcome("completed")
         if self._failure is not None:
             return Outcome("failed", error=self._failure)
-        saved = complete and statuses <= set(SUCCESSFUL)
         if requests := self._stop_requests():
             status = "preempted" if saved and requests[0] != signal.SIGINT else "cancelled"
             return Outcome(status, signal=next(iter(self._stop.received), None))
         return Outcome("preempted" if saved else "failed")
+
+    # -- judging --------------------------------------------------------------------------------------------------
+    def _have_succeeded(self, reports: dict[int, Report], vanished: Collection[int]) -> bool:
+        """Whether the workers have completed or saved their work."""
+        return len(reports) == self._world_size and all(report["status"] in SUCCESSFUL for report in reports.values())
+
+    def _have_failed(self, reports: dict[int, Report], vanished: Collection[int]) -> bool:
+        """Whether a worker has failed in such a way that the attempt ends."""
+        lost = [rank for rank in vanished if reports.get(rank, {}).get("status") not in ENDED]
+        return bool(lost) or any(report["status"] in ("failed", "cancelled") for report in reports.values())
+
+    def _can_save(self, reports: dict[int, Report]) -> bool:
+        """Whether there is something to save: every worker trains."""
+        return len([rank for rank, report in reports.items() if report["status"] == "training"]) == self._world_size
 
     # -- stopping -------------------------------------------------------------------------------------------------
     def _stop_requests(self) -> list[int]:
@@ -104,8 +114,7 @@ class Supervisor:
 
     def _ask_to_stop(self, job: Job, reports: dict[int, Report]) -> bool:
         """Ask the workers to save and stop; False if not all of them train yet, so that there is nothing to save."""
-        training = [rank for rank, report in reports.items() if report["status"] == "training"]
-        if len(training) < self._world_size:
+        if not self._can_save(reports):
             self._display.say("stopping")
             return False
         self._display.say("stopping: saving a checkpoint; Ctrl-C once more stops at once")
