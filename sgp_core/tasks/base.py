@@ -163,5 +163,13 @@ class Task(ABC):
         """Return facts that must be the same when a checkpoint is resumed, such as the hash of a vocabulary."""
         return {}
 
+    def content(self) -> dict[str, Any]:
+        """Return facts that tell these data from other ones: numbers by their names, and a hash as ``content``.
+
+        They are kept with a run. When it is resumed with other data, it says so. What is slow to compute may be left
+        out; rank 0 alone asks.
+        """
+        return {}
+
     def export(self, folder: Path) -> None:
         """Write the files that an exported model in ``folder`` needs beside it; none by default."""

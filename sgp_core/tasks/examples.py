@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -71,6 +71,10 @@ class ExampleTask(Task):
         """Return every ``world_size``-th validation example."""
         indices = torch.arange(len(self.validation))[rank::world_size]  # none where workers outnumber examples
         return indices.split(batch_size) if len(indices) else ()
+
+    def content(self) -> dict[str, Any]:
+        """Return the numbers of examples."""
+        return {"training examples": len(self.train), "validation examples": len(self.validation)}
 
     def validation_batch(self, indices: Tensor) -> Batch:
         """Return validation inputs ``[B, ...]`` and targets ``[B]``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +26,8 @@ class ImageClassification(ExampleTask):
     """Channels, height, width of one input."""
     slow: bool = False
     """Whether images are decoded for each batch."""
+    digest: Callable[[], str] | None = None
+    """Computes a hash of the images; None: they are made, not read."""
 
     @property
     def labels(self) -> Tensor:
@@ -53,6 +55,10 @@ class ImageClassification(ExampleTask):
         """Return means over images."""
         loss, correct, in_top5, count = sums
         return {"loss": loss / count, "accuracy": correct / count, "top5_accuracy": in_top5 / count}
+
+    def content(self) -> dict[str, Any]:
+        """Return the numbers of images, and a hash."""
+        return super().content() | ({"content": self.digest()} if self.digest is not None else {})
 
     def describe(self) -> dict[str, Any]:
         """Return the shape of an input and the number of classes."""

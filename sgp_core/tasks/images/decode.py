@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sgp_core.errors import ConfigurationError
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+
+MOST_PIXELS = 2**30 // 12
+"""Pixels of the largest image that is decoded, which takes 270 MB. Pillow warns from there on."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decode(data: bytes, size: int, where: str) -> np.ndarray:
@@ -31,7 +37,7 @@ def decode(data: bytes, size: int, where: str) -> np.ndarray:
         ConfigurationError: the bytes are no image.
     """
     with _open_image(data, size, where, middle_box) as (image, box):
-        pixels = image.convert("RGB")
+        pixels = _rgb(image)
         if pixels.size != (size, size) or box != (0, 0, size, size):
             pixels = pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
         return np.asarray(pixels).transpose(2, 0, 1)
@@ -48,7 +54,7 @@ def decode_part(data: bytes, size: int, where: str, box: Callable[[int, int], Bo
     from torchvision.transforms.v2 import functional
 
     with _open_image(data, size, where, box) as (image, scaled):
-        pixels = functional.pil_to_tensor(image.convert("RGB"))
+        pixels = functional.pil_to_tensor(_rgb(image))
         left, top, right, bottom = (round(edge) for edge in scaled)
         height, width = max(bottom - top, 1), max(right - left, 1)
         return functional.resized_crop(pixels, top, left, height, width, [size, size], antialias=True)
@@ -66,7 +72,7 @@ def decode_middle(data: bytes, size: int, where: str) -> Tensor:
     from torchvision.transforms.v2 import functional
 
     with _open_image(data, size, where, middle_box) as (image, _):
-        pixels = functional.pil_to_tensor(image.convert("RGB"))
+        pixels = functional.pil_to_tensor(_rgb(image))
         return functional.center_crop(
             functional.resize(pixels, [round(size * 256 / 224)], antialias=True), [size, size]
         )
@@ -85,6 +91,7 @@ def _open_image(
 ) -> Iterator[tuple[Image.Image, Box]]:
     """Yield an image, decoded to a fraction of its size where that is enough, and where the part lies in it."""
     try:
+        check_png(data)
         with Image.open(io.BytesIO(data)) as image:
             full = image.size
             part = box(*full)
@@ -92,7 +99,42 @@ def _open_image(
             shrink = min(part[2] - part[0], part[3] - part[1]) / (2 * size)
             if shrink >= 2:
                 image.draft("RGB", (int(full[0] / shrink), int(full[1] / shrink)))
+            if image.size[0] * image.size[1] > MOST_PIXELS:
+                most = f"{MOST_PIXELS // 10**6} million"
+                raise ConfigurationError(f"{where} has {full[0]} x {full[1]} pixels, more than {most}: make it smaller")
             scale_x, scale_y = image.size[0] / full[0], image.size[1] / full[1]
             yield image, (part[0] * scale_x, part[1] * scale_y, part[2] * scale_x, part[3] * scale_y)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ConfigurationError(f"{where} is not a readable image: {error}") from error
+    except ConfigurationError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ConfigurationError(f"{where} is not a readable image: it begins like none") from error
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigurationError(f"{where} is not a readable image: {reason}") from error
+
+
+def check_png(data: bytes) -> None:
+    """Check the checksums of a PNG, of which Pillow passes over those of the pixels; nothing for other formats.
+
+    Raises:
+        ValueError: a checksum is wrong, or the end is missing.
+    """
+    if not data.startswith(_PNG):
+        return
+    begin, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, begin) if begin + 8 <= len(data) else (0, b"")
+        end = begin + 8 + length
+        if end + 4 > len(data):
+            raise ValueError("its end is missing")
+        if data[end : end + 4] != zlib.crc32(memoryview(data)[begin + 4 : end]).to_bytes(4, "big"):
+            raise ValueError(f"damaged at byte {begin} of {len(data)}, where a checksum is wrong")
+        begin = end + 4
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return the pixels of an image as RGB; converting one that is RGB already would copy it."""
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image

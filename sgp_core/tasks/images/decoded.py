@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,17 @@ class Decoded:
     train: int
     """How many of them are for training."""
     classes: list[str]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all this, by which damage to what is kept, and other images, are noticed."""
+        return cache.digest_of((self.images, self.targets), self.train, self.classes)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The numbers of images and the hash: see :meth:`sgp_core.tasks.base.Task.content`."""
+        validation = len(self.images) - self.train
+        return {"training examples": self.train, "validation examples": validation, "content": self.digest}
 
 
 def decode_tree(source: Source, tree: Tree, size: int) -> Decoded:
@@ -78,30 +90,25 @@ def load_or_decode(entry: Path, make: Callable[[], Decoded | None]) -> Decoded |
 
     Where the folder cannot be written, every process decodes its own. ``make`` returns None if nothing is to be kept.
     """
-    return cache.load_or_make(entry, _read, make, _write, what="decoded images")
+    return cache.load_or_make(entry, _read, make, _fill, what="decoded images")
 
 
-def _write(entry: Path, decoded: Decoded) -> None:
-    scratch = entry.with_name(f".{entry.name}.{os.getpid()}")
-    try:
-        scratch.mkdir()
-        np.save(scratch / "images.npy", decoded.images)
-        np.save(scratch / "targets.npy", decoded.targets)
-        (scratch / "about.json").write_text(json.dumps({"train": decoded.train, "classes": decoded.classes}))
-        shutil.rmtree(entry, ignore_errors=True)  # it cannot be read, or this process would have read it
-        scratch.rename(entry)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _fill(folder: Path, decoded: Decoded) -> None:
+    np.save(folder / "images.npy", decoded.images)
+    np.save(folder / "targets.npy", decoded.targets)
+    about = {"train": decoded.train, "classes": decoded.classes, "digest": decoded.digest}
+    (folder / "about.json").write_text(json.dumps(about))
 
 
 def _read(entry: Path) -> Decoded | None:
-    """Return the images of ``entry`` as a memory-mapped file, or None if they are not all there."""
+    """Return the images of ``entry`` as a memory-mapped file, or None if they are not exactly what was written."""
     try:
         about = json.loads((entry / "about.json").read_text())
         targets = np.load(entry / "targets.npy")
         # mode "c": pages are shared between processes, and torch gets the writable array it insists on
         images = np.load(entry / "images.npy", mmap_mode="c")
-        decoded = Decoded(images, targets, int(about["train"]), list(about["classes"]))
-    except (OSError, ValueError, KeyError, EOFError):
+        decoded = Decoded(images, targets, about["train"], about["classes"])
+        whole = len(images) == len(targets) and decoded.digest == about["digest"]
+    except Exception:  # damaged files raise nearly anything, and are made anew
         return None
-    return decoded if len(images) == len(targets) else None
+    return decoded if whole else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,7 +45,7 @@ class ImagesInFiles:
     ) -> None:
         self.source = source
         # One block of memory: reference counts of a million strings would make forked processes copy their pages.
-        self._names = np.array([name.encode() for name in names])
+        self._names = np.array([os.fsencode(name) for name in names])
         self.targets = targets
         self.preparation = preparation
         self.size = size
@@ -56,7 +57,7 @@ class ImagesInFiles:
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return normalised inputs ``[B, 3, size, size]`` and targets ``[B]``; see ``Examples.batch``."""
-        names = [name.decode() for name in self._names[indices.numpy()]]
+        names = [os.fsdecode(name) for name in self._names[indices.numpy()]]
         images = torch.empty(len(names), 3, self.size, self.size, dtype=torch.uint8)
         if not self.random_parts:
             _each(self._whole, names, images)

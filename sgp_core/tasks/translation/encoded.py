@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION
-from sgp_core.tasks.cache import load_or_make
+from sgp_core.tasks.cache import digest_of, load_or_make
+from sgp_core.tasks.content import say_changes
 from sgp_core.tasks.translation.bpe import Bpe
 from sgp_core.tasks.translation.text import TRAIN, ParallelText
 from sgp_core.tasks.translation.tokens import BOS, EOS, PAD
@@ -75,14 +76,47 @@ class Encoded:
     references: dict[str, list[str]]
     """The original target text of every split but the training split."""
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all this, by which damage to what is kept, and other text, are noticed."""
+        sides = (side for pairs in self.splits.values() for side in (pairs.sources, pairs.targets))
+        arrays = (array for side in sides for array in (side.tokens, side.offsets))
+        return digest_of(arrays, self.bpe.content, list(self.splits), self.references)
 
-def load_or_encode(folder: Path, read: Callable[[], Mapping[str, ParallelText]], vocabulary: int, name: str) -> Encoded:
+    @property
+    def content(self) -> dict[str, Any]:
+        """The numbers of pairs and the hash: see :meth:`sgp_core.tasks.base.Task.content`."""
+        train, validation = (len(self.splits[split]) for split in (TRAIN, VALIDATION))
+        return {"training pairs": train, "validation pairs": validation, "content": self.digest}
+
+
+def load_or_encode(
+    folder: Path,
+    read: Callable[[], Mapping[str, ParallelText]],
+    vocabulary: int,
+    name: str,
+    where: str | None = None,
+) -> Encoded:
     """Return the text encoded in ``folder``; the first process learns the vocabulary and encodes while the others wait.
+
+    Args:
+        folder: in the cache.
+        read: returns the text.
+        vocabulary: most tokens.
+        name: of the data set.
+        where: the path of the text. If it has changed since it was encoded last, a warning says so.
 
     Raises:
         ConfigurationError: ``read`` raised it, or there is no text.
     """
-    made = load_or_make(folder, _load, lambda: encode(read(), vocabulary, name), _save, what="encoded text")
+
+    def make() -> Encoded:
+        encoded = encode(read(), vocabulary, name)
+        if where is not None:
+            say_changes(folder.parent, where, encoded.content, name, vocabulary)
+        return encoded
+
+    made = load_or_make(folder, _load, make, _fill, what="encoded text")
     assert made is not None
     return made
 
@@ -117,24 +151,18 @@ def _rows(bpe: Bpe, lines: list[str], begin: list[int]) -> Sentences:
     return Sentences(np.concatenate(tokens), np.cumsum(lengths, dtype=np.int64))
 
 
-def _save(folder: Path, encoded: Encoded) -> None:
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        scratch.mkdir()
-        for split, pairs in encoded.splits.items():
-            for side, sentences in (("source", pairs.sources), ("target", pairs.targets)):
-                np.save(scratch / f"{split}.{side}.npy", sentences.tokens)
-                np.save(scratch / f"{split}.{side}.offsets.npy", sentences.offsets)
-        (scratch / "tokenizer.json").write_text(encoded.bpe.content, encoding="utf-8")
-        (scratch / "references.json").write_text(json.dumps(encoded.references), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # it cannot be read, or this process would have read it
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _fill(folder: Path, encoded: Encoded) -> None:
+    for split, pairs in encoded.splits.items():
+        for side, sentences in (("source", pairs.sources), ("target", pairs.targets)):
+            np.save(folder / f"{split}.{side}.npy", sentences.tokens)
+            np.save(folder / f"{split}.{side}.offsets.npy", sentences.offsets)
+    (folder / "tokenizer.json").write_text(encoded.bpe.content, encoding="utf-8")
+    (folder / "references.json").write_text(json.dumps(encoded.references), encoding="utf-8")
+    (folder / "digest").write_text(encoded.digest)
 
 
 def _load(folder: Path) -> Encoded | None:
-    """Return what :func:`_save` wrote, tokens as memory-mapped files; None if a file is absent or incomplete."""
+    """Return what :func:`_fill` wrote, tokens as memory-mapped files; None if it is absent, incomplete or damaged."""
     try:
         references = json.loads((folder / "references.json").read_text(encoding="utf-8"))
         splits = {}
@@ -148,9 +176,7 @@ def _load(folder: Path) -> Encoded | None:
             )
             splits[split] = SentencePairs(source, target)
         encoded = Encoded(Bpe.load(folder / "tokenizer.json"), splits, references)
-    except (OSError, ValueError, EOFError):
+        whole = encoded.digest == (folder / "digest").read_text()
+    except Exception:  # damaged files raise nearly anything, and are made anew
         return None
-    whole = all(
-        len(side.tokens) == side.offsets[-1] for pairs in splits.values() for side in (pairs.sources, pairs.targets)
-    )
     return encoded if whole else None

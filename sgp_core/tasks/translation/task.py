@@ -135,6 +135,10 @@ class Translation(Task):
         """Return the tokenizer's hash: with another vocabulary, a model's embeddings mean nothing."""
         return {"tokenizer": self.text.bpe.digest}
 
+    def content(self) -> dict[str, Any]:
+        """Return the numbers of pairs, and a hash of their tokens."""
+        return self.text.content
+
     def export(self, folder: Path) -> None:
         """Write the tokenizer."""
         self.text.bpe.save(folder / TOKENIZER)

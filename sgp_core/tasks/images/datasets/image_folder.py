@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -71,12 +70,10 @@ class ImageFolder(ImageDataset):
 
     def check(self) -> None:
         """Refuse a path that does not exist, cannot be read or holds no images; archives are not listed."""
-        from sgp_core.tasks.images.source import is_image, open_source
+        from sgp_core.tasks.images.source import open_source
 
         source = open_source(self._path())
-        if source.path.is_dir() and not any(
-            is_image(file) for _, _, files in os.walk(source.path, followlinks=True) for file in files
-        ):
+        if source.is_empty():
             raise ConfigurationError(f"dataset.path={source.path} holds no images: expected CLASS/*.jpg in it")
 
     def load(self) -> ImageClassification:
@@ -92,9 +89,9 @@ class ImageFolder(ImageDataset):
         if self.crop == Crop.resized:
             return self._per_batch(source, preparation)
         content = f"{_LAYOUT} {source.fingerprint()} {self.image_size} {self.holdout}"
-        root = Path(self.cache).expanduser() if self.cache else cache_root()
-        entry = root / "images" / hashlib.sha256(content.encode()).hexdigest()[:24]
-        decoded = load_or_decode(entry, lambda: self._decode(source))
+        root = (Path(self.cache).expanduser() if self.cache else cache_root()) / "images"
+        entry = root / hashlib.sha256(content.encode()).hexdigest()[:24]
+        decoded = load_or_decode(entry, lambda: self._decode(source, root))
         return self._per_batch(source, preparation) if decoded is None else self._in_memory(decoded, preparation)
 
     def _path(self) -> Path:
@@ -103,14 +100,20 @@ class ImageFolder(ImageDataset):
             raise ConfigurationError(f"dataset={name} needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
         return Path(self.path).expanduser().absolute()
 
-    def _decode(self, source: Source) -> Decoded | None:
-        """Return all images, or None if that exceeds the limit."""
+    def _decode(self, source: Source, root: Path) -> Decoded | None:
+        """Return all images, or None if that exceeds the limit; say if they are not those decoded before."""
+        from sgp_core.tasks.content import say_changes
         from sgp_core.tasks.images.decoded import decode_tree
+        from sgp_core.tasks.images.reading import printable
         from sgp_core.tasks.images.tree import arrange
 
         tree = arrange(source.names(), str(source.path), self.holdout)
         size = (len(tree.train) + len(tree.validation)) * 3 * self.image_size**2
-        return None if size > self.in_memory_limit_gb * 1e9 else decode_tree(source, tree, self.image_size)
+        if size > self.in_memory_limit_gb * 1e9:
+            return None
+        decoded = decode_tree(source, tree, self.image_size)
+        say_changes(root, printable(source.path), decoded.content, self.image_size, self.holdout)
+        return decoded
 
     def _in_memory(self, decoded: Decoded, preparation: Preparation) -> ImageClassification:
         import torch
@@ -124,14 +127,15 @@ class ImageFolder(ImageDataset):
             ImagesInMemory(images[decoded.train :], targets[decoded.train :], preparation),
             len(decoded.classes),
             (3, self.image_size, self.image_size),
+            digest=lambda: decoded.digest,
         )
 
     def _per_batch(self, source: Source, preparation: Preparation) -> ImageClassification:
         import torch
 
+        from sgp_core.tasks.images.archive import Archive
         from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.files import ImagesInFiles
-        from sgp_core.tasks.images.source import Archive
         from sgp_core.tasks.images.tree import arrange
 
         if isinstance(source, Archive) and source.is_compressed:
@@ -152,5 +156,5 @@ class ImageFolder(ImageDataset):
             for files in (tree.train, tree.validation)
         )
         return ImageClassification(
-            train, validation, len(tree.classes), (3, self.image_size, self.image_size), slow=True
+            train, validation, len(tree.classes), (3, self.image_size, self.image_size), True, source.content
         )

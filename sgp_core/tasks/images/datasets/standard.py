@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.cache import cache_root, exclusive
+from sgp_core.tasks.cache import cache_root, digest_of, exclusive
 from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY
 from sgp_core.tasks.images.datasets.base import ImageDataset
 
@@ -87,7 +87,11 @@ class StandardDataset(ImageDataset):
                 raise ConfigurationError(f"{folder} is damaged: it holds no images or labels out of range")
             splits.append(ImagesInMemory(torch.from_numpy(images), torch.from_numpy(targets), preparation))
         channels, height, width = splits[0].images.shape[1:]
-        return ImageClassification(splits[0], splits[1], self.num_classes, (channels, height, width))
+
+        def digest() -> str:
+            return digest_of(part.numpy() for split in splits for part in (split.images, split.targets))
+
+        return ImageClassification(splits[0], splits[1], self.num_classes, (channels, height, width), digest=digest)
 
     def _download(self) -> Path:
         """Return the folder after one process has filled it while the others waited."""

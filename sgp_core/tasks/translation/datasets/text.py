@@ -88,5 +88,7 @@ class TextDataset(Dataset):
         content = f"{_LAYOUT} {self.fingerprint()} {self.source} {self.target} {self.vocabulary}"
         root = Path(self.cache).expanduser() if self.cache else cache_root()
         entry = root / "text" / hashlib.sha256(content.encode()).hexdigest()[:24]
-        text = load_or_encode(entry, self.read, self.vocabulary, DATASETS.name_of(type(self)))
+        path = getattr(self, "path", None)  # the text that ships with a package cannot change
+        where = path and f"{path} ({self.source} to {self.target})"
+        text = load_or_encode(entry, self.read, self.vocabulary, DATASETS.name_of(type(self)), where)
         return Translation(text, (self.source, self.target), self.max_tokens, self.max_length)
