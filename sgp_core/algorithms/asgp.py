@@ -6,12 +6,13 @@ Assran, Rabbat, "Asynchronous Gradient Push", IEEE Transactions on Automatic Con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits
+from sgp_core.algorithms.base import ALGORITHMS, Algorithm, OneSided, Traits, declare
 from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
+from sgp_core.registry import LATER
 
 
 @ALGORITHMS.register("asgp")
@@ -35,14 +36,18 @@ class AsynchronousSGP(Algorithm):
         max_staleness: wait, in the k-th step, for in-peers that have not pushed at their own step k - max_staleness;
             None: never.
         least_weight: weight below which a worker gives nothing away; 0: gives always.
+        retransmit: number shares, and send each again until it is acknowledged, so that a lost message loses no mass
+            and a doubled one adds none; None: where links have faults. Costs a copy of each share, kept until then.
     """
 
     traits: ClassVar[Traits] = Traits(sends_weight=True, one_sided=OneSided.mailbox, gossips=False)
 
     max_staleness: int | None = None
     least_weight: float = 0.75
+    retransmit: bool | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
+        declare(self, type(self).traits, retransmits=self.retransmit)
         if self.max_staleness is not None and self.max_staleness < 0:
             raise ConfigurationError(
                 f"algorithm 'asgp': max_staleness must be 0 or more steps, or null (never wait), not"

@@ -45,6 +45,7 @@ class Traits:
         sends_weight: the rule is PushSum, and may run on graphs that are only column-stochastic.
         reads_gradients: ``on_gradients`` does something, so runtimes collect gradients into ``worker.grads``.
         one_sided: how workers communicate that never wait for each other; None: workers step together.
+        retransmits: with mailboxes: shares are sent again until they are acknowledged; None: where links have faults.
         own_momentum: the rule has a momentum in place of the optimizer's, which must be plain SGD then.
         one_exact_round: what the rule remembers presumes one exact round of gossip after every step: no pace and no
             compression.
@@ -59,6 +60,7 @@ class Traits:
     sends_weight: bool = False
     reads_gradients: bool = False
     one_sided: OneSided | None = None
+    retransmits: bool | None = None
     own_momentum: bool = False
     one_exact_round: bool = False
     one_symmetric_graph: bool = False

@@ -8,86 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from sgp_core.algorithms.adpsgd import partner
 from sgp_core.algorithms.base import Algorithm, OneSided
+from sgp_core.asynchronous.link_faults import LinkFaults
+from sgp_core.asynchronous.retransmission import retransmits
 from sgp_core.runtime.events import Event
 from sgp_core.runtime.worker_state import WorkerState
+from sgp_core.simulator.lossy_network import LossyNetwork
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
-from sgp_core.tensors.flat_vector import FlatVector, Scalar
-from sgp_core.tensors.mixing import update_and_average_
+from sgp_core.simulator.virtual_network import VirtualNetwork
+from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
 
 Rate = Callable[[int], float]
-
-
-class _VirtualNetwork:
-    """One virtual worker's network. ``script`` decides what the rule leaves open: which peers get a message, and which
-    messages are used.
-
-    Without a script a worker sends to every peer that accepts, and uses all messages there are.
-    """
-
-    def __init__(self, topology: Topology, rank: int, params: FlatVector, networks: list[_VirtualNetwork]) -> None:
-        self.topology = topology
-        self.rank = rank
-        self.params = params
-        self.networks = networks
-        self.script: Event | None = None
-        self.inbox: list[tuple[int, int, FlatVector, float]] = []
-        self.model = params.clone()
-        self.version = 0
-        self._copied = 0
-        self._scratch = params.zeros_like()
-
-    # -- PushSum with mailboxes ----------------------------------------------------------------------------------------
-    def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
-        """Leave shares with the out-peers of ``step``; keep the rest in place."""
-        edges, weight = self.topology.edges(step), float(weight)
-        kept = edges.own_weight[self.rank]
-        for peer, share in zip(edges.out_peers[self.rank], edges.out_weights[self.rank], strict=True):
-            inbox = self.networks[peer].inbox
-            accepts = not hold and all(sender != self.rank for sender, *_ in inbox)
-            if peer in self.script.sent if self.script else accepts:
-                inbox.append((self.rank, step, x.clone().mul_(share), share * weight))
-            else:
-                kept += share
-        if kept != 1.0:
-            x.mul_(kept)
-        return kept * weight
-
-    def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:
-        """Add what lies in the mailbox. Workers that step one at a time cannot wait: ``max_staleness`` is ignored."""
-        left, weight = [], float(weight)
-        for message in self.inbox:
-            sender, sent_at, vector, theirs = message
-            if self.script is None or (sender, sent_at) in self.script.seen:
-                x.add_(vector)
-                weight += theirs
-            else:
-                left.append(message)
-        self.inbox = left
-        return weight
-
-    # -- pairs ---------------------------------------------------------------------------------------------------------
-    def meet_partner(self, x: FlatVector, before: FlatVector, step: int) -> None:
-        """Bring the update to the open model, average that with the partner's, and set ``x`` to it."""
-        rank = partner(self.topology, self.rank, step)
-        other = None if rank is None else self.networks[rank]
-        untouched = self._copied == self.version
-        update_and_average_(x, before, self.model, other.model if other else None, untouched=untouched)
-        for network in (self, other) if other else (self,):
-            network.version += 1
-        self._copied = self.version
-
-    def look(self) -> None:
-        """Set the parameters to the open model."""
-        self.params.copy_(self.model)
-        self._copied = self.version
-
-    # -- both ----------------------------------------------------------------------------------------------------------
-    def scratch(self) -> FlatVector:
-        """Return memory laid out like the model."""
-        return self._scratch
 
 
 class _VirtualWorkers:
@@ -101,6 +33,7 @@ class _VirtualWorkers:
         gradient: Gradient,
         optimizer: OptimizerFactory | None,
         lr: Rate | None,
+        faults: LinkFaults | None = None,
     ) -> None:
         self._algorithm = algorithm
         self._gradient = gradient
@@ -108,9 +41,13 @@ class _VirtualWorkers:
         self.pairs = algorithm.traits.one_sided is OneSided.pairs
         self.rows = [row.clone().unsqueeze(0).requires_grad_() for row in initial]
         self._steppers = [optimizer([row]) if optimizer else torch.optim.SGD([row], lr=0.1) for row in self.rows]
-        self.networks: list[_VirtualNetwork] = []
+        self.networks: list[VirtualNetwork] = []
+        again = retransmits(algorithm.traits, faults)
         for rank, row in enumerate(self.rows):
-            self.networks.append(_VirtualNetwork(topology, rank, FlatVector([row.data]), self.networks))
+            arguments = topology, rank, FlatVector([row.data]), self.networks
+            self.networks.append(
+                LossyNetwork(*arguments, faults, retransmits=again) if faults else VirtualNetwork(*arguments)
+            )
         biased = algorithm.leaves_one(topology)
         self.workers = [
             WorkerState(network.params, stepper, network, biased=biased)
@@ -133,9 +70,9 @@ class _VirtualWorkers:
         for network in self.networks:
             if self.pairs:
                 x += network.model.tensors[0] - network.params.tensors[0]
-            for _, _, vector, weight in network.inbox:
-                x += vector.tensors[0]
-                w += weight
+            for share in network.under_way():
+                x += share.x.tensors[0]
+                w += share.weight
         return x.squeeze(0), w
 
     def step(self, rank: int, gradient: Tensor, script: Event | None = None) -> None:
@@ -181,9 +118,10 @@ def run_in_turn(
     lr: Rate | None,
     seed: int,
     record_every: int,
+    link_faults: LinkFaults | None = None,
 ) -> Trajectory:
     """Let all workers take a step, rank after rank, ``steps`` times; arguments as of :func:`sgp_core.simulate`."""
-    workers = _VirtualWorkers(algorithm, topology, initial, gradient, optimizer, lr)
+    workers = _VirtualWorkers(algorithm, topology, initial, gradient, optimizer, lr, link_faults)
     records = [(0, workers.z, workers.w, *workers.in_flight())]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -208,6 +146,7 @@ def run_in_order(
     *,
     optimizer: OptimizerFactory | None = None,
     record_every: int = 1,
+    link_faults: LinkFaults | None = None,
 ) -> Trajectory:
     """Let one worker after another take a whole step, in any order, such as that of workers of unlike speed.
 
@@ -221,10 +160,10 @@ def run_in_order(
         order: the worker of each step.
         optimizer: makes a torch optimizer for each worker; default plain SGD, lr 0.1.
         record_every: steps of any worker between records.
+        link_faults: what happens to messages; None: nothing.
     """
-    workers = _VirtualWorkers(
-        algorithm, topology, torch.as_tensor(initial).detach(), lambda z, step: z, optimizer, None
-    )
+    initial = torch.as_tensor(initial).detach()
+    workers = _VirtualWorkers(algorithm, topology, initial, lambda z, step: z, optimizer, None, link_faults)
     records = [(0, workers.z, workers.w, *workers.in_flight())]
     for number, rank in enumerate(order, start=1):
         row = workers.rows[rank].detach().squeeze(0)
@@ -322,5 +261,5 @@ def _ready(workers: _VirtualWorkers, event: Event, under_way: bool) -> bool:
     if workers.pairs:
         versions = [workers.networks[rank].version for rank, _ in event.seen]
         return under_way or versions == [version for _, version in event.seen]
-    inbox = {(sender, sent_at) for sender, sent_at, *_ in workers.networks[event.worker].inbox}
+    inbox = {(share.sender, share.step) for share in workers.networks[event.worker].inbox}
     return not (under_way or event.meeting) or set(event.seen) <= inbox

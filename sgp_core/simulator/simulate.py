@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sgp_core.algorithms.base import Algorithm
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
@@ -44,6 +45,7 @@ def simulate(
     node_size: int = 1,
     compression: Codec | None = None,
     shapes: Sequence[Sequence[int]] | None = None,
+    link_faults: LinkFaults | None = None,
 ) -> Trajectory:
     """Run ``algorithm`` on ``topology`` with one virtual worker per row, or one node of ``node_size`` workers.
 
@@ -71,19 +73,19 @@ def simulate(
         The recorded trajectory, start included.
 
     Raises:
-        ConfigurationError: the algorithm is not defined on this topology, or cannot be compressed.
+        ConfigurationError: the algorithm is not defined on this topology, cannot be compressed, or cannot do with links
+            that have faults.
         ValueError: ``initial`` is not ``[world_size, d]``, or ``shapes`` do not make up d.
     """
     z = torch.as_tensor(initial).detach().clone().requires_grad_()
     n = topology.world_size
-    _check_shapes(z, n, node_size)
+    _check(z, n, node_size, algorithm, link_faults)
     check_compatibility(algorithm, topology, pace=pace, compression=compression, node_size=node_size)
     if algorithm.traits.asynchronous:
-        return run_in_turn(algorithm, topology, z.detach(), gradient, optimizer, steps, lr, seed, record_every)
+        of_run = optimizer, steps, lr, seed, record_every, link_faults
+        return run_in_turn(algorithm, topology, z.detach(), gradient, *of_run)
     graphs = graphs_of(topology, pace)
-    stepper = optimizer([z]) if optimizer else torch.optim.SGD([z], lr=0.1)
-    for group in stepper.param_groups:
-        algorithm.check_optimizer(group)
+    stepper = _make_optimizer(optimizer, z, algorithm)
     references = None if compression is None else _replicas(compression, z.data, shapes, graphs, node_size)
     network = SimulatedNetwork(graphs, FlatVector([z.data]), references)
     paced = None if pace is None else ScheduledNetwork(network, pace, FlatVector([z.data]))
@@ -130,11 +132,20 @@ def simulate(
     return Trajectory(torch.tensor(at), z_, w, x_in_flight, w_in_flight, tuple(estimates), network.bytes_sent)
 
 
-def _check_shapes(initial: Tensor, n: int, node_size: int) -> None:
+def _check(initial: Tensor, n: int, node_size: int, algorithm: Algorithm, link_faults: LinkFaults | None) -> None:
+    if link_faults is not None:
+        link_faults.check(algorithm)
     if initial.dim() != 2 or len(initial) != n:
         raise ValueError(f"initial must be [{n}, d] for a topology of {n} workers, not {list(initial.shape)}")
     if node_size < 1:
         raise ConfigurationError(f"node_size must be at least 1 worker, not {node_size}")
+
+
+def _make_optimizer(make: OptimizerFactory | None, z: Tensor, algorithm: Algorithm) -> torch.optim.Optimizer:
+    stepper = make([z]) if make else torch.optim.SGD([z], lr=0.1)
+    for group in stepper.param_groups:
+        algorithm.check_optimizer(group)
+    return stepper
 
 
 def _replicas(
