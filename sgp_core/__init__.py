@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sgp_core.compression import Codec, build_compression
     from sgp_core.errors import ConfigurationError
     from sgp_core.gossip import Gossip
+    from sgp_core.nonfinite import NotFinite
     from sgp_core.pacing import build_pace
     from sgp_core.simulator.asynchronous import replay
     from sgp_core.simulator.simulate import simulate
@@ -27,6 +28,7 @@ _HOME = {
     "ConfigurationError": "sgp_core.errors",
     "Gossip": "sgp_core.gossip",
     "LinkFaults": "sgp_core.asynchronous.link_faults",
+    "NotFinite": "sgp_core.nonfinite",
     "Outer": "sgp_core.algorithms",
     "Topology": "sgp_core.topology",
     "build_algorithm": "sgp_core.algorithms",
@@ -45,6 +47,7 @@ __all__ = [
     "ConfigurationError",
     "Gossip",
     "LinkFaults",
+    "NotFinite",
     "Outer",
     "Topology",
     "build_algorithm",

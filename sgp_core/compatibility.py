@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.nonfinite import Nonfinite
 from sgp_core.pacing.graphs import graphs_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check_compatibility(
     compression: Codec | None = None,
     node_size: int = 1,
     step_in_backward: bool = False,
+    nonfinite: Nonfinite | None = None,
 ) -> None:
     """Refuse choices that do not go together. The optimizer is for ``algorithm.check_optimizer``.
 
@@ -33,6 +35,7 @@ def check_compatibility(
         compression: None for none.
         node_size: workers of a node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
+        nonfinite: what is done about numbers that are not finite.
 
     Raises:
         ConfigurationError: with the reason and what would be right.
@@ -45,6 +48,11 @@ def check_compatibility(
         compression.check(algorithm)
     if step_in_backward:
         _check_in_backward(algorithm, node_size)
+        if nonfinite is Nonfinite.skip:
+            raise ConfigurationError(
+                "inside backward, parts of a step are over before all gradients are known, so nonfinite=skip comes too"
+                " late; use step_in_backward=false, or nonfinite=stop"
+            )
     if node_size == 1:
         return
     if algorithm.traits.asynchronous:

@@ -15,10 +15,12 @@ from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.waits import Waits
+from sgp_core.nonfinite import Nonfinite
 from sgp_core.pacing import Pace
 from sgp_core.runtime import choices
 from sgp_core.runtime.averaged_model import averaged_model, compact_state_dict
 from sgp_core.runtime.backward_steps import warn_if_compiled
+from sgp_core.runtime.finite_check import FiniteCheck
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
 from sgp_core.runtime.gossip_state import GossipState
@@ -29,6 +31,7 @@ from sgp_core.runtime.state_identity import StateIdentity, list_parameters
 from sgp_core.runtime.worker_saving import WorkerSaving
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
+from sgp_core.validation import one_of
 
 
 class Gossip(WorkerSaving):
@@ -71,6 +74,10 @@ class Gossip(WorkerSaving):
             messages then leave when backward is over.
         part_mb: the former name of ``bucket_mb``.
         record_events: whether an asynchronous algorithm remembers what it used when, for :func:`sgp_core.replay`.
+        nonfinite: what to do about numbers that are not finite, before any of them is sent: ``"stop"`` raises
+            :class:`sgp_core.NotFinite`, which names rank, step and tensor; ``"skip"`` lets all workers skip a step in
+            which a gradient is not finite, for one small collective a step; None: nothing is looked at. Looking reads
+            what is sent once more. With a ``GradScaler``, leave it None where gradients are averaged.
         patience_s: seconds within which workers that wait for each other in places that do not match say who waits
             where, in an error; and after which a worker that waits names who is missing. ``math.inf``: never.
 
@@ -104,11 +111,13 @@ class Gossip(WorkerSaving):
         part_mb: float | None = None,
         max_norm: float | None = None,
         record_events: bool = False,
+        nonfinite: str | None = None,
         patience_s: float = 5.0,
     ) -> None:
         trainable = find_parameters(model, process_group)
         algorithm, pace = choices.algorithm_of(algorithm), choices.pace_of(pace)
         compression = choices.compression_of(compression)
+        action = None if nonfinite is None else one_of(Nonfinite, "nonfinite", nonfinite)
         self._waits = Waits(process_group, patience_s, in_step=not algorithm.traits.asynchronous)
         with self._waits.inside("Gossip(...)", meet=False):
             node = NodeGroup(process_group, node_size, trainable[0].device)
@@ -120,6 +129,7 @@ class Gossip(WorkerSaving):
             compression=compression,
             node_size=node_size,
             step_in_backward=step_in_backward,
+            nonfinite=action,
         )
         optimizers = check_optimizers(optimizer, model, algorithm)
         if step_in_backward:
@@ -141,9 +151,7 @@ class Gossip(WorkerSaving):
                 record_events=record_events,
             )
         self._waits.interrupt_by(node.interrupt, self.network.interrupt)
-        self._hooks = OptimizerHooks(
-            model, optimizers, trainable, algorithm, self.shard, node, self._waits, shard_optimizer=shard_optimizer
-        )
+        self._hooks = self._make_hooks(optimizers, trainable, action, shard_optimizer)
         self._worker = self._make_worker(optimizers)
         bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
         self._hooks.attach(self._worker, self.network, bucket_bytes if step_in_backward else None, max_norm)
@@ -241,6 +249,28 @@ class Gossip(WorkerSaving):
             self.network.close()
         self._hooks.detach()
         self._waits.close()
+
+    def _make_hooks(
+        self,
+        optimizers: list[torch.optim.Optimizer],
+        trainable: list[nn.Parameter],
+        action: Nonfinite | None,
+        shard_optimizer: bool,
+    ) -> OptimizerHooks:
+        if action is not None:
+            agree = None if self.algorithm.traits.asynchronous else self._workers
+            self._finite = FiniteCheck(self._model, optimizers, action, self.rank, agree, self._waits)
+        return OptimizerHooks(
+            self._model,
+            optimizers,
+            trainable,
+            self.algorithm,
+            self.shard,
+            self._node,
+            self._waits,
+            self._finite,
+            shard_optimizer=shard_optimizer,
+        )
 
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
         gradients = self._hooks.gradients

@@ -16,6 +16,7 @@ from torch.autograd import Variable
 
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.algorithms.worker import Network
+from sgp_core.runtime.clipping import clip_grad_norm_
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
@@ -51,6 +52,7 @@ class BackwardStepper:
         bucket_bytes: the least size of a bucket; the first has a quarter of that.
         max_norm: norm that all gradients together are clipped to; no bucket then steps before backward is over.
         check: called before the first bucket of a step; raises if no step is allowed.
+        check_update: called with each bucket that has stepped; raises if it must not leave.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class BackwardStepper:
         bucket_bytes: int,
         max_norm: float | None,
         check: Callable[[], None],
+        check_update: Callable[[FlatVector], None],
     ) -> None:
         self.enabled = True
         self.stepping = False
@@ -70,7 +73,7 @@ class BackwardStepper:
         self._worker = worker
         self._optimizer = optimizer
         self._max_norm = max_norm
-        self._check = check
+        self._check, self._check_update = check, check_update
         self._buckets: list[_Bucket] = []
         self._done = 0
         self._pending = False
@@ -125,7 +128,7 @@ class BackwardStepper:
         self._pending = False
         if self._max_norm is not None:
             parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self._max_norm)
+            clip_grad_norm_(parameters, self._max_norm)
         self.finish()
 
     @torch.no_grad()
@@ -137,6 +140,7 @@ class BackwardStepper:
         self._algorithm.before_step(bucket.worker)
         with self._only(bucket.parameters):
             self._optimizer.step()
+        self._check_update(bucket.worker.params)
         for parameter in bucket.parameters:
             parameter.grad = None
         self._algorithm.after_step(bucket.worker)

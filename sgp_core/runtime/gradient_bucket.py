@@ -20,14 +20,15 @@ class GradientBucket:
 
     Args:
         storage: the parameters.
-        on_gradients: called at the end of backward with ``flat`` filled; may change it.
+        on_gradients: called at the end of backward with ``flat`` filled; may change it. Returns whether there is
+            anything to hand back: if not, the gradients have been dropped.
         take: given, for each parameter, whether it has a gradient anywhere, in place of handing gradients back.
     """
 
     def __init__(
         self,
         storage: FlatStorage,
-        on_gradients: Callable[[], None],
+        on_gradients: Callable[[], bool],
         take: Callable[[list[bool]], None] | None = None,
     ) -> None:
         self.enabled = True
@@ -59,7 +60,8 @@ class GradientBucket:
             self._present.copy_(self._present.new_tensor([float(has_gradient) for has_gradient in present]))
         for parameter, view in zip(self._parameters, self._views, strict=True):
             _fill(view, parameter.grad)
-        self._on_gradients()
+        if not self._on_gradients():
+            return
         # Who has all gradients knows the flags; reading them would make the host wait for a GPU.
         # A rule may also have made a gradient of what others had before.
         anywhere = present if complete else [bool(flag) for flag in self._present.tolist()]

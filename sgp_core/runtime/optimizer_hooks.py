@@ -18,6 +18,8 @@ from sgp_core.distributed.positions import BACKWARD
 from sgp_core.distributed.waits import Waits
 from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.runtime.backward_steps import BackwardStepper
+from sgp_core.runtime.clipping import clip_grad_norm_
+from sgp_core.runtime.finite_check import FiniteCheck
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.global_hooks import add_global_hook
 from sgp_core.runtime.gradient_bucket import GradientBucket
@@ -28,6 +30,7 @@ from sgp_core.runtime.step_checks import StepChecks, calls_itself
 from sgp_core.runtime.uneven_steps import Announcements, StepEvent
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.runtime.worker_state import WorkerState
+from sgp_core.tensors.flat_vector import FlatVector
 
 
 class OptimizerHooks:
@@ -43,6 +46,7 @@ class OptimizerHooks:
         shard: what this worker gossips of the model.
         node: the worker's.
         waits: where this worker waits for others.
+        finite: looks at numbers before they leave this worker; None: nothing does.
         shard_optimizer: whether each worker of a node steps on its own shard only.
 
     Attributes:
@@ -61,6 +65,7 @@ class OptimizerHooks:
         shard: ModelShard,
         node: NodeGroup,
         waits: Waits,
+        finite: FiniteCheck | None,
         *,
         shard_optimizer: bool,
     ) -> None:
@@ -70,6 +75,7 @@ class OptimizerHooks:
         self._shard = shard
         self._node = node
         self._waits = waits
+        self._finite = finite
         self._in_place = shard.storage is not None and node.size == 1  # the vector is the model's own memory
         self._worker: WorkerState
         self._network: WorkerNetwork
@@ -114,6 +120,7 @@ class OptimizerHooks:
                 bucket_bytes=bucket_bytes,
                 max_norm=max_norm,
                 check=self._begin_step,
+                check_update=self._check_update,
             )
         me = weakref.ref(self)  # a hook on all optimizers must not keep this one's model alive
 
@@ -187,7 +194,7 @@ class OptimizerHooks:
         if self._sharded_optimizer is not None:
             with self._waits.inside_step("clip_grad_norm_()"):
                 return self._sharded_optimizer.clip_grad_norm_(parameters, max_norm)
-        return nn.utils.clip_grad_norm_(parameters, max_norm)
+        return clip_grad_norm_(parameters, max_norm)
 
     @contextmanager
     def joining(self, workers: GlobalCollectives) -> Iterator[None]:
@@ -245,14 +252,17 @@ class OptimizerHooks:
 
     # -- stages --------------------------------------------------------------------------------------------------------
     @torch.no_grad()
-    def _on_gradients(self) -> None:
+    def _on_gradients(self) -> bool:
         assert self.gradients is not None
         self._announce(StepEvent.gradients)
+        if self._finite is not None and not self._finite.admit(self.gradients.flat, self._worker.step + 1):
+            return False
         with self._waits.inside_step(BACKWARD):
             self._node.reduce(self.gradients.flat)
             self._algorithm.on_gradients(self._worker)
             if self._sharded_optimizer is None:
                 self._node.gather(self.gradients.flat)
+        return True
 
     @torch.no_grad()
     def _take_gradients(self, present: list[bool]) -> None:
@@ -275,6 +285,8 @@ class OptimizerHooks:
         self._inside = True
         self._between = False
         self._worker.averaged = False
+        if self._finite is not None and self._finite.skips and self.gradients is None:
+            self._finite.admit(None, self._worker.step + 1)
         if self._algorithm.traits.sends_ahead:
             closure = any(each is not None for each in (*args[1:], (options or {}).get("closure")))  # it needs z, too
             self._worker.update_reads_model = self._apart or closure or update_reads_model(self._optimizers)
@@ -294,12 +306,14 @@ class OptimizerHooks:
         self._between = True
         if self._in_backward is not None and self._in_backward.stepping:
             return
+        if self._in_backward is None:
+            if not self._in_place:
+                self._shard.collect()
+            self._check_update(self._shard.flat)
         with self._waits.inside_step():
             if self._in_backward is not None:
                 self._in_backward.end()
             else:
-                if not self._in_place:
-                    self._shard.collect()
                 self._algorithm.after_step(self._worker)
                 self._algorithm.receive(self._worker)
             if not self._in_place:
@@ -310,6 +324,10 @@ class OptimizerHooks:
                 with suppress(PeerLost):  # one that has ended after its last step is missed only if there is another
                     self._algorithm.send_ahead(self._worker)
                 self.checks.note_sent(travels=self._network.model_travels)
+
+    def _check_update(self, model: FlatVector) -> None:
+        if self._finite is not None:
+            self._finite.check(model, self._worker.step + 1)
 
     def _begin_step(self) -> None:
         self.checks.check()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
+from sgp_core.runtime.clipping import scale_gradients_
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import FlatVector
 
@@ -73,5 +74,5 @@ class ShardedOptimizer:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         square = torch.nn.utils.get_total_norm(gradients).to(torch.float64).square()
         total = self._node.total(square.to(self._gradients.tensors[0].device)).sqrt()
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total)
+        scale_gradients_(parameters, max_norm, total)
         return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.runtime.events import Event, Staleness
+from sgp_core.runtime.finite_check import FiniteCheck
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
 from sgp_core.runtime.scheduled_network import ScheduledNetwork
@@ -24,6 +25,7 @@ class WorkerFacts:
     _worker: WorkerState
     _paced: ScheduledNetwork | None
     _hooks: OptimizerHooks
+    _finite: FiniteCheck | None = None
 
     def __repr__(self) -> str:
         where = f"rank {self.rank} of {self.world_size}" if self.world_size > 1 else "alone"
@@ -44,6 +46,11 @@ class WorkerFacts:
     def step(self) -> int:
         """Optimizer steps completed."""
         return self._worker.step
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that were skipped since this was built, because a gradient was not finite."""
+        return 0 if self._finite is None else self._finite.skipped
 
     @property
     def transport(self) -> str | None:
