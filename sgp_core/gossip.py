@@ -201,6 +201,16 @@ class Gossip(WorkerSaving):
         with self.averaged():
             return compact_state_dict(self._model, device)
 
+    def check_finite(self) -> None:
+        """Look at this worker's model, without communication.
+
+        Raises:
+            NotFinite: it holds nan or infinity; the message names the tensor.
+        """
+        with torch.no_grad():
+            self.shard.collect()
+        self._finite.check(self.shard.flat, self.step, sends=False)
+
     @contextmanager
     def no_sync(self) -> Iterator[None]:
         """Accumulate gradients inside the block: they are neither averaged (``allreduce``, node groups) nor stepped on
@@ -257,9 +267,8 @@ class Gossip(WorkerSaving):
         action: Nonfinite | None,
         shard_optimizer: bool,
     ) -> OptimizerHooks:
-        if action is not None:
-            agree = None if self.algorithm.traits.asynchronous else self._workers
-            self._finite = FiniteCheck(self._model, optimizers, action, self.rank, agree, self._waits)
+        agree = None if self.algorithm.traits.asynchronous else self._workers
+        self._finite = FiniteCheck(self._model, optimizers, action, self.rank, agree, self._waits)
         return OptimizerHooks(
             self._model,
             optimizers,
@@ -268,7 +277,7 @@ class Gossip(WorkerSaving):
             self.shard,
             self._node,
             self._waits,
-            self._finite,
+            None if action is None else self._finite,
             shard_optimizer=shard_optimizer,
         )
 

@@ -31,7 +31,7 @@ class FiniteCheck:
     Args:
         model: the user's, for the names of its parameters.
         optimizers: whose gradients are dropped when a step is skipped.
-        action: what to do.
+        action: what to do about them; None: nothing, unless :meth:`check` is called.
         rank: this worker's.
         workers: those that agree; None where workers do not wait for each other.
         waits: where this worker waits for others.
@@ -44,7 +44,7 @@ class FiniteCheck:
         self,
         model: nn.Module,
         optimizers: Sequence[torch.optim.Optimizer],
-        action: Nonfinite,
+        action: Nonfinite | None,
         rank: int,
         workers: GlobalCollectives | None,
         waits: Waits,
@@ -61,14 +61,14 @@ class FiniteCheck:
         self._sums: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     @torch.no_grad()
-    def check(self, vector: FlatVector, step: int) -> None:
-        """Look at a vector that is about to be sent at ``step``, counted from 1.
+    def check(self, vector: FlatVector, step: int, *, sends: bool = True) -> None:
+        """Look at a vector that is about to be sent at ``step``, counted from 1, or, without ``sends``, just is there.
 
         Raises:
             NotFinite: it holds nan or infinity; the message names the tensor.
         """
         if not self._is_finite(vector.tensors):
-            raise self._error(self._find(), step, self._rank)
+            raise self._error(self._find(), step, self._rank, sends=sends)
 
     @torch.no_grad()
     def admit(self, gradients: FlatVector | None, step: int) -> bool:
@@ -133,8 +133,9 @@ class FiniteCheck:
                 return f"parameter {name} is {words}"
         return "the model is not finite"
 
-    def _error(self, found: str, step: int, rank: int, more: str = "") -> NotFinite:
-        message = f"{found} at step {step} on rank {rank}{more}; no other worker got anything of it: {_ADVICE}"
+    def _error(self, found: str, step: int, rank: int, more: str = "", *, sends: bool = True) -> NotFinite:
+        apart = "; no other worker got anything of it" if sends else ""
+        message = f"{found} at step {step} on rank {rank}{more}{apart}: {_ADVICE}"
         return NotFinite(message, rank=rank, step=step, tensor=found.partition(" is ")[0])
 
 

@@ -25,7 +25,7 @@ class WorkerFacts:
     _worker: WorkerState
     _paced: ScheduledNetwork | None
     _hooks: OptimizerHooks
-    _finite: FiniteCheck | None = None
+    _finite: FiniteCheck
 
     def __repr__(self) -> str:
         where = f"rank {self.rank} of {self.world_size}" if self.world_size > 1 else "alone"
@@ -50,7 +50,7 @@ class WorkerFacts:
     @property
     def skipped_steps(self) -> int:
         """Steps that were skipped since this was built, because a gradient was not finite."""
-        return 0 if self._finite is None else self._finite.skipped
+        return self._finite.skipped
 
     @property
     def transport(self) -> str | None:

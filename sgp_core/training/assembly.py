@@ -87,5 +87,6 @@ def assemble(
         step_in_backward=step_in_backward,
         max_norm=training.clip_norm if step_in_backward else None,
         compression=chosen.compression,
+        nonfinite=training.nonfinite,
     )
     return TrainingParts(chosen, task, sampler, model, optimizer, gossip)

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.nonfinite import Nonfinite
 from sgp_core.registry import LATER, Registry
 from sgp_core.training.settings import FORMERLY, Settings, former_names, plain
 from sgp_core.validation import at_least, below_one, one_of, require
@@ -82,11 +83,15 @@ class TrainingConfig(Settings):
     """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
     compile: Compile | None = field(default=None, metadata=LATER)
     """blocks: compile each block of the model with torch.compile; None: compile nothing."""
+    nonfinite: Nonfinite = field(default=Nonfinite.stop, metadata=LATER)
+    """When a loss or gradient is nan or infinite: stop the run before it reaches other workers; or skip the step on all
+    workers, up to 20 in a row."""
 
     def __post_init__(self) -> None:
         self.precision = one_of(Precision, "training.precision", self.precision)
         if self.compile is not None:
             self.compile = one_of(Compile, "training.compile", self.compile)
+        self.nonfinite = one_of(Nonfinite, "training.nonfinite", self.nonfinite)
         at_least(1, "training.epochs", self.epochs)
         at_least(1, "training.max_steps", self.max_steps)
         at_least(1, "training.batch_size", self.batch_size)

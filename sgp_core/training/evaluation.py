@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from sgp_core.errors import PeerLost
 from sgp_core.gossip import Gossip
+from sgp_core.nonfinite import NotFinite
 from sgp_core.tasks.base import VALIDATION, Task
 from sgp_core.tasks.evaluation_metrics import EvaluationMetric
 from sgp_core.tasks.kinds import TaskKind
@@ -17,7 +20,7 @@ from sgp_core.training.config import EvaluatedModel, EvaluationConfig, LoaderCon
 from sgp_core.training.experiment import build_metrics
 from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
-from sgp_core.training.step import autocast
+from sgp_core.training.step import TrainingDiverged, autocast
 
 
 class Evaluator:
@@ -89,8 +92,10 @@ class Evaluator:
         """Score the averaged model, each worker on its part of the examples."""
         with self._gossip.averaged():
             sums = self._sums(self._peers.rank, self._peers.world_size, self._metrics)
+        mine = sums[: self._task.statistics_size]
         own, *others = self._split(self._peers.sum(sums))
         scores = self._task.scores(own)
+        self._require_finite(scores["loss"], mine)
         for metric, numbers in zip(self._metrics, others, strict=True):
             scores |= metric.scores(numbers)
         return scores
@@ -105,12 +110,37 @@ class Evaluator:
         """Score every replica on all examples, so that the spread is that of the models, not of the examples."""
         own = self._task.scores(self._sums(0, 1))
         losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[self._score])
+        self._require_finite(sum(losses), [own["loss"]])
         return {
             "loss_local_mean": sum(losses) / len(losses),
             f"{self._score}_local_mean": sum(ranks) / len(ranks),
             f"{self._score}_local_min": min(ranks),
             f"{self._score}_local_max": max(ranks),
         }
+
+    def _require_finite(self, loss: float, mine: Sequence[float]) -> None:
+        """Refuse a loss that is not finite: the same on all workers, of which this one has computed ``mine``.
+
+        Raises:
+            NotFinite: with the rank at which it began: that of a model that is not finite, or else of the examples.
+            PeerLost: it began in the model of another worker.
+        """
+        if math.isfinite(loss):
+            return
+        problem: NotFinite | None = None
+        try:
+            self._gossip.check_finite()
+        except NotFinite as error:
+            problem = error
+        models = self._peers.gather(float(problem is not None))
+        parts = self._peers.gather(float(not all(map(math.isfinite, mine))))
+        step, rank = self._gossip.step, ([*models, *parts, 1.0].index(1.0)) % len(parts)
+        if problem is not None:
+            raise problem
+        message = f"validation loss is {loss} after step {step}, as of rank {rank}"
+        if any(models):
+            raise PeerLost(f"{message}, whose model is not finite", rank=self._peers.rank, peers=[rank], step=step)
+        raise TrainingDiverged(message, rank=rank, step=step, tensor="validation loss")
 
     @torch.no_grad()
     def _sums(self, rank: int, world_size: int, metrics: Sequence[EvaluationMetric] = ()) -> list[float]:

@@ -97,6 +97,7 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
         compression=parts.compression,
         node_size=experiment.node_size,
         step_in_backward=step_in_backward,
+        nonfinite=experiment.training.nonfinite,
     )
     parts.algorithm.check_optimizer(experiment.optimizer)
     if getattr(parts.algorithm, "buffers", None) == "reset" and not optimizer.starts_from_zero:

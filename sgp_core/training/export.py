@@ -30,9 +30,16 @@ def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> N
 
 
 def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str, Any]) -> None:
-    """Write a state dict as :func:`export_model` does."""
+    """Write a state dict as :func:`export_model` does.
+
+    Raises:
+        ConfigurationError: a tensor holds nan.
+    """
     from safetensors.torch import save_file
 
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
+            raise ConfigurationError(f"{name} of the model holds nan, so it is not written to {path}")
     # Clones: parameters are views into one storage, and safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from sgp_core.errors import ConfigurationError
 from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
@@ -26,7 +25,7 @@ from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
-from sgp_core.training.saver import CheckpointSaver, restore
+from sgp_core.training.saver import CheckpointSaver, check_resumable, restore
 from sgp_core.training.step import TrainingDiverged, TrainingStep
 from sgp_core.training.stopping import Preempted, Stop, build_stop
 from sgp_core.validation import at_least
@@ -67,13 +66,14 @@ def train(
         step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
 
     Returns:
-        ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``, and
-        ``"test": {split: scores}`` if there are test splits.
+        ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``,
+        ``"test": {split: scores}`` if there are test splits, and ``"skipped_steps"`` if any were.
 
     Raises:
         ConfigurationError: the experiment is not valid, or ``directory`` belongs to another one.
         Preempted: stopped by ``should_stop``; every worker's state is saved.
-        TrainingDiverged: the loss is not finite.
+        NotFinite: a gradient, a parameter or the loss (``TrainingDiverged``) is not finite. Nothing of it has reached
+            another worker or a checkpoint.
         CheckpointError: a checkpoint cannot be written, or there are checkpoints and none can be read.
         LoaderDied: a process that makes batches was killed.
     """
@@ -283,6 +283,7 @@ class _Loop:
 
     def state(self) -> State:
         """Return everything a bit-exact resume of this worker needs; random numbers are functions of the step."""
+        self.parts.gossip.check_finite()
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         return {
             "step": self.step,
@@ -300,17 +301,7 @@ class _Loop:
     def resume(self, state: State | None) -> None:
         """Continue from a saved state, or begin."""
         if state is not None:
-            if state.get("task", {}) != self.parts.task.state():
-                raise ConfigurationError(
-                    f"the checkpoints in {self.store.folder} were saved with other data: what the model needs of them, "
-                    "such as a vocabulary, has changed"
-                )
-            saved = state["cursor"]["steps_per_epoch"]
-            if saved != self.steps_per_epoch:
-                raise ConfigurationError(
-                    f"the checkpoints in {self.store.folder} were saved at {saved} steps per epoch, now there are "
-                    f"{self.steps_per_epoch}: the data set has changed"
-                )
+            check_resumable(state, self.store.folder, self.parts.task.state(), self.steps_per_epoch)
             self.step, self.concluded = state["step"], state["concluded"]
             if not self.parts.gossip.asynchronous:  # there, others may have been at other steps
                 self.saver.saved_step = self.step
@@ -345,6 +336,7 @@ class _Loop:
             "final": self.report.latest,
             "best": self.report.best,
             **({"test": tests} if tests else {}),
+            **({"skipped_steps": skipped} if (skipped := self.parts.gossip.skipped_steps) else {}),
             "wall_time_s": self.report.seconds(),
             "model": "model.safetensors",
         }

@@ -30,6 +30,8 @@ class Meter:
     """
 
     steps: int = 0
+    losses: int = 0
+    """Steps whose loss counts: all but those that were skipped."""
     examples: int = 0
     loss: float = 0.0
     data: float = 0.0
@@ -39,10 +41,12 @@ class Meter:
     """How old what an asynchronous worker used was."""
 
     def add(self, *, examples: int, loss: Any, data: float, compute: float, communication: float) -> None:
-        """Count one step; ``loss`` may be a tensor, which is read only by :meth:`averages`."""
+        """Count one step; ``loss`` may be a tensor, which only :meth:`averages` reads; None: the step was skipped."""
         self.steps += 1
         self.examples += examples
-        self.loss = self.loss + loss
+        if loss is not None:
+            self.losses += 1
+            self.loss = self.loss + loss
         self.data += data
         self.compute += compute
         self.communication += communication
@@ -52,7 +56,7 @@ class Meter:
         seconds = self.data + self.compute + self.communication
         steps = self.steps
         return {
-            "loss": float(self.loss) / steps if steps else None,
+            "loss": float(self.loss) / self.losses if self.losses else None,
             "samples_per_s": self.examples * world_size / seconds if seconds else None,
             "step_time_ms": 1e3 * seconds / steps if steps else None,
             "data_time_ms": 1e3 * self.data / steps if steps else None,
@@ -73,6 +77,7 @@ class Meter:
         for entry in fields(self):
             if entry.name in state:  # staleness came later
                 setattr(self, entry.name, state[entry.name])
+        self.losses = state.get("losses", self.steps)
         self.ages = StalenessSum(**state.get("ages", {}))
 
 

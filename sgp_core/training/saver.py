@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from sgp_core.errors import ConfigurationError
+from sgp_core.nonfinite import NotFinite
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig
+from sgp_core.training.finite_state import find_nonfinite
 from sgp_core.training.peers import Peers
 
 _MOMENT_SECONDS = 1.0
@@ -17,6 +21,7 @@ _MOMENT_SECONDS = 1.0
 class CheckpointSaver:
     """Copies this rank's state at a step boundary and writes the copy, by default in a background thread.
 
+    A state with numbers that are not finite is not written: the failed write raises :class:`sgp_core.NotFinite`.
     At most one write is in progress: an early save waits for the previous one. A write that failed raises
     in the training thread at the next :meth:`check`, :meth:`save` or :meth:`wait`.
     """
@@ -61,6 +66,9 @@ class CheckpointSaver:
 
     def _write(self, step: int, state: State, score: float | None) -> None:
         try:
+            if (name := find_nonfinite(state)) is not None:
+                message = f"{name} is not finite after step {step} on rank {self._rank}, so no checkpoint is written"
+                raise NotFinite(message, rank=self._rank, step=step, tensor=name)
             self._store.write_shard(step, self._rank, state)
             if self._rank == 0:
                 self._store.commit(step, score)
@@ -88,6 +96,9 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
         state: State | None = None
         try:
             state = store.read_shard(manifest, peers.rank)
+            if (name := find_nonfinite(state)) is not None:
+                state = None
+                raise CheckpointError(f"{store.step_folder(manifest.step)}: {name} of rank {peers.rank} is not finite")
         except CheckpointError as error:
             problem = error
         if peers.all(state is not None):
@@ -99,6 +110,30 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
             f"no checkpoint in {store.folder} is whole; remove the folder to start afresh"
         ) from problem
     return None
+
+
+def check_resumable(state: State, folder: Path, task: State, steps_per_epoch: int) -> None:
+    """Refuse a saved state of other data.
+
+    Args:
+        folder: where it was saved.
+        task: what the model needs of the data now.
+        steps_per_epoch: now.
+
+    Raises:
+        ConfigurationError: with what has changed.
+    """
+    if state.get("task", {}) != task:
+        raise ConfigurationError(
+            f"the checkpoints in {folder} were saved with other data: what the model needs of them, such as a"
+            " vocabulary, has changed"
+        )
+    saved = state["cursor"]["steps_per_epoch"]
+    if saved != steps_per_epoch:
+        raise ConfigurationError(
+            f"the checkpoints in {folder} were saved at {saved} steps per epoch, now there are {steps_per_epoch}: the"
+            " data set has changed"
+        )
 
 
 def snapshot(value: Any) -> Any:
