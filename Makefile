@@ -1,9 +1,10 @@
 # Needs only Python >= 3.11 and make. Everything is installed into .venv, except the Debian packages that tests need.
 PYTHON ?= python3
 BIN := .venv/bin
+SOAK_MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench leaderboard slurm-up slurm-down clean
+.PHONY: help train test lint bench soak leaderboard slurm-up slurm-down clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ bench: .venv/installed  ## measure what a step of each algorithm costs beside to
 	$(BIN)/python benchmarks/step_overhead.py
 	$(BIN)/python benchmarks/stragglers.py
 	$(BIN)/python benchmarks/launch.py
+
+soak: .venv/installed  ## an hour (SOAK_MINUTES) of sweeps, kills and resumptions: does anything grow?
+	$(BIN)/python benchmarks/soak.py --minutes $(SOAK_MINUTES)
 
 leaderboard: .venv/installed  ## every algorithm on data that differ from worker to worker: docs/leaderboard.md, in minutes
 	$(BIN)/python benchmarks/leaderboard.py --json docs/results/leaderboard.json

@@ -175,6 +175,34 @@ def input_pipeline(rows: list[Row]) -> str:
     return f"{markdown(waits, INPUT_WAITS, labels=2)}\n\n{markdown(decoding, DECODING, labels=0)}"
 
 
+_BYTES = ("rss", "pss", "disk")
+
+
+def _amount(key: str) -> Callable[[Row], str]:
+    def written(row: Row) -> str:
+        return f"{row[key] / 1e6:.2f} MB" if row["figure"] in _BYTES else f"{row[key]:.4g}"
+
+    return written
+
+
+SOAK: list[Column] = [
+    ("load", lambda row: row["of"]),
+    ("of it", lambda row: row["part"]),
+    ("figure", lambda row: row["figure"]),
+    ("after the warm-up", _amount("first")),
+    ("at the end", _amount("last")),
+    ("most", _amount("most")),
+    ("growth", lambda row: f"{_amount('slope')(row)} a {row['unit']}"),
+    ("limit", _amount("limit")),
+    ("", lambda row: "**grows**" if row["grows"] else "ok"),
+]
+
+
+def soak(rows: list[Row]) -> str:
+    """Return a line for each figure of each process, and for each that acts leave."""
+    return markdown(rows, SOAK, labels=3)
+
+
 def leaderboard(rows: list[Row]) -> str:
     """Return one line per algorithm, the best first where data differ most."""
     alphas = sorted({row["alpha"] for row in rows}, reverse=True)
