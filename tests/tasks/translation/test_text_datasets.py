@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
+import tracemalloc
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,12 +106,31 @@ def test_text_is_encoded_once_until_it_changes(tmp_path: Path, monkeypatch: pyte
     )
 
 
+def append(folder: Path, line: bytes) -> None:
+    with (folder / "train.en").open("ab") as file:
+        file.write(line)
+
+
+def bomb(folder: Path) -> None:
+    """Replace a file by a small one that expands to 1.5 GB."""
+    part = gzip.compress(b"\n" * 15_000_000)
+    (folder / "train.en").unlink()
+    (folder / "train.en.gz").write_bytes(part * 100)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: (folder / "val.de").unlink(), r"holds no val.en\[.gz\] and val.de\[.gz\]"),
         (lambda folder: (folder / "train.en").write_text("one\n"), "train.en has 1 lines and train.de has 20: they"),
-        (lambda folder: (folder / "train.en").write_bytes(b"\xff\xfe\n" * 20), "train.en is not UTF-8 text"),
+        (
+            lambda folder: (folder / "train.en").write_bytes(b"\xff\xfe\n" * 20),
+            "train.en, line 1, is not UTF-8 text: invalid start byte",
+        ),
+        (lambda folder: append(folder, b"a b" + bytes(9) + b"\n"), "train.en, line 21, has bytes that are zero"),
+        (lambda folder: append(folder, b"a" * 999_999 + b"\n"), "line 21, has a word of more than 10000 characters"),
+        (lambda folder: append(folder, b"a " * 500_001 + b"\n"), "line 21, has more than 1 million bytes"),
+        (lambda folder: bomb(folder), "train.en.gz cannot be read: it expands to more than 100 times its size"),
         (lambda folder: (folder / "train.en").rename(folder / "train.en.gz"), "train.en.gz cannot be read"),
         (lambda folder: write_text(folder, train=20, val=0), "parallel_text has no sentences to validate on"),
     ],
@@ -117,8 +138,26 @@ def test_text_is_encoded_once_until_it_changes(tmp_path: Path, monkeypatch: pyte
 def test_damaged_text_is_refused(tmp_path: Path, spoil: Any, message: str) -> None:
     write_text(tmp_path, train=20, val=5)
     spoil(tmp_path)
+    tracemalloc.start()
     with pytest.raises(ConfigurationError, match=message):
         text_files(tmp_path).load()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50e6
+
+
+def test_ends_of_lines_and_marks_are_no_text(tmp_path: Path) -> None:
+    write_text(tmp_path, train=20, val=5)
+    for content, lines in (
+        (b"\xef\xbb\xbfone\r\ntwo\r\n", ["one", "two"]),
+        (b"one\n\n", ["one", ""]),
+        (b"one\rtwo", ["one\rtwo"]),
+        (b"\n", []),
+        (b"", []),
+    ):
+        for ending in ("en", "de"):
+            (tmp_path / f"val.{ending}").write_bytes(content)
+        assert text_files(tmp_path).read()["val"].sources == lines
 
 
 @pytest.mark.parametrize(
