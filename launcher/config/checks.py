@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from launcher.config.clusters import Cluster, Device, InlineCluster, SlurmCluster
 from sgp_core.errors import ConfigurationError
+from sgp_core.faults import parse_faults
 from sgp_core.transports.registry import AUTO, HostCount, find_transport, transports_by_priority
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def check(plan: RunPlan) -> None:
     _check_name(plan.name)
     _check_cluster(plan)
     _check_debug(plan)
+    for fault in parse_faults(plan.faults):
+        fault.check(plan.world_size)
     _at_least(1, "log_every", plan.log_every)
     _check_folder(plan.run_dir)
 

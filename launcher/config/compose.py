@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launcher.config.extension import add_earlier_words
+from launcher.config.fault_words import quote_faults
 from launcher.config.flags import FLAGS_WITH_VALUE, explain_flags, unknown_flags
 from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
@@ -45,7 +46,7 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         ConfigurationError: a plug-in is missing or broken, or the arguments cannot be composed.
         SystemExit: with code 0, after ``--help``.
     """
-    arguments = [_present_name(word) for word in arguments]
+    arguments = [quote_faults(_present_name(word)) for word in arguments]
     check_words(arguments)
     if flags := list(unknown_flags(arguments)):
         from launcher.config.hydra_errors import find_known_settings

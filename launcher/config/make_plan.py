@@ -26,6 +26,8 @@ from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from launcher.config.weights import locate_weights
 from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.faults import parse_faults
+from sgp_core.faults.links import link_faults
 from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment
 from sgp_core.training.experiment import build_metrics, build_parts
@@ -41,6 +43,7 @@ class RunSettings:
     log_every: int = 10
     runs_dir: str = "runs"
     callbacks: list[Any] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     identity: Identity = Identity.settings
     extend: str | None = None
 
@@ -114,6 +117,7 @@ def make_plan(point: Point) -> RunPlan:
         overrides=tuple(point.overrides),
         plugins=tuple(plugins),
         identity=top.identity,
+        faults=tuple(top.faults),
         **sections,
     )
     checks.check(plan)
@@ -125,6 +129,8 @@ def _check_experiment(plan: RunPlan) -> None:
     """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
     parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
     build_metrics(plan.evaluation.metrics, parts.kind)
+    if (links := link_faults(parse_faults(plan.faults))) is not None:
+        links.check(parts.algorithm)
     parts.dataset.check()
 
 

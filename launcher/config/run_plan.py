@@ -61,6 +61,8 @@ class RunPlan(Sections):
     plugins: tuple[Plugin, ...] = ()
     """Users' own code that is loaded before any name is looked up."""
     identity: Identity = Identity.settings
+    faults: tuple[str, ...] = ()
+    """What goes wrong on purpose, as phrases of :mod:`sgp_core.faults`. No part of the identity."""
 
     @property
     def world_size(self) -> int:
@@ -97,6 +99,7 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
             "tracker": choice_of_spec("tracker", spec["tracker"]),
             "run_dir": Path(spec["run_dir"]),
             "overrides": tuple(spec["overrides"]),
+            "faults": tuple(spec.get("faults", ())),
             "plugins": tuple(map(Plugin.from_dict, spec.get("plugins", ()))),
             "identity": Identity(spec.get("identity", Identity.settings)),
         }

@@ -34,12 +34,13 @@ def plan_to_resume(run: Run) -> RunPlan:
 
 
 def _relocate(plan: RunPlan, run: Run) -> RunPlan:
-    """Return the plan with the present places of the run's folder and code, and without a failure on purpose."""
+    """Return the plan with the present places of the run's folder and code, and without faults on purpose."""
     run_dir = run.folder.path.absolute()
     return dataclasses.replace(
         plan,
         run_id=run.run_id,
         name=run.name,
+        faults=(),
         debug=DebugOptions(anomaly=plan.debug.anomaly, timeline_steps=plan.debug.timeline_steps),
         run_dir=run_dir,
         sweep=run.sweep,

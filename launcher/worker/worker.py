@@ -165,7 +165,7 @@ class _Worker:
         device = device_setup.prepare(plan, self.place, attempt_folder, gpus, separate=self.separate)
         for path in changed_sources(plan.plugins, load_recorded_plugins(plan.plugins)):
             logging.getLogger(__name__).warning("%s has changed since the launcher read it", path)
-        from launcher.worker import fault_injection
+        from launcher.worker.fault_injection import PlannedFaults
         from sgp_core.training.loop import Preempted, train
 
         if self.separate:
@@ -174,21 +174,21 @@ class _Worker:
         self.trackers.open()
         self.report.write("training")
         try:
-            with fault_injection.inject_fault(plan.debug, self.place.rank):
-                return train(
-                    plan.experiment,
-                    directory=self.folder.path,
-                    device=device,
-                    evaluation=plan.evaluation,
-                    checkpoint=plan.checkpoint,
-                    loader=plan.loader,
-                    log_every=plan.log_every,
-                    trackers=self.trackers.opened,
-                    on_progress=self.trackers.on_row,
-                    should_stop=lambda: SIGNAL_REQUESTS.stop,
-                    timeline_steps=plan.debug.timeline_steps,
-                    transport=plan.cluster.transport,
-                    step_in_backward=plan.cluster.step_in_backward,
-                )
+            return train(
+                plan.experiment,
+                directory=self.folder.path,
+                device=device,
+                evaluation=plan.evaluation,
+                checkpoint=plan.checkpoint,
+                loader=plan.loader,
+                log_every=plan.log_every,
+                trackers=self.trackers.opened,
+                on_progress=self.trackers.on_row,
+                should_stop=lambda: SIGNAL_REQUESTS.stop,
+                timeline_steps=plan.debug.timeline_steps,
+                transport=plan.cluster.transport,
+                step_in_backward=plan.cluster.step_in_backward,
+                companions=[PlannedFaults(plan).accompany],
+            )
         except Preempted as stop:
             return {"status": "preempted", "steps": stop.step}

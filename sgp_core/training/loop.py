@@ -17,6 +17,7 @@ from sgp_core.training.batches import TrainingBatches
 from sgp_core.training.callback_list import CallbackList
 from sgp_core.training.callbacks import TrainingProgress
 from sgp_core.training.checkpoint import CheckpointStore, State
+from sgp_core.training.companions import Companion, accompany
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
 from sgp_core.training.due import DueSteps
 from sgp_core.training.evaluation import Evaluator
@@ -48,6 +49,7 @@ def train(
     timeline_steps: int = 0,
     transport: str = "auto",
     step_in_backward: bool = False,
+    companions: Sequence[Companion] = (),
 ) -> dict[str, Any]:
     """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
@@ -64,6 +66,7 @@ def train(
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
         transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
         step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
+        companions: blocks that training is to go on inside, opened when everything is assembled.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``,
@@ -93,8 +96,9 @@ def train(
             step_in_backward,
         )
         try:
-            loop.run(build_stop(loop.parts.gossip, loop.peers, should_stop))
-            return loop.finish()
+            with accompany(companions, loop.progress):
+                loop.run(build_stop(loop.parts.gossip, loop.peers, should_stop))
+                return loop.finish()
         except BaseException:
             loop.saver.leave()
             raise
@@ -157,17 +161,10 @@ class _Loop:
             self.steps_per_epoch,
             total_steps,
         )
-        progress = TrainingProgress(
-            parts.model,
-            parts.optimizer,
-            parts.gossip,
-            parts.chosen.kind,
-            self.peers.rank,
-            self.peers.world_size,
-            self.steps_per_epoch,
-            total_steps,
-        )
-        self.callbacks = CallbackList(parts.chosen.callbacks, progress, self.peers)
+        who = (parts.model, parts.optimizer, parts.gossip, parts.chosen.kind)
+        ranks = (self.peers.rank, self.peers.world_size)
+        self.progress = TrainingProgress(*who, *ranks, self.steps_per_epoch, total_steps)
+        self.callbacks = CallbackList(parts.chosen.callbacks, self.progress, self.peers)
         self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0

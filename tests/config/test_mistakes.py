@@ -103,6 +103,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("cluster=inline cluster.workers_per_node=2", "cluster=inline is one worker"),
     ("training.accumulation_steps=64", "cannot exceed training.batch_size=32"),
     ("debug.fail_rank=4", "ranks are 0 to 3"),
+    ("faults=[kil]", "faults: 'kil': unknown verb 'kil'; did you mean 'kill'?"),
+    ("faults=[stall]", "faults: 'stall': stall needs seconds"),
     ("cluster=slurm cluster.timeout_min=1", "cluster.signal_delay_s=120: must be less than cluster.timeout_min=1"),
     ("cluster=slurm cluster.nodes=2 cluster.transport=shared_memory", "for one node, not 2; use hierarchical or p2p"),
     ("cluster=slurm cluster.transport=mixed", "hierarchical is for several nodes of cluster=slurm; use shared_memory"),

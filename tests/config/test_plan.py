@@ -43,6 +43,7 @@ def test_run_ids_are_short_and_hexadecimal(usual: RunPlan) -> None:
         "cluster.timeout_min=60",
         "debug.anomaly=true",
         "debug.fail_rank=0",
+        'faults=["kill rank=0 step=3"]',
         "training.batch_size=32",
     ],
 )
