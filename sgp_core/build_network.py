@@ -9,7 +9,9 @@ from torch import nn
 
 from sgp_core.algorithms.base import Algorithm
 from sgp_core.asynchronous.connect import connect
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.asynchronous.network import AsynchronousNetwork
+from sgp_core.asynchronous.retransmission import retransmits
 from sgp_core.compression import Codec
 from sgp_core.distributed.model_shard import FlatModelShard, ModelShard
 from sgp_core.distributed.node_group import NodeGroup
@@ -47,6 +49,7 @@ def build_network(
     compression: Codec | None = None,
     transport: str = "auto",
     record_events: bool = False,
+    link_faults: LinkFaults | None = None,
 ) -> Built:
     """Move the parameters to flat memory, give all workers rank 0's model, and return what gossips it. Collective.
 
@@ -60,20 +63,32 @@ def build_network(
         compression: how messages are coded; None: not at all.
         transport: how they travel, by name.
         record_events: whether an asynchronous network records what was used when.
+        link_faults: what happens to its messages; None: nothing.
 
     Raises:
         ConfigurationError: on all workers alike: models differ between workers, or the transport is not available.
     """
+    if link_faults is not None:
+        link_faults.check(algorithm)
     workers = GlobalCollectives(node)
     choices: dict[str, object] = {"algorithm": algorithm, "topology": (topology, topology.edges(0).out_peers)}
-    choices |= {"pace": pace, "compression": compression, "transport": transport}
+    choices |= {"pace": pace, "compression": compression, "transport": transport, "link_faults": link_faults}
     workers.check_alike(model, parameters[0].device, choices)
     traits = algorithm.traits
     if traits.one_sided is not None:
         shard: ModelShard = FlatModelShard(FlatStorage(parameters), node)
         workers.set_alike(model, shard)
-        way, params = traits.one_sided, shard.flat
-        return Built(shard, connect(way, topology, node.peers, params, transport, record_events=record_events), None)
+        connected = connect(
+            traits.one_sided,
+            topology,
+            node.peers,
+            shard.flat,
+            transport,
+            record_events=record_events,
+            faults=link_faults,
+            retransmits=retransmits(traits, link_faults),
+        )
+        return Built(shard, connected, None)
     graphs = graphs_of(topology, pace)
     in_flight = traits.steps_in_flight if compression is None else 0  # coded messages have memory of their own
     shard, carrier = place_model(model, parameters, transport, node, in_flight)

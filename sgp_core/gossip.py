@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
@@ -78,6 +79,8 @@ class Gossip(WorkerSaving):
             :class:`sgp_core.NotFinite`, which names rank, step and tensor; ``"skip"`` lets all workers skip a step in
             which a gradient is not finite, for one small collective a step; None: nothing is looked at. Looking reads
             what is sent once more. With a ``GradScaler``, leave it None where gradients are averaged.
+        link_faults: for tests: lose, double, delay and reorder the messages of ``asgp``, the same on every worker.
+            Models then travel as messages.
         patience_s: seconds within which workers that wait for each other in places that do not match say who waits
             where, in an error; and after which a worker that waits names who is missing. ``math.inf``: never.
 
@@ -112,6 +115,7 @@ class Gossip(WorkerSaving):
         max_norm: float | None = None,
         record_events: bool = False,
         nonfinite: str | None = None,
+        link_faults: LinkFaults | None = None,
         patience_s: float = 5.0,
     ) -> None:
         trainable = find_parameters(model, process_group)
@@ -149,6 +153,7 @@ class Gossip(WorkerSaving):
                 compression=compression,
                 transport=transport,
                 record_events=record_events,
+                link_faults=link_faults,
             )
         self._waits.interrupt_by(node.interrupt, self.network.interrupt)
         self._hooks = self._make_hooks(optimizers, trainable, action, shard_optimizer)

@@ -64,6 +64,9 @@ class Mailboxes(Carrier, Protocol):
     def put(self, peer: int, step: int, x: FlatVector, share: float, weight: float) -> None:
         """Leave ``share * x`` and ``share * weight`` with ``peer``."""
 
+    def resend(self, step: int) -> int:
+        """Send again what may have been lost, where that is done; return how many shares."""
+
     def announce(self, step: int, peers: list[int]) -> None:
         """Let ``peers``, who got nothing at ``step`` and cannot see it, know that it has been pushed."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch.distributed as dist
 
 from sgp_core.algorithms.base import OneSided
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.asynchronous.messages.carrier import MessageCarrier
+from sgp_core.asynchronous.messages.lossy_mailboxes import LossyMailboxes
 from sgp_core.asynchronous.messages.mailboxes import MessageMailboxes
 from sgp_core.asynchronous.messages.open_models import MessageOpenModels
 from sgp_core.asynchronous.network import AsynchronousNetwork
@@ -29,6 +31,8 @@ def connect(
     wanted: str = AUTO,
     *,
     record_events: bool = False,
+    faults: LinkFaults | None = None,
+    retransmits: bool = False,
 ) -> AsynchronousNetwork:
     """Return the network of an algorithm's way to communicate, ready for its first step. Collective.
 
@@ -39,9 +43,12 @@ def connect(
         params: the model's parameters, alike on all workers.
         wanted: the transport, the same on every worker; ``auto`` is ``shared_memory`` where that is possible.
         record_events: whether to record what was used when.
+        faults: of the links between workers; None: none. Models then travel as messages.
+        retransmits: whether shares that travel as messages are sent again until they are acknowledged.
 
     Raises:
-        ConfigurationError: on all workers alike, if some compute on a GPU or the transport is not available.
+        ConfigurationError: on all workers alike, if some compute on a GPU, the transport is not available, or its
+            links cannot have faults.
     """
     if wanted != AUTO:
         find_transport(wanted)
@@ -51,13 +58,23 @@ def connect(
         dist.all_gather_object(on_cpu, on_cpu[0], group=group)
     if not all(on_cpu):
         raise ConfigurationError("asynchronous algorithms run on the CPU; use osgp on GPUs")
-    if alone or wanted != MessageCarrier.name:
+    if faults is not None and wanted not in (AUTO, MessageCarrier.name):
+        raise ConfigurationError(
+            f"transport '{wanted}' has no messages that could be lost or late; use transport=p2p for links with faults"
+        )
+    if alone or (faults is None and wanted != MessageCarrier.name):
         try:
             return _over_shared_memory(way, topology, group, params, record_events)
         except TransportUnavailable as reason:
             if wanted != AUTO:
                 raise unavailable(wanted, reason) from None
-    return _over_messages(way, topology, group, params, record_events)
+    if way is OneSided.mailbox:
+        lossy = faults is not None or retransmits
+        mailboxes = (
+            LossyMailboxes(group, params, faults, retransmits=retransmits) if lossy else MessageMailboxes(group, params)
+        )
+        return PushSumNetwork(topology, group, params, mailboxes, record_events=record_events)
+    return PairwiseNetwork(topology, group, params, MessageOpenModels(group, params), record_events=record_events)
 
 
 def _over_shared_memory(
@@ -67,11 +84,3 @@ def _over_shared_memory(
         mailboxes = SharedMailboxes(group, params, topology)
         return PushSumNetwork(topology, group, params, mailboxes, record_events=record_events)
     return PairwiseNetwork(topology, group, params, SharedOpenModels(group, params), record_events=record_events)
-
-
-def _over_messages(
-    way: OneSided, topology: Topology, group: dist.ProcessGroup | None, params: FlatVector, record_events: bool
-) -> AsynchronousNetwork:
-    if way is OneSided.mailbox:
-        return PushSumNetwork(topology, group, params, MessageMailboxes(group, params), record_events=record_events)
-    return PairwiseNetwork(topology, group, params, MessageOpenModels(group, params), record_events=record_events)

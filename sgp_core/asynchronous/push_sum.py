@@ -56,7 +56,7 @@ class PushSumNetwork(AsynchronousNetwork):
             self._complete(step + 1)
             if kept != 1.0:
                 x.mul_(kept)
-            self.bytes_sent += len(self._sent) * (x.nbytes + 8)
+            self.bytes_sent += (len(self._sent) + self._mailboxes.resend(step)) * (x.nbytes + 8)
             return kept * weight
 
     def collect(self, x: FlatVector, step: int, weight: Scalar, max_staleness: int | None) -> Scalar:

@@ -52,10 +52,9 @@ class LossyNetwork(VirtualNetwork):
 
     def push(self, x: FlatVector, step: int, weight: Scalar, *, hold: bool = False) -> Scalar:
         """Leave shares with the out-peers of ``step``, and send again what is not acknowledged in time."""
-        self._steps = step
+        weight = super().push(x, step, weight, hold=hold)
         for peer, link in self._links.items():
             self._pass_on(peer, link.advance(step))
-        weight = super().push(x, step, weight, hold=hold)
         for peer, end in self._ends.items():
             if self._retransmits and (share := end.due(step)) is not None:
                 self._send(peer, Sent(share.step, share.copy, share.content))

@@ -27,13 +27,11 @@ NEAR = 1e-3
 """A consensus distance that averaging is to reach."""
 
 
-def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str, *, transport: str) -> dict[str, Any]:
+def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str, **chosen: Any) -> dict[str, Any]:
     """Train with one worker four times as slow, looking at the average on the way; record everything."""
     rank, model = dist.get_rank(), make_model()
     optimizer = make_optimizer(model.parameters(), kind)
-    gossip = sgp_core.Gossip(
-        model, optimizer, algorithm=algorithm, topology=topology, transport=transport, record_events=True
-    )
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **chosen, record_events=True)
     models, weights = [flatten(model)], [gossip.push_sum_weight]
     for step in range(STEPS):
         inputs, targets = batch(rank, step)
@@ -61,12 +59,12 @@ def train_unevenly(algorithm: Algorithm, topology: Topology, kind: str, *, trans
     return result
 
 
-def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int, *, transport: str) -> dict[str, Any]:
+def average_at_random_speeds(algorithm: Algorithm, topology: Topology, seed: int, **chosen: Any) -> dict[str, Any]:
     """Average random numbers without learning, meeting now and then; return numerators and weights at the meetings."""
     rank = dist.get_rank()
     model = nn.Sequential(nn.Linear(50, 7), nn.Linear(7, 5).double())  # two pieces, of two dtypes
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+    gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **chosen)
     torch.manual_seed(100 * seed + rank)
     state = gossip.state_dict()
     state["parameters"] = [torch.randn_like(piece) for piece in state["parameters"]]
@@ -202,14 +200,14 @@ def one_closes(algorithm: Algorithm, topology: Topology, *, transport: str) -> s
     return said
 
 
-def resumed(algorithm: Algorithm, topology: Topology, *, transport: str) -> dict[str, Any]:
+def resumed(algorithm: Algorithm, topology: Topology, **chosen: Any) -> dict[str, Any]:
     """Save wherever each worker is, load into new objects, and go on."""
     rank = dist.get_rank()
 
     def build() -> tuple[nn.Module, torch.optim.Optimizer, sgp_core.Gossip]:
         model = make_model()
         optimizer = make_optimizer(model.parameters())
-        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
+        gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, topology=topology, **chosen)
         return model, optimizer, gossip
 
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:

@@ -59,6 +59,8 @@ class Header(NamedTuple):
     kind: int
     step: int = 0
     weight: float = 0.0
+    copy: int = 0
+    """Of a share that is sent several times, from 0."""
 
 
 class _OutgoingMessage(NamedTuple):
@@ -113,6 +115,7 @@ class PeerConnection:
         weight: float = 0.0,
         content: FlatVector | None = None,
         done: Callable[[FlatVector], None] | None = None,
+        copy: int = 0,
     ) -> None:
         """Queue a message, without waiting.
 
@@ -120,7 +123,7 @@ class PeerConnection:
             content: a vector that follows; it must not change before it has left.
             done: called with it then, in the sending thread.
         """
-        message = _OutgoingMessage(Header(kind, step, weight), content, done)
+        message = _OutgoingMessage(Header(kind, step, weight, copy), content, done)
         with self._counting:  # several threads send
             self.sent += 1
             self._queue.put(message)
@@ -170,11 +173,11 @@ class PeerConnection:
         try:
             while not self.left:
                 _receive(self._into, header, self.peer).wait(_FOR_EVER)
-                kind, step, weight = header.tolist()
+                kind, step, weight, copy = header.tolist()
                 if kind == MessageKind.closed:
                     self.left = True
                 else:
-                    self._handle(self, Header(int(kind), int(step), weight))
+                    self._handle(self, Header(int(kind), int(step), weight, int(copy)))
                 self.received += 1
         except RuntimeError as error:
             self._lose(self.peer, error)

@@ -30,6 +30,10 @@ class SharedMailboxes(SharedMemoryCarrier):
     def announce(self, step: int, peers: list[int]) -> None:
         """Do nothing: peers see how far this worker is."""
 
+    def resend(self, step: int) -> int:
+        """Do nothing: memory loses nothing."""
+        return 0
+
     def take(self, x: FlatVector, *, wait: bool) -> tuple[float, Seen]:
         """Add the slots to ``x``, and empty them; without ``wait`` but those that are being written to."""
         return self._mine.take(x, wait=wait)
