@@ -21,10 +21,14 @@ def world_size(cluster: Cluster) -> int:
     """Return the number of workers: nodes x workers per node.
 
     Raises:
-        ConfigurationError: either number is not positive.
+        ConfigurationError: there are more than this kind of cluster can have.
     """
-    for option in ("nodes", "workers_per_node"):
-        _at_least(1, f"cluster.{option}", getattr(cluster, option))
+    if cluster.world_size > cluster.most_workers:
+        where = "" if isinstance(cluster, SlurmCluster) else " on one machine"
+        raise ConfigurationError(
+            f"cluster.nodes={cluster.nodes} cluster.workers_per_node={cluster.workers_per_node}:"
+            f" {cluster.world_size} workers are too many: at most {cluster.most_workers}{where}"
+        )
     return cluster.world_size
 
 
@@ -39,7 +43,6 @@ def check(plan: RunPlan) -> None:
     _check_debug(plan)
     for fault in parse_faults(plan.faults):
         fault.check(plan.world_size)
-    _at_least(1, "log_every", plan.log_every)
     _check_folder(plan.run_dir)
 
 
@@ -55,8 +58,6 @@ def _check_cluster(plan: RunPlan) -> None:
     cluster = plan.cluster
     if isinstance(cluster, InlineCluster) and plan.world_size != 1:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
-    for option in ("threads_per_worker", "timeout_min", "process_group_timeout_s", "slots"):
-        _at_least(1, f"cluster.{option}", getattr(cluster, option))
     _check_transport(plan)
     if isinstance(cluster, SlurmCluster):
         _check_slurm(cluster)
@@ -90,22 +91,17 @@ def _check_transport(plan: RunPlan) -> None:
 
 
 def _check_slurm(cluster: SlurmCluster) -> None:
-    for option in ("cpus_per_worker", "memory_gb", "array_parallelism", "signal_delay_s"):
-        _at_least(1, f"cluster.{option}", getattr(cluster, option))
     limit_s, delay_s = 60 * cluster.timeout_min, cluster.signal_delay_s
     if delay_s >= limit_s:
         raise ConfigurationError(
             f"cluster.signal_delay_s={delay_s}: must be less than cluster.timeout_min={cluster.timeout_min}"
         )
     gpus, workers = cluster.gpus_per_node, cluster.workers_per_node
-    _at_least(0, "cluster.gpus_per_node", gpus)
     if cluster.device == Device.cuda and gpus is not None and gpus < workers:
         raise ConfigurationError(f"cluster.gpus_per_node={gpus}: device=cuda needs one for each of {workers} workers")
 
 
 def _check_debug(plan: RunPlan) -> None:
-    _at_least(1, "debug.fail_step", plan.debug.fail_step)
-    _at_least(0, "debug.timeline_steps", plan.debug.timeline_steps)
     rank = plan.debug.fail_rank
     if rank is not None and not 0 <= rank < plan.world_size:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
@@ -119,11 +115,6 @@ def _check_folder(run_dir: Path) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise ConfigurationError(f"runs_dir={run_dir.parent}: {folder} cannot be written to")
             return
-
-
-def _at_least(least: int, name: str, value: float | None) -> None:
-    if value is not None and value < least:
-        raise ConfigurationError(f"{name}={value}: must be at least {least}")
 
 
 def _sees_gpu() -> bool:

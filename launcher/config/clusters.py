@@ -7,8 +7,12 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from launcher.config.choice import Choice
+from sgp_core.bounds import between
 from sgp_core.registry import NOT_AN_OPTION, VALUES
 from sgp_core.transports.registry import AUTO, TRANSPORTS, canonical_transport_name
+
+YEAR_S = 366 * 24 * 3600
+"""No time limit is longer."""
 
 
 class Device(StrEnum):
@@ -24,14 +28,17 @@ class Device(StrEnum):
 class Cluster(Choice):
     """Where workers run. A field that is no option of some kind of cluster has the same value for all of that kind."""
 
-    nodes: int = 1
-    workers_per_node: int = 4
-    threads_per_worker: int | None = None
+    most_workers: ClassVar[int] = 1024
+    """On one machine."""
+
+    nodes: int = field(default=1, metadata=between(1))
+    workers_per_node: int = field(default=4, metadata=between(1, 1024))
+    threads_per_worker: int | None = field(default=None, metadata=between(1, 1024))
     device: Device = Device.auto
     transport: str = field(default=AUTO, metadata={VALUES: lambda: [AUTO, *TRANSPORTS.names()]})
     step_in_backward: bool = False
-    timeout_min: int | None = None
-    process_group_timeout_s: int = 600
+    timeout_min: int | None = field(default=None, metadata=between(1, YEAR_S // 60))
+    process_group_timeout_s: int = field(default=600, metadata=between(1, YEAR_S))
     slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
 
     def __post_init__(self) -> None:
@@ -48,7 +55,7 @@ class InlineCluster(Cluster):
     """One worker inside the launching process."""
 
     name: ClassVar[str] = "inline"
-    workers_per_node: int = 1
+    workers_per_node: int = field(default=1, metadata=between(1))
     transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
     step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
     timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
@@ -60,7 +67,7 @@ class LocalCluster(Cluster):
     """Worker processes on this machine."""
 
     name: ClassVar[str] = "local"
-    slots: int | None = None
+    slots: int | None = field(default=None, metadata=between(1))
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,11 @@ class SlurmCluster(Cluster):
     """Worker processes on a SLURM cluster: a job of nodes x workers_per_node tasks."""
 
     name: ClassVar[str] = "slurm"
-    gpus_per_node: int | None = None
-    cpus_per_worker: int | None = None
-    memory_gb: float | None = None
-    timeout_min: int = 60
+    most_workers: ClassVar[int] = 65_536
+    gpus_per_node: int | None = field(default=None, metadata=between(0))
+    cpus_per_worker: int | None = field(default=None, metadata=between(1))
+    memory_gb: float | None = field(default=None, metadata=between(1, 2**32))
+    timeout_min: int = field(default=60, metadata=between(1, YEAR_S // 60))
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -79,8 +87,8 @@ class SlurmCluster(Cluster):
     exclude: str | None = None
     mail_user: str | None = None
     mail_type: str | None = None
-    array_parallelism: int = 256
-    signal_delay_s: int = 120
+    array_parallelism: int = field(default=256, metadata=between(1))
+    signal_delay_s: int = field(default=120, metadata=between(1))
     network: str | None = None
     python: str | None = None
     setup: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from launcher.config.choice import Choice, option_fields
@@ -17,11 +17,15 @@ from launcher.config.hints import explain_choice, explain_option
 from launcher.config.option_types import annotation, describe, enum_of, members
 from launcher.config.schema import choices, options_class
 from launcher.config.synonyms import find_setting
+from sgp_core.bounds import check_numbers
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.training.config import named_choice
 from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
+
+_HIDDEN = "$\ufdd0{"
+"""``${`` with a character between that Unicode reserves for such uses."""
 
 
 def coerce_settings(section: str, given: Any, cls: type[T], choice: str | None = None) -> T:
@@ -133,14 +137,17 @@ def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dic
         if bool in members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
             raise ConfigurationError(f"{prefix}{name}={value}: expected {describe(types[name])}")
         try:
-            values[name] = _by_member_name(types[name], value)
+            values[name] = _map_texts(_hide_marks, _by_member_name(types[name], value))
         except OmegaConfBaseException:
             expected = f"{prefix}{name}={_show(value)}: expected {describe(types[name])}"
             raise ConfigurationError(expected + _instead(f"{prefix}{name}", value, types[name])) from None
     for name in fields:
         if OmegaConf.is_missing(values, name):
             raise ConfigurationError(f"{prefix}{name} must be given: {describe(types[name])}")
-    return vars(OmegaConf.to_object(values))
+    typed = {name: _map_texts(_show_marks, value) for name, value in vars(OmegaConf.to_object(values)).items()}
+    for name, value in typed.items():
+        check_numbers(f"{prefix}{name}", value, fields[name].metadata)
+    return typed
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -175,6 +182,24 @@ def _instead(name: str, value: Any, kind: Any) -> str:
     if isinstance(value, list) and not wants_list:
         return f"; several values make a sweep: -m {name}={','.join(map(_show, value))}"
     return ""
+
+
+def _map_texts(change: Callable[[str], str], value: Any) -> Any:
+    """Return ``value`` with every text in it changed."""
+    if type(value) is str:
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_map_texts(change, key): _map_texts(change, entry) for key, entry in value.items()}
+    return [_map_texts(change, entry) for entry in value] if isinstance(value, list) else value
+
+
+def _hide_marks(text: str) -> str:
+    """Return a text in which OmegaConf finds no interpolation: all are resolved, and what is left was escaped."""
+    return text.replace("${", _HIDDEN)
+
+
+def _show_marks(text: str) -> str:
+    return text.replace(_HIDDEN, "${")
 
 
 def _show(value: Any) -> str:

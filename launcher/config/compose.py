@@ -23,6 +23,7 @@ from launcher.config.fault_words import quote_faults
 from launcher.config.flags import FLAGS_WITH_VALUE, explain_flags, unknown_flags
 from launcher.config.plugins import offer_plugins
 from launcher.config.schema import CONFIG_MODULE
+from launcher.config.sweeps import check_size
 from launcher.config.words import check_words, explain_empty_sweep
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import renamed_options
@@ -52,6 +53,8 @@ def compose(arguments: Sequence[str]) -> list[Point]:
         from launcher.config.hydra_errors import find_known_settings
 
         raise ConfigurationError(explain_flags(flags, find_known_settings(arguments)))
+    if {"-m", "--multirun"} & set(arguments):
+        check_size(arguments)
     arguments = add_earlier_words(arguments)
     with offer_plugins(arguments):
         return _compose(arguments)

@@ -32,24 +32,22 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.search(r"looks like a config group override, but config group '(.*)' does not exist", text):
         return _unknown_setting(match[1].replace("/", "."), arguments)
     if text.startswith("Config group override must be"):
-        words = [word for word in arguments if re.fullmatch(r"[\w/@]+=(null|true|false|[-+.\d]*|{.*})", word)]
-        if not words:
-            return explain_unreadable(
-                next((word for word in arguments if word.startswith("=")), " ".join(arguments)), ""
-            )
-        group = words[0].partition("=")[0]
-        names = Manual().choices(group)
-        return f"'{' '.join(words)}': a choice is made by its name, as in {group}={names[0] if names else 'NAME'}"
+        return explain_unreadable(next((word for word in arguments if word.startswith("=")), " ".join(arguments)), "")
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_setting(match[1], arguments)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"'{match[1]}' exists already: leave out the '+'"
     if match := re.search(r"Multiple values for ([\w/@]+)", text):
         return f"'{match[1].split('@')[0]}' is chosen already: leave out the '+'"
+    if match := re.search(r"Interpolation key '(.*)' not found(?s:.*)full_key: (\S+)", text):
+        words = [word for word in arguments if word.lstrip("+").startswith(f"{match[2]}=")]
+        return f"{words[-1] if words else match[2]}: there is no setting '{match[1]}'"
+    if match := re.search(r"Error merging override (.*)\nCannot merge", text):
+        return _another_kind(match[1], arguments)
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, Exception):
         text = f"{text}\n{error.__cause__}"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _is_noise(line)]
-    return "\n".join(lines[:MAX_LINES]) or type(error).__name__
+    return "; ".join(lines[:MAX_LINES]) or type(error).__name__
 
 
 def _unknown_choice(error: Any) -> str:
@@ -68,6 +66,15 @@ def _several_values(word: str, arguments: Sequence[str]) -> str:
     wants_list = isinstance(find_known_settings(arguments).values.get(key), list)
     one = f", or write {key}=[{values}] for one list" if wants_list else ""
     return f"'{word}' has several values: add -m to run each of them{one}"
+
+
+def _another_kind(word: str, arguments: Sequence[str]) -> str:
+    """Return a sentence about a word that sets a list to a dictionary, or a section to a list."""
+    name = word.lstrip("+").partition("=")[0]
+    options = find_known_settings(arguments).values.get(name)
+    if isinstance(options, Mapping):
+        return f"{word}: a section has no value, but options such as {name}.{next(iter(options), 'NAME')}"
+    return f"{word}: expected a list [a,b,...]"
 
 
 def _unreadable(error: Any, arguments: Sequence[str]) -> str:
@@ -98,7 +105,11 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
         try:
             with hydra.initialize_config_module(CONFIG_MODULE, version_base="1.3"):
                 composed = hydra.compose("config", overrides=overrides, return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException):  # a choice is wrong: the settings of the usual ones will do
+        except (
+            HydraException,
+            OmegaConfBaseException,
+            ValueError,
+        ):  # a wrong choice: those of the usual ones will do
             continue
         choices = {str(group): str(choice) for group, choice in composed.hydra.runtime.choices.items()}
         settings = OmegaConf.to_container(

@@ -25,6 +25,7 @@ from launcher.config.plugins import plugin_names
 from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from launcher.config.weights import locate_weights
+from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.faults import parse_faults
 from sgp_core.faults.links import link_faults
@@ -39,8 +40,8 @@ class RunSettings:
 
     name: str | None = None
     plugins: list[str] = field(default_factory=list)
-    seed: int = 0
-    log_every: int = 10
+    seed: int = field(default=0, metadata=between(0, 2**64 - 1))
+    log_every: int = field(default=10, metadata=between(1))
     runs_dir: str = "runs"
     callbacks: list[Any] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)

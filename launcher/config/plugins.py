@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config.schema import CONFIG_MODULE, LIBRARY_GROUPS
+from launcher.config.sweeps import parse_word
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin, load_plugins, registrations_of
 from sgp_core.registry import Registration, Registry
@@ -89,17 +90,17 @@ def _values(key: str, arguments: Sequence[str]) -> list[Any] | None:
     words = [word.lstrip("+") for word in arguments if word.lstrip("+").startswith(f"{key}=")]
     if not words:
         return None
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+    from hydra.core.override_parser.types import ChoiceSweep
 
-    parser = OverridesParser.create()
-    try:
-        override = parser.parse_override(words[-1])
-        if not override.is_sweep_override():
-            return [override.value()]
-        return [parser.parse_override(f"{key}={value}").value() for value in override.sweep_string_iterator()]
-    except HydraException:
+    override = parse_word(words[-1])
+    if override is None:
         return []
+    if not override.is_sweep_override():
+        return [override.value()]
+    if not isinstance(override.value(), ChoiceSweep):  # numbers, or what only Hydra can list
+        return []
+    values = [parse_word(f"{key}={value}") for value in override.sweep_string_iterator()]
+    return [value.value() for value in values if value is not None]
 
 
 def settings_folders(arguments: Sequence[str]) -> list[Traversable]:

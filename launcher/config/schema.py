@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from launcher.config.choice import Choice, NoOptions, option_fields
 from launcher.config.clusters import InlineCluster, LocalCluster, SlurmCluster
+from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import Direction
 from sgp_core.training.config import (
@@ -69,13 +70,13 @@ class WandbOptions(Choice):
 class SearchOptions(Choice):
     """A search tries some values of the settings, not every combination."""
 
-    trials: int = 20
-    parallel: int = 4
+    trials: int = field(default=20, metadata=between(1))
+    parallel: int = field(default=4, metadata=between(1))
     metric: str | None = None
     """What the best evaluation of a run is judged by; None: the score of the task."""
     direction: Direction | None = None
     """Which of its values are good ones; None: as the metric says."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=between(0, 2**32 - 1))
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ class DebugOptions(Settings):
 
     anomaly: bool = False
     fail_rank: int | None = None
-    fail_step: int = 1
+    fail_step: int = field(default=1, metadata=between(1))
     fail_how: FailHow = FailHow.exception
-    timeline_steps: int = 0
+    timeline_steps: int = field(default=0, metadata=between(0))
 
 
 @dataclass(frozen=True, kw_only=True)

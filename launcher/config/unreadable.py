@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,16 @@ def explain_unreadable(word: str, error: str) -> str:
         return f"{said}: several values are joined by commas: -m {word.replace(';', ',')}"
     if any(word.count(left) != word.count(right) for left, right in ("[]", "()", "{}")):
         return f"{said}: a bracket has no partner; lists are written without spaces, as in [1,2]"
-    return f"{said}: put the value in double quotes, and the whole in single ones: '{name}=\"...\"'"
+    quoted = shlex.quote(f"{name}={_in_quotes(value)}")
+    if strange := re.search(r"""[^\w\s/\\+.$%*@?|()\[\]{},:='"-]|[^\x00-\x7f]""", value):
+        return f"{said}: '{strange[0]}' stands only in quotes: {quoted}"
+    return f"{said}: put the value in double quotes, and the whole in single ones: {quoted}"
+
+
+def _in_quotes(value: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(value.strip("\"'"), Quote.double).with_quotes()
 
 
 def assign(meaning: str, value: str | None, known: KnownSettings) -> str:

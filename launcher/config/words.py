@@ -11,6 +11,7 @@ from launcher.config.hints import GROUPS, owners
 from launcher.config.manual import PRESETS, Manual
 from launcher.config.option_types import annotation, empty_value
 from launcher.config.schema import SECTIONS, choices, options_class
+from launcher.config.sweeps import parse_word
 from launcher.config.synonyms import HYDRA_IN_USE, SUBMITIT, find_hydra
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.config import NOTHING
@@ -20,7 +21,8 @@ def check_words(arguments: Sequence[str]) -> None:
     """Refuse words that Hydra would accept and that would then change nothing.
 
     Raises:
-        ConfigurationError: a setting of Hydra's own that is not used, or the removal of a setting.
+        ConfigurationError: a setting of Hydra's own that is not used, the removal of a setting, or a choice that is
+            made by anything but a name.
     """
     for word in arguments:
         name = word.lstrip("+~").partition("=")[0].partition("@")[0]
@@ -28,6 +30,8 @@ def check_words(arguments: Sequence[str]) -> None:
             raise ConfigurationError(_explain_hydra(name, word.partition("=")[2]))
         if word.startswith("~"):
             _check_removal(word, name)
+        elif name in (*GROUPS, *PRESETS):
+            _check_choice(word, name)
 
 
 def _explain_hydra(name: str, value: str) -> str:
@@ -55,6 +59,20 @@ def _check_removal(word: str, name: str) -> None:
         value = "VALUE"
     if value is not None:
         raise ConfigurationError(f"'{word}' would leave the option at its default; set it, as in {name}={value}")
+
+
+def _check_choice(word: str, group: str) -> None:
+    """Refuse a choice that is a number, null, a list or a dictionary; presets may be several, or none."""
+    override = parse_word(word)
+    if override is None or "=" not in word:
+        return
+    value = override.value()
+    made = list(getattr(value, "list", [value]))
+    if group in PRESETS:
+        made = [name for one in made for name in (one if isinstance(one, list) else [] if one is None else [one])]
+    if any(one is None or isinstance(one, int | float | list | dict) for one in made):
+        names = Manual().choices(group)
+        raise ConfigurationError(f"'{word}': a choice is made by its name, as in {group}={names[0]}")
 
 
 def explain_empty_sweep(arguments: Sequence[str]) -> str:

@@ -57,10 +57,6 @@ def prepare(arguments: Sequence[str]) -> Search:
             except ConfigurationError as error:
                 raise ConfigurationError(f"{' '.join(others)}: {error}") from None
     assert options is not None
-    for option in ("trials", "parallel"):
-        number = getattr(options.search, option)
-        if number < 1:
-            raise ConfigurationError(f"search.{option}={number}: must be at least 1")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Search(fixed, space, options, arguments)
 
@@ -170,7 +166,7 @@ class Search:
         """Return a sampler; after so many ``trials``, a continued one must not draw their values again."""
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = self.settings.seed + trials
+        seed = (self.settings.seed + trials) % 2**32
         if isinstance(self.settings, RandomSearch):
             return RandomSampler(seed=seed)
         # constant_liar: no run is chosen close to one that is still running

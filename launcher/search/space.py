@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.sweeps import MOST_VALUES, count_values
 from launcher.config.unreadable import explain_unreadable
 from sgp_core.errors import ConfigurationError
 
@@ -64,12 +66,16 @@ def parse_space(arguments: Sequence[str]) -> tuple[list[str], list[Dimension]]:
             fixed.append(word)
         elif isinstance(value, IntervalSweep):
             low, high = float(value.start or 0), float(value.end or 0)
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ConfigurationError(f"{word}: must be finite")
             logarithmic = "log" in value.tags
             if not low < high or (logarithmic and low <= 0):
                 raise ConfigurationError(f"{word}: an interval needs low < high{' and low > 0' if logarithmic else ''}")
             whole = isinstance(value.start, int) and isinstance(value.end, int)
             space.append(Dimension(override.get_key_element(), (), low, high, logarithmic, whole))
         elif isinstance(value, ChoiceSweep | RangeSweep):
+            if (count := count_values(word, value)) > MOST_VALUES:
+                raise ConfigurationError(f"{word}: {count} values are too many; at most {MOST_VALUES}")
             space.append(Dimension(override.get_key_element(), tuple(override.sweep_string_iterator())))
         else:
             raise ConfigurationError(f"{word}: a search takes lists, choice(), range() and interval()")
