@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from suite import usage
 
@@ -46,20 +46,32 @@ class Launches:
     def start(self, role: str, words: list[str], *, program: str = "train", nice: int = 0) -> Launch:
         """Start ``sgp-train WORDS``, or ``sgp WORDS`` with ``program="sgp"``. It ends with this process."""
         said = self.folder / "said" / f"{role.replace(' ', '-')}-{uuid.uuid4().hex[:6]}"
+        command = [sys.executable, "-m", f"launcher.cli.{program}", *words]
+        with open(said, "w") as file:
+            return Launch(self.start_program(role, command, {}, output=file, nice=nice), words, said)
+
+    def start_program(
+        self,
+        role: str,
+        command: list[str],
+        environment: dict[str, str],
+        *,
+        output: IO[str] | None = None,
+        nice: int = 0,
+    ) -> subprocess.Popen[bytes]:
+        """Start any program, marked as ours. It ends with this process."""
         wandb = {f"WANDB_{name}_DIR": str(self.folder / "wandb") for name in ("CACHE", "CONFIG", "DATA")}
         self.temporary(role).mkdir(exist_ok=True)
         names = {MARK: self.mark, ROLE: role, "TMPDIR": str(self.temporary(role)), "WANDB_MODE": "offline", **wandb}
-        with open(said, "w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"launcher.cli.{program}", *words],
-                env={**os.environ, **names},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: _as_child(nice),
-            )
-        return Launch(process, words, said)
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **names, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output or subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: _as_child(nice),
+        )
 
     def processes(self, role: str | None = None) -> list[usage.Found]:
         """Return the living processes of all commands, or of those of a role."""

@@ -175,6 +175,22 @@ def input_pipeline(rows: list[Row]) -> str:
     return f"{markdown(waits, INPUT_WAITS, labels=2)}\n\n{markdown(decoding, DECODING, labels=0)}"
 
 
+GOODPUT: list[Column] = [
+    ("contender", lambda row: row["name"]),
+    ("one failure every", lambda row: "none" if row["every_s"] is None else f"{row['every_s']:g} s"),
+    ("failures", lambda row: str(row["failures"])),
+    ("restarts", lambda row: str(row["restarts"])),
+    ("examples a second", number("rate", 0)),
+    ("goodput", lambda row: "-" if row["goodput"] is None else f"{row['goodput']:.0%}"),
+    ("longest pause of a survivor, s", number("longest_pause_s", 1)),
+]
+
+
+def goodput(rows: list[Row]) -> str:
+    """Return one table, the contenders beside each other for each interval between failures."""
+    return markdown(rows, GOODPUT, labels=1)
+
+
 _BYTES = ("rss", "pss", "disk")
 
 
