@@ -16,8 +16,9 @@ from sgp_core.training.callbacks import CALLBACKS, Callback, TrainingProgress
 class Pulse(Callback):
     """Appends a line ``[time, step]`` to ``FOLDER/pulse-RANK-PROCESS.jsonl`` after each step.
 
-    An elastic worker also keeps ``FOLDER/ledger-RANK-PROCESS.json``: what its PushSum weight is made of, as of the last
-    step for which it was written.
+    An elastic worker also keeps ``FOLDER/ledger-RANK-PROCESS.json``, as of the last step for which it was written: its
+    PushSum ``weight``, that with which it ``began``, and for each process that was its peer ``[rank, life, given,
+    taken]``.
     """
 
     folder: str = "."
@@ -29,6 +30,7 @@ class Pulse(Callback):
         """Open this process's file."""
         self._name = f"{progress.rank}-{os.getpid()}"
         path = Path(self.folder, f"pulse-{self._name}.jsonl")
+        self._began = float(progress.gossip.push_sum_weight)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def after_step(self, progress: TrainingProgress) -> None:
@@ -43,8 +45,15 @@ class Pulse(Callback):
 
     def _account(self, progress: TrainingProgress) -> None:
         ledger = getattr(progress.gossip, "ledger", None)
-        if ledger is not None:
-            path = Path(self.folder, f"ledger-{self._name}.json")
-            scratch = path.with_suffix(".tmp")
-            scratch.write_text(json.dumps({"step": progress.step, **ledger}))
-            scratch.replace(path)
+        if ledger is None:
+            return
+        account = {
+            "step": progress.step,
+            "began": self._began,
+            "weight": float(progress.gossip.push_sum_weight),
+            "peers": [[*peer, *amounts] for peer, amounts in ledger.items()],
+        }
+        path = Path(self.folder, f"ledger-{self._name}.json")
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(account))
+        scratch.replace(path)

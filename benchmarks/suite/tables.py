@@ -191,6 +191,26 @@ def goodput(rows: list[Row]) -> str:
     return markdown(rows, GOODPUT, labels=1)
 
 
+ELASTIC_KILLS: list[Column] = [
+    ("model", lambda row: row["workload"]),
+    ("seed", lambda row: str(row["seed"])),
+    ("killed + stopped", lambda row: f"{row['killed']} + {row['failures'] - row['killed']}"),
+    ("replacements", number("joined", 0)),
+    ("restarts from a checkpoint", number("restarts", 0)),
+    ("accuracy %", number("accuracy", 2, 100)),
+    ("undisturbed", number("undisturbed", 2, 100)),
+    ("difference", lambda row: f"{100 * row['difference']:+.2f}"),
+    ("longest pause, s", number("longest_pause_s", 1)),
+    ("step, s", number("step_s", 2)),
+    ("mass defect", lambda row: "-" if row["mass_defect"] is None else f"{row['mass_defect']:.0e}"),
+]
+
+
+def elastic_kills(rows: list[Row]) -> str:
+    """Return a line for each run that was disturbed."""
+    return markdown(rows, ELASTIC_KILLS, labels=2)
+
+
 _BYTES = ("rss", "pss", "disk")
 
 

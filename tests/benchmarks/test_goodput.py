@@ -74,7 +74,8 @@ def test_workers_note_their_steps_and_half_a_line_is_left_out(tmp_path: Path) ->
         rank, step = 3, 10
 
         class gossip:
-            ledger = {"mass": 1.0}  # noqa: RUF012
+            push_sum_weight = 1.25
+            ledger = {(2, 1): [0.5, 0.75]}  # noqa: RUF012
 
     pulse = Pulse(str(tmp_path))
     before = time.time()
@@ -88,7 +89,8 @@ def test_workers_note_their_steps_and_half_a_line_is_left_out(tmp_path: Path) ->
     [(at, step)] = noted.ends
     assert step == 10
     assert before - 1e-3 <= at <= time.time()
-    assert json.loads((tmp_path / f"ledger-3-{os.getpid()}.json").read_text()) == {"step": 10, "mass": 1.0}
+    account = json.loads((tmp_path / f"ledger-3-{os.getpid()}.json").read_text())
+    assert account == {"step": 10, "began": 1.25, "weight": 1.25, "peers": [[2, 1, 0.5, 0.75]]}
 
 
 def test_torchft_counts_what_it_has_committed(tmp_path: Path) -> None:
