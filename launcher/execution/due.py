@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from launcher.config.former_order import began_before
 from launcher.config.launch_options import Rerun
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import print_complete, relative
+from launcher.execution.provenance import input_changes
 from launcher.execution.run_lifecycle import LIVE
 from launcher.execution.slurm_submission import SlurmQueue
 from launcher.runs.run_folder import RunFolder, RunInProgress
@@ -37,6 +39,8 @@ def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
     if submitted and len(plans) == 1:
         plan, job = submitted[0]
         raise RunInProgress(f"{relative(plan.run_dir)} is on SLURM already, as job {job}")
+    if complete:
+        _print_changed_inputs([plan for plan in plans if RunFolder(plan.run_dir) in complete])
     if complete and len(plans) == 1:
         print_complete(read_json(complete[0].summary) or {}, complete[0].path)
     elif len(plans) > 1:
@@ -48,6 +52,13 @@ def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
         others = [f"{count} {what}" for what, count in counts.items() if count]
         print(f"sweep {plans[0].sweep}: {len(plans)} runs, {', '.join([*others, f'{len(due)} to start'])}", flush=True)
     return due
+
+
+def _print_changed_inputs(complete: Sequence[RunPlan]) -> None:
+    """Print of each complete run that its graph has been edited since: it is not trained again for that."""
+    for plan in complete:
+        for change in input_changes(RunFolder(plan.run_dir), plan):
+            print(f"warning: {plan.title}: {change}; rerun=all trains anew", file=sys.stderr)
 
 
 def _print_former_orders(plans: Sequence[RunPlan]) -> None:

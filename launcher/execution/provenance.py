@@ -20,6 +20,8 @@ from launcher.console.summary import relative
 from launcher.runs.run_folder import RunFolder
 from sgp_core.atomic_files import read_json, write_text
 from sgp_core.plugins import Plugin, changed_sources
+from sgp_core.training.experiment import build_parts
+from sgp_core.training.inputs import GRAPH, describe_changed_inputs, inputs_of, kept_inputs
 
 NAMED = ("torch", "torchvision", "numpy", "hydra-core", "submitit", "wandb", "stochastic-gradient-push")
 
@@ -56,6 +58,14 @@ def code_changes(folder: RunFolder, plan: RunPlan, attempt: int) -> list[str]:
         f"{relative(Path(path))} has changed since run {plan.run_id} began; the run goes on with the new code"
         for path in changed_sources(recorded, plan.plugins)
     ]
+
+
+def input_changes(folder: RunFolder, plan: RunPlan) -> list[str]:
+    """Return a sentence if the graph that the plan reads is not the one that the run used; data the workers compare."""
+    if GRAPH not in kept_inputs(folder.path):
+        return []
+    graph = build_parts(plan.experiment).topology.content()
+    return describe_changed_inputs(folder.path, inputs_of({}, graph))
 
 
 def _packages() -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.runs.run_folder import RunFolder
@@ -23,6 +23,8 @@ class WorkerReport:
     rank: int
     attempt: int
     on_slurm: bool
+    warnings: list[str] = field(default_factory=list)
+    """What this worker has warned of so far."""
 
     def write(self, status: str, **more: Any) -> None:
         """Replace the report.
@@ -42,6 +44,7 @@ class WorkerReport:
             "started": me.started,
             "host": socket.gethostname(),
             "time": time.time(),
+            "warnings": list(self.warnings),
         }
         write_json(self.folder.rank(self.rank), {**report, **more})
 

@@ -23,6 +23,7 @@ from launcher.worker.device_setup import Place
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
+from launcher.worker.warning_log import keep_warnings
 from sgp_core.atomic_files import read_json, write_json
 from sgp_core.plugins import changed_sources, load_recorded_plugins
 
@@ -121,6 +122,7 @@ class _Worker:
         self.report.write("starting")
         self.say(f"worker {self.place.rank} of {self.place.world_size}, attempt {self.attempt}, process {os.getpid()}")
         with contextlib.ExitStack() as held:
+            held.enter_context(keep_warnings(self.report.warnings))
             try:
                 if self.separate:
                     prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm)

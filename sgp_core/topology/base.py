@@ -98,6 +98,10 @@ class Topology(ABC):
             matrix[[sender, *receivers], sender] = 1.0 / (len(receivers) + 1)
         return matrix
 
+    def content(self) -> str | None:
+        """Return a hash of what was read from files; None if the options say everything."""
+        return None
+
     # -- what follows from it -------------------------------------------------------------------------------------
     def out_peers(self, rank: int, step: int) -> tuple[int, ...]:
         """Return the ranks that ``rank`` sends to at ``step``, in a fixed order."""

@@ -112,6 +112,10 @@ class TopologySchedule(MatrixTopology):
         number, start = self.phase(step)
         return self._parts[number][1], step - start
 
+    def content(self) -> str | None:
+        """Return the hashes of the phases that have one."""
+        return " ".join(content for topology in self.topologies if (content := topology.content())) or None
+
     def mixing_matrix(self, step: int) -> np.ndarray:
         topology, local = self.at(step)
         return topology.mixing_matrix(local)

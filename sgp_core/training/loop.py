@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sgp_core.errors import ConfigurationError
 from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
@@ -22,6 +23,7 @@ from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experim
 from sgp_core.training.due import DueSteps
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import describe, export_model
+from sgp_core.training.inputs import Inputs, explain_refusal, inputs_of, keep_inputs
 from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_model
@@ -176,6 +178,8 @@ class _Loop:
 
     def run(self, stop: Stop) -> None:
         self.resume(restore(self.store, self.peers))
+        if self.peers.rank == 0:
+            keep_inputs(self.directory, self.inputs(self.parts.task.content()), self.step)
         self.batches = self.batches_from(self.step)
         while self.step < self.due.total_steps or not self.concluded:
             if stop.should_stop(self.step, self.step_seconds):
@@ -294,6 +298,10 @@ class _Loop:
             "callbacks": self.callbacks.state(),
         }
 
+    def inputs(self, data: Mapping[str, Any] | None = None) -> Inputs:
+        """Return what is kept of the data, if they are given, and of the graph."""
+        return inputs_of(data or {}, self.parts.chosen.topology.content())
+
     @torch.no_grad()
     def resume(self, state: State | None) -> None:
         """Continue from a saved state, or begin."""
@@ -305,7 +313,10 @@ class _Loop:
             for name, buffer in self.parts.model.named_buffers():
                 buffer.copy_(state["buffers"][name])
             self.parts.optimizer.load_state_dict(state["optimizer"])
-            self.parts.gossip.load_state_dict(state["gossip"])
+            try:
+                self.parts.gossip.load_state_dict(state["gossip"])
+            except ConfigurationError as refusal:
+                raise explain_refusal(self.directory, self.inputs(), refusal) from None
             self.report.load(state["report"])
             if "callbacks" in state:
                 self.callbacks.load(state["callbacks"])
