@@ -47,3 +47,13 @@ class Deadlock(RuntimeError):
 
     It is a cause, not a consequence: the program lets workers call different things. The process group is given up.
     """
+
+
+class Expelled(PeerLost):
+    """The other members of an elastic run regard this worker as dead: it was stopped or cut off, and it must end.
+
+    Nothing of the run is harmed; a new worker may take its place.
+    """
+
+    def __init__(self, message: str, rank: int) -> None:
+        super().__init__(message, rank=rank)

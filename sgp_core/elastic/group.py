@@ -1,0 +1,287 @@
+"""``ElasticGroup``: the workers of a run, some of which may die, be stopped or come while it goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch.distributed as dist
+
+from sgp_core.elastic.agreement import Agreement
+from sgp_core.elastic.links import Links
+from sgp_core.elastic.membership import Membership
+from sgp_core.elastic.records import Record, RecordStore
+from sgp_core.elastic.ring_sum import RingSums
+from sgp_core.elastic.wire import Frame, FrameKind, Member, decode, encode
+from sgp_core.errors import ConfigurationError, PeerLost
+from sgp_core.tensors.flat_vector import FlatVector
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that has happened to the members of a run.
+
+    Attributes:
+        event: ``left``: this member has noticed that others died. ``members``: a record has come.
+        step: this member's, in which it has noticed.
+        first_step: the step from which the record holds; for ``left``, this member's.
+        epoch: the number of the latest record.
+        members: the ranks that are members, as far as known.
+        left: ranks that have died, and how it was noticed.
+        joined: ranks that join.
+        coordinator: whether this member is the coordinator.
+    """
+
+    event: str
+    step: int
+    first_step: int
+    epoch: int
+    members: list[int]
+    left: dict[int, str] = field(default_factory=dict)
+    joined: list[int] = field(default_factory=list)
+    coordinator: bool = False
+
+
+class ElasticGroup:
+    """The workers of an elastic run.
+
+    Of the first ``world_size`` workers each waits for the others. A worker that comes when training has begun takes the
+    place of one that is dead: it learns who the others are from the store, opens a link to each, and is a member from a
+    step on that all agree on.
+
+    Args:
+        store: of torch.distributed, in which members leave their addresses. It must outlive them: a ``FileStore`` with
+            ``world_size`` -1, or a server in another process.
+        rank: this worker's, of ``world_size``. There is never more than one living worker of a rank.
+        world_size: how many workers there are at the beginning, and at most.
+        host: address that others reach this worker at; it listens there only.
+        secret: known to the workers of this run only; others are not admitted.
+        patience_s: seconds of silence after which a worker is dead.
+        start_s: seconds within which the first workers must have come.
+        on_change: called with every :class:`Change`, in a thread of the group's own.
+
+    Attributes:
+        rank, world_size: as given.
+
+    Raises:
+        PeerLost: the first workers have not come in time.
+    """
+
+    def __init__(
+        self,
+        store: dist.Store,
+        rank: int,
+        world_size: int,
+        *,
+        host: str = "127.0.0.1",
+        secret: str = "",
+        patience_s: float = 4.0,
+        start_s: float = 600.0,
+        on_change: Callable[[Change], None] | None = None,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ConfigurationError(f"rank must be in 0..{world_size - 1}, not {rank}")
+        if not patience_s >= 1:
+            raise ConfigurationError(f"patience_s must be at least 1 second, not {patience_s}: pings come twice a second")
+        self.rank, self.world_size = rank, world_size
+        self._on_change = on_change or (lambda change: None)
+        self._records = RecordStore(store, world_size)
+        self.me = self._records.enter(rank)
+        self.step = 0
+        self.vectors = Inbox()
+        self._states: dict[int, bytearray] = {}
+        self.links = Links(self.me, host, secret.encode(), patience_s, self._place, self._deliver, self._lose)
+        self._ready = threading.Event()
+        self.membership = Membership(self.links, self._records, self._note)
+        self.agreement = Agreement(self.links, self._participants, self.check)
+        self.sums = RingSums(self.links)
+        self._ready.set()
+        self._sum_number = 0
+        self.founder = self._enter(start_s)
+
+    def _enter(self, start_s: float) -> bool:
+        """Find the others; return whether this worker was there from the beginning."""
+        self._records.announce(self.me, self.links.address)
+        record = self._records.latest()
+        if record is None and self.rank == 0:
+            record = self._records.write(Record(0, 0, self._records.founders(start_s)))
+        elif record is None:
+            record = self._records.wait_for_first(start_s)
+        self.membership.begin([record])
+        others = [one for one in record.members if one != self.me]
+        if self.me not in record.members:
+            self._join()
+            return False
+        self.links.wait(lambda: all(self.links.is_linked(one) or one in self.links.dead for one in others), start_s)
+        return True
+
+    def _join(self) -> None:
+        """Ask all members to be let in, until a record has come that does."""
+        asked: set[Member] = set()
+        message = [memoryview(encode({"what": "join", "address": list(self.links.address)}))]
+        while True:
+            self.check()
+            latest = self.membership.latest
+            if self.me in latest.members:
+                return
+            for one in latest.members:
+                if one not in asked and self.links.send(one, Frame(FrameKind.control), message) is not None:
+                    asked.add(one)
+            if not self.membership.living(latest):
+                raise PeerLost("none of the members lives any more", rank=self.rank)
+            self.links.wait(lambda: self.me in self.membership.latest.members, 0.1)
+
+    # -- what members ask ----------------------------------------------------------------------------------------------
+    def record_at(self, step: int) -> Record:
+        """Return the record in force at ``step``, which this member begins; wait for it if it is being made."""
+        record = self.membership.begin_step(step)
+        self.vectors.forget_before(step)
+        return record
+
+    @property
+    def members(self) -> list[int]:
+        """The ranks of the latest record's members that are alive."""
+        return [one.rank for one in self.membership.living(self.membership.latest)]
+
+    @property
+    def coordinator(self) -> bool:
+        """Whether this member is the lowest living rank: it writes what one of them has to write."""
+        return self.members[0] == self.rank
+
+    def check(self) -> None:
+        """Raise if this member can take part no more.
+
+        Raises:
+            PeerLost: it has been expelled.
+        """
+        if self.membership.error is not None:
+            raise self.membership.error
+
+    def gather(self, values: Sequence[float]) -> dict[int, list[float]]:
+        """Return the values of all living members, by rank. Collective; all get the same, whoever dies meanwhile."""
+        return self.agreement.gather(self.step, [float(value) for value in values])
+
+    def add_up(self, x: FlatVector) -> int:
+        """Set ``x`` to its sum over all living members, in place; return their number. Collective.
+
+        If a member dies meanwhile, the others do it again.
+        """
+        kept = x.clone()
+        while True:
+            ranks = sorted(self.gather([]))
+            members = [one for one in self.membership.record_of(self.step).members if one.rank in ranks]
+            self._sum_number += 1
+            number = self.step * 1_000_000 + self.agreement.number
+            try:
+                self.sums.add_up(x, members, number)
+                done = 1.0
+            except PeerLost:
+                done = 0.0
+            if all(all(values) for values in self.gather([done]).values()):
+                return len(members)
+            x.copy_(kept)
+
+    # -- joining -------------------------------------------------------------------------------------------------------
+    def joiners(self, step: int) -> list[Member]:
+        """Return the members that begin with ``step`` and that this member gives its state to."""
+        record = self.membership.record_of(step)
+        if record.first_step != step:
+            return []
+        return [one for one in record.joiners if one != self.me and record.donor_of(one) == self.me]
+
+    def give_state(self, joiner: Member, step: int, state: bytes) -> None:
+        """Begin to send this member's state to one that begins with ``step``."""
+        self.links.send(joiner, Frame(FrameKind.state, step), [memoryview(state)])
+
+    def wait_for_state(self) -> tuple[int, bytearray]:
+        """Return the step that this member begins with, and the state of the one that it is to be like.
+
+        Raises:
+            PeerLost: that one has died.
+        """
+        record = next(one for one in self.membership.records if self.me in one.members)
+        donor, step = record.donor_of(self.me), record.first_step
+        self.links.wait(lambda: step in self._states or not self.links.is_alive(donor) or self.membership.error)
+        self.check()
+        if step not in self._states:
+            reason = self.links.dead.get(donor, "it has ended")
+            raise PeerLost(f"{donor}, whose model {self.me} was to begin with, is gone: {reason}", rank=self.rank)
+        return step, self._states.pop(step)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Part from the others, who go on without this member."""
+        self.membership.close()
+        self.links.close()
+
+    def drop(self) -> None:
+        """End without a word: for the others, this member dies."""
+        self.membership.close()
+        self.links.drop()
+
+    # -- what arrives (in the thread of the links) ---------------------------------------------------------------------
+    def _place(self, sender: Member, frame: Frame) -> Sequence[memoryview] | None:
+        return self.vectors.place(sender, frame) if frame.kind == FrameKind.vector else None
+
+    def _deliver(self, sender: Member, frame: Frame, body: bytearray | None) -> None:
+        self._ready.wait()
+        if frame.kind == FrameKind.vector:
+            with self.links.changed:
+                self.vectors.arrive(sender, frame)
+                self.links.changed.notify_all()
+        elif frame.kind == FrameKind.part:
+            self.sums.take(frame, body or bytearray())
+        elif frame.kind == FrameKind.state:
+            with self.links.changed:
+                self._states[frame.a] = body or bytearray()
+                self.links.changed.notify_all()
+        elif frame.kind == FrameKind.control:
+            message = decode(body or b"{}")
+            take = self.agreement.take if message["what"] in ("say", "result") else self.membership.take
+            take(sender, message)
+
+    def _lose(self, member: Member, reason: str) -> None:
+        self._ready.wait()
+        self.agreement.pass_on()
+        if self.membership.has_begun and member in self.membership.latest.members:
+            self._tell("left", self.membership.latest, left={member.rank: reason})
+
+    def _note(self, record: Record) -> None:
+        if record.epoch:
+            self._tell("members", record, joined=[one.rank for one in record.joiners])
+
+    def _tell(self, event: str, record: Record, **news: object) -> None:
+        first_step = record.first_step if event == "members" else self.step
+        ranks = [one.rank for one in self.membership.living(record)]
+        leads = bool(ranks) and ranks[0] == self.rank
+        self._on_change(
+            Change(event, self.step, first_step, record.epoch, ranks, coordinator=leads, **news)  # type: ignore[arg-type]
+        )
+
+    def _participants(self, step: int) -> list[Member]:
+        """Who takes part in collectives before ``step``: a member that begins with it has not begun."""
+        return [seat.member for seat in self.membership.record_of(step).seats if seat.since < step]
+
+
+class Inbox:
+    """The vectors that have arrived, or are arriving, until they are used.
+
+    There are two for each peer at most times: peers that are a step ahead have sent the next.
+    """
+
+    def __init__(self) -> None:
+        self._like: FlatVector | None = None
+        self._free: list[FlatVector] = []
+        self._places: dict[tuple[Member, int], FlatVector] = {}
+        self._weights: dict[tuple[Member, int], float] = {}
+
+    def lay_out(self, like: FlatVector) -> None:
+        """Say what vectors look like; before this, none is placed."""
+        self._like = like
+
+
+__all__ = ["Change", "ElasticGroup", "Inbox", "time"]

@@ -1,0 +1,259 @@
+"""How the members of a run agree on who they are: when one dies or comes, a new record holds from a common step on.
+
+The *coordinator*, the lowest living rank, asks all members for a step that they will not begin before the next record
+is there (prepare, promise). The record holds from the largest of these steps on, so no member has taken it yet. It is
+written to the store, where the first of its number stays (there is never a second opinion), and then sent to all
+(commit). Whatever instant the coordinator dies at, the next one finds the record in the store or begins anew.
+
+Members that are less than half of the last record wait before they write one: if they were merely cut off, or stopped,
+the others have written theirs by then, and who is not in it is expelled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from sgp_core.elastic.links import Links
+from sgp_core.elastic.records import Record, RecordStore, Seat
+from sgp_core.elastic.wire import Frame, FrameKind, Member, encode
+from sgp_core.errors import Expelled, PeerLost
+
+_GATHER_S = 0.05
+"""How long to wait for further deaths before a record is made: they seldom come alone."""
+_AHEAD_S = 0.25
+"""How far ahead promises reach: a record is agreed in less, so that no member has to wait for it."""
+_MOST_STEPS_AHEAD = 100
+
+
+class Membership:
+    """The records that a member knows, and its part in making the next.
+
+    Args:
+        links: to the other members.
+        store: of the records.
+        on_record: called with a record that has come, in the thread that it has come in.
+
+    Attributes:
+        error: why this member can no longer take part; None if it can.
+    """
+
+    def __init__(self, links: Links, store: RecordStore, on_record: Callable[[Record], None]) -> None:
+        self._links = links
+        self._store = store
+        self._on_record = on_record
+        self._records: list[Record] = []
+        self._requests: dict[Member, tuple[str, int]] = {}
+        """Workers that wish to join, and their addresses."""
+        self._promises: dict[Member, int] = {}
+        """What members have promised for the next record."""
+        self._promised: int | None = None
+        """What this member has."""
+        self._begun, self._begun_at, self._step_s = -1, time.monotonic(), 0.0
+        self._minority_since: float | None = None
+        self.error: PeerLost | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="sgp-membership", daemon=True)
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """Begin with the records there are."""
+        self._records = list(records)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End, and leave records to others."""
+        with self._links.changed:
+            self._closed = True
+            self._links.changed.notify_all()
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+    @property
+    def me(self) -> Member:
+        """This member."""
+        return self._links.me
+
+    @property
+    def latest(self) -> Record:
+        """The latest record."""
+        return self._records[-1]
+
+    def record_of(self, step: int) -> Record:
+        """Return the record in force at ``step``, which has begun."""
+        return next((one for one in reversed(self._records) if one.first_step <= step), self._records[0])
+
+    def living(self, record: Record) -> list[Member]:
+        """Return the members of a record that are alive, as far as this one knows."""
+        return [one for one in record.members if one == self.me or self._links.is_alive(one)]
+
+    def begin_step(self, step: int) -> Record:
+        """Return the record in force at ``step``, which this member begins; wait for it if it is being made.
+
+        Raises:
+            PeerLost: this member has been expelled.
+        """
+        with self._links.changed:
+            if self._promised is not None and step >= self._promised:
+                self._links.wait(lambda: self.error or self._promised is None or step < self._promised)
+            if self.error is not None:
+                raise self.error
+            if step > self._begun:
+                now = time.monotonic()
+                self._step_s = now - self._begun_at if self._begun >= 0 else 0.0
+                self._begun, self._begun_at = step, now
+            return self.record_of(step)
+
+    # -- what others say (in the thread of the links) ------------------------------------------------------------------
+    def take(self, sender: Member, message: dict[str, Any]) -> None:
+        """Take a message about records."""
+        with self._links.changed:
+            if "last" in message:  # whoever spoke for the coordinator before may have died before it could tell all
+                self._accept(Record.from_json(message["last"]))
+            if message["what"] == "prepare":
+                self._links.send(sender, *_control({"what": "promise", **self._promise(int(message["epoch"]))}))
+            elif message["what"] == "promise":
+                if message["epoch"] == self.latest.epoch + 1:
+                    self._promises[sender] = int(message["step"])
+            elif message["what"] == "join":
+                self._requests[sender] = tuple(message["address"])
+            elif message["what"] == "commit":
+                self._accept(Record.from_json(message["record"]))
+            self._links.changed.notify_all()
+
+    def _promise(self, epoch: int) -> dict[str, int]:
+        """Promise not to begin a step before record ``epoch`` is there; the same step each time it is asked for."""
+        if epoch == self.latest.epoch + 1 and self._promised is None:
+            ahead = min(max(int(_AHEAD_S / self._step_s), 1), _MOST_STEPS_AHEAD) if self._step_s > 0 else 1
+            self._promised = max(self._begun, self.latest.first_step - 1) + 1 + ahead
+        return {"epoch": epoch, "step": -1 if self._promised is None else self._promised}
+
+    def _accept(self, record: Record) -> None:
+        if record.epoch != self.latest.epoch + 1:
+            return
+        self._records.append(record)
+        self._promised, self._minority_since = None, None
+        self._promises.clear()
+        for member in record.members:
+            self._requests.pop(member, None)
+        if self.me not in record.members:
+            self._fail(
+                Expelled(f"{self.me} was regarded as dead, and left out at step {record.first_step}", self.me.rank)
+            )
+        self._links.changed.notify_all()
+
+    def _fail(self, error: PeerLost) -> None:
+        self.error = self.error or error
+
+    # -- the coordinator (in a thread of its own) ----------------------------------------------------------------------
+    def _run(self) -> None:
+        handled = 0
+        try:
+            while not self._closed and self.error is None:
+                self._links.wait(lambda: self._closed or self.error or self._wanted() or len(self._records) > handled)
+                while handled < len(self._records):
+                    self._enforce(self._records[handled - 1] if handled else None, self._records[handled])
+                    handled += 1
+                if self._closed or self.error or not self._wanted():
+                    continue
+                if self.living(self.latest)[0] == self.me:
+                    self._make_record()
+                else:
+                    self._look_for_record()
+        except (PeerLost, RuntimeError) as error:
+            with self._links.changed:
+                self._fail(error if isinstance(error, PeerLost) else Expelled(str(error), self.me.rank))
+                self._links.changed.notify_all()
+
+    def _wanted(self) -> bool:
+        """Whether the latest record is not right any more."""
+        dead = any(not self._links.is_alive(one) for one in self.latest.members if one != self.me)
+        return dead or any(self._links.is_alive(one) for one in self._requests)
+
+    def _look_for_record(self) -> None:
+        """Look at the store from time to time: this member may have been left out without having been told."""
+        epoch = self.latest.epoch + 1
+        self._links.wait(lambda: self._closed or self.latest.epoch >= epoch or not self._wanted(), 1.0)
+        if self.latest.epoch < epoch and (found := self._store.read(epoch)) is not None:
+            with self._links.changed:
+                self._accept(found)
+
+    def _make_record(self) -> None:
+        last = self.latest
+        with suppress(TimeoutError):
+            time.sleep(_GATHER_S)
+        record = self._store.read(last.epoch + 1)  # of a coordinator that died before it could tell
+        if record is None:
+            living = self.living(last)
+            if not self._may_decide(living, last):
+                return
+            first_step = self._prepare(living, last.epoch + 1)
+            if first_step is None:
+                return  # one more has died
+            record = self._store.write(self._propose(last, first_step))
+        with self._links.changed:
+            commit = _control({"what": "commit", "last": last.to_json(), "record": record.to_json()})
+            for member in {*last.members, *record.members, *self._requests} - {self.me}:
+                self._links.send(member, *commit)
+            self._accept(record)
+
+    def _may_decide(self, living: list[Member], last: Record) -> bool:
+        """Whether these are most of the last record, or have waited long enough for the others to decide."""
+        if 2 * len(living) > len(last.members):
+            return True
+        now = time.monotonic()
+        self._minority_since = self._minority_since or now
+        if now - self._minority_since > 1.5 * self._links.patience_s:
+            return True
+        self._links.wait(lambda: self._closed or self.error, 0.1)
+        return False
+
+    def _prepare(self, living: list[Member], epoch: int) -> int | None:
+        """Return the first step of the next record; None if a member died before it had promised one."""
+        ask = _control({"what": "prepare", "epoch": epoch, "last": self.latest.to_json()})
+        with self._links.changed:
+            self._promises = {self.me: self._promise(epoch)["step"]}
+            for member in living:
+                self._links.send(member, *ask)
+        self._links.wait(
+            lambda: self._closed
+            or self.error
+            or all(one in self._promises for one in living)
+            or any(one != self.me and not self._links.is_alive(one) for one in living)
+        )
+        with self._links.changed:
+            complete = all(one in self._promises for one in living)
+            return max(self._promises[one] for one in living) if complete and not self.error else None
+
+    def _propose(self, last: Record, first_step: int) -> Record:
+        with self._links.changed:
+            seats = {seat.member: seat for seat in last.seats if seat.member in self.living(last)}
+            for member, address in self._requests.items():
+                if self._links.is_alive(member):
+                    older = [one for one in seats if one.rank == member.rank]
+                    if all(one.life < member.life for one in older):
+                        for one in older:
+                            del seats[one]
+                        seats[member] = Seat(member, address, first_step)
+        return Record(last.epoch + 1, first_step, tuple(sorted(seats.values(), key=lambda seat: seat.member)))
+
+    def _enforce(self, before: Record | None, record: Record) -> None:
+        """Part from members that a record leaves out, and open links to those that it adds."""
+        for gone in set(before.members if before else ()) - set(record.members) - {self.me}:
+            self._links.bury(gone, f"the others have left it out at step {record.first_step}")
+        for seat in record.seats:
+            calls = seat.member < self.me or self.me not in record.members  # who wishes to join calls all
+            if calls and not self._links.is_linked(seat.member) and self._links.is_alive(seat.member):
+                self._links.connect(seat.member, seat.address)
+        others = [one for one in record.members if one != self.me]
+        linked = lambda: all(self._links.is_linked(one) or not self._links.is_alive(one) for one in others)  # noqa: E731
+        self._links.wait(lambda: self._closed or self.error or linked(), self._links.patience_s)
+        for one in others:
+            if not self._links.is_linked(one) and self._links.is_alive(one) and not self._closed:
+                self._links.bury(one, f"no link to it was made within {self._links.patience_s:g} s")
+        self._on_record(record)
+
+
+def _control(message: dict[str, Any]) -> tuple[Frame, list[memoryview]]:
+    return Frame(FrameKind.control), [memoryview(encode(message))]
