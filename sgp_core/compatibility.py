@@ -5,6 +5,7 @@ Imports without torch: the launcher asks before any worker exists.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sgp_core.pacing import Pace
     from sgp_core.topology import Topology
 
+_SIZES_TRIED = 64
+"""Up to this size graphs are made, to see whether they exist."""
+
 
 def check_compatibility(
     algorithm: Algorithm,
@@ -27,6 +31,7 @@ def check_compatibility(
     node_size: int = 1,
     step_in_backward: bool = False,
     nonfinite: Nonfinite | None = None,
+    elastic: bool = False,
 ) -> None:
     """Refuse choices that do not go together. The optimizer is for ``algorithm.check_optimizer``.
 
@@ -36,6 +41,7 @@ def check_compatibility(
         node_size: workers of a node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
         nonfinite: what is done about numbers that are not finite.
+        elastic: whether workers may die and come while training goes on.
 
     Raises:
         ConfigurationError: with the reason and what would be right.
@@ -53,12 +59,83 @@ def check_compatibility(
                 "inside backward, parts of a step are over before all gradients are known, so nonfinite=skip comes too"
                 " late; use step_in_backward=false, or nonfinite=stop"
             )
+    if elastic:
+        check_elastic(
+            algorithm,
+            topology,
+            pace=pace,
+            compression=compression,
+            node_size=node_size,
+            step_in_backward=step_in_backward,
+            nonfinite=nonfinite,
+        )
     if node_size == 1:
         return
     if algorithm.traits.asynchronous:
         raise ConfigurationError(
             "the workers of a node step together, those of this algorithm do not; use single workers"
         )
+
+
+def check_elastic(
+    algorithm: Algorithm,
+    topology: Topology,
+    *,
+    pace: Pace | None = None,
+    compression: Codec | None = None,
+    node_size: int = 1,
+    step_in_backward: bool = False,
+    nonfinite: Nonfinite | None = None,
+) -> None:
+    """Refuse what cannot go on when a worker dies or comes. Arguments as of :func:`check_compatibility`.
+
+    What remembers its peers (codecs with replicas, gradient tracking, messages in flight), or needs all of them at
+    once (outers, exact averages, node groups), would have to forget or to wait.
+
+    Raises:
+        ConfigurationError: with the reason and what would be right.
+    """
+    from sgp_core.algorithms.base import Outer
+    from sgp_core.pacing.every import Every
+
+    traits, why = algorithm.traits, ""
+    if isinstance(algorithm, Outer):
+        why = "an outer averages all workers exactly, and its momentum is of all of them; use outer=none"
+    elif not (traits.gossips and traits.sends_weight) or traits.asynchronous or traits.steps_in_flight:
+        why = "only PushSum whose step ends with nothing in flight survives a worker; use sgp or osgp"
+    elif pace is not None and pace != Every():
+        why = "rounds are counted alike on all workers; use pace=every"
+    elif compression is not None:
+        why = "codecs remember what peers know; use compression=none"
+    elif node_size > 1:
+        why = "a node group needs all of its workers; use single workers"
+    elif step_in_backward:
+        why = "messages of a step leave together; use step_in_backward=false"
+    elif nonfinite is Nonfinite.skip:
+        why = "nonfinite=skip asks all workers in each step; use nonfinite=stop"
+    if why:
+        raise ConfigurationError(f"elastic: {why}")
+    graphs_of_all_sizes(topology)
+
+
+def graphs_of_all_sizes(topology: Topology) -> dict[int, Topology]:
+    """Return the topology for every number of workers up to its own.
+
+    Raises:
+        ConfigurationError: it does not exist for one of them.
+    """
+    graphs = {}
+    for size in range(1, topology.world_size + 1):
+        try:
+            graphs[size] = dataclasses.replace(topology, world_size=size)
+            if size <= _SIZES_TRIED:
+                graphs[size].edges(0)
+        except (ConfigurationError, TypeError, ValueError, IndexError):
+            raise ConfigurationError(
+                f"elastic: topology '{topology.name}' does not exist for {size} workers, which may be left when others"
+                " die; use one_peer_exponential, exponential, ring or complete"
+            ) from None
+    return graphs
 
 
 def _check_in_backward(algorithm: Algorithm, node_size: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,9 @@ from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.waits import Waits
+from sgp_core.elastic.admission import Admission
+from sgp_core.elastic.group import ElasticGroup
+from sgp_core.elastic.world import ElasticCollectives, ElasticNode, group_of
 from sgp_core.nonfinite import Nonfinite
 from sgp_core.pacing import Pace
 from sgp_core.runtime import choices
@@ -83,9 +87,13 @@ class Gossip(WorkerSaving):
             Models then travel as messages.
         patience_s: seconds within which workers that wait for each other in places that do not match say who waits
             where, in an error; and after which a worker that waits names who is missing. ``math.inf``: never.
+        elastic: an :class:`~sgp_core.elastic.ElasticGroup`, or True to make one of the default process group: workers
+            may die, be stopped or come, and the others go on. For ``sgp`` and ``osgp``; see docs/elastic.md. A worker
+            that comes gets a living worker's model here, and begins with step :attr:`step`.
 
     Attributes:
         algorithm, topology, optimizer: as given.
+        inherited: what the worker whose model this one began with had for it, see :meth:`admit`; None if there is none.
         network: what connects this worker to others. For measuring and testing; users' code should not need it.
         shard: the part of the model that this worker gossips, likewise.
 
@@ -117,14 +125,16 @@ class Gossip(WorkerSaving):
         nonfinite: str | None = None,
         link_faults: LinkFaults | None = None,
         patience_s: float = 5.0,
+        elastic: ElasticGroup | bool = False,
     ) -> None:
         trainable = find_parameters(model, process_group)
+        self._group = group = group_of(elastic, process_group)
         algorithm, pace = choices.algorithm_of(algorithm), choices.pace_of(pace)
         compression = choices.compression_of(compression)
         action = None if nonfinite is None else one_of(Nonfinite, "nonfinite", nonfinite)
-        self._waits = Waits(process_group, patience_s, in_step=not algorithm.traits.asynchronous)
+        self._waits = Waits(process_group, math.inf if group else patience_s, in_step=not algorithm.traits.asynchronous)
         with self._waits.inside("Gossip(...)", meet=False):
-            node = NodeGroup(process_group, node_size, trainable[0].device)
+            node = ElasticNode(group) if group else NodeGroup(process_group, node_size, trainable[0].device)
         topology = choices.topology_of(topology, node)
         check_compatibility(
             algorithm,
@@ -134,6 +144,7 @@ class Gossip(WorkerSaving):
             node_size=node_size,
             step_in_backward=step_in_backward,
             nonfinite=action,
+            elastic=group is not None,
         )
         optimizers = check_optimizers(optimizer, model, algorithm)
         if step_in_backward:
@@ -141,7 +152,7 @@ class Gossip(WorkerSaving):
 
         self.algorithm, self.topology, self.optimizer = algorithm, topology, optimizer
         self._model, self._node = model, node
-        self._workers = GlobalCollectives(node)
+        self._workers = ElasticCollectives(group) if group else GlobalCollectives(node)
         with self._waits.inside("Gossip(...)", meet=False):
             self.shard, self.network, self._paced = build_network(
                 model,
@@ -153,7 +164,12 @@ class Gossip(WorkerSaving):
                 compression=compression,
                 transport=transport,
                 record_events=record_events,
+<<<<<<< HEAD
                 link_faults=link_faults,
+=======
+                workers=self._workers,
+                elastic=group,
+>>>>>>> 9b70921 (Let workers of PushSum die, be stopped and come while training goes on)
             )
         self._waits.interrupt_by(node.interrupt, self.network.interrupt)
         self._hooks = self._make_hooks(optimizers, trainable, action, shard_optimizer)
@@ -164,6 +180,11 @@ class Gossip(WorkerSaving):
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
         sharded = self._hooks.optimizer_sharded
         self._checkpoint = GossipCheckpoint(model, optimizers, self._state, process_group, optimizer_sharded=sharded)
+        self._admission = Admission(group, self._checkpoint) if group else None
+        self.inherited: dict[str, Any] | None = None
+        if self._admission and group and not group.founder:
+            self.inherited = self._admission.take()
+            self._waits.steps = self._state.step
 
     # -- what users call ---------------------------------------------------------------------------------------------
     def record(self, timeline: Timeline | None) -> None:
@@ -191,7 +212,7 @@ class Gossip(WorkerSaving):
             if self.asynchronous:
                 with self._waits.inside("averaged()"):
                     self.finish()
-            with averaged_model(self._model, self.shard, self._worker, self.network, self._node, self._waits):
+            with averaged_model(self._model, self.shard, self._worker, self.network, self._workers, self._waits):
                 yield
 
     def averaged_state_dict(self, device: torch.device | str | None = None) -> dict[str, Any]:
@@ -250,6 +271,18 @@ class Gossip(WorkerSaving):
         """
         return self._hooks.clip_grad_norm_(max_norm)
 
+    def admit(self, extra: Callable[[], Mapping[str, Any]] | None = None) -> None:
+        """Let workers in that come while training goes on (``elastic``): they get this worker's model and optimizer.
+
+        Call it on every worker, once before each step; a worker that comes finds ``extra`` as :attr:`inherited`.
+
+        Args:
+            extra: returns what else such a worker needs, such as a scheduler's state: numbers, strings, tensors, lists
+                and dicts.
+        """
+        if self._admission is not None:
+            self._admission.give(self.step, extra)
+
     def request_meeting(self) -> None:
         """Ask the other workers of an asynchronous algorithm, without waiting, to meet."""
         self.network.request_meeting()
@@ -292,7 +325,7 @@ class Gossip(WorkerSaving):
             self.shard.flat,
             optimizers[0] if len(optimizers) == 1 else JointOptimizer(optimizers),
             self._paced or self.network,
-            biased=self.algorithm.leaves_one(self.network.topology),
+            biased=self._group is not None or self.algorithm.leaves_one(self.network.topology),
             grads=self._node.shard_of(gradients.flat) if gradients else None,
         )
 

@@ -27,15 +27,17 @@ class Agreement:
         links: to the other members.
         participants: returns who takes part before a step.
         check: raises if this member can take part no more.
+
+    Attributes:
+        count: how many collectives this member has taken part in since step 0; set it where it joins.
     """
 
-    def __init__(
-        self, links: Links, participants: Callable[[int], list[Member]], check: Callable[[], None]
-    ) -> None:
+    def __init__(self, links: Links, participants: Callable[[int], list[Member]], check: Callable[[], None]) -> None:
         self._links = links
         self._participants = participants
         self._check = check
         self._next: Key = (-1, 0)
+        self.count = 0
         self._said: dict[Key, dict[Member, list[float]]] = {}
         self._results: dict[Key, Answers] = {}
 
@@ -47,6 +49,7 @@ class Agreement:
         """
         number = self._next[1] if self._next[0] == step else 0
         self._next = (step, number + 1)
+        self.count += 1
         key = (step, number)
         told: Member | None = None
         while True:

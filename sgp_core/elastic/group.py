@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch.distributed as dist
 
 from sgp_core.elastic.agreement import Agreement
+from sgp_core.elastic.inbox import Inbox
 from sgp_core.elastic.links import Links
 from sgp_core.elastic.membership import Membership
 from sgp_core.elastic.records import Record, RecordStore
@@ -86,7 +86,9 @@ class ElasticGroup:
         if not 0 <= rank < world_size:
             raise ConfigurationError(f"rank must be in 0..{world_size - 1}, not {rank}")
         if not patience_s >= 1:
-            raise ConfigurationError(f"patience_s must be at least 1 second, not {patience_s}: pings come twice a second")
+            raise ConfigurationError(
+                f"patience_s must be at least 1 second, not {patience_s}: pings come twice a second"
+            )
         self.rank, self.world_size = rank, world_size
         self._on_change = on_change or (lambda change: None)
         self._records = RecordStore(store, world_size)
@@ -100,34 +102,36 @@ class ElasticGroup:
         self.agreement = Agreement(self.links, self._participants, self.check)
         self.sums = RingSums(self.links)
         self._ready.set()
-        self._sum_number = 0
         self.founder = self._enter(start_s)
 
     def _enter(self, start_s: float) -> bool:
-        """Find the others; return whether this worker was there from the beginning."""
+        """Find the others, if training has not begun; return whether this worker was there from the beginning."""
         self._records.announce(self.me, self.links.address)
         record = self._records.latest()
         if record is None and self.rank == 0:
             record = self._records.write(Record(0, 0, self._records.founders(start_s)))
         elif record is None:
             record = self._records.wait_for_first(start_s)
-        self.membership.begin([record])
-        others = [one for one in record.members if one != self.me]
-        if self.me not in record.members:
-            self._join()
+        if record.epoch or self.me not in record.members:
             return False
+        self.membership.begin(record)
+        others = [one for one in record.members if one != self.me]
         self.links.wait(lambda: all(self.links.is_linked(one) or one in self.links.dead for one in others), start_s)
         return True
 
-    def _join(self) -> None:
-        """Ask all members to be let in, until a record has come that does."""
+    def join(self) -> None:
+        """Become a member, which this worker was not from the beginning. Call it when all is ready for the first step.
+
+        Raises:
+            PeerLost: none of the members lives any more.
+        """
+        record = self._records.latest()
+        assert record is not None, "there was one when this worker came"
+        self.membership.begin(record)
         asked: set[Member] = set()
         message = [memoryview(encode({"what": "join", "address": list(self.links.address)}))]
-        while True:
+        while self.me not in (latest := self.membership.latest).members:
             self.check()
-            latest = self.membership.latest
-            if self.me in latest.members:
-                return
             for one in latest.members:
                 if one not in asked and self.links.send(one, Frame(FrameKind.control), message) is not None:
                     asked.add(one)
@@ -138,9 +142,7 @@ class ElasticGroup:
     # -- what members ask ----------------------------------------------------------------------------------------------
     def record_at(self, step: int) -> Record:
         """Return the record in force at ``step``, which this member begins; wait for it if it is being made."""
-        record = self.membership.begin_step(step)
-        self.vectors.forget_before(step)
-        return record
+        return self.membership.begin_step(step)
 
     @property
     def members(self) -> list[int]:
@@ -174,8 +176,7 @@ class ElasticGroup:
         while True:
             ranks = sorted(self.gather([]))
             members = [one for one in self.membership.record_of(self.step).members if one.rank in ranks]
-            self._sum_number += 1
-            number = self.step * 1_000_000 + self.agreement.number
+            number = self.agreement.count
             try:
                 self.sums.add_up(x, members, number)
                 done = 1.0
@@ -203,7 +204,7 @@ class ElasticGroup:
         Raises:
             PeerLost: that one has died.
         """
-        record = next(one for one in self.membership.records if self.me in one.members)
+        record = self.membership.first_of(self.me)
         donor, step = record.donor_of(self.me), record.first_step
         self.links.wait(lambda: step in self._states or not self.links.is_alive(donor) or self.membership.error)
         self.check()
@@ -265,23 +266,3 @@ class ElasticGroup:
     def _participants(self, step: int) -> list[Member]:
         """Who takes part in collectives before ``step``: a member that begins with it has not begun."""
         return [seat.member for seat in self.membership.record_of(step).seats if seat.since < step]
-
-
-class Inbox:
-    """The vectors that have arrived, or are arriving, until they are used.
-
-    There are two for each peer at most times: peers that are a step ahead have sent the next.
-    """
-
-    def __init__(self) -> None:
-        self._like: FlatVector | None = None
-        self._free: list[FlatVector] = []
-        self._places: dict[tuple[Member, int], FlatVector] = {}
-        self._weights: dict[tuple[Member, int], float] = {}
-
-    def lay_out(self, like: FlatVector) -> None:
-        """Say what vectors look like; before this, none is placed."""
-        self._like = like
-
-
-__all__ = ["Change", "ElasticGroup", "Inbox", "time"]

@@ -20,6 +20,8 @@ from sgp_core.errors import PeerLost
 
 PING_S = 0.5
 _HANDSHAKE_S = 2.0
+_START_S = 30.0
+"""How long a member may be silent that has not sent a vector yet: imports can keep all other threads from running."""
 _PIECE = 4 << 20
 
 Place = Callable[[Member, Frame], Sequence[memoryview] | None]
@@ -46,6 +48,7 @@ class _Link:
         self.socket = connection
         self.queue: deque[Sending] = deque()
         self.heard = self.said = time.monotonic()
+        self.trains = False
         self.header = memoryview(bytearray(HEADER_BYTES))
         self.frame: Frame | None = None
         self.body: bytearray | None = None
@@ -96,7 +99,7 @@ class Links:
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
-        self._closed = False
+        self._closing = self._closed = False
         self._looked = time.monotonic()
         self._threads = [
             threading.Thread(target=run, name=f"sgp-{name}", daemon=True)
@@ -165,15 +168,12 @@ class Links:
         with self.changed:
             return bool(self.changed.wait_for(until, timeout))
 
-    def flush(self, seconds: float) -> None:
-        """Wait until everything has left, for so long at most."""
-        self.wait(lambda: all(not link.queue for link in self._links.values()), seconds)
-
     def close(self) -> None:
         """Say goodbye to all members, and end."""
+        self._closing = True
         for member in list(self._links):
             self.send(member, Frame(FrameKind.goodbye))
-        self.flush(self.patience_s)
+        self.wait(lambda: not self._links, self.patience_s)  # they close their ends
         self.drop()
 
     def drop(self) -> None:
@@ -238,6 +238,9 @@ class Links:
                     if mask & selectors.EVENT_WRITE and link.member in self._links:
                         self._send(link)
                 except (OSError, ValueError) as error:
+                    if self._closing:
+                        self._end(link, expelled=False)
+                        continue
                     self.bury(link.member, f"its connection broke: {error}", say=False)
             self._look()
         with self.changed:
@@ -258,8 +261,8 @@ class Links:
         for link in list(self._links.values()):
             if late:
                 link.heard = now
-            elif now - link.heard > self.patience_s:
-                self.bury(link.member, f"nothing has come from it for {self.patience_s:g} s")
+            elif now - link.heard > (patience := self.patience_s if link.trains else _START_S):
+                self.bury(link.member, f"nothing has come from it for {patience:g} s")
             elif now - link.said > PING_S and not link.queue:
                 self.send(link.member, Frame(FrameKind.ping))
 
@@ -316,6 +319,7 @@ class Links:
                 link.into.extend(place for place in places if len(place))
                 return
         frame, body = link.frame, link.body
+        link.trains = link.trains or frame.kind == FrameKind.vector
         link.frame, link.body = None, None
         link.into.append(link.header)
         if frame.kind == FrameKind.goodbye:
@@ -329,9 +333,9 @@ class Links:
             return
         with self.changed:
             self.ended.add(link.member)
-            self._links.pop(link.member, None)
-            self._selector.unregister(link.socket)
-            link.socket.close()
+            if self._links.pop(link.member, None) is not None:
+                self._selector.unregister(link.socket)
+                link.socket.close()
             self.changed.notify_all()
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -46,6 +47,8 @@ class Membership:
         self._store = store
         self._on_record = on_record
         self._records: list[Record] = []
+        self._fresh: deque[tuple[Record | None, Record]] = deque()
+        """Records that have come and are not yet in force in the links, each with the one before."""
         self._requests: dict[Member, tuple[str, int]] = {}
         """Workers that wish to join, and their addresses."""
         self._promises: dict[Member, int] = {}
@@ -58,10 +61,16 @@ class Membership:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sgp-membership", daemon=True)
 
-    def begin(self, records: Iterable[Record]) -> None:
-        """Begin with the records there are."""
-        self._records = list(records)
+    def begin(self, record: Record) -> None:
+        """Begin with the latest record."""
+        self._records = [record]
+        self._fresh.append((None, record))
         self._thread.start()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether this member knows of a record."""
+        return bool(self._records)
 
     def close(self) -> None:
         """End, and leave records to others."""
@@ -83,6 +92,10 @@ class Membership:
     def record_of(self, step: int) -> Record:
         """Return the record in force at ``step``, which has begun."""
         return next((one for one in reversed(self._records) if one.first_step <= step), self._records[0])
+
+    def first_of(self, member: Member) -> Record:
+        """Return the first record that ``member`` is in."""
+        return next(one for one in self._records if member in one.members)
 
     def living(self, record: Record) -> list[Member]:
         """Return the members of a record that are alive, as far as this one knows."""
@@ -132,6 +145,7 @@ class Membership:
     def _accept(self, record: Record) -> None:
         if record.epoch != self.latest.epoch + 1:
             return
+        self._fresh.append((self.latest, record))
         self._records.append(record)
         self._promised, self._minority_since = None, None
         self._promises.clear()
@@ -148,13 +162,11 @@ class Membership:
 
     # -- the coordinator (in a thread of its own) ----------------------------------------------------------------------
     def _run(self) -> None:
-        handled = 0
         try:
             while not self._closed and self.error is None:
-                self._links.wait(lambda: self._closed or self.error or self._wanted() or len(self._records) > handled)
-                while handled < len(self._records):
-                    self._enforce(self._records[handled - 1] if handled else None, self._records[handled])
-                    handled += 1
+                self._links.wait(lambda: self._closed or self.error or self._wanted() or self._fresh)
+                while self._fresh:
+                    self._enforce(*self._fresh.popleft())
                 if self._closed or self.error or not self._wanted():
                     continue
                 if self.living(self.latest)[0] == self.me:
@@ -217,10 +229,12 @@ class Membership:
             for member in living:
                 self._links.send(member, *ask)
         self._links.wait(
-            lambda: self._closed
-            or self.error
-            or all(one in self._promises for one in living)
-            or any(one != self.me and not self._links.is_alive(one) for one in living)
+            lambda: (
+                self._closed
+                or self.error
+                or all(one in self._promises for one in living)
+                or any(one != self.me and not self._links.is_alive(one) for one in living)
+            )
         )
         with self._links.changed:
             complete = all(one in self._promises for one in living)

@@ -72,9 +72,7 @@ class Record:
     def from_json(cls, text: str | bytes) -> Record:
         """Return the record that :meth:`to_json` made the text of."""
         content: dict[str, Any] = json.loads(text)
-        seats = [
-            Seat(Member(rank, life), (host, port), since) for rank, life, host, port, since in content["seats"]
-        ]
+        seats = [Seat(Member(rank, life), (host, port), since) for rank, life, host, port, since in content["seats"]]
         return cls(content["epoch"], content["first_step"], tuple(sorted(seats, key=lambda seat: seat.member)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from sgp_core.elastic.inbox import bytes_of
 from sgp_core.elastic.links import Links, Sending, lost
 from sgp_core.elastic.wire import Frame, FrameKind, Member
 from sgp_core.tensors.flat_vector import FlatVector, Tensor
@@ -51,7 +52,7 @@ class RingSums:
         after = members[(place + 1) % size]
         host = tensor if tensor.device.type == "cpu" else tensor.cpu()
         parts = host.tensor_split(size)
-        sendings = []
+        sendings: list[Sending | None] = []
         for hop in range(2 * size - 2):
             gathering = hop >= size - 1
             out, into = parts[(place - hop) % size], parts[(place - hop - 1) % size]
@@ -86,8 +87,3 @@ class RingSums:
         dead = self._dead(members)
         whom = dead[0] if dead else whom
         return lost(self._links.me, whom, self._links.dead.get(whom, "it has ended"))
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """Return the memory of a contiguous tensor on the CPU."""
-    return memoryview(tensor.detach().view(-1).view(torch.uint8).numpy()) if tensor.numel() else memoryview(b"")

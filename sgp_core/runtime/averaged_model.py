@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgp_core.algorithms.base import average_exactly
 from sgp_core.distributed.model_shard import ModelShard, is_sharded
-from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.waits import Waits
 from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.worker_network import WorkerNetwork
@@ -20,7 +18,12 @@ from sgp_core.runtime.worker_state import WorkerState
 
 @contextmanager
 def averaged_model(
-    model: nn.Module, shard: ModelShard, worker: WorkerState, network: WorkerNetwork, node: NodeGroup, waits: Waits
+    model: nn.Module,
+    shard: ModelShard,
+    worker: WorkerState,
+    network: WorkerNetwork,
+    workers: GlobalCollectives,
+    waits: Waits,
 ) -> Iterator[None]:
     """Inside the block, ``model`` holds ``sum_i x_i / n`` and the average of all workers' buffers. Collective.
 
@@ -35,10 +38,10 @@ def averaged_model(
     own_buffers = [buffer.clone() for buffer in buffers]
     worker.averaged = False
     try:
-        with waits.inside("averaged()"), torch.no_grad(), network.uncounted(), node.uncounted():
-            average_exactly(worker)
+        with waits.inside("averaged()"), torch.no_grad(), network.uncounted(), workers.uncounted():
+            workers.average_model(worker)
             shard.spread()
-            GlobalCollectives(node).average_buffers(buffers)
+            workers.average_buffers(buffers)
         yield
     finally:
         shard.restore(own)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from sgp_core.algorithms.base import average_exactly
+from sgp_core.algorithms.worker import Worker
 from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.model_shard import ModelShard, is_sharded, local_tensor
 from sgp_core.distributed.node_group import NodeGroup
@@ -55,13 +58,11 @@ class GlobalCollectives:
         Raises:
             ConfigurationError: on all workers, if something of some workers differs from rank 0's.
         """
-        layout = repr([(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in model.named_parameters()])
-        texts = [layout, *(_ADDRESS.sub("", repr(choice)) for choice in choices.values())]
-        fingerprints = torch.tensor([zlib.crc32(text.encode()) for text in texts], dtype=torch.int64, device=device)
-        first = fingerprints.clone()
+        mine = torch.tensor(fingerprints(model, choices), dtype=torch.int64, device=device)
+        first = mine.clone()
         self._node.broadcast([first])
         self._peers.broadcast([first])
-        model_differs, *others = self.total((first != fingerprints).to(torch.int64)).tolist()
+        model_differs, *others = self.total((first != mine).to(torch.int64)).tolist()
         if model_differs:
             raise ConfigurationError(
                 f"{model_differs} of {self.size} workers built a model whose parameters differ from rank 0's in"
@@ -84,6 +85,14 @@ class GlobalCollectives:
             sharded = [local_tensor(parameter) for parameter in frozen if is_sharded(parameter)]
             self._peers.broadcast([*share.flat.tensors, *sharded, *alike])
             share.spread()
+
+    def uncounted(self) -> AbstractContextManager[None]:
+        """Exclude the block from the bytes and seconds of training inside the node."""
+        return self._node.uncounted()
+
+    def average_model(self, worker: Worker) -> None:
+        """Set every worker's model to the average of the numerators, and every weight to 1."""
+        average_exactly(worker)
 
     def average_buffers(self, buffers: Sequence[Tensor]) -> None:
         """Set numeric buffers to their average over all workers, in place; whole numbers are rounded."""
@@ -113,3 +122,10 @@ class GlobalCollectives:
         sums = torch.tensor([spread, size], dtype=torch.float64, device=z.tensors[0].device)
         spread, size = (self.total(sums) / self._node.count).tolist()
         return float(spread**0.5 / max(size**0.5, 1e-300))
+
+
+def fingerprints(model: nn.Module, choices: Mapping[str, object]) -> list[int]:
+    """Return a number for a model, by the names, shapes and dtypes of its parameters, and one for each choice."""
+    layout = repr([(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in model.named_parameters()])
+    texts = [layout, *(_ADDRESS.sub("", repr(choice)) for choice in choices.values())]
+    return [zlib.crc32(text.encode()) for text in texts]

@@ -54,20 +54,37 @@ class GossipCheckpoint:
         Raises:
             CheckpointError: on all workers alike, if one could not write. The folder holds what it held.
         """
-        state = self._state.state_dict()
-        saved: Saved = {
-            "gossip": state,
+        saved = self.snapshot(extra or {})
+        identity = self._state.identity
+        facts = {"step": saved["gossip"]["step"], "world_size": identity.world_size, "node_size": identity.node_size}
+        StateFolder(path, self._group).write(saved, facts)
+
+    def snapshot(self, extra: Mapping[str, Any]) -> Saved:
+        """Return all that is saved of this worker. Collective like the state of the rule and its network."""
+        return {
+            "gossip": self._state.state_dict(),
             "numerators": self._state.numerators(),
             "optimizers": [plain(optimizer.state_dict()) for optimizer in self._optimizers],
             "optimizer_groups": self._optimizer_groups(),
             "optimizer_sharded": self._optimizer_sharded,
             "buffers": self._buffers(),
             "frozen": plain(self._frozen()),
-            "extra": dict(extra or {}),
+            "extra": dict(extra),
         }
-        identity = self._state.identity
-        facts = {"step": state["step"], "world_size": identity.world_size, "node_size": identity.node_size}
-        StateFolder(path, self._group).write(saved, facts)
+
+    def restore(self, saved: Saved) -> dict[str, Any]:
+        """Continue from :meth:`snapshot`; return what the user had added.
+
+        Raises:
+            ConfigurationError: it is of another worker, or of other choices; nothing is loaded.
+        """
+        self._check(saved)
+        self._load_model(saved["buffers"], saved["frozen"])
+        for optimizer, state in zip(self._optimizers, saved["optimizers"], strict=True):
+            load_plain(optimizer, state)
+        self._state.load_state_dict(saved["gossip"])
+        extra: dict[str, Any] = saved["extra"]
+        return extra
 
     def load(self, path: str | Path, *, reshape: bool) -> dict[str, Any]:
         """Continue from a folder; return the ``extra`` that this worker has saved, rank 0's if reshaped.
@@ -91,12 +108,7 @@ class GossipCheckpoint:
             _raise(problem or damage, problems)
         elif any(problems):
             return self._load_average(folder, manifest)
-        self._load_model(saved["buffers"], saved["frozen"])
-        for optimizer, state in zip(self._optimizers, saved["optimizers"], strict=True):
-            load_plain(optimizer, state)
-        self._state.load_state_dict(saved["gossip"])
-        extra: dict[str, Any] = saved["extra"]
-        return extra
+        return self.restore(saved)
 
     def _check(self, saved: Saved) -> None:
         self._state.check(saved["gossip"])
