@@ -174,17 +174,13 @@ class Gossip(WorkerSaving):
         self._waits.interrupt_by(node.interrupt, self.network.interrupt)
         self._hooks = self._make_hooks(optimizers, trainable, action, shard_optimizer)
         self._worker = self._make_worker(optimizers)
-        bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20)
-        self._hooks.attach(self._worker, self.network, bucket_bytes if step_in_backward else None, max_norm)
-        identity = self._identity(trainable, pace, compression)
+        bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20) if step_in_backward else None
+        self._hooks.attach(self._worker, self.network, bucket_bytes, max_norm)
+        identity, sharded = self._identity(trainable, pace, compression), self._hooks.optimizer_sharded
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
-        sharded = self._hooks.optimizer_sharded
         self._checkpoint = GossipCheckpoint(model, optimizers, self._state, process_group, optimizer_sharded=sharded)
         self._admission = Admission(group, self._checkpoint) if group else None
-        self.inherited: dict[str, Any] | None = None
-        if self._admission and group and not group.founder:
-            self.inherited = self._admission.take()
-            self._waits.steps = self._state.step
+        self.inherited = self._take_place()
 
     # -- what users call ---------------------------------------------------------------------------------------------
     def record(self, timeline: Timeline | None) -> None:
@@ -318,6 +314,14 @@ class Gossip(WorkerSaving):
             None if action is None else self._finite,
             shard_optimizer=shard_optimizer,
         )
+
+    def _take_place(self) -> dict[str, Any] | None:
+        """Begin like a living worker, if training has begun without this one."""
+        if self._admission is None or self._group is None or self._group.founder:
+            return None
+        extra = self._admission.take()
+        self._waits.steps = self._state.step
+        return extra
 
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
         gradients = self._hooks.gradients

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch.distributed as dist
 
 from sgp_core.elastic.agreement import Agreement
-from sgp_core.elastic.inbox import Inbox
+from sgp_core.elastic.inbox import VectorInbox
 from sgp_core.elastic.links import Links
 from sgp_core.elastic.membership import Membership
-from sgp_core.elastic.records import Record, RecordStore
+from sgp_core.elastic.rosters import Roster, RosterStore
 from sgp_core.elastic.ring_sum import RingSums
 from sgp_core.elastic.wire import Frame, FrameKind, Member, decode, encode
 from sgp_core.errors import ConfigurationError, PeerLost
@@ -26,10 +26,10 @@ class Change:
     """Something that has happened to the members of a run.
 
     Attributes:
-        event: ``left``: this member has noticed that others died. ``members``: a record has come.
+        event: ``left``: this member has noticed that others died. ``members``: a roster has come.
         step: this member's, in which it has noticed.
-        first_step: the step from which the record holds; for ``left``, this member's.
-        epoch: the number of the latest record.
+        first_step: the step from which the roster holds; for ``left``, this member's.
+        epoch: the number of the latest roster.
         members: the ranks that are members, as far as known.
         left: ranks that have died, and how it was noticed.
         joined: ranks that join.
@@ -91,14 +91,14 @@ class ElasticGroup:
             )
         self.rank, self.world_size = rank, world_size
         self._on_change = on_change or (lambda change: None)
-        self._records = RecordStore(store, world_size)
-        self.me = self._records.enter(rank)
+        self._rosters = RosterStore(store, world_size)
+        self.me = self._rosters.enter(rank)
         self.step = 0
-        self.vectors = Inbox()
+        self.vectors = VectorInbox()
         self._states: dict[int, bytearray] = {}
         self.links = Links(self.me, host, secret.encode(), patience_s, self._place, self._deliver, self._lose)
         self._ready = threading.Event()
-        self.membership = Membership(self.links, self._records, self._note)
+        self.membership = Membership(self.links, self._rosters, self._note)
         self.agreement = Agreement(self.links, self._participants, self.check)
         self.sums = RingSums(self.links)
         self._ready.set()
@@ -106,16 +106,16 @@ class ElasticGroup:
 
     def _enter(self, start_s: float) -> bool:
         """Find the others, if training has not begun; return whether this worker was there from the beginning."""
-        self._records.announce(self.me, self.links.address)
-        record = self._records.latest()
-        if record is None and self.rank == 0:
-            record = self._records.write(Record(0, 0, self._records.founders(start_s)))
-        elif record is None:
-            record = self._records.wait_for_first(start_s)
-        if record.epoch or self.me not in record.members:
+        self._rosters.announce(self.me, self.links.address)
+        roster = self._rosters.latest()
+        if roster is None and self.rank == 0:
+            roster = self._rosters.write(Roster(0, 0, self._rosters.founders(start_s)))
+        elif roster is None:
+            roster = self._rosters.wait_for_first(start_s)
+        if roster.epoch or self.me not in roster.members:
             return False
-        self.membership.begin(record)
-        others = [one for one in record.members if one != self.me]
+        self.membership.begin(roster)
+        others = [one for one in roster.members if one != self.me]
         self.links.wait(lambda: all(self.links.is_linked(one) or one in self.links.dead for one in others), start_s)
         return True
 
@@ -125,9 +125,9 @@ class ElasticGroup:
         Raises:
             PeerLost: none of the members lives any more.
         """
-        record = self._records.latest()
-        assert record is not None, "there was one when this worker came"
-        self.membership.begin(record)
+        roster = self._rosters.latest()
+        assert roster is not None, "there was one when this worker came"
+        self.membership.begin(roster)
         asked: set[Member] = set()
         message = [memoryview(encode({"what": "join", "address": list(self.links.address)}))]
         while self.me not in (latest := self.membership.latest).members:
@@ -140,13 +140,13 @@ class ElasticGroup:
             self.links.wait(lambda: self.me in self.membership.latest.members, 0.1)
 
     # -- what members ask ----------------------------------------------------------------------------------------------
-    def record_at(self, step: int) -> Record:
-        """Return the record in force at ``step``, which this member begins; wait for it if it is being made."""
+    def roster_at(self, step: int) -> Roster:
+        """Return the roster in force at ``step``, which this member begins; wait for it if it is being made."""
         return self.membership.begin_step(step)
 
     @property
     def members(self) -> list[int]:
-        """The ranks of the latest record's members that are alive."""
+        """The ranks of the latest roster's members that are alive."""
         return [one.rank for one in self.membership.living(self.membership.latest)]
 
     @property
@@ -175,7 +175,7 @@ class ElasticGroup:
         kept = x.clone()
         while True:
             ranks = sorted(self.gather([]))
-            members = [one for one in self.membership.record_of(self.step).members if one.rank in ranks]
+            members = [one for one in self.membership.roster_of(self.step).members if one.rank in ranks]
             number = self.agreement.count
             try:
                 self.sums.add_up(x, members, number)
@@ -189,10 +189,10 @@ class ElasticGroup:
     # -- joining -------------------------------------------------------------------------------------------------------
     def joiners(self, step: int) -> list[Member]:
         """Return the members that begin with ``step`` and that this member gives its state to."""
-        record = self.membership.record_of(step)
-        if record.first_step != step:
+        roster = self.membership.roster_of(step)
+        if roster.first_step != step:
             return []
-        return [one for one in record.joiners if one != self.me and record.donor_of(one) == self.me]
+        return [one for one in roster.joiners if one != self.me and roster.donor_of(one) == self.me]
 
     def give_state(self, joiner: Member, step: int, state: bytes) -> None:
         """Begin to send this member's state to one that begins with ``step``."""
@@ -204,8 +204,8 @@ class ElasticGroup:
         Raises:
             PeerLost: that one has died.
         """
-        record = self.membership.first_of(self.me)
-        donor, step = record.donor_of(self.me), record.first_step
+        roster = self.membership.first_of(self.me)
+        donor, step = roster.donor_of(self.me), roster.first_step
         self.links.wait(lambda: step in self._states or not self.links.is_alive(donor) or self.membership.error)
         self.check()
         if step not in self._states:
@@ -251,18 +251,18 @@ class ElasticGroup:
         if self.membership.has_begun and member in self.membership.latest.members:
             self._tell("left", self.membership.latest, left={member.rank: reason})
 
-    def _note(self, record: Record) -> None:
-        if record.epoch:
-            self._tell("members", record, joined=[one.rank for one in record.joiners])
+    def _note(self, roster: Roster) -> None:
+        if roster.epoch:
+            self._tell("members", roster, joined=[one.rank for one in roster.joiners])
 
-    def _tell(self, event: str, record: Record, **news: object) -> None:
-        first_step = record.first_step if event == "members" else self.step
-        ranks = [one.rank for one in self.membership.living(record)]
+    def _tell(self, event: str, roster: Roster, **news: object) -> None:
+        first_step = roster.first_step if event == "members" else self.step
+        ranks = [one.rank for one in self.membership.living(roster)]
         leads = bool(ranks) and ranks[0] == self.rank
         self._on_change(
-            Change(event, self.step, first_step, record.epoch, ranks, coordinator=leads, **news)  # type: ignore[arg-type]
+            Change(event, self.step, first_step, roster.epoch, ranks, coordinator=leads, **news)  # type: ignore[arg-type]
         )
 
     def _participants(self, step: int) -> list[Member]:
         """Who takes part in collectives before ``step``: a member that begins with it has not begun."""
-        return [seat.member for seat in self.membership.record_of(step).seats if seat.since < step]
+        return [seat.member for seat in self.membership.roster_of(step).seats if seat.since < step]

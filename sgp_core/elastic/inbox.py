@@ -24,7 +24,7 @@ class _Key(NamedTuple):
     attempt: int
 
 
-class Inbox:
+class VectorInbox:
     """Memory for the vectors of peers, used again. A peer that is steps ahead has sent as many more.
 
     Used by the thread of the links and by that of training, under the lock of the links.

@@ -1,11 +1,11 @@
-"""How the members of a run agree on who they are: when one dies or comes, a new record holds from a common step on.
+"""How the members of a run agree on who they are: when one dies or comes, a new roster holds from a common step on.
 
-The *coordinator*, the lowest living rank, asks all members for a step that they will not begin before the next record
-is there (prepare, promise). The record holds from the largest of these steps on, so no member has taken it yet. It is
+The *coordinator*, the lowest living rank, asks all members for a step that they will not begin before the next roster
+is there (prepare, promise). The roster holds from the largest of these steps on, so no member has taken it yet. It is
 written to the store, where the first of its number stays (there is never a second opinion), and then sent to all
-(commit). Whatever instant the coordinator dies at, the next one finds the record in the store or begins anew.
+(commit). Whatever instant the coordinator dies at, the next one finds the roster in the store or begins anew.
 
-Members that are less than half of the last record wait before they write one: if they were merely cut off, or stopped,
+Members that are less than half of the last roster wait before they write one: if they were merely cut off, or stopped,
 the others have written theirs by then, and who is not in it is expelled.
 """
 
@@ -19,40 +19,40 @@ from contextlib import suppress
 from typing import Any
 
 from sgp_core.elastic.links import Links
-from sgp_core.elastic.records import Record, RecordStore, Seat
+from sgp_core.elastic.rosters import Roster, RosterStore, Seat
 from sgp_core.elastic.wire import Frame, FrameKind, Member, encode
 from sgp_core.errors import Expelled, PeerLost
 
 _GATHER_S = 0.05
-"""How long to wait for further deaths before a record is made: they seldom come alone."""
+"""How long to wait for further deaths before a roster is made: they seldom come alone."""
 _AHEAD_S = 0.25
-"""How far ahead promises reach: a record is agreed in less, so that no member has to wait for it."""
+"""How far ahead promises reach: a roster is agreed in less, so that no member has to wait for it."""
 _MOST_STEPS_AHEAD = 100
 
 
 class Membership:
-    """The records that a member knows, and its part in making the next.
+    """The rosters that a member knows, and its part in making the next.
 
     Args:
         links: to the other members.
-        store: of the records.
-        on_record: called with a record that has come, in the thread that it has come in.
+        store: of the rosters.
+        on_roster: called with a roster that has come, in the thread that it has come in.
 
     Attributes:
         error: why this member can no longer take part; None if it can.
     """
 
-    def __init__(self, links: Links, store: RecordStore, on_record: Callable[[Record], None]) -> None:
+    def __init__(self, links: Links, store: RosterStore, on_roster: Callable[[Roster], None]) -> None:
         self._links = links
         self._store = store
-        self._on_record = on_record
-        self._records: list[Record] = []
-        self._fresh: deque[tuple[Record | None, Record]] = deque()
-        """Records that have come and are not yet in force in the links, each with the one before."""
+        self._on_roster = on_roster
+        self._rosters: list[Roster] = []
+        self._fresh: deque[tuple[Roster | None, Roster]] = deque()
+        """Rosters that have come and are not yet in force in the links, each with the one before."""
         self._requests: dict[Member, tuple[str, int]] = {}
         """Workers that wish to join, and their addresses."""
         self._promises: dict[Member, int] = {}
-        """What members have promised for the next record."""
+        """What members have promised for the next roster."""
         self._promised: int | None = None
         """What this member has."""
         self._begun, self._begun_at, self._step_s = -1, time.monotonic(), 0.0
@@ -61,19 +61,19 @@ class Membership:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sgp-membership", daemon=True)
 
-    def begin(self, record: Record) -> None:
-        """Begin with the latest record."""
-        self._records = [record]
-        self._fresh.append((None, record))
+    def begin(self, roster: Roster) -> None:
+        """Begin with the latest roster."""
+        self._rosters = [roster]
+        self._fresh.append((None, roster))
         self._thread.start()
 
     @property
     def has_begun(self) -> bool:
-        """Whether this member knows of a record."""
-        return bool(self._records)
+        """Whether this member knows of a roster."""
+        return bool(self._rosters)
 
     def close(self) -> None:
-        """End, and leave records to others."""
+        """End, and leave rosters to others."""
         with self._links.changed:
             self._closed = True
             self._links.changed.notify_all()
@@ -85,24 +85,24 @@ class Membership:
         return self._links.me
 
     @property
-    def latest(self) -> Record:
-        """The latest record."""
-        return self._records[-1]
+    def latest(self) -> Roster:
+        """The latest roster."""
+        return self._rosters[-1]
 
-    def record_of(self, step: int) -> Record:
-        """Return the record in force at ``step``, which has begun."""
-        return next((one for one in reversed(self._records) if one.first_step <= step), self._records[0])
+    def roster_of(self, step: int) -> Roster:
+        """Return the roster in force at ``step``, which has begun."""
+        return next((one for one in reversed(self._rosters) if one.first_step <= step), self._rosters[0])
 
-    def first_of(self, member: Member) -> Record:
-        """Return the first record that ``member`` is in."""
-        return next(one for one in self._records if member in one.members)
+    def first_of(self, member: Member) -> Roster:
+        """Return the first roster that ``member`` is in."""
+        return next(one for one in self._rosters if member in one.members)
 
-    def living(self, record: Record) -> list[Member]:
-        """Return the members of a record that are alive, as far as this one knows."""
-        return [one for one in record.members if one == self.me or self._links.is_alive(one)]
+    def living(self, roster: Roster) -> list[Member]:
+        """Return the members of a roster that are alive, as far as this one knows."""
+        return [one for one in roster.members if one == self.me or self._links.is_alive(one)]
 
-    def begin_step(self, step: int) -> Record:
-        """Return the record in force at ``step``, which this member begins; wait for it if it is being made.
+    def begin_step(self, step: int) -> Roster:
+        """Return the roster in force at ``step``, which this member begins; wait for it if it is being made.
 
         Raises:
             PeerLost: this member has been expelled.
@@ -116,14 +116,14 @@ class Membership:
                 now = time.monotonic()
                 self._step_s = now - self._begun_at if self._begun >= 0 else 0.0
                 self._begun, self._begun_at = step, now
-            return self.record_of(step)
+            return self.roster_of(step)
 
     # -- what others say (in the thread of the links) ------------------------------------------------------------------
     def take(self, sender: Member, message: dict[str, Any]) -> None:
-        """Take a message about records."""
+        """Take a message about rosters."""
         with self._links.changed:
             if "last" in message:  # whoever spoke for the coordinator before may have died before it could tell all
-                self._accept(Record.from_json(message["last"]))
+                self._accept(Roster.from_json(message["last"]))
             if message["what"] == "prepare":
                 self._links.send(sender, *_control({"what": "promise", **self._promise(int(message["epoch"]))}))
             elif message["what"] == "promise":
@@ -132,28 +132,28 @@ class Membership:
             elif message["what"] == "join":
                 self._requests[sender] = tuple(message["address"])
             elif message["what"] == "commit":
-                self._accept(Record.from_json(message["record"]))
+                self._accept(Roster.from_json(message["roster"]))
             self._links.changed.notify_all()
 
     def _promise(self, epoch: int) -> dict[str, int]:
-        """Promise not to begin a step before record ``epoch`` is there; the same step each time it is asked for."""
+        """Promise not to begin a step before roster ``epoch`` is there; the same step each time it is asked for."""
         if epoch == self.latest.epoch + 1 and self._promised is None:
             ahead = min(max(int(_AHEAD_S / self._step_s), 1), _MOST_STEPS_AHEAD) if self._step_s > 0 else 1
             self._promised = max(self._begun, self.latest.first_step - 1) + 1 + ahead
         return {"epoch": epoch, "step": -1 if self._promised is None else self._promised}
 
-    def _accept(self, record: Record) -> None:
-        if record.epoch != self.latest.epoch + 1:
+    def _accept(self, roster: Roster) -> None:
+        if roster.epoch != self.latest.epoch + 1:
             return
-        self._fresh.append((self.latest, record))
-        self._records.append(record)
+        self._fresh.append((self.latest, roster))
+        self._rosters.append(roster)
         self._promised, self._minority_since = None, None
         self._promises.clear()
-        for member in record.members:
+        for member in roster.members:
             self._requests.pop(member, None)
-        if self.me not in record.members:
+        if self.me not in roster.members:
             self._fail(
-                Expelled(f"{self.me} was regarded as dead, and left out at step {record.first_step}", self.me.rank)
+                Expelled(f"{self.me} was regarded as dead, and left out at step {roster.first_step}", self.me.rank)
             )
         self._links.changed.notify_all()
 
@@ -170,20 +170,20 @@ class Membership:
                 if self._closed or self.error or not self._wanted():
                     continue
                 if self.living(self.latest)[0] == self.me:
-                    self._make_record()
+                    self._make_roster()
                 else:
-                    self._look_for_record()
+                    self._look_for_roster()
         except (PeerLost, RuntimeError) as error:
             with self._links.changed:
                 self._fail(error if isinstance(error, PeerLost) else Expelled(str(error), self.me.rank))
                 self._links.changed.notify_all()
 
     def _wanted(self) -> bool:
-        """Whether the latest record is not right any more."""
+        """Whether the latest roster is not right any more."""
         dead = any(not self._links.is_alive(one) for one in self.latest.members if one != self.me)
         return dead or any(self._links.is_alive(one) for one in self._requests)
 
-    def _look_for_record(self) -> None:
+    def _look_for_roster(self) -> None:
         """Look at the store from time to time: this member may have been left out without having been told."""
         epoch = self.latest.epoch + 1
         self._links.wait(lambda: self._closed or self.latest.epoch >= epoch or not self._wanted(), 1.0)
@@ -191,27 +191,27 @@ class Membership:
             with self._links.changed:
                 self._accept(found)
 
-    def _make_record(self) -> None:
+    def _make_roster(self) -> None:
         last = self.latest
         with suppress(TimeoutError):
             time.sleep(_GATHER_S)
-        record = self._store.read(last.epoch + 1)  # of a coordinator that died before it could tell
-        if record is None:
+        roster = self._store.read(last.epoch + 1)  # of a coordinator that died before it could tell
+        if roster is None:
             living = self.living(last)
             if not self._may_decide(living, last):
                 return
             first_step = self._prepare(living, last.epoch + 1)
             if first_step is None:
                 return  # one more has died
-            record = self._store.write(self._propose(last, first_step))
+            roster = self._store.write(self._propose(last, first_step))
         with self._links.changed:
-            commit = _control({"what": "commit", "last": last.to_json(), "record": record.to_json()})
-            for member in {*last.members, *record.members, *self._requests} - {self.me}:
+            commit = _control({"what": "commit", "last": last.to_json(), "roster": roster.to_json()})
+            for member in {*last.members, *roster.members, *self._requests} - {self.me}:
                 self._links.send(member, *commit)
-            self._accept(record)
+            self._accept(roster)
 
-    def _may_decide(self, living: list[Member], last: Record) -> bool:
-        """Whether these are most of the last record, or have waited long enough for the others to decide."""
+    def _may_decide(self, living: list[Member], last: Roster) -> bool:
+        """Whether these are most of the last roster, or have waited long enough for the others to decide."""
         if 2 * len(living) > len(last.members):
             return True
         now = time.monotonic()
@@ -222,7 +222,7 @@ class Membership:
         return False
 
     def _prepare(self, living: list[Member], epoch: int) -> int | None:
-        """Return the first step of the next record; None if a member died before it had promised one."""
+        """Return the first step of the next roster; None if a member died before it had promised one."""
         ask = _control({"what": "prepare", "epoch": epoch, "last": self.latest.to_json()})
         with self._links.changed:
             self._promises = {self.me: self._promise(epoch)["step"]}
@@ -240,7 +240,7 @@ class Membership:
             complete = all(one in self._promises for one in living)
             return max(self._promises[one] for one in living) if complete and not self.error else None
 
-    def _propose(self, last: Record, first_step: int) -> Record:
+    def _propose(self, last: Roster, first_step: int) -> Roster:
         with self._links.changed:
             seats = {seat.member: seat for seat in last.seats if seat.member in self.living(last)}
             for member, address in self._requests.items():
@@ -250,23 +250,23 @@ class Membership:
                         for one in older:
                             del seats[one]
                         seats[member] = Seat(member, address, first_step)
-        return Record(last.epoch + 1, first_step, tuple(sorted(seats.values(), key=lambda seat: seat.member)))
+        return Roster(last.epoch + 1, first_step, tuple(sorted(seats.values(), key=lambda seat: seat.member)))
 
-    def _enforce(self, before: Record | None, record: Record) -> None:
-        """Part from members that a record leaves out, and open links to those that it adds."""
-        for gone in set(before.members if before else ()) - set(record.members) - {self.me}:
-            self._links.bury(gone, f"the others have left it out at step {record.first_step}")
-        for seat in record.seats:
-            calls = seat.member < self.me or self.me not in record.members  # who wishes to join calls all
+    def _enforce(self, before: Roster | None, roster: Roster) -> None:
+        """Part from members that a roster leaves out, and open links to those that it adds."""
+        for gone in set(before.members if before else ()) - set(roster.members) - {self.me}:
+            self._links.bury(gone, f"the others have left it out at step {roster.first_step}")
+        for seat in roster.seats:
+            calls = seat.member < self.me or self.me not in roster.members  # who wishes to join calls all
             if calls and not self._links.is_linked(seat.member) and self._links.is_alive(seat.member):
                 self._links.connect(seat.member, seat.address)
-        others = [one for one in record.members if one != self.me]
+        others = [one for one in roster.members if one != self.me]
         linked = lambda: all(self._links.is_linked(one) or not self._links.is_alive(one) for one in others)  # noqa: E731
         self._links.wait(lambda: self._closed or self.error or linked(), self._links.patience_s)
         for one in others:
             if not self._links.is_linked(one) and self._links.is_alive(one) and not self._closed:
                 self._links.bury(one, f"no link to it was made within {self._links.patience_s:g} s")
-        self._on_record(record)
+        self._on_roster(roster)
 
 
 def _control(message: dict[str, Any]) -> tuple[Frame, list[memoryview]]:

@@ -15,7 +15,7 @@ from sgp_core.compatibility import graphs_of_all_sizes
 from sgp_core.elastic.group import ElasticGroup
 from sgp_core.elastic.inbox import Arrived, bytes_of
 from sgp_core.elastic.links import Sending
-from sgp_core.elastic.records import Record
+from sgp_core.elastic.rosters import Roster
 from sgp_core.elastic.wire import Frame, FrameKind, Member
 from sgp_core.runtime.worker_network import WorkerNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar, Tensor
@@ -29,7 +29,7 @@ class _Round(NamedTuple):
     step: int
     edges: Edges
     place: int
-    """This member's, among the members of the record."""
+    """This member's, among the members of the roster."""
     members: tuple[Member, ...]
     sendings: list[Sending | None]
     """To each out-peer; None to one that was dead."""
@@ -184,18 +184,18 @@ class ElasticNetwork(WorkerNetwork):
     # -- inside --------------------------------------------------------------------------------------------------------
     def _begin(self, x: FlatVector, step: int, weight: float) -> _Round:
         """Begin to send to the out-peers of ``step``."""
-        record = self.members.record_at(step)
-        links, edges = self.members.links, self._edges(record, step)
-        place = record.members.index(self.members.me)
+        roster = self.members.roster_at(step)
+        links, edges = self.members.links, self._edges(roster, step)
+        place = roster.members.index(self.members.me)
         with links.changed:
             self.members.vectors.forget_before(step, self._attempt)
-        outs = [record.members[peer] for peer in edges.out_peers[place]]
+        outs = [roster.members[peer] for peer in edges.out_peers[place]]
         links.wait(lambda: all(links.is_linked(one) or not links.is_alive(one) for one in outs))
         content = [bytes_of(tensor.cpu()) for tensor in x.tensors] if outs else []
         frame = Frame(FrameKind.vector, step, self._attempt, weight)
         sendings = [links.send(one, frame, content) for one in outs]
         self.bytes_sent += sum(sending is not None for sending in sendings) * (x.nbytes + 8)
-        return _Round(step, edges, place, record.members, sendings)
+        return _Round(step, edges, place, roster.members, sendings)
 
     def _finish(self, began: _Round, weight: float) -> _Outcome:
         """Wait for what peers that live have sent, and until what was sent to them has left."""
@@ -252,8 +252,8 @@ class ElasticNetwork(WorkerNetwork):
         account[0] += given
         account[1] += taken
 
-    def _edges(self, record: Record, step: int) -> Edges:
-        return self._graphs[len(record.members)].edges(step - record.first_step)
+    def _edges(self, roster: Roster, step: int) -> Edges:
+        return self._graphs[len(roster.members)].edges(step - roster.first_step)
 
     @staticmethod
     def _on_device(outcome: _Outcome, x: FlatVector) -> list[list[Tensor]]:

@@ -1,4 +1,4 @@
-"""Who is a member from which step on: records in a store that outlives any worker. A record that is written stays."""
+"""Who is a member from which step on: rosters in a store that outlives any worker. A roster that is written stays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Seat:
-    """A member in a record.
+    """A member in a roster.
 
     Attributes:
         address: host and port at which it can be reached.
@@ -31,11 +31,11 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Record:
-    """The members from step ``first_step`` on, until the next record.
+class Roster:
+    """The members from step ``first_step`` on, until the next roster.
 
     Attributes:
-        epoch: the number of the record, from 0.
+        epoch: the number of the roster, from 0.
         seats: the members, by rank.
     """
 
@@ -55,7 +55,7 @@ class Record:
 
     @cached_property
     def joiners(self) -> tuple[Member, ...]:
-        """The members that join with this record."""
+        """The members that join with this roster."""
         return tuple(seat.member for seat in self.seats if seat.since == self.first_step)
 
     def donor_of(self, joiner: Member) -> Member:
@@ -64,20 +64,20 @@ class Record:
         return others[joiner.rank % len(others)]
 
     def to_json(self) -> str:
-        """Return the record as text."""
+        """Return the roster as text."""
         seats = [[*seat.member, *seat.address, seat.since] for seat in self.seats]
         return json.dumps({"epoch": self.epoch, "first_step": self.first_step, "seats": seats})
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Record:
-        """Return the record that :meth:`to_json` made the text of."""
+    def from_json(cls, text: str | bytes) -> Roster:
+        """Return the roster that :meth:`to_json` made the text of."""
         content: dict[str, Any] = json.loads(text)
         seats = [Seat(Member(rank, life), (host, port), since) for rank, life, host, port, since in content["seats"]]
         return cls(content["epoch"], content["first_step"], tuple(sorted(seats, key=lambda seat: seat.member)))
 
 
-class RecordStore:
-    """The records of a run, and what workers have to say before there are any.
+class RosterStore:
+    """The rosters of a run, and what workers have to say before there are any.
 
     Args:
         store: of torch.distributed. It must outlive the workers: a file, or a server in a process of its own.
@@ -121,31 +121,31 @@ class RecordStore:
         host, port = json.loads(self._store.get(key))
         return Seat(Member(rank, life), (host, port))
 
-    def read(self, epoch: int) -> Record | None:
-        """Return the record ``epoch``, if it has been written."""
-        key = f"record/{epoch}"
-        return Record.from_json(self._store.get(key)) if self._store.check([key]) else None
+    def read(self, epoch: int) -> Roster | None:
+        """Return the roster ``epoch``, if it has been written."""
+        key = f"roster/{epoch}"
+        return Roster.from_json(self._store.get(key)) if self._store.check([key]) else None
 
-    def write(self, record: Record) -> Record:
-        """Write a record, unless another of its number is there; return the one that is there then."""
-        return Record.from_json(self._store.compare_set(f"record/{record.epoch}", "", record.to_json()))
+    def write(self, roster: Roster) -> Roster:
+        """Write a roster, unless another of its number is there; return the one that is there then."""
+        return Roster.from_json(self._store.compare_set(f"roster/{roster.epoch}", "", roster.to_json()))
 
-    def latest(self) -> Record | None:
-        """Return the latest record, if there is one."""
-        record, epoch = None, 0
+    def latest(self) -> Roster | None:
+        """Return the latest roster, if there is one."""
+        roster, epoch = None, 0
         while (found := self.read(epoch)) is not None:
-            record, epoch = found, epoch + 1
-        return record
+            roster, epoch = found, epoch + 1
+        return roster
 
-    def wait_for_first(self, timeout_s: float) -> Record:
-        """Wait for the first record.
+    def wait_for_first(self, timeout_s: float) -> Roster:
+        """Wait for the first roster.
 
         Raises:
             PeerLost: it has not been written in time.
         """
         until = time.monotonic() + timeout_s
-        while (record := self.read(0)) is None:
+        while (roster := self.read(0)) is None:
             if time.monotonic() > until:
                 raise PeerLost(f"the workers have not found each other within {timeout_s:g} s", rank=-1)
             time.sleep(_POLL_S)
-        return record
+        return roster
