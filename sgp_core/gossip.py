@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,31 +15,28 @@ from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.build_network import build_network
 from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
-from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.distributed.waits import Waits
-from sgp_core.elastic.admission import Admission
 from sgp_core.elastic.group import ElasticGroup
-from sgp_core.elastic.world import ElasticCollectives, ElasticNode, group_of
+from sgp_core.elastic.worker import ElasticWorker
+from sgp_core.elastic.world import group_of, workers_of
 from sgp_core.nonfinite import Nonfinite
 from sgp_core.pacing import Pace
 from sgp_core.runtime import choices
 from sgp_core.runtime.averaged_model import averaged_model, compact_state_dict
 from sgp_core.runtime.backward_steps import warn_if_compiled
 from sgp_core.runtime.finite_check import FiniteCheck
-from sgp_core.runtime.global_collectives import GlobalCollectives
 from sgp_core.runtime.gossip_checkpoint import GossipCheckpoint
 from sgp_core.runtime.gossip_state import GossipState
 from sgp_core.runtime.optimizer_hooks import OptimizerHooks
 from sgp_core.runtime.optimizers import JointOptimizer, Optimizers
 from sgp_core.runtime.preconditions import check_optimizers, find_parameters
 from sgp_core.runtime.state_identity import StateIdentity, list_parameters
-from sgp_core.runtime.worker_saving import WorkerSaving
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.timeline import Timeline
 from sgp_core.validation import one_of
 
 
-class Gossip(WorkerSaving):
+class Gossip(ElasticWorker):
     """Makes every ``optimizer.step()`` a step of a decentralised algorithm. The training loop stays the user's own.
 
     From construction on, all workers hold rank 0's parameters and buffers, and trainable parameters live in one
@@ -134,7 +131,7 @@ class Gossip(WorkerSaving):
         action = None if nonfinite is None else one_of(Nonfinite, "nonfinite", nonfinite)
         self._waits = Waits(process_group, math.inf if group else patience_s, in_step=not algorithm.traits.asynchronous)
         with self._waits.inside("Gossip(...)", meet=False):
-            node = ElasticNode(group) if group else NodeGroup(process_group, node_size, trainable[0].device)
+            node, self._workers = workers_of(group, process_group, node_size, trainable[0].device)
         topology = choices.topology_of(topology, node)
         check_compatibility(
             algorithm,
@@ -147,12 +144,9 @@ class Gossip(WorkerSaving):
             elastic=group is not None,
         )
         optimizers = check_optimizers(optimizer, model, algorithm)
-        if step_in_backward:
-            warn_if_compiled(model)
 
         self.algorithm, self.topology, self.optimizer = algorithm, topology, optimizer
         self._model, self._node = model, node
-        self._workers = ElasticCollectives(group) if group else GlobalCollectives(node)
         with self._waits.inside("Gossip(...)", meet=False):
             self.shard, self.network, self._paced = build_network(
                 model,
@@ -164,23 +158,19 @@ class Gossip(WorkerSaving):
                 compression=compression,
                 transport=transport,
                 record_events=record_events,
-<<<<<<< HEAD
                 link_faults=link_faults,
-=======
                 workers=self._workers,
                 elastic=group,
->>>>>>> 9b70921 (Let workers of PushSum die, be stopped and come while training goes on)
             )
         self._waits.interrupt_by(node.interrupt, self.network.interrupt)
         self._hooks = self._make_hooks(optimizers, trainable, action, shard_optimizer)
         self._worker = self._make_worker(optimizers)
-        bucket_bytes = int((bucket_mb if part_mb is None else part_mb) * 2**20) if step_in_backward else None
+        bucket_bytes = self._bucket_bytes(bucket_mb if part_mb is None else part_mb) if step_in_backward else None
         self._hooks.attach(self._worker, self.network, bucket_bytes, max_norm)
         identity, sharded = self._identity(trainable, pace, compression), self._hooks.optimizer_sharded
         self._state = GossipState(self._worker, self.shard, self.network, self._paced, node, identity)
         self._checkpoint = GossipCheckpoint(model, optimizers, self._state, process_group, optimizer_sharded=sharded)
-        self._admission = Admission(group, self._checkpoint) if group else None
-        self.inherited = self._take_place()
+        self._take_place(group)
 
     # -- what users call ---------------------------------------------------------------------------------------------
     def record(self, timeline: Timeline | None) -> None:
@@ -267,18 +257,6 @@ class Gossip(WorkerSaving):
         """
         return self._hooks.clip_grad_norm_(max_norm)
 
-    def admit(self, extra: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        """Let workers in that come while training goes on (``elastic``): they get this worker's model and optimizer.
-
-        Call it on every worker, once before each step; a worker that comes finds ``extra`` as :attr:`inherited`.
-
-        Args:
-            extra: returns what else such a worker needs, such as a scheduler's state: numbers, strings, tensors, lists
-                and dicts.
-        """
-        if self._admission is not None:
-            self._admission.give(self.step, extra)
-
     def request_meeting(self) -> None:
         """Ask the other workers of an asynchronous algorithm, without waiting, to meet."""
         self.network.request_meeting()
@@ -315,13 +293,9 @@ class Gossip(WorkerSaving):
             shard_optimizer=shard_optimizer,
         )
 
-    def _take_place(self) -> dict[str, Any] | None:
-        """Begin like a living worker, if training has begun without this one."""
-        if self._admission is None or self._group is None or self._group.founder:
-            return None
-        extra = self._admission.take()
-        self._waits.steps = self._state.step
-        return extra
+    def _bucket_bytes(self, megabytes: float) -> int:
+        warn_if_compiled(self._model)
+        return int(megabytes * 2**20)
 
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
         gradients = self._hooks.gradients

@@ -12,8 +12,8 @@ from sgp_core.elastic.agreement import Agreement
 from sgp_core.elastic.inbox import VectorInbox
 from sgp_core.elastic.links import Links
 from sgp_core.elastic.membership import Membership
-from sgp_core.elastic.rosters import Roster, RosterStore
 from sgp_core.elastic.ring_sum import RingSums
+from sgp_core.elastic.rosters import Roster, RosterStore
 from sgp_core.elastic.wire import Frame, FrameKind, Member, decode, encode
 from sgp_core.errors import ConfigurationError, PeerLost
 from sgp_core.tensors.flat_vector import FlatVector

@@ -132,6 +132,20 @@ def group_of(elastic: ElasticGroup | bool, process_group: dist.ProcessGroup | No
     return ElasticGroup(store, dist.get_rank(), dist.get_world_size())
 
 
+def workers_of(
+    group: ElasticGroup | None, process_group: dist.ProcessGroup | None, node_size: int, device: torch.device
+) -> tuple[NodeGroup, GlobalCollectives]:
+    """Return this worker's node, and the collectives of all workers: of the elastic group, if there is one.
+
+    Raises:
+        ConfigurationError: the workers cannot be divided into such nodes.
+    """
+    if group is not None:
+        return ElasticNode(group), ElasticCollectives(group)
+    node = NodeGroup(process_group, node_size, device)
+    return node, GlobalCollectives(node)
+
+
 def _numeric(buffers: Sequence[Tensor]) -> list[Tensor]:
     return [buffer for buffer in buffers if buffer.dtype != torch.bool and buffer.numel()]
 

@@ -256,5 +256,5 @@ def warn_if_compiled(model: nn.Module) -> None:
         warnings.warn(
             "the model is compiled as a whole, so all its gradients come when backward is over and nothing can leave"
             " before; compile its blocks one by one: block.compile()",
-            stacklevel=3,
+            stacklevel=4,
         )
