@@ -82,6 +82,10 @@ class Problem:
         rank: which share.
         world_size: of how many.
         batch: examples a step and worker.
+
+    Attributes:
+        examples: the images of the share, ``[N, 64]``, and their labels.
+        validation: those of all workers.
     """
 
     def __init__(self, rank: int, world_size: int, batch: int) -> None:
@@ -92,7 +96,7 @@ class Problem:
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         images, labels = images[order], torch.tensor(digits.target)[order]
         self.validation = images[:360], labels[:360]
-        self._mine = images[360 + rank :: world_size], labels[360 + rank :: world_size]
+        self.examples = images[360 + rank :: world_size], labels[360 + rank :: world_size]
         self._batch = batch
         self.restart(0)
 
@@ -102,7 +106,7 @@ class Problem:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return the next images, ``[B, 64]``, and their labels."""
-        images, labels = self._mine
+        images, labels = self.examples
         chosen = torch.randint(len(images), (self._batch,), generator=self._random)
         return images[chosen], labels[chosen]
 

@@ -27,6 +27,7 @@ def test_python_runs(page: Path, finished: list[str], tmp_path: Path, capsys: py
         assert names["run"].z[-1].flatten().tolist() == pytest.approx([3, 3, 3])
         assert names["run"].x[-1].flatten().tolist() == pytest.approx([3, 2, 4])
         assert names["run"].w[-1].tolist() == pytest.approx([1, 2 / 3, 4 / 3])
+        assert float(names["lossy"].w[-1].sum() + names["lossy"].w_in_flight[-1]) == pytest.approx(8, abs=1e-12)
     if page.name == "quickstart.md":
         said = capsys.readouterr().out
         assert "sgp-one_peer_exponential-2w-seed0 completed 0.9" in said
