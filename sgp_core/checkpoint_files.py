@@ -1,17 +1,22 @@
-"""Files of checkpoints: tensors written whole or not at all, with a checksum that tells damage."""
+"""Files of checkpoints: tensors written whole or not at all, with a checksum that tells damage.
+
+Imports without torch: the launcher reads and writes manifests.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-
 from sgp_core.atomic_files import replace_file
+
+CHECKSUM = "checksum"
+"""The key of a manifest under which its own checksum is."""
 
 
 class CheckpointError(RuntimeError):
@@ -35,6 +40,8 @@ def write_shard(path: Path, content: Any) -> CheckpointShard:
         RuntimeError: something cannot be saved.
     """
     with replace_file(path, durable=True) as temporary, open(temporary, "wb") as file:
+        import torch
+
         sink = _HashingFile(file)
         try:
             torch.save(content, sink)  # type: ignore[arg-type]
@@ -50,6 +57,8 @@ def read_shard(folder: Path, shard: CheckpointShard) -> Any:
     Raises:
         CheckpointError: the file is missing, or its size or checksum is another.
     """
+    import torch
+
     path = folder / shard.file
     try:
         with open(path, "rb") as file:
@@ -58,10 +67,27 @@ def read_shard(folder: Path, shard: CheckpointShard) -> Any:
                 raise CheckpointError(f"{path} is damaged: its size or checksum is not the manifest's")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except Exception as error:  # what torch raises at a file that was made otherwise is of many types
         raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a manifest with its checksum."""
+    bare = {key: value for key, value in content.items() if key != CHECKSUM}
+    return {**bare, CHECKSUM: _checksum(bare)}
+
+
+def has_valid_seal(content: Mapping[str, Any]) -> bool:
+    """Whether the content is what was sealed. Manifests of version 0.1 and before have no seal, which is valid, too."""
+    bare = {key: value for key, value in content.items() if key != CHECKSUM}
+    return CHECKSUM not in content or content[CHECKSUM] == _checksum(bare)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 class _HashingFile:

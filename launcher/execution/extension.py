@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.config.run_plan import RunPlan
 from launcher.runs.run_folder import RunFolder
-from sgp_core.atomic_files import read_json, write_json
+from sgp_core.checkpoint_files import CheckpointError
+from sgp_core.training.manifest import read_manifest, write_manifest
 
 
 def begin_extension(plan: RunPlan, folder: RunFolder) -> None:
@@ -23,17 +25,18 @@ def begin_extension(plan: RunPlan, folder: RunFolder) -> None:
     if extends is None or any(folder.path.glob("checkpoints/step-*/manifest.json")):
         return
     earlier, name = folder.path.parent / extends["run"], f"checkpoints/step-{extends['step']}"
-    manifest = read_json(earlier / name / "manifest.json")
-    if manifest is None:
-        raise FileNotFoundError(f"{earlier / name}, with which this run is to begin, is not there any more")
+    try:
+        manifest = read_manifest(earlier / name)
+    except CheckpointError as error:
+        raise FileNotFoundError(f"the checkpoint with which this run is to begin cannot be used: {error}") from error
     target = folder.path / name
     target.mkdir(parents=True, exist_ok=True)
-    for shard in manifest["shards"]:
-        _link(earlier / name / shard["file"], target / shard["file"])
+    for shard in manifest.shards:
+        _link(earlier / name / shard.file, target / shard.file)
     for rows in earlier.glob("metrics*.jsonl"):
         if not (folder.path / rows.name).exists():
             shutil.copyfile(rows, folder.path / rows.name)
-    write_json(target / "manifest.json", {**manifest, "experiment": plan.experiment.fingerprint()}, durable=True)
+    write_manifest(target, replace(manifest, experiment=plan.experiment.fingerprint()))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -50,7 +50,7 @@ def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
 
 def code_changes(folder: RunFolder, plan: RunPlan, attempt: int) -> list[str]:
     """Return a sentence for each plug-in that has changed since the attempt before, if the run goes on from it."""
-    if not any(folder.path.glob("checkpoints/*/manifest.json")):
+    if not any(folder.path.glob("checkpoints/step-*/manifest.json")):
         return []
     before = read_json(folder.attempt(attempt - 1) / "spec.json") or {}
     recorded = [Plugin.from_dict(values) for values in before.get("plugins", ())]

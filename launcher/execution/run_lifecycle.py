@@ -81,7 +81,7 @@ def read_warnings(folder: RunFolder, attempt: int, world_size: int) -> list[str]
 
 def announcement(plan: RunPlan, folder: RunFolder) -> str:
     """Return a line about a run that is about to start."""
-    saved = any(folder.path.glob("checkpoints/*/manifest.json"))
+    saved = any(folder.path.glob("checkpoints/step-*/manifest.json"))
     workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
     line = f"{plan.title}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
     if plan.experiment.extends is not None and not saved:

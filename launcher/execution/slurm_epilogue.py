@@ -85,7 +85,7 @@ def judge(reports: Mapping[int, Report], world_size: int, code: int, *, asked_to
 
 def _starts_without_progress(folder: RunFolder) -> int:
     """Return how many attempts have been made since the last checkpoint."""
-    saved = max((path.stat().st_mtime for path in folder.path.glob("checkpoints/*/manifest.json")), default=0.0)
+    saved = max((path.stat().st_mtime for path in folder.path.glob("checkpoints/step-*/manifest.json")), default=0.0)
     return sum(path.stat().st_mtime > saved for path in folder.path.glob("logs/attempt-*/rendezvous.json"))
 
 

@@ -151,5 +151,4 @@ class Supervisor:
         return read_reports(self._attempt.folder, self._world_size, self._attempt.number)
 
     def _show_progress(self) -> None:
-        for row in self._tail.rows():
-            self._display.show(row)
+        self._tail.show(self._display)

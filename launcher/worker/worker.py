@@ -20,6 +20,7 @@ from launcher.config.run_plan import RunPlan, plan_of_spec
 from launcher.runs.run_folder import RunFolder
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
+from launcher.worker.notices import show_warnings
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
@@ -126,6 +127,7 @@ class _Worker:
             try:
                 if self.separate:
                     prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm)
+                    show_warnings(self.folder.progress(self.attempt))
                 if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher holds the lock
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may still be ending
                     self.update_summary(status="running", error=None)

@@ -2,8 +2,9 @@
 
 ``checkpoints/step-<n>/rank-<k>.pt`` are written by their ranks, each to a temporary name, synced, then renamed, and
 announced by ``rank-<k>.done``. When all are announced rank 0 writes ``manifest.json`` with the size and SHA-256 of
-each. Deleting goes the other way round: manifest first. So a process killed at any instant leaves complete
-checkpoints and leftovers that are recognised as such, never something that loads wrongly.
+each. Until then the folder has a file ``unfinished``; a folder that is deleted is renamed first. So a process killed at
+any instant leaves complete checkpoints and leftovers that are recognised as such, never something that loads wrongly,
+and a checkpoint whose manifest is lost is told from a leftover.
 
 Ranks agree through these files alone, so that writing needs no process group and can run in a thread.
 Replicas of decentralised training differ: nothing is ever saved under a key that two ranks share.
@@ -11,17 +12,19 @@ Replicas of decentralised training differ: nothing is ever saved under a key tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sgp_core.atomic_files import write_json
 from sgp_core.checkpoint_files import CheckpointError, CheckpointShard, read_shard, write_shard
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 
 __all__ = ["CheckpointError", "CheckpointShard", "CheckpointStore", "Manifest", "State"]
 
@@ -29,19 +32,10 @@ State = dict[str, Any]
 """Tensors, numbers, strings, lists and dicts of them."""
 
 _POLL_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The contents of ``manifest.json``, which makes a checkpoint complete."""
-
-    step: int
-    world_size: int
-    experiment: str
-    """Fingerprint of the experiment that wrote it."""
-    score: float | None
-    """How good the model was at this step, higher is better, if it was evaluated."""
-    shards: tuple[CheckpointShard, ...]
+_UNFINISHED = "unfinished"
+"""A file that is in a folder for as long as it is not a checkpoint yet."""
+_REMOVED, _DAMAGED = "removed-", "damaged-"
+"""What the name of a folder begins with that is being deleted, or was found damaged."""
 
 
 class CheckpointStore:
@@ -72,6 +66,7 @@ class CheckpointStore:
         folder = self.step_folder(step)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / _UNFINISHED).touch()
             path = folder / f"rank-{rank}.pt"
             shard = write_shard(path, state)
             write_json(path.with_suffix(".done"), asdict(shard), durable=True)
@@ -92,29 +87,39 @@ class CheckpointStore:
                 raise CheckpointError(f"checkpoint {folder} misses {', '.join(missing)}: {self._patience:g} s over")
             time.sleep(_POLL_SECONDS)
         try:
-            shards = [json.loads(path.read_text(encoding="utf-8")) for path in announced]
-            write_json(
-                folder / "manifest.json",
-                {
-                    "schema_version": 1,
-                    "step": step,
-                    "world_size": self._world_size,
-                    "experiment": self._experiment,
-                    "score": score,
-                    "shards": shards,
-                },
-                durable=True,
-            )
-            for path in announced:
-                path.unlink()
-        except OSError as error:
+            shards = tuple(CheckpointShard(**json.loads(path.read_text(encoding="utf-8"))) for path in announced)
+            write_manifest(folder, Manifest(step, self._world_size, self._experiment, score, shards))
+            for path in (*announced, folder / _UNFINISHED):
+                path.unlink(missing_ok=True)
+        except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/manifest.json: {error}") from error
 
     # -- reading ------------------------------------------------------------------------------------------------
     def manifests(self) -> list[Manifest]:
         """Return the complete checkpoints, newest first."""
-        found = [_read_manifest(path) for path in self.folder.glob("step-*/manifest.json")]
-        return sorted((manifest for manifest in found if manifest), key=lambda one: one.step, reverse=True)
+        found = []
+        for folder in self.folder.glob("step-*"):
+            with contextlib.suppress(CheckpointError):
+                found.append(read_manifest(folder))
+        return sorted(found, key=lambda one: one.step, reverse=True)
+
+    def find_damage(self) -> list[tuple[Path, str]]:
+        """Return the checkpoints whose manifest is missing or damaged, each with the reason, the newest first.
+
+        Leftovers of saving are not among them, but may be: call :meth:`clean` first.
+        """
+        found = []
+        for folder in self.folder.glob("step-*"):
+            try:
+                read_manifest(folder)
+            except CheckpointError as error:
+                found.append((folder, str(error)))
+        return sorted(found, key=lambda one: (len(one[0].name), one[0].name), reverse=True)
+
+    @property
+    def has_set_aside(self) -> bool:
+        """Whether there is a checkpoint that was found damaged, now or before."""
+        return any(self.folder.glob(f"{_DAMAGED}*"))
 
     def check(self, manifest: Manifest) -> None:
         """Refuse a checkpoint of another experiment or world size.
@@ -145,10 +150,13 @@ class CheckpointStore:
     def clean(self) -> None:
         """Remove the leftovers of interrupted saving or deleting. Must not run while a rank is writing."""
         for folder in self.folder.glob("step-*"):
-            if not (folder / "manifest.json").exists():
+            if not (folder / MANIFEST).exists() and _is_leftover(folder):
                 shutil.rmtree(folder)
-        for leftover in self.folder.glob("step-*/*.tmp"):
-            leftover.unlink()
+        for folder in self.folder.glob(f"{_REMOVED}*"):
+            shutil.rmtree(folder)
+        for pattern in ("*.tmp", "*.done", _UNFINISHED):
+            for leftover in self.folder.glob(f"step-*/{pattern}"):
+                leftover.unlink()
 
     def prune(self, keep_last: int, keep_best: bool) -> None:
         """Remove all but the newest ``keep_last`` complete checkpoints and, if asked, the best-scored one."""
@@ -164,28 +172,20 @@ class CheckpointStore:
     def remove(self, step: int) -> None:
         """Delete one checkpoint; interrupted at any instant, it is either complete or recognised as a leftover."""
         folder = self.step_folder(step)
-        (folder / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        removed = folder.with_name(f"{_REMOVED}{folder.name}")
+        shutil.rmtree(removed, ignore_errors=True)
+        os.replace(folder, removed)
+        shutil.rmtree(removed)
 
-    def set_aside(self, step: int) -> None:
-        """Rename a damaged checkpoint to ``damaged-step-<n>``: out of the way, but not deleted."""
-        aside = self.folder / f"damaged-step-{step}"
+    def set_aside(self, folder: Path) -> Path:
+        """Rename a damaged checkpoint to ``damaged-step-<n>``, out of the way, but not deleted; return the new path."""
+        aside = folder.with_name(f"{_DAMAGED}{folder.name}")
         shutil.rmtree(aside, ignore_errors=True)
-        os.replace(self.step_folder(step), aside)
+        os.replace(folder, aside)
+        return aside
 
 
-def _read_manifest(path: Path) -> Manifest | None:
-    """Return the manifest, or None for one that is unreadable or does not fit its folder."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest(
-            step=int(content["step"]),
-            world_size=int(content["world_size"]),
-            experiment=str(content["experiment"]),
-            score=content["score"],
-            shards=tuple(CheckpointShard(**shard) for shard in content["shards"]),
-        )
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    fits = path.parent.name == f"step-{manifest.step}" and len(manifest.shards) == manifest.world_size
-    return manifest if fits else None
+def _is_leftover(folder: Path) -> bool:
+    """Whether a folder without a manifest was never a checkpoint. One that has lost it is not to be deleted."""
+    names = {path.name for path in folder.iterdir()}
+    return not names or _UNFINISHED in names or any(name.endswith((".done", ".tmp")) for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sgp_core.training.config import CheckpointConfig
 from sgp_core.training.finite_state import find_nonfinite
 from sgp_core.training.peers import Peers
 
+_LOGGER = logging.getLogger(__name__)
 _MOMENT_SECONDS = 1.0
 
 
@@ -81,35 +83,46 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
     """Return this rank's shard of the newest checkpoint that every rank can read; None if there is no checkpoint.
 
     Collective. Rank 0 removes leftovers and proposes a checkpoint; each rank reads only its own shard. Damaged
-    checkpoints are moved aside.
+    checkpoints are renamed, and a warning says so and from where training goes on.
 
     Raises:
         ConfigurationError: the checkpoints belong to another experiment or world size.
-        CheckpointError: there are checkpoints, but none is complete: starting afresh is the user's decision.
+        CheckpointError: there are or were checkpoints, but none is whole: starting afresh is the user's decision.
     """
+    went_back = False
     if peers.rank == 0:
         store.clean()
-    manifests = peers.broadcast(store.manifests() if peers.rank == 0 else [])
-    problem: Exception | None = None
+        for folder, reason in store.find_damage():
+            _set_aside(store, folder, reason)
+            went_back = True
+    manifests, damaged = peers.broadcast((store.manifests(), store.has_set_aside) if peers.rank == 0 else ([], False))
     for manifest in manifests:
         store.check(manifest)
         state: State | None = None
+        problem = ""
         try:
             state = store.read_shard(manifest, peers.rank)
-            if (name := find_nonfinite(state)) is not None:
-                state = None
-                raise CheckpointError(f"{store.step_folder(manifest.step)}: {name} of rank {peers.rank} is not finite")
+            problem = "" if (name := find_nonfinite(state)) is None else f"{name} is not finite"
         except CheckpointError as error:
-            problem = error
-        if peers.all(state is not None):
+            problem = str(error)
+        bad = peers.gather(float(bool(problem)))
+        if not any(bad):
+            if went_back and peers.rank == 0:
+                _LOGGER.warning("training goes on from step %d, the newest checkpoint that is whole", manifest.step)
             return state
+        damaged = went_back = True
         if peers.rank == 0:
-            store.set_aside(manifest.step)
-    if manifests:
-        raise CheckpointError(
-            f"no checkpoint in {store.folder} is whole; remove the folder to start afresh"
-        ) from problem
+            _set_aside(
+                store, store.step_folder(manifest.step), problem or f"the file of rank {bad.index(1.0)} is damaged"
+            )
+    if damaged:
+        raise CheckpointError(f"no checkpoint in {store.folder} is whole; remove that folder to start afresh")
     return None
+
+
+def _set_aside(store: CheckpointStore, folder: Path, reason: str) -> None:
+    aside = store.set_aside(folder)
+    _LOGGER.warning("checkpoint %s is damaged and now called %s: %s", folder.name, aside.name, reason)
 
 
 def check_resumable(state: State, folder: Path, task: State, steps_per_epoch: int) -> None:

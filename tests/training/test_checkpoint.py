@@ -217,21 +217,92 @@ def test_a_damaged_shard_is_noticed_and_the_checkpoint_before_is_used(tmp_path, 
     assert load_newest(store, world=1) == 20
 
 
-def test_an_unreadable_manifest_is_no_manifest(tmp_path):
-    store = CheckpointStore(tmp_path, 1)
-    save(store, 10, world=1)
-    save(store, 20, world=1)
-    (store.step_folder(20) / "manifest.json").write_text('{"step": 20, "wor')
-    assert [manifest.step for manifest in store.manifests()] == [10]
+ALONE = Peers(torch.device("cpu"))
 
 
-def test_if_no_checkpoint_is_whole_training_does_not_silently_start_afresh(tmp_path):
+def spoil_shard(folder: Path) -> None:
+    (folder / "rank-0.pt").write_bytes(b"junk")
+
+
+def empty_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"")
+
+
+def cut_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"step": 20, "wor')
+
+
+def lose_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def rename_experiment(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"mine"', '"nine"'))
+
+
+DAMAGES = [spoil_shard, empty_manifest, cut_manifest, lose_manifest, rename_experiment]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_if_no_checkpoint_is_whole_no_start_begins_afresh(tmp_path, damage):
+    store = CheckpointStore(tmp_path, 1, "mine")
+    for step in (10, 20):
+        save(store, step, world=1)
+        damage(store.step_folder(step))
+    held = {path.name: path.read_bytes() for path in store.step_folder(10).iterdir()}
+    for _ in range(3):
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole; remove that folder to start afresh"):
+            restore(store, ALONE)
+    assert {path.name: path.read_bytes() for path in (store.folder / "damaged-step-10").iterdir()} == held
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_going_back_to_the_checkpoint_before_is_said(tmp_path, damage, caplog):
+    store = CheckpointStore(tmp_path, 1, "mine")
+    for step in (9, 10):
+        save(store, step, world=1)
+    damage(store.step_folder(10))
+    state = restore(store, ALONE)
+    assert state is not None
+    assert state["step"] == 9
+    first, last = caplog.messages
+    assert first.startswith("checkpoint step-10 is damaged and now called damaged-step-10: ")
+    assert last == "training goes on from step 9, the newest checkpoint that is whole"
+    caplog.clear()
+    save(store, 10, world=1)
+    assert restore(store, ALONE)["step"] == 10
+
+
+def test_a_flip_in_a_manifest_is_damage_and_not_another_experiment(tmp_path):
+    store = CheckpointStore(tmp_path, 1, "mine")
+    save(store, 10, 0.5, world=1)
+    path = store.step_folder(10) / "manifest.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        for manifest in store.manifests():  # a blank may be another blank
+            store.check(manifest)
+            assert (manifest.step, manifest.score) == (10, 0.5)
+
+
+def test_manifests_of_versions_that_did_not_seal_them_are_read(tmp_path):
+    store = CheckpointStore(tmp_path, 1, "mine")
+    save(store, 10, 0.5, world=1)
+    path = store.step_folder(10) / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in content.items() if key != "checksum"}))
+    assert restore(store, ALONE) is not None
+
+
+@pytest.mark.parametrize("left", ["rank-0.done", ".rank-0.pt.77.tmp", "unfinished"])
+def test_what_interrupted_saving_leaves_is_no_damage(tmp_path, left):
     store = CheckpointStore(tmp_path, 1)
     save(store, 10, world=1)
-    (store.step_folder(10) / "rank-0.pt").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole"):
-        restore(store, Peers(torch.device("cpu")))
-    assert (store.folder / "damaged-step-10" / "rank-0.pt").read_bytes() == b"junk"
+    (store.step_folder(10) / "manifest.json").unlink()
+    (store.step_folder(10) / left).touch()
+    assert restore(store, ALONE) is None
+    assert list(store.folder.iterdir()) == []
 
 
 def test_another_world_size_or_experiment_is_refused_in_a_sentence(tmp_path):
@@ -270,7 +341,7 @@ def test_a_manifest_lists_sizes_and_checksums(tmp_path):
     store = CheckpointStore(tmp_path, WORLD, "experiment")
     save(store, 4, 0.25)
     manifest = json.loads((store.step_folder(4) / "manifest.json").read_text())
-    assert manifest.keys() == {"schema_version", "step", "world_size", "experiment", "score", "shards"}
+    assert manifest.keys() == {"schema_version", "step", "world_size", "experiment", "score", "shards", "checksum"}
     assert [shard["bytes"] for shard in manifest["shards"]] == [
         (store.step_folder(4) / f"rank-{rank}.pt").stat().st_size for rank in range(WORLD)
     ]

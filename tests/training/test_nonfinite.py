@@ -83,7 +83,7 @@ def run(
 ) -> dict[str, Any]:
     choices = {"loss": {"name": "spoilt", **options}, "callbacks": list(callbacks)}
     experiment = tiny.experiment(choices=choices, **{"max_steps": 15, **(training or {})})
-    settings = tiny.settings(checkpoint=CheckpointConfig(every_steps=1, keep_last=100))
+    settings = tiny.settings(checkpoint=CheckpointConfig(every_steps=1, keep_last=100, asynchronous=False))
     return train(experiment, directory=directory, trackers=[JsonlTracker(directory / "metrics.jsonl")], **settings)
 
 
