@@ -140,7 +140,8 @@ def main() -> None:
     options, words = parser.parse_known_args()
     words = words or ["dataset=digits", "model=mlp"]
     left_out: dict[str, str] = {}
-    if "torchft" in options.contenders and (why := survivors.torchft_reason(options.torchft)):
+    version, why = survivors.torchft_version(options.torchft) if "torchft" in options.contenders else (None, "")
+    if why:
         left_out["torchft"] = why
     names = [name for name in options.contenders if name not in left_out]
     builders = contestants(names, options, words)
@@ -149,7 +150,7 @@ def main() -> None:
     if duration_s < _LEAST_S:
         parser.error(f"--minutes is too short: each of {len(builders) * len(intervals)} runs would train for no time")
     about = {"benchmark": "goodput", **machine(), "rounds": 1, "workers": options.workers, "settings": words}
-    about |= {"seed": options.seed, "seconds_each": round(duration_s), "left_out": left_out}
+    about |= {"seed": options.seed, "seconds_each": round(duration_s), "torchft": version, "left_out": left_out}
     print(f"torch {about['torch']}, {about['cores']} cores, load {about['load']}; {__doc__}", flush=True)
     print(f"{len(builders) * len(intervals)} runs of {duration_s:.0f} s each, and their starts", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="sgp-goodput-"))

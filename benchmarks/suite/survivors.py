@@ -213,10 +213,14 @@ class TorchFT(Survivor):
         return committed(end) - committed(begin)
 
 
-def torchft_reason(python: Path) -> str | None:
-    """Return why torchft cannot take part under this Python; None if it can."""
-    asked = subprocess.run([str(python), "-c", "import torchft"], capture_output=True, text=True)
-    return None if asked.returncode == 0 else (asked.stderr.strip().splitlines() or ["it ended"])[-1]
+def torchft_version(python: Path) -> tuple[str | None, str]:
+    """Return the version of torchft that a Python has, or None and why it has none."""
+    ask = "import torchft; from importlib.metadata import packages_distributions as found, version"
+    say = "name = found()['torchft'][0]; print(name, version(name))"
+    asked = subprocess.run([str(python), "-c", f"{ask}; {say}"], capture_output=True, text=True)
+    if asked.returncode == 0:
+        return asked.stdout.strip(), ""
+    return None, (asked.stderr.strip().splitlines() or ["it ended"])[-1]
 
 
 def _free_port() -> int:

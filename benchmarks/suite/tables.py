@@ -211,7 +211,7 @@ def elastic_kills(rows: list[Row]) -> str:
     return markdown(rows, ELASTIC_KILLS, labels=2)
 
 
-_BYTES = ("rss", "pss", "disk")
+_BYTES = ("rss", "anonymous", "pss", "disk")
 
 
 def _amount(key: str) -> Callable[[Row], str]:
@@ -229,7 +229,7 @@ SOAK: list[Column] = [
     ("at the end", _amount("last")),
     ("most", _amount("most")),
     ("growth", lambda row: f"{_amount('slope')(row)} a {row['unit']}"),
-    ("limit", _amount("limit")),
+    ("limit", lambda row: "none" if row["limit"] == float("inf") else _amount("limit")(row)),
     ("", lambda row: "**grows**" if row["grows"] else "ok"),
 ]
 

@@ -18,6 +18,8 @@ class Usage:
     """Bytes of memory, those shared with others in full."""
     pss: int
     """Bytes of memory, those shared with others in part."""
+    anonymous: int
+    """Bytes of memory that no file stands behind: what a process has allocated."""
     descriptors: int
     threads: int
 
@@ -30,7 +32,7 @@ class Found:
     role: str
     """What the mark's owner calls the command that started it."""
     part: str
-    """``launcher``, ``worker 0``, ..., or the program's name."""
+    """``launcher``, ``controller`` (submitit's), ``worker 0``, ..., or the program's name."""
 
 
 def find_marked(mark: str, names: tuple[str, str]) -> list[Found]:
@@ -52,7 +54,7 @@ def find_marked(mark: str, names: tuple[str, str]) -> list[Found]:
         if _RANK in environment and _RANK not in above:
             part = f"worker {environment[_RANK]}"
         else:
-            part = "launcher" if not above else _program(pid)
+            part = "launcher" if not above else "controller" if _controls(pid) else _program(pid)
         found.append(Found(pid, environment.get(names[1], ""), part))
     return found
 
@@ -66,6 +68,7 @@ def measure(pid: int) -> Usage | None:
         return Usage(
             rss=rss,
             pss=int(rollup["Pss"].split()[0]) * 1024,
+            anonymous=int(rollup["Anonymous"].split()[0]) * 1024,
             descriptors=len(os.listdir(place / "fd")),
             threads=len(os.listdir(place / "task")),
         )
@@ -108,6 +111,13 @@ def _lives(pid: int) -> bool:
 
 def _parent(pid: int) -> int:
     return int(_stat(pid)[1])
+
+
+def _controls(pid: int) -> bool:
+    try:
+        return b"submitit.local._local" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _program(pid: int) -> str:

@@ -17,7 +17,7 @@ from suite import failures, steps, tables
 from suite.launches import Launches
 from suite.pulse import Pulse
 from suite.steps import Steps
-from suite.survivors import Elastic, Restarted, TorchFT, torchft_reason
+from suite.survivors import Elastic, Restarted, TorchFT, torchft_version
 
 
 def test_failures_are_the_same_for_all_and_one_in_each_interval() -> None:
@@ -98,8 +98,8 @@ def test_torchft_counts_what_it_has_committed(tmp_path: Path) -> None:
     (survivor.folder / "batches-0-7.jsonl").write_text("[1.0, 2]\n[2.0, 4]\n[3.0, 5]\n")
     (survivor.folder / "batches-1-8.jsonl").write_text("[1.1, 2]\n[4.0, 7]\n[5")
     assert survivor.batches(1.5, 4.5, set()) == 5
-    reason = torchft_reason(Path(sys.executable))
-    assert reason is None or "torchft" in reason
+    version, reason = torchft_version(Path(sys.executable))
+    assert "torchft" in (version or reason)
 
 
 def test_goodput_is_relative_to_the_best_undisturbed_run_of_the_same_contender() -> None:

@@ -73,6 +73,7 @@ def test_marked_processes_are_found_by_role_and_part_and_measured(tmp_path: Path
         held = usage.measure(started.pid)
         assert held is not None
         assert held.rss >= held.pss > 0
+        assert held.rss >= held.anonymous > 0
         assert held.descriptors >= 3
         assert held.threads == 1
     finally:
