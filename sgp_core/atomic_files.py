@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -61,15 +61,26 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file. Devices and pipes are not read: they may never end.
+    """Return the content of a file, as :func:`open_file` opens it.
 
     Raises:
         OSError: there is no file, or it cannot be read.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a file", str(path))
+    with open_file(path) as file:
         return file.read()
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read it. Devices and pipes are refused: they may never end.
+
+    Raises:
+        OSError: there is no file, or it cannot be read.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return file
 
 
 def _sync(path: Path) -> None:

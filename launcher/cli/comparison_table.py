@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.cli.run_fields import progress, state_or_no_folder
-from launcher.cli.table_printing import clean, print_table
+from launcher.cli.table_printing import print_table
 from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow
 from launcher.runs.find import STATES
 from launcher.runs.number_format import format_std, format_value
+from launcher.runs.plain_text import clean
 from launcher.runs.scores import common_scores
 from launcher.runs.settings import format_setting
 from sgp_core.metrics import LOSS, Metric

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import typer
 
-from launcher.cli.table_printing import clean
 from launcher.config.trust import is_made_here
 from launcher.runs.find import Run
+from launcher.runs.plain_text import clean
 from sgp_core.errors import ConfigurationError
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cli.run_fields import facts, iso_time, last_sign_age, progress, score_of, where
-from launcher.cli.table_printing import align, clean
+from launcher.cli.table_printing import align
 from launcher.console.summary import relative
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.metric_rows import Row
 from launcher.runs.number_format import duration, format_value, milliseconds, plain
+from launcher.runs.plain_text import clean
 from launcher.runs.scores import read_scores, score_in
 from sgp_core.metrics import find_metric
 

@@ -15,9 +15,12 @@ from typer.core import TyperGroup
 
 from launcher.cli import commands
 from launcher.console.output import discard, open_closed_streams
+from launcher.runs.plain_text import clean, shorten
 from sgp_core.errors import ConfigurationError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+_LONGEST = 1000
+"""Characters of a message."""
 ALIASES = {"list": "runs", "ls": "runs", "show": "status"}
 """What people type for a command, as other tools call it."""
 
@@ -55,9 +58,10 @@ class CommandGroup(TyperGroup):
             sys.stdout.flush()
             return answer
         except ConfigurationError as error:
-            print(f"sgp: {error}", file=sys.stderr)
+            message = shorten(clean(str(error)), _LONGEST)  # it may quote what a run folder says
+            print(f"sgp: {message}", file=sys.stderr)
             if "--json" in ctx.obj:
-                print(json.dumps({"error": str(error)}))
+                print(json.dumps({"error": message}))
             raise typer.Exit(BAD_INPUT) from None
         except BrokenPipeError:  # the reader of our output has ended, as in: sgp runs | head
             discard(sys.stdout)

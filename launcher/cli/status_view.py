@@ -10,10 +10,10 @@ from typing import Any
 from launcher.cli.run_details import details, lines
 from launcher.cli.run_fields import facts
 from launcher.cli.run_table import print_runs
-from launcher.cli.table_printing import clean
 from launcher.runs.find import Run, Sweep
 from launcher.runs.liveness import STATES
 from launcher.runs.number_format import format_sample
+from launcher.runs.plain_text import clean
 from launcher.runs.ranking import choose_objective, rank
 from launcher.runs.seeds import Sample
 from sgp_core.metrics import Metric

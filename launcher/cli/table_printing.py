@@ -6,6 +6,8 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from launcher.runs.plain_text import clean
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -89,8 +91,3 @@ def align(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Colle
             cells.append(space + cell if column in right else cell + space)
         padded.append("  ".join(cells).rstrip())
     return padded
-
-
-def clean(text: str) -> str:
-    """Return ``text`` on one line and without control characters."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from launcher.cli.run_fields import format_number, loss_of, progress, score_of
 from launcher.cli.run_table import RIGHT, table_of
 from launcher.cli.status_view import View, show
-from launcher.cli.table_printing import clean, rich_table
+from launcher.cli.table_printing import rich_table
 from launcher.runs.find import Run
 from launcher.runs.liveness import LIVE
+from launcher.runs.plain_text import clean
 
 if TYPE_CHECKING:
     from rich.console import Group

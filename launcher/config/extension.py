@@ -82,7 +82,8 @@ def read_earlier_run(given: str, runs_dir: Path) -> EarlierRun:
             f"{_OPTION}={given}: run {folder.name} is {summary.get('status') or 'not readable'}, not completed;"
             f" sgp resume {folder.name} continues it"
         )
-    steps = [int(path.parent.name[5:]) for path in folder.glob("checkpoints/step-*/manifest.json")]
+    names = [path.parent.name for path in folder.glob("checkpoints/step-*/manifest.json")]
+    steps = [int(name[5:]) for name in names if re.fullmatch(r"step-\d{1,15}", name, re.ASCII)]
     if not steps:
         raise ConfigurationError(f"{_OPTION}={given}: run {folder.name} has no checkpoint to go on from")
     try:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.number_format import format_value
+from launcher.runs.plain_text import clean
 from launcher.runs.run_folder import RunFolder
 from launcher.runs.scores import read_scores, score_in
 from sgp_core.atomic_files import read_json
@@ -23,7 +25,7 @@ def print_complete(summary: Summary, run_dir: Path, label: str = "") -> None:
     Args:
         label: number and title of the run among those of a command.
     """
-    print(f"{label or summary.get('name')} is complete already; nothing to do")
+    print(clean(f"{label or text(summary.get('name')) or run_dir.name} is complete already; nothing to do"))
     if not label:
         print_summary(summary, run_dir)
 
@@ -34,11 +36,12 @@ def print_summary(summary: Summary, run_dir: Path, label: str = "") -> None:
     Args:
         label: number and title of the run among those of a command.
     """
-    took = f" in {summary['wall_time_s']:.1f} s" if summary.get("wall_time_s") is not None else ""
-    run_id, status = summary["run_id"], summary["status"]
-    print(f"{label or summary.get('name')} ({run_id}): {status}, {summary.get('steps') or 0} steps{took}")
+    seconds = number(summary.get("wall_time_s"))
+    took = f" in {seconds:.1f} s" if seconds is not None else ""
+    name, status = label or text(summary.get("name")) or run_dir.name, text(summary.get("status"))
+    print(clean(f"{name} ({run_dir.name}): {status}, {whole(summary.get('steps')) or 0} steps{took}"))
     for title, value in _facts(summary, run_dir):
-        print(f"  {title:<20} {value}")
+        print(clean(f"  {title:<20} {value}"))
     sys.stdout.flush()
 
 
@@ -61,23 +64,24 @@ def relative(path: Path) -> str:
 
 
 def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
-    final, best = summary.get("final") or {}, summary.get("best") or {}
+    final, best = mapping(summary.get("final")), mapping(summary.get("best"))
     facts = []
     scores = read_scores(read_json(RunFolder(run_dir).spec) or {})
     for metric, value in scores.values_in(final):
         whose = "averaged model" if final.get(metric.name) is not None else "mean of the replicas"
-        at_best = score_in(best, metric.name)
-        when = f"; best {format_value(metric, at_best)} at step {best['step']}" if at_best is not None else ""
+        at_best, step = score_in(best, metric.name), whole(best.get("step"))
+        when = f"; best {format_value(metric, at_best)} at step {step}" if at_best is not None else ""
         facts.append((f"validation {metric.label}", f"{format_value(metric, value)} ({whose}{when})"))
-    for split, measured in (summary.get("test") or {}).items():
+    for split, measured in ((name, mapping(row)) for name, row in mapping(summary.get("test")).items()):
         remarks = "".join(f" ({value})" for value in measured.values() if isinstance(value, str))
         for metric, value in scores.values_in(measured):
             facts.append((f"{split} {metric.label}", f"{format_value(metric, value)}{remarks}"))
-    if final.get("consensus_distance") is not None:
-        distance = find_metric("consensus_distance")
-        facts.append((distance.label, format_value(distance, final["consensus_distance"])))
-    if final.get("step_time_ms") is not None:
-        total, compute, communication = (final.get(f"{part}_time_ms") or 0.0 for part in ("step", "compute", "comm"))
+    if (distance := number(final.get("consensus_distance"))) is not None:
+        metric = find_metric("consensus_distance")
+        facts.append((metric.label, format_value(metric, distance)))
+    if number(final.get("step_time_ms")) is not None:
+        parts = (number(final.get(f"{part}_time_ms")) or 0.0 for part in ("step", "compute", "comm"))
+        total, compute, communication = parts
         data = max(0.0, total - compute - communication)
         split = f"data {data:.2f} + compute {compute:.2f} + communication {communication:.2f}"
         facts.append(("time per step", f"{total:.2f} ms = {split}"))

@@ -17,6 +17,7 @@ from typing import Any
 
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import relative
+from launcher.runs.json_fields import items
 from launcher.runs.run_folder import RunFolder
 from sgp_core.atomic_files import read_json, write_text
 from sgp_core.plugins import Plugin, changed_sources
@@ -53,7 +54,10 @@ def code_changes(folder: RunFolder, plan: RunPlan, attempt: int) -> list[str]:
     if not any(folder.path.glob("checkpoints/step-*/manifest.json")):
         return []
     before = read_json(folder.attempt(attempt - 1) / "spec.json") or {}
-    recorded = [Plugin.from_dict(values) for values in before.get("plugins", ())]
+    try:
+        recorded = [Plugin.from_dict(values) for values in items(before.get("plugins"))]
+    except (KeyError, TypeError, ValueError):  # damaged
+        return []
     return [
         f"{relative(Path(path))} has changed since run {plan.run_id} began; the run goes on with the new code"
         for path in changed_sources(recorded, plan.plugins)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.runs.run_folder import RunFolder
-from sgp_core.atomic_files import read_json
+from sgp_core.atomic_files import read_file, read_json
 
 Report = dict[str, Any]
 """Content of ``rank-<k>.json``."""
@@ -87,7 +87,7 @@ def add_log(error: dict[str, Any], folder: RunFolder, attempt: int) -> dict[str,
 def last_lines(log: Path, count: int = 15) -> str:
     """Return the last lines of a log under a heading; empty if it cannot be read."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_file(log).decode(errors="replace").splitlines()
     except OSError:
         return ""
     return "\n".join(["last lines of its log:", *lines[-count:]]) if lines else ""

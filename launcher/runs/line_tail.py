@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sgp_core.atomic_files import open_file
+
 
 class LineTail:
     """Reads the JSON objects that were added to a file since the last call."""
@@ -18,7 +20,7 @@ class LineTail:
     def objects(self) -> Iterator[dict[str, Any]]:
         """Yield the objects of new complete lines; a line that holds none is passed over."""
         try:
-            with open(self._path, "rb") as file:
+            with open_file(self._path) as file:
                 file.seek(self._offset)
                 new = file.read()
         except OSError:

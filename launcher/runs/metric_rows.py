@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sgp_core.atomic_files import open_file
+
 Row = Mapping[str, Any]
 """One row of ``metrics.jsonl``."""
 
@@ -42,7 +44,7 @@ def validations(path: Path) -> list[Row]:
 
 @lru_cache(maxsize=256)  # sgp status --watch looks every second, mostly at files that have not changed
 def _validations(path: Path, changed_ns: int, size: int) -> tuple[Row, ...]:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return tuple(row for line in file if b'"val"' in line and (row := _row(line)).get("split") == "val")
 
 
@@ -57,7 +59,7 @@ def _row(line: bytes) -> Row:
 def _lines_from_the_end(path: Path) -> Iterator[bytes]:
     """Yield the complete lines of a file, the last one first."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             at = os.fstat(file.fileno()).st_size
             start = max(0, at - _FAR_ENOUGH)
             rest, torn = b"", True

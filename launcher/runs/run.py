@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,11 +80,7 @@ class Run:
     @cached_property
     def attempts(self) -> list[int]:
         """Numbers of the attempts that have a folder, in order."""
-        try:
-            names = os.listdir(self.folder.path / "logs")
-        except OSError:
-            return []
-        return sorted(int(name[8:]) for name in names if re.fullmatch(r"attempt-\d{1,9}", name))
+        return self.folder.attempts()
 
     @property
     def attempt(self) -> int:

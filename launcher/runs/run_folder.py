@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from launcher.runs.json_fields import text, whole
 from sgp_core.atomic_files import read_json
 
 
 class RunInProgress(RuntimeError):
     """Another process holds the lock of a run."""
 
+
+_ATTEMPT = re.compile(r"attempt-\d{1,9}", re.ASCII)
 
 SWEEPS = "sweeps"
 """Folder beside the run folders. Run ids are hexadecimal, so no run has this name."""
@@ -73,19 +77,27 @@ class RunFolder:
         The logs of a SLURM job lie where it was submitted; a requeued job appends to the same files.
         """
         job = read_json(self.job) or {}
-        if job.get("job_id") and attempt >= job.get("attempt", 1):
-            log = Path(job["folder"]) / f"{job['job_id']}_{rank}_log.out"
-            return log if log.exists() else None
+        job_id, folder = text(job.get("job_id")), text(job.get("folder"))
+        if job_id and folder and attempt >= (whole(job.get("attempt")) or 1):
+            log = Path(folder) / f"{job_id}_{rank}_log.out"
+            return log if log.is_file() else None
         return next(iter(sorted(self.attempt(attempt).glob(f"*_{rank}_log.out"))), None)
 
     def status(self) -> str | None:
         """Return the run's status, None if it has never started."""
-        return (read_json(self.summary) or {}).get("status")
+        return text((read_json(self.summary) or {}).get("status"))
 
     def next_attempt(self) -> int:
         """Return the number of the next attempt, from 1."""
-        numbers = [int(path.name.removeprefix("attempt-")) for path in self.path.glob("logs/attempt-*")]
-        return max(numbers, default=0) + 1
+        return max(self.attempts(), default=0) + 1
+
+    def attempts(self) -> list[int]:
+        """Return the numbers of the attempts that have a folder, in order."""
+        try:
+            names = os.listdir(self.path / "logs")
+        except OSError:
+            return []
+        return sorted(int(name[8:]) for name in names if _ATTEMPT.fullmatch(name))
 
     def in_use(self) -> bool:
         """Whether another process holds the lock, on this machine or through a shared file system."""
@@ -107,7 +119,7 @@ class RunFolder:
             RunInProgress: another process has held it for ``patience_s`` seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
+        with open(self.path / ".lock", "a+", encoding="utf-8", opener=_open_no_link) as file:
             end = time.monotonic() + patience_s
             while not _try_lock(file):
                 if time.monotonic() > end:
@@ -120,6 +132,11 @@ class RunFolder:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
             yield
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file, but not through a link: where a foreign folder has one, another file would be emptied."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _try_lock(file: TextIO) -> bool:

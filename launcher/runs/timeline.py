@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from launcher.runs.json_fields import items, mapping, number, whole
+from sgp_core.atomic_files import read_file
 
 _SLOW_LINK, _SLOW_WORKER = 2.0, 1.5
 """Multiples of the median of the others beyond which a link or a worker counts as slow."""
@@ -96,7 +97,7 @@ def read_timeline(run_folder: Path) -> RunTimeline | None:
 def _read(path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     rank = path.stem.removeprefix("rank-")
     try:
-        events = items(mapping(json.loads(path.read_text())).get("traceEvents"))
+        events = items(mapping(json.loads(read_file(path))).get("traceEvents"))
     except (OSError, ValueError, RecursionError):
         return
     whole_ones = [

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sgp_core.atomic_files import write_text
+from sgp_core.atomic_files import open_file, write_text
 from sgp_core.tracking.base import Row
 
 
@@ -29,7 +29,7 @@ class JsonlTracker:
         self._close()
         if not self._path.exists():
             return
-        kept = [row for row in read_rows(self._path) if 0 < row.get("step", 0) <= step]
+        kept = [row for row in read_rows(self._path) if 0 < _step(row) <= step]
         write_text(self._path, "".join(map(_line, kept)), durable=True)
 
     def log(self, row: Row) -> None:
@@ -53,15 +53,21 @@ class JsonlTracker:
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a ``metrics.jsonl`` that is or was being written: a torn last line is left out."""
     rows = []
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open_file(path) as file:
         for line in file:
             try:
-                row = json.loads(line)
-            except ValueError:
+                row = json.loads(line.decode(errors="replace"))
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
                 rows.append(row)
     return rows
+
+
+def _step(row: Row) -> float:
+    """Return the step of a row, 0 if it says none."""
+    step = row.get("step")
+    return step if isinstance(step, int | float) else 0
 
 
 def _line(row: Row) -> str:

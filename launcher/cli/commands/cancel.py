@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, TargetArguments
-from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, find_runs
 from launcher.runs.json_fields import mapping, text
 from launcher.runs.liveness import LIVE, Observer, read_files
+from launcher.runs.plain_text import clean
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes, slurm_cli
 from launcher.system.processes import Process
@@ -108,9 +109,13 @@ def _request(run: Run) -> str:
     return "asked to end" if run.verified else f"asked to end, though {run.note}"
 
 
+_MARKING = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Not through a link, which may lead out of a foreign folder, and not into a pipe."""
+
+
 def _mark(run: Run) -> None:
     """Write the file that asks the watchers of a run to end it."""
     try:
-        run.folder.cancel.touch()
+        os.close(os.open(run.folder.cancel, _MARKING, 0o666))
     except OSError as error:
         raise ConfigurationError(f"cannot write {run.folder.cancel}: {error.strerror or error}") from error

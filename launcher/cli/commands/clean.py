@@ -15,12 +15,12 @@ import typer
 from launcher.cli.confirm import confirm
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, StateOption, complete_targets, states
-from launcher.cli.table_printing import clean as cleaned
 from launcher.cli.table_printing import print_table
 from launcher.runs.find import Run, Sweep, age, all_runs, find, find_runs
 from launcher.runs.leftovers import leftovers, remove_leftover
 from launcher.runs.liveness import Observer
 from launcher.runs.number_format import size
+from launcher.runs.plain_text import clean as cleaned
 from launcher.runs.removal import (
     checkpoints_of,
     empty_sweeps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ import typer
 from launcher.cli.confirm import confirm_code
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption, TrustOption
-from launcher.cli.table_printing import clean
 from launcher.config.trust import plugins_of
 from launcher.console.summary import relative
 from launcher.runs.find import Run, find_run
 from launcher.runs.json_fields import items, mapping, number, text
 from launcher.runs.number_format import format_value
+from launcher.runs.plain_text import clean
 from launcher.runs.run_folder import RunFolder
 from launcher.runs.scores import Scores, read_scores
 from sgp_core.atomic_files import read_json, replace_file
@@ -50,7 +51,7 @@ def export(
     """
     found = find_run(run, runs_dir)
     finished = found.folder.path / MODEL
-    if step is None and average == 1 and found.state == "completed" and finished.exists():
+    if step is None and average == 1 and found.state == "completed" and finished.is_file():
         written = _copy(finished, out)
     else:
         if not trust:
@@ -75,6 +76,8 @@ def _copy(finished: Path, out: Path | None) -> Path:
         files.append((finished.parent / tokenizer, target.parent / tokenizer))
     for source, copy in files:
         try:
+            if not source.is_file():  # a device has no end
+                raise FileNotFoundError(errno.ENOENT, "there is no such file")
             copy.parent.mkdir(parents=True, exist_ok=True)
             with replace_file(copy) as temporary:
                 shutil.copyfile(source, temporary)

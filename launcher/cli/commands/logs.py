@@ -17,6 +17,8 @@ from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOptio
 from launcher.cli.watch import goes_on
 from launcher.runs.find import Run, find_run, reread
 from launcher.runs.liveness import Observer
+from launcher.runs.plain_text import clean_line
+from sgp_core.atomic_files import open_file
 from sgp_core.errors import ConfigurationError
 
 _LOOK_S = 0.3
@@ -61,7 +63,7 @@ def logs(
     for each, path in paths.items():
         prefix = f"[{each}] " if rank == "all" else ""
         for line in _lines(path, count):
-            print(f"{prefix}{line}")
+            print(f"{prefix}{clean_line(line)}")
 
 
 def _ranks(run: Run, given: str | None) -> Sequence[int]:
@@ -90,8 +92,8 @@ def _no_log(run: Run, ranks: Sequence[int], attempt: int) -> str:
 def _lines(path: Path, count: int | None) -> Iterator[str]:
     """Yield the lines of a log, or its last ``count`` lines."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = (line.rstrip("\n") for line in file)
+        with open_file(path) as file:
+            lines = (line.decode(errors="replace").rstrip("\n") for line in file)
             yield from lines if count is None else deque(lines, maxlen=count)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -133,7 +135,7 @@ class _Tail:
         if self.path is None or count is None:
             return
         try:
-            with open(self.path, "rb") as file:
+            with open_file(self.path) as file:
                 last = deque((len(line) for line in file), maxlen=count)
                 self.offset = file.tell() - sum(last)
         except OSError:
@@ -160,7 +162,7 @@ class _Tail:
 
     def _read(self, path: Path) -> bytes:
         try:
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 file.seek(self.offset)
                 new = file.read(_MOST_AT_ONCE)
         except OSError:
@@ -169,4 +171,4 @@ class _Tail:
         return new
 
     def _print(self, line: bytes) -> None:
-        print(f"{self.prefix}{line.decode(errors='replace')}")
+        print(f"{self.prefix}{clean_line(line.decode(errors='replace'))}")

@@ -21,12 +21,12 @@ from launcher.cli.options import (
     states,
 )
 from launcher.cli.status_view import count_states
-from launcher.cli.table_printing import clean
 from launcher.cli.watch import goes_on
 from launcher.config.trust import code_of
 from launcher.console.output import outlive_output
 from launcher.runs.find import Run, find_runs, reread
 from launcher.runs.liveness import Observer
+from launcher.runs.plain_text import clean
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
-from launcher.cli.table_printing import clean
 from launcher.runs.find import LIVE, Run, all_runs, find_runs
+from launcher.runs.plain_text import clean
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
