@@ -64,6 +64,7 @@ class WandbOptions(Choice):
     notes: str | None = None
     per_rank: bool = False
     artifact: bool = False
+    finish_timeout_s: float = field(default=15.0, metadata=between(1, 60))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
         split = f"data {data:.2f} + compute {compute:.2f} + communication {communication:.2f}"
         facts.append(("time per step", f"{total:.2f} ms = {split}"))
     facts.append(("run folder", relative(run_dir)))
-    if summary.get("sync_command"):
-        folder = relative(run_dir)
-        facts.append(("upload to W&B", f"sgp sync {shlex.quote(folder if '/' in folder else f'./{folder}')}"))
+    folder = relative(run_dir)
+    sync = f"sgp sync {shlex.quote(folder if '/' in folder else f'./{folder}')}"
+    if summary.get("mirror_error"):
+        facts.append(("W&B is incomplete", f"{summary['mirror_error']}; {sync} uploads the whole record"))
+    elif summary.get("sync_command"):
+        facts.append(("upload to W&B", sync))
     return facts

@@ -129,8 +129,9 @@ def enqueue(plan: RunPlan) -> None:
 
 
 def set_status(folder: RunFolder, plan: RunPlan, status: str, error: dict[str, Any] | None = None) -> None:
-    """Write a run's status, and keep what earlier attempts achieved."""
+    """Write a run's status, and keep what earlier attempts achieved, but not what they said of their mirror."""
     earlier = read_json(folder.summary) or {"steps": 0, "final": None, "best": None}
+    earlier = {key: value for key, value in earlier.items() if key not in ("sync_command", "mirror_error")}
     write_json(folder.summary, {**earlier, "run_id": plan.run_id, "name": plan.name, "status": status, "error": error})
 
 

@@ -69,6 +69,12 @@ class WorkerTrackers:
             except Exception:
                 logging.getLogger(__name__).exception("a tracker could not be closed")
 
-    def sync_command(self) -> str | None:
-        """Return the command that uploads what Weights & Biases wrote offline, None if nothing is to be uploaded."""
-        return next((command for t in self.opened if (command := getattr(t, "sync_command", None))), None)
+    def mirror(self) -> dict[str, str | None]:
+        """Return what the summary says of Weights & Biases once the trackers are closed; each may be None.
+
+        ``sync_command`` uploads what was written offline. ``mirror_error``: why the mirror lacks rows of the record.
+        """
+        return {
+            "sync_command": next((command for t in self.opened if (command := getattr(t, "sync_command", None))), None),
+            "mirror_error": next((trouble for t in self.opened if (trouble := getattr(t, "trouble", None))), None),
+        }

@@ -130,7 +130,7 @@ class _Worker:
                     show_warnings(self.folder.progress(self.attempt))
                 if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher holds the lock
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may still be ending
-                    self.update_summary(status="running", error=None)
+                    self.update_summary(status="running", error=None, **self.trackers.mirror())
                 result = self.train()
             except BaseException as error:
                 status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -139,10 +139,12 @@ class _Worker:
                 raise
             summary = result
             if self.place.rank == 0:
-                summary = self.update_summary(**result, sync_command=self.trackers.sync_command(), error=None)
+                summary = self.update_summary(**result, error=None)
             self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue)
             self.say(f"worker {self.place.rank}: {result['status']} after {result['steps']} steps")
             self.trackers.close(result["status"], summary)
+            if self.place.rank == 0:  # only now it is known what Weights & Biases has
+                summary = self.update_summary(**self.trackers.mirror())
             if self.separate and self.place.world_size > 1:
                 import torch.distributed as dist
 

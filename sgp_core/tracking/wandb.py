@@ -25,9 +25,8 @@ _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 10
 """How long to wait for the first row before Weights & Biases is started anyway."""
 _INIT_SECONDS = 20
-_FINISH_SECONDS = 30
-_END_SECONDS = 60
-"""Time for all that can be left at the end: a start in progress, the rows, the upload."""
+_LEAVE_SECONDS = 2
+"""How long W&B's service may take to end once the run is finished or given up."""
 
 _End = tuple[str, dict[str, Any]]
 
@@ -52,6 +51,7 @@ class WandbTracker:
         record: the ``metrics.jsonl`` that is mirrored; by default the one in ``directory``.
         rank: a worker other than 0 has a run of its own, with the curves that are its own.
         artifact: upload ``model.safetensors`` and ``model.json`` of a completed run.
+        finish_timeout_s: time for all that can be left at the end: a start in progress, the rows, the upload.
         on_stop: called when a user presses "stop" on the run's page; by default nothing happens.
     """
 
@@ -73,6 +73,7 @@ class WandbTracker:
         record: Path | None = None,
         rank: int = 0,
         artifact: bool = False,
+        finish_timeout_s: float = 15.0,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._directory = Path(directory).absolute()
@@ -80,6 +81,7 @@ class WandbTracker:
         self._scores = scores
         self._rank = rank
         self._artifact = artifact
+        self._finish_timeout_s = finish_timeout_s
         self._on_stop = on_stop
         config = config or {}
         suffix = f"-rank{rank}" if rank else ""
@@ -100,10 +102,12 @@ class WandbTracker:
             self._mode = "offline"
         self._fragments = Fragments(self._directory, f"{run_id}{suffix}")
         self._run: Any = None
+        self._opened: Any = None  # the same, and kept when the mirror is off
         self._resumed: int | None = None
         self._first_step = 0
         self._rows = 0
         self._off = self._planned == "disabled"
+        self._trouble: str | None = None
         self._queue: queue.SimpleQueue[Row | _End] = queue.SimpleQueue()
         self._due = threading.Event()
         self._thread: threading.Thread | None = None
@@ -120,10 +124,17 @@ class WandbTracker:
 
     @property
     def sync_command(self) -> str | None:
-        """The command that uploads what is written offline; None if nothing is."""
+        """The command that uploads what is written offline; None if nothing is, or if it lacks rows of the record."""
         if not self._fragments.current() and (self._off or self._planned != "offline"):
             return None
+        if self._off and not self._fragments.state():
+            return None
         return f"wandb sync {shlex.quote(str(self._fragments.folder))}/offline-run-*"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the mirror lacks rows of the record; None if it does not."""
+        return self._trouble
 
     def resume(self, step: int) -> None:
         """Training continues after ``step`` steps: the mirror gets the record up to there, then the logged rows."""
@@ -146,7 +157,7 @@ class WandbTracker:
         self.finish(status, summary)
 
     def finish(self, status: str, summary: dict[str, Any]) -> None:
-        """Write the rows left and the summary (``best/...``, ``final/...``, ``status``) and close, within a minute."""
+        """Write the rows left and the summary (``best/...``, ``final/...``, ``status``) and close, in time."""
         if self._off:
             return
         if not self._due.is_set():  # there are no rows
@@ -154,9 +165,10 @@ class WandbTracker:
         self._queue.put((status, summary))
         self._due.set()
         if self._thread is not None:
-            self._thread.join(_END_SECONDS)
+            self._thread.join(self._finish_timeout_s)
             if self._thread.is_alive():
-                self._warn(TimeoutError(f"not finished after {_END_SECONDS} s"))
+                self._warn(TimeoutError(f"not finished after {self._finish_timeout_s:g} s"))
+            self._leave()
         self._off = True
 
     @property
@@ -185,11 +197,19 @@ class WandbTracker:
             self._warn(error)
 
     def _open(self) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else exit waits until reports of errors have arrived
         import wandb
 
+        if self._off:  # given up while it was imported
+            raise TimeoutError
         # A service inherited from a parent process would take the run for one in use after this process is killed.
         os.environ.pop("WANDB_SERVICE", None)
-        settings = _settings(wandb, stop_fn=self._stop, x_disable_stats=self._rank > 0)
+        settings = _settings(
+            wandb,
+            finish_timeout=self._finish_timeout_s,
+            stop_fn=lambda: self._stop(),
+            x_disable_stats=self._rank > 0,
+        )
         self._fragments.folder.mkdir(parents=True, exist_ok=True)
         try:
             if self._planned == "offline":
@@ -198,11 +218,12 @@ class WandbTracker:
                 mode: dict[str, Any] = {} if self._mode is None else {"mode": self._mode}
                 run = wandb.init(**self._arguments, **mode, resume="allow", settings=settings)
         except Exception as error:
-            if self._planned == "offline":
+            if self._planned == "offline" or self._off:
                 raise
             _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
             wandb.teardown()  # else its service takes the run's id for one in use
             run = self._init_offline(wandb, settings)
+        self._opened = run
         self._define_metrics(run)
         self._first_step = run.starting_step  # 0 offline; online the first that the server does not have
         self._run = run
@@ -268,9 +289,18 @@ class WandbTracker:
         if self._on_stop is not None:
             self._on_stop()
 
+    def _leave(self) -> None:
+        """End W&B's service, unless another run of this process uses it: at exit W&B would wait for it."""
+        wandb = sys.modules.get("wandb")
+        teardown = getattr(wandb, "teardown", None)  # none while it is being imported
+        if teardown is not None and getattr(wandb, "run", None) in (None, self._opened):
+            leaving = threading.Thread(target=teardown, name="wandb-teardown", daemon=True)
+            leaving.start()
+            leaving.join(_LEAVE_SECONDS)
+
     def _warn(self, error: BaseException) -> None:
         if not self._off:
-            self._off, self._run = True, None
+            self._off, self._run, self._trouble = True, None, _short(error)
             _log.warning("Weights & Biases is off for this run (%s)", _short(error))
 
 
@@ -282,7 +312,7 @@ def _settings(wandb: Any, **more: Any) -> Any:
     wanted = {
         "init_timeout": _INIT_SECONDS,
         "login_timeout": _INIT_SECONDS,
-        "finish_timeout": _FINISH_SECONDS,
+        "finish_timeout_raises": True,
         "console": "off",
         "silent": True,
         "allow_val_change": True,

@@ -93,6 +93,9 @@ def test_the_summary_splits_the_time_of_a_step(tmp_path: Path, capsys: pytest.Ca
     print_summary({**summary, "sync_command": f"wandb sync {tmp_path}/wandb/offline-run-*"}, tmp_path)
     said = capsys.readouterr().out
     assert f"upload to W&B        sgp sync {tmp_path}\n" in said
+    print_summary({**summary, "mirror_error": "not finished after 15 s"}, tmp_path)
+    again = capsys.readouterr().out
+    assert f"W&B is incomplete    not finished after 15 s; sgp sync {tmp_path} uploads the whole record\n" in again
     assert "10.00 ms = data 1.00 + compute 6.00 + communication 3.00" in said
     assert "0.5000 (averaged model; best 0.5000 at step 9)" in said
     assert str(tmp_path) in said

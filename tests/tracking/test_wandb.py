@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -259,9 +260,46 @@ def test_without_network_the_whole_run_is_offline(tmp_path, monkeypatch, server,
 def test_the_private_flush_interval_still_exists():
     import wandb
 
-    settings = module._settings(wandb)
+    settings = module._settings(wandb, finish_timeout=7)
     assert settings.x_transaction_log_flush_interval == 1.0
-    assert (settings.init_timeout, settings.finish_timeout, settings.console) == (20, 30, "off")
+    assert (settings.init_timeout, settings.finish_timeout, settings.console) == (20, 7, "off")
+    assert settings.finish_timeout_raises
+
+
+def log_to(url: str, directory: str) -> None:
+    os.environ |= {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": url}
+    mirror = attempt(Path(directory), 0, 5, "completed", finish_timeout_s=4)
+    (Path(directory) / "said").write_text(f"{mirror.trouble}, {mirror.sync_command}")
+
+
+def test_a_server_that_never_answers_holds_neither_the_end_nor_the_exit(tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = _CONTEXT.Process(target=log_to, args=(url, str(tmp_path)))
+        process.start()
+        process.join(25)  # W&B alone takes 45 s
+        assert process.exitcode == 0
+    assert (tmp_path / "said").read_text() == "not finished after 4 s, None"
+    assert Fragments(tmp_path, "run7").state() == {}
+
+
+def test_a_server_that_dies_leaves_a_mirror_that_does_not_claim_to_be_whole(tmp_path, monkeypatch):
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+        mirror = WandbTracker("run7", tmp_path, finish_timeout_s=2)
+        trackers = [JsonlTracker(tmp_path / "metrics.jsonl"), mirror]
+        for tracker in trackers:
+            tracker.resume(0)
+        log(trackers, range(1, 4))
+        while mirror.url is None:
+            time.sleep(0.01)
+    log(trackers, range(4, 9))
+    for tracker in trackers:
+        tracker.finish("completed", {"final": None, "best": None})
+    assert mirror.trouble is not None
+    assert mirror.sync_command is None
+    assert Fragments(tmp_path, "run7").state() == {}
 
 
 # -- troubles ---------------------------------------------------------------------------------------------------------
@@ -341,9 +379,8 @@ def test_no_network_means_offline_after_one_warning(tmp_path, monkeypatch, caplo
 
 @pytest.mark.parametrize("trouble", ["log", "finish", "hang"])
 def test_trouble_later_switches_the_mirror_off_after_one_warning(tmp_path, monkeypatch, caplog, trouble):
-    monkeypatch.setattr(module, "_END_SECONDS", 0.3)
     fake(monkeypatch, Run(tmp_path, trouble))
-    tracker = WandbTracker("id", tmp_path)
+    tracker = WandbTracker("id", tmp_path, finish_timeout_s=0.3)
     for step in (1, 2):
         tracker.log(row(step))
     tracker.finish("completed", {})
@@ -351,6 +388,8 @@ def test_trouble_later_switches_the_mirror_off_after_one_warning(tmp_path, monke
     assert not tracker.active
     assert len(caplog.records) == 1
     assert Fragments(tmp_path, "id").state() == {}
+    assert tracker.trouble in ("service gone", "no answer", "not finished after 0.3 s")
+    assert tracker.sync_command is None
 
 
 def test_rows_do_not_wait_for_a_slow_start_and_keep_their_order(tmp_path, monkeypatch):
