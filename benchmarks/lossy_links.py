@@ -41,7 +41,7 @@ COLUMNS: list[tables.Column] = [
     ("accuracy %", tables.number("accuracy", 1, 100)),
     ("worst worker %", tables.number("worst", 1, 100)),
     ("distance", tables.number("distance", 3)),
-    ("defect of weights", lambda row: f"{row['weight_defect']:.1g}"),
+    ("defect of weights", lambda row: "0" if row["weight_defect"] < 1e-12 else f"{row['weight_defect']:.2f}"),
     ("defect of numerators", lambda row: f"{row['numerator_defect']:.1g}"),
     ("mean age, steps", tables.number("age", 1)),
     ("traffic", tables.number("traffic", 2)),
