@@ -12,6 +12,7 @@ from launcher.cli.table_printing import align
 from launcher.console.summary import relative
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number, text, whole
+from launcher.runs.membership import count_replacements
 from launcher.runs.metric_rows import Row
 from launcher.runs.number_format import duration, format_value, milliseconds, plain
 from launcher.runs.plain_text import clean
@@ -27,6 +28,7 @@ def details(run: Run) -> dict[str, Any]:
         "eta_s": eta(run),
         "wall_time_s": _wall_time(run),
         "world_size": run.world_size,
+        "replacements": count_replacements(run.folder),
         "workers": [_worker(rank, dict(report)) for rank, report in run.workers.items()],
         "train": run.last_rows.get("train"),
         "val": run.last_rows.get("val"),
@@ -95,6 +97,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "step", progress(run) + (f", about {duration(left)} left" if left is not None else "")
     workers = f"{run.world_size} worker{'s' if run.world_size != 1 else ''}" if run.world_size else "? workers"
     yield "where", f"{where(run)}, {workers}, attempt {run.attempt}"
+    if replacements := count_replacements(run.folder):
+        yield "replaced workers", str(replacements)
     yield "last change", f"{last_sign_age(run)} ago"
     if (spent := _wall_time(run)) is not None:
         yield "training time", duration(spent)

@@ -59,6 +59,7 @@ def _check_cluster(plan: RunPlan) -> None:
     if isinstance(cluster, InlineCluster) and plan.world_size != 1:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
     _check_transport(plan)
+    _check_elastic(plan)
     if isinstance(cluster, SlurmCluster):
         _check_slurm(cluster)
     elif cluster.device == Device.cuda and not _sees_gpu():
@@ -88,6 +89,24 @@ def _check_transport(plan: RunPlan) -> None:
         reason = "is for algorithm.unit=worker, not node"
     others = [k.name for k in transports_by_priority() if k.serves(devices, hosts, workers, node_groups=node_groups)]
     raise ConfigurationError(f"cluster.transport={kind.name} {reason}; use {' or '.join(others)}")
+
+
+def _check_elastic(plan: RunPlan) -> None:
+    """Refuse what does not go with workers that come and go; the algorithm is checked with the experiment."""
+    cluster = plan.cluster
+    if not cluster.elastic:
+        return
+    why = ""
+    if plan.experiment.node_size > 1:
+        why = "its workers come and go one by one; use algorithm.unit=worker"
+    elif plan.world_size == 1:
+        why = "one worker has no others that could go on; use cluster.workers_per_node=2 or more"
+    elif cluster.transport != AUTO:
+        why = "it has connections of its own; use cluster.transport=auto"
+    elif cluster.step_in_backward:
+        why = "models are sent after a step; use cluster.step_in_backward=false"
+    if why:
+        raise ConfigurationError(f"cluster.elastic=true: {why}")
 
 
 def _check_slurm(cluster: SlurmCluster) -> None:

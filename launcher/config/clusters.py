@@ -37,6 +37,8 @@ class Cluster(Choice):
     device: Device = Device.auto
     transport: str = field(default=AUTO, metadata={VALUES: lambda: [AUTO, *TRANSPORTS.names()]})
     step_in_backward: bool = False
+    elastic: bool = False
+    elastic_patience_s: float = field(default=4.0, metadata=between(1, YEAR_S))
     timeout_min: int | None = field(default=None, metadata=between(1, YEAR_S // 60))
     process_group_timeout_s: int = field(default=600, metadata=between(1, YEAR_S))
     slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
@@ -58,6 +60,8 @@ class InlineCluster(Cluster):
     workers_per_node: int = field(default=1, metadata=between(1))
     transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
     step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
+    elastic: bool = field(default=False, metadata=NOT_AN_OPTION)
+    elastic_patience_s: float = field(default=4.0, metadata=NOT_AN_OPTION)
     timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
     process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
 

@@ -128,7 +128,8 @@ def make_plan(point: Point) -> RunPlan:
 
 def _check_experiment(plan: RunPlan) -> None:
     """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
-    parts = build_parts(plan.experiment, step_in_backward=plan.cluster.step_in_backward)
+    cluster = plan.cluster
+    parts = build_parts(plan.experiment, step_in_backward=cluster.step_in_backward, elastic=cluster.elastic)
     build_metrics(plan.evaluation.metrics, parts.kind)
     if (links := link_faults(parse_faults(plan.faults))) is not None:
         links.check(parts.algorithm)

@@ -19,6 +19,7 @@ from launcher.execution.backends.select import backend
 from launcher.execution.extension import begin_extension
 from launcher.execution.signals import StopSignals
 from launcher.runs.json_fields import items, text
+from launcher.runs.membership import count_replacements
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from sgp_core.atomic_files import read_json, write_json
@@ -152,6 +153,10 @@ def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]
             "final": _metrics(rows.get("val")) or summary.get("final"),
             "error": error,
         }
+    replacements = count_replacements(folder)
+    if replacements:
+        summary = {**summary, "replacements": replacements}
+    if replacements or outcome.status != "completed":
         write_json(folder.summary, summary)
     return summary
 

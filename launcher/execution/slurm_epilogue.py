@@ -17,6 +17,7 @@ from launcher.console.progress import Tail
 from launcher.execution.backends.base import Outcome
 from launcher.execution.run_lifecycle import conclude
 from launcher.runs.failure import ENDED, NODE_LOST, SUCCESSFUL, WORKER_DIED, Report, add_log, find_culprit, read_reports
+from launcher.runs.membership import MembershipFiles, find_last_culprit
 from launcher.runs.run_folder import RunFolder
 from sgp_core.atomic_files import read_json
 
@@ -39,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--asked-to-end", action="store_true")
     given = parser.parse_args(arguments)
 
-    folder, attempt, world_size = _run_of(given.folder, given.job)
+    folder, attempt, world_size, elastic = _run_of(given.folder, given.job)
     reports = read_reports(folder, world_size, attempt)
-    outcome, again = judge(reports, world_size, given.code, asked_to_end=given.asked_to_end)
+    how: dict[str, Any] = {"code": given.code, "asked_to_end": given.asked_to_end}
+    judgement = judge_elastic(folder.attempt(attempt), reports, world_size, **how) if elastic else None
+    outcome, again = judgement or judge(reports, world_size, **how)
     if folder.cancel.exists():  # a cancelled run is not requeued, whatever its workers reported
         folder.cancel.unlink(missing_ok=True)
         outcome, again = (outcome if outcome.status == "completed" else Outcome("cancelled")), False
@@ -83,20 +86,43 @@ def judge(reports: Mapping[int, Report], world_size: int, code: int, *, asked_to
     return Outcome("failed", error=culprit), False
 
 
+def judge_elastic(
+    attempt: Path, reports: Mapping[int, Report], world_size: int, code: int, *, asked_to_end: bool
+) -> tuple[Outcome, bool] | None:
+    """Return how an attempt of an elastic run ended, like :func:`judge`; None if that can tell.
+
+    Those that completed or saved decide. Without any it is a failure that a keeper recorded; without such a record,
+    SLURM has ended the keepers, too.
+
+    Args:
+        attempt: the folder of the attempt.
+    """
+    files = MembershipFiles(attempt)
+    done = {rank: report for rank, report in reports.items() if report["status"] in SUCCESSFUL}
+    if done and not files.given_up.exists():
+        return judge(done, len(done), code, asked_to_end=asked_to_end)
+    culprit = find_last_culprit(attempt, reports, world_size)
+    if asked_to_end or not (files.given_up.exists() or files.deaths(culprit["rank"]).exists()):
+        return None
+    return Outcome("failed", error=culprit), False
+
+
 def _starts_without_progress(folder: RunFolder) -> int:
     """Return how many attempts have been made since the last checkpoint."""
     saved = max((path.stat().st_mtime for path in folder.path.glob("checkpoints/step-*/manifest.json")), default=0.0)
-    return sum(path.stat().st_mtime > saved for path in folder.path.glob("logs/attempt-*/rendezvous.json"))
+    begun = (path for name in ("rendezvous.json", "members") for path in folder.path.glob(f"logs/attempt-*/{name}"))
+    return sum(path.stat().st_mtime > saved for path in begun)
 
 
-def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, int]:
-    """Return the run of a job: its folder, the number of the attempt, the number of workers."""
+def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, int, bool]:
+    """Return the run of a job: its folder, the number of the attempt, the number of workers, whether it is elastic."""
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     worker: Any = DelayedSubmission.load(JobPaths(folder, job).submitted_pickle).function
     spec = read_json(Path(worker.spec_path)) or {}
     attempt = worker.attempt + int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    return RunFolder(Path(worker.spec_path).parent), attempt, spec["experiment"]["world_size"]
+    elastic = bool((spec.get("cluster") or {}).get("elastic"))
+    return RunFolder(Path(worker.spec_path).parent), attempt, spec["experiment"]["world_size"], elastic
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Place:
 
 
 def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None, *, separate: bool) -> torch.device:
-    """Set the number of threads, join the process group, and return this worker's device.
+    """Set the number of threads, join the process group unless the run is elastic, and return this worker's device.
 
     Args:
         folder: folder of this attempt, in which the workers find each other.
@@ -53,7 +53,7 @@ def prepare(plan: RunPlan, place: Place, folder: Path, visible_gpus: str | None,
     torch.set_num_threads(threads)
     torch.autograd.set_detect_anomaly(plan.debug.anomaly)
     device = _device(cluster.device, place, slurm)
-    if place.world_size > 1:
+    if place.world_size > 1 and not cluster.elastic:
         _join(cluster, place, folder, device)
     return device
 

@@ -102,14 +102,14 @@ class Keeper:
         """Wait until a process has ended; end it if the others have left it out, or if the run is over.
 
         Returns:
-            How the others noticed that it is gone, None if they have not; and its exit code, negative for a signal.
+            Why the others left it out, None if it ended before they did; and its exit code, negative for a signal.
         """
-        told = False
+        told, left = False, None
         while True:
             ended, status = os.waitpid(worker.pid, os.WNOHANG)
-            left = self._left_out(worker)
             if ended:
                 return left, os.waitstatus_to_exitcode(status)
+            left = self._left_out(worker)
             if left is not None:  # it may have been stopped, and would wake up
                 _kill(worker.pid)
             if SIGNAL_REQUESTS.stop and not told:

@@ -56,8 +56,8 @@ def prepare_process(launcher: Mapping[str, Any] | None, *, slurm: bool) -> None:
     atexit.register(_skip_teardown)  # registered first, so called last
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("submitit").propagate = False  # it has its own handler
-    if launcher is not None and launcher["host"] == socket.gethostname():
-        processes.call_when_ended(processes.Process(launcher["pid"], launcher["started"]), _exit_with_launcher)
+    if (watching := watching_process(launcher)) is not None:
+        processes.call_when_ended(watching, _exit_with_launcher)
     parent = processes.find_process(os.getppid())
     if slurm and parent is not None:
         processes.call_when_ended(parent, _exit_with_slurm)
@@ -68,6 +68,13 @@ def _skip_teardown() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1 if hasattr(sys, "last_value") else 0)
+
+
+def watching_process(launcher: Mapping[str, Any] | None) -> processes.Process | None:
+    """Return the launcher that watches this worker; None if there is none on this machine."""
+    if launcher is None or launcher["host"] != socket.gethostname():
+        return None
+    return processes.Process(launcher["pid"], launcher["started"])
 
 
 def _exit_with_launcher() -> None:

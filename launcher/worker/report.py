@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError, PeerLost
+
+_WRITING = threading.Lock()
+"""Held while a report is written: the thread that trains and the one that learns of members both write some."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class WorkerReport:
         """Replace the report.
 
         Args:
-            status: ``starting``, ``training``, ``completed``, ``preempted``, ``cancelled`` or ``failed``.
+            status: ``starting``, ``training``, ``completed``, ``preempted``, ``cancelled``, ``failed`` or, in an
+                elastic run, ``expelled``.
             more: further entries, such as ``error``.
         """
         me = processes.this_process()
@@ -46,7 +51,8 @@ class WorkerReport:
             "time": time.time(),
             "warnings": list(self.warnings),
         }
-        write_json(self.folder.rank(self.rank), {**report, **more})
+        with _WRITING:
+            write_json(self.folder.rank(self.rank), {**report, **more})
 
 
 def describe_error(error: BaseException, rank: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Importing this module imports neither torch nor Hydra: a worker never composes s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -17,15 +18,18 @@ from typing import Any
 
 from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan, plan_of_spec
+from launcher.config.schema import DebugOptions
 from launcher.runs.run_folder import RunFolder
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
+from launcher.worker.elastic_group import MembershipLog, form_group
 from launcher.worker.notices import show_warnings
-from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process
+from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process, watching_process
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
 from launcher.worker.warning_log import keep_warnings
 from sgp_core.atomic_files import read_json, write_json
+from sgp_core.errors import Expelled
 from sgp_core.plugins import changed_sources, load_recorded_plugins
 
 Row = dict[str, Any]
@@ -51,13 +55,31 @@ class WorkerJob:
             local_world_size=task.num_tasks // task.num_nodes,
         )
         restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))  # SLURM starts the same pickle again
-        return run_worker(Path(self.spec_path), self.attempt + restarts, place, separate=True)
+        spec_path, attempt = Path(self.spec_path), self.attempt + restarts
+        cluster = (read_json(spec_path) or {}).get("cluster") or {}
+        if cluster.get("elastic"):
+            return keep_worker(spec_path, attempt, place)
+        return run_worker(spec_path, attempt, place, separate=True)
 
     def checkpoint(self) -> Any:
         """Answer submitit if a signal comes before :meth:`__call__`: nothing is lost, so start again."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def keep_worker(spec_path: Path, attempt: int, place: Place) -> Row:
+    """Run workers of one rank of an elastic run, one after another as they die, and return the last one's report."""
+    from launcher.worker.keeper import Keeper
+
+    launcher = ((read_json(spec_path) or {}).get("attempt") or {}).get("launcher")
+    folder = RunFolder(spec_path.parent)
+    folder.attempt(attempt).mkdir(parents=True, exist_ok=True)
+
+    def work(number: int) -> Row:
+        return run_worker(spec_path, attempt, place, separate=True, number=number)
+
+    return Keeper(folder, attempt, place.rank, place.world_size, work, watching_process(launcher)).run()
 
 
 def run_worker(
@@ -67,6 +89,7 @@ def run_worker(
     *,
     separate: bool,
     on_row: Callable[[Row], None] | None = None,
+    number: int = 1,
 ) -> Row:
     """Train one worker of the run that ``spec_path`` describes.
 
@@ -74,6 +97,7 @@ def run_worker(
         attempt: number of this start of the run, from 1.
         separate: whether this process exists for the worker alone. It then takes signals and ends with the launcher.
         on_row: called on rank 0 with every row of metrics.
+        number: counts the processes of this rank in the attempt; above 1 in an elastic run whose worker has died.
 
     Returns:
         The summary, as in ``summary.json``.
@@ -85,7 +109,7 @@ def run_worker(
     spec = read_json(spec_path)
     if spec is None:
         raise RuntimeError(f"{spec_path} cannot be read")
-    return _Worker(spec, plan_of_spec(spec), attempt, place, separate, on_row).run()
+    return _Worker(spec, plan_of_spec(spec), attempt, place, separate, on_row, number).run()
 
 
 @dataclass
@@ -96,6 +120,7 @@ class _Worker:
     place: Place
     separate: bool
     on_row: Callable[[Row], None] | None
+    number: int
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -115,7 +140,23 @@ class _Worker:
     @cached_property
     def trackers(self) -> WorkerTrackers:
         """The trackers of this worker's rows; none is open yet."""
-        return WorkerTrackers(self.spec, self.folder, self.place.rank, self.attempt, self.on_row)
+        speaks = self.membership.speaks if self.plan.cluster.elastic else None
+        begins = self.number == 1
+        return WorkerTrackers(self.spec, self.folder, self.place.rank, self.attempt, self.on_row, speaks, begins)
+
+    @cached_property
+    def membership(self) -> MembershipLog:
+        """What this worker knows of the members of an elastic run."""
+
+        def report() -> None:
+            self.report.write("training", member=True)
+
+        return MembershipLog(self.folder, self.attempt, self.place.rank, self.place.world_size, report)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this worker writes what concerns the whole run."""
+        return self.membership.speaks() if self.plan.cluster.elastic else self.place.rank == 0
 
     def run(self) -> Row:
         """Train, report how it ended, and return the summary."""
@@ -126,26 +167,32 @@ class _Worker:
             held.enter_context(keep_warnings(self.report.warnings))
             try:
                 if self.separate:
-                    prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm)
+                    kept = self.plan.cluster.elastic  # it ends with its keeper, which SLURM has started
+                    prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm and not kept)
                     show_warnings(self.folder.progress(self.attempt))
                 if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher holds the lock
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may still be ending
                     self.update_summary(status="running", error=None, **self.trackers.mirror())
                 result = self.train()
+            except Expelled as error:
+                self.report.write("expelled", member=True)
+                self.say(f"worker {self.place.rank}: {error}")
+                return {"status": "expelled"}
             except BaseException as error:
                 status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-                self.report.write(status, error=describe_error(error, self.place.rank))
+                member = {"member": self.membership.joined} if self.plan.cluster.elastic else {}
+                self.report.write(status, error=describe_error(error, self.place.rank), **member)
                 self.trackers.close(status, {})
                 raise
             summary = result
-            if self.place.rank == 0:
+            if self.speaks:
                 summary = self.update_summary(**result, error=None)
             self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue)
             self.say(f"worker {self.place.rank}: {result['status']} after {result['steps']} steps")
             self.trackers.close(result["status"], summary)
             if self.place.rank == 0:  # only now it is known what Weights & Biases has
                 summary = self.update_summary(**self.trackers.mirror())
-            if self.separate and self.place.world_size > 1:
+            if self.separate and self.place.world_size > 1 and not self.plan.cluster.elastic:
                 import torch.distributed as dist
 
                 dist.destroy_process_group()
@@ -178,7 +225,16 @@ class _Worker:
             gc.freeze()  # imported objects stay for good: garbage collection need not visit them
             gc.enable()
         self.trackers.open()
-        self.report.write("training")
+        more: dict[str, Any] = {}
+        if plan.cluster.elastic:
+            more["elastic"] = group = form_group(plan, self.place, attempt_folder, self.membership)
+            if group.founder:
+                self.membership.begin()
+        else:
+            self.report.write("training")
+        planned = plan
+        if self.number > 1:  # a replacement does not fail on purpose again
+            planned = dataclasses.replace(plan, debug=DebugOptions())
         try:
             return train(
                 plan.experiment,
@@ -194,7 +250,8 @@ class _Worker:
                 timeline_steps=plan.debug.timeline_steps,
                 transport=plan.cluster.transport,
                 step_in_backward=plan.cluster.step_in_backward,
-                companions=[PlannedFaults(plan).accompany],
+                companions=[PlannedFaults(planned).accompany],
+                **more,
             )
         except Preempted as stop:
             return {"status": "preempted", "steps": stop.step}

@@ -56,11 +56,12 @@ class ExperimentParts:
         return build_topology(self.topology, steps_per_epoch=steps_per_epoch)
 
 
-def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> ExperimentParts:
+def build_parts(experiment: Experiment, *, step_in_backward: bool = False, elastic: bool = False) -> ExperimentParts:
     """Return the parts of an experiment. No data are read: see :meth:`Dataset.check` and :meth:`Dataset.load`.
 
     Args:
         step_in_backward: whether the optimizer's steps are to be taken inside backward.
+        elastic: whether workers may die and come while training goes on.
 
     Raises:
         ConfigurationError: a choice is unknown, refuses its options, or does not go with another.
@@ -98,6 +99,7 @@ def build_parts(experiment: Experiment, *, step_in_backward: bool = False) -> Ex
         node_size=experiment.node_size,
         step_in_backward=step_in_backward,
         nonfinite=experiment.training.nonfinite,
+        elastic=elastic,
     )
     parts.algorithm.check_optimizer(experiment.optimizer)
     if getattr(parts.algorithm, "buffers", None) == "reset" and not optimizer.starts_from_zero:

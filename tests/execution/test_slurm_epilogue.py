@@ -9,6 +9,7 @@ import pytest
 
 from launcher.execution import slurm_epilogue
 from launcher.execution.slurm_epilogue import REQUEUE, judge, main
+from launcher.runs.membership import MembershipFiles
 from launcher.runs.run_folder import RunFolder
 from launcher.worker.worker import WorkerJob
 from sgp_core.atomic_files import read_json, write_json
@@ -111,3 +112,35 @@ def test_a_job_that_gets_nowhere_is_not_started_for_ever(job: RunFolder) -> None
     write_json(job.attempt(slurm_epilogue._STARTS_WITHOUT_PROGRESS) / "rendezvous.json", {})
     assert end(job, "1") == 1
     assert (read_json(job.summary) or {})["error"]["type"] == "NodeLost"
+
+
+@pytest.fixture
+def elastic(job: RunFolder) -> RunFolder:
+    """The same run, elastic."""
+    write_json(job.spec, {"experiment": {"world_size": 2}, "cluster": {"elastic": True}})
+    return job
+
+
+def test_an_elastic_run_is_complete_without_a_worker_that_died_at_its_end(elastic: RunFolder) -> None:
+    speak(elastic, said("completed", "training"))
+    assert end(elastic, "0") == 0
+    assert elastic.status() == "running"  # rank 0 itself writes "completed"
+
+
+def test_those_that_are_left_of_an_elastic_run_save_it(elastic: RunFolder) -> None:
+    speak(elastic, said("preempted", "training", requeue=True))
+    assert end(elastic, "0") == REQUEUE
+    assert elastic.status() == "preempted"
+
+
+def test_an_elastic_run_whose_worker_cannot_be_replaced_fails(elastic: RunFolder) -> None:
+    speak(elastic, said("training", "failed"))
+    error = {"rank": 1, "type": "ValueError", "message": "bad", "traceback": "..."}
+    write_json(MembershipFiles(elastic.attempt(2)).given_up, error)
+    assert end(elastic, "0") == 1
+    assert (read_json(elastic.summary) or {})["error"]["message"] == "bad"
+
+
+def test_an_elastic_job_that_lost_all_its_nodes_is_queued_again(elastic: RunFolder) -> None:
+    speak(elastic, said("training", "training"))
+    assert end(elastic, "1") == REQUEUE

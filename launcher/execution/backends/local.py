@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from launcher.execution.backends.base import Attempt, Outcome, SubmissionFailed
+from launcher.execution.elastic_supervisor import ElasticSupervisor
 from launcher.execution.environment import set_variables
 from launcher.execution.snapshot import with_snapshot
 from launcher.execution.supervisor import Supervisor
@@ -29,7 +30,8 @@ class LocalBackend:
     def run(self, attempt: Attempt, display: Display, stop: StopSignals) -> Generator[None, None, Outcome]:
         """Start the workers, watch them, and leave none behind."""
         processes.adopt_orphans()
-        supervisor = Supervisor(attempt, display, stop)
+        watch = ElasticSupervisor if attempt.plan.cluster.elastic else Supervisor
+        supervisor = watch(attempt, display, stop)
         job = LocalJob(attempt)
         try:
             yield from supervisor.watch(job)

@@ -4,6 +4,11 @@ A run is one job with a task per worker; runs that need the same resources are o
 :mod:`launcher.execution.slurm_epilogue`, which finds out how the workers ended and may have the job requeued. The
 script does that after the last worker has ended: workers may live in containers without SLURM's commands, and no
 process of the job is left that could interfere.
+
+An elastic run is one job, too. Each task is a keeper (:mod:`launcher.worker.keeper`) that replaces its worker at once,
+without the scheduler. An array of one-task jobs, each requeued by itself, was the other choice. Its workers would start
+one by one, so that some hold nodes while the rest queue, and two such runs could wait for each other for ever; and a
+requeued job waits for the scheduler, and for the credential of its last start to expire, two minutes by default.
 """
 
 from __future__ import annotations
@@ -36,6 +41,12 @@ _NO_LIMIT = 1_000_000
 """submitit limits how often a job times out. Long runs do so often, so the limit is set out of reach."""
 _EXIT_S = 90
 """How many seconds after the first worker the last one may exit: rank 0 closes Weights & Biases."""
+_ENDS_TOGETHER = [
+    "--kill-on-bad-exit=1",
+    f"--wait={_EXIT_S}",  # srun would wait for ever for workers of a lost node
+]
+_GOES_ON = ["--no-kill", "--kill-on-bad-exit=0", "--wait=0"]
+"""An elastic run goes on without a task that has died and without a node that is lost."""
 _DEFER_SIGNALS = """sh -c 'trap "" USR1 USR2; exec "$0" "$@"'"""
 """Until a worker handles them, the signals that ask it to save would kill it."""
 
@@ -150,13 +161,13 @@ def _parameters(plan: RunPlan, folder: Path) -> dict[str, Any]:
         "setup": _setup(plan),
         "teardown": _teardown(plan, folder),
         "srun_args": [
-            "--kill-on-bad-exit=1",
-            f"--wait={_EXIT_S}",  # srun would wait for ever for workers of a lost node
+            *(_GOES_ON if cluster.elastic else _ENDS_TOGETHER),
             *([f"--cpus-per-task={cpus}"] if cpus else []),  # since SLURM 22.05 srun does not take it from sbatch
             *cluster.srun_args,
         ],
         "additional_parameters": {
             "requeue": True,
+            **({"no-kill": True} if cluster.elastic else {}),
             **{
                 key: value for key, value in (cluster.additional_parameters or {}).items() if value not in (None, False)
             },
