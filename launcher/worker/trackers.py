@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.runs.json_fields import whole
 from launcher.runs.line_tail import LineTail
 from launcher.runs.row_lines import RowLines
 from launcher.runs.run_folder import RunFolder
@@ -70,7 +71,7 @@ class SpeakersRows:
             self._held.append(row)
             return
         if self._held:
-            reached = max((found.get("step", 0) for found in LineTail(self.path).objects()), default=0)
+            reached = max((whole(found.get("step")) or 0 for found in LineTail(self.path).objects()), default=0)
             for held in self._held:
                 if held["step"] > reached:
                     self._rows.log(held)
