@@ -31,17 +31,24 @@ from suite.workers import as_program, machine
 _PULSE = Path(__file__).parent / "suite" / "pulse.py"
 _END_S = 3600.0
 WORKLOADS: dict[str, tuple[list[str], int]] = {
-    "digits": (["dataset=digits", "model=mlp", "optimizer.lr=0.02"], 6000),
-    "cifar10": (["experiment=cifar10_sgp_small", "dataset=image_folder", "schedule=constant"], 3000),
+    "digits": (["dataset=digits", "model=mlp", "schedule=cosine"], 12000),
+    "cifar10": (["experiment=cifar10_sgp_small", "dataset=image_folder"], 6000),
 }
 """Words for ``sgp-train``, and how many steps: failures need a few minutes to be mended."""
+_IMAGES = 50_000
+_DECAYS = (0.5, 0.75, 0.875)
+"""Where the small CIFAR-10 runs lower their learning rate, as shares of the run."""
 
 
 def line(workload: str, seed: int, options: argparse.Namespace, folder: Path) -> list[str]:
     """Return the words of a run."""
     words, usual = WORKLOADS[workload]
     total = options.steps or usual
-    images = [f"dataset.path={options.images}"] if workload == "cifar10" else []
+    images = []
+    if workload == "cifar10":
+        epochs = total * options.workers * 32 / _IMAGES
+        decays = ",".join(f"{share * epochs:.3f}" for share in _DECAYS)
+        images = [f"dataset.path={options.images}", f"schedule.decay_epochs=[{decays}]"]
     size = [f"cluster.workers_per_node={options.workers}", "cluster.threads_per_worker=1", "cluster.elastic=true"]
     ends = [f"training.max_steps={total}", "training.epochs=100000000", "evaluation.every_epochs=0"]
     pulses = [f"plugins=[{_PULSE}]", f"callbacks=[{{name: pulse, folder: {folder}}}]"]

@@ -12,6 +12,8 @@ import pytest
 
 import elastic_kills
 from elastic_kills import Storm
+from launcher.config.compose import compose
+from launcher.config.make_plan import make_plans
 from suite import failures, tables
 from suite.mass import Account, mass_defect, read_accounts
 
@@ -106,6 +108,8 @@ def test_what_files_say_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workload", elastic_kills.WORKLOADS)
 def test_words_of_a_run(workload: str, tmp_path: Path) -> None:
-    options = elastic_kills.options_parser().parse_args(["--images", "images", "--steps", "70"])
+    options = elastic_kills.options_parser().parse_args(["--images", str(tmp_path), "--steps", "70"])
     words = elastic_kills.line(workload, 2, options, tmp_path)
     assert {"cluster.elastic=true", "cluster.workers_per_node=8", "training.max_steps=70", "seed=2"} <= set(words)
+    known = [word for word in words if not word.startswith(("plugins=", "callbacks=", "cluster.elastic="))]
+    assert make_plans(compose(known))[0].experiment.training.max_steps == 70
