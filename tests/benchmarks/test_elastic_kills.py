@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import elastic_kills
 from elastic_kills import Storm
@@ -108,6 +109,9 @@ def test_what_files_say_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workload", elastic_kills.WORKLOADS)
 def test_words_of_a_run(workload: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "train" / name / "1.png")
     options = elastic_kills.options_parser().parse_args(["--images", str(tmp_path), "--steps", "70"])
     words = elastic_kills.line(workload, 2, options, tmp_path)
     assert {"cluster.elastic=true", "cluster.workers_per_node=8", "training.max_steps=70", "seed=2"} <= set(words)
