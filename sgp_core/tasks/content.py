@@ -41,10 +41,12 @@ def say_changes(folder: Path, where: str, content: Mapping[str, Any], *options: 
     record = folder / f"{key}.json"
     before = read_json(record) or {}
     kept = before.get("content")
+    if kept == content:
+        return
     if isinstance(kept, dict) and (changes := describe_changes(kept, content)):
         _LOGGER.warning("%s is not what it was when it was read on %s: %s", where, before.get("time"), changes)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(record, {"path": where, "time": time.strftime("%Y-%m-%d %H:%M"), "content": dict(content)})
+        write_json(record, {"path": where, "time": time.strftime("%Y-%m-%d %H:%M"), "content": content})
     except OSError as error:
         _LOGGER.warning("%s cannot be written, so a change of %s may go unnoticed: %s", record, where, error)

@@ -63,7 +63,7 @@ def test_damaged_archives(tmp_path: Path, archives: dict[str, bytes], caplog: py
         (tmp_path / f"{kind}.tar").write_bytes(content)
     wholes = {kind: load(tmp_path / f"{kind}.tar", cache) for kind in KINDS}
     records = {path: path.read_bytes() for path in cache.rglob("*.json") if path.parent.name == "images"}
-    for seed in cases(120):
+    for seed in cases(100):
         kind = KINDS[seed % len(KINDS)]
         path = tmp_path / f"{kind}.tar"
         path.write_bytes(mutate(archives[kind], seed))

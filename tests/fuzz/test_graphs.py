@@ -40,7 +40,8 @@ def test_damaged_graphs(tmp_path: Path) -> None:
         whole = files[seed % len(files)]
         damaged = tmp_path / f"damaged{whole.suffix}"
         damaged.write_bytes(mutate(whole.read_bytes(), seed))
-        before = build_topology("custom", WORKERS, path=str(whole)).mixing_matrix(0)
+        whole_graph = build_topology("custom", WORKERS, path=str(whole))
+        before = whole_graph.mixing_matrix(0)
         graph = result_of(partial(build_topology, "custom", WORKERS, path=str(damaged)), seed)
         if graph is None:
             counts["refused"] += 1
@@ -48,6 +49,8 @@ def test_damaged_graphs(tmp_path: Path) -> None:
         matrix = graph.mixing_matrix(0)
         assert np.isfinite(matrix).all(), seed
         np.testing.assert_allclose(matrix.sum(axis=0), 1, atol=1e-9, err_msg=f"seed {seed}")
-        counts["the same" if np.array_equal(matrix, before) else "another graph"] += 1
+        same = np.array_equal(matrix, before)
+        assert (graph.content() == whole_graph.content()) == same, (seed, "a resumed run would not notice")
+        counts["the same" if same else "another graph"] += 1
     print(dict(counts))
     assert counts["refused"] > 0

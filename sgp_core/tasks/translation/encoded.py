@@ -104,20 +104,16 @@ def load_or_encode(
         read: returns the text.
         vocabulary: most tokens.
         name: of the data set.
-        where: the path of the text. If it has changed since it was encoded last, a warning says so.
+        where: the path of the text. If it has changed since it was loaded last, a warning says so.
 
     Raises:
         ConfigurationError: ``read`` raised it, or there is no text.
     """
 
-    def make() -> Encoded:
-        encoded = encode(read(), vocabulary, name)
-        if where is not None:
-            say_changes(folder.parent, where, encoded.content, name, vocabulary)
-        return encoded
-
-    made = load_or_make(folder, _load, make, _fill, what="encoded text")
+    made = load_or_make(folder, _load, lambda: encode(read(), vocabulary, name), _fill, what="encoded text")
     assert made is not None
+    if where is not None:
+        say_changes(folder.parent, where, made.content, name, vocabulary)
     return made
 
 

@@ -79,8 +79,10 @@ class ImageFolder(ImageDataset):
     def load(self) -> ImageClassification:
         """Decode the images, or read them from the cache, or prepare to decode them per batch."""
         from sgp_core.tasks.cache import cache_root
+        from sgp_core.tasks.content import say_changes
         from sgp_core.tasks.images.decoded import load_or_decode
         from sgp_core.tasks.images.prepare import Preparation
+        from sgp_core.tasks.images.reading import printable
         from sgp_core.tasks.images.source import open_source
 
         shift = self.image_size // 8 if self.augment and self.crop == Crop.shifted else 0
@@ -91,8 +93,11 @@ class ImageFolder(ImageDataset):
         content = f"{_LAYOUT} {source.fingerprint()} {self.image_size} {self.holdout}"
         root = (Path(self.cache).expanduser() if self.cache else cache_root()) / "images"
         entry = root / hashlib.sha256(content.encode()).hexdigest()[:24]
-        decoded = load_or_decode(entry, lambda: self._decode(source, root))
-        return self._per_batch(source, preparation) if decoded is None else self._in_memory(decoded, preparation)
+        decoded = load_or_decode(entry, lambda: self._decode(source))
+        if decoded is None:
+            return self._per_batch(source, preparation)
+        say_changes(root, printable(source.path), decoded.content, self.image_size, self.holdout)
+        return self._in_memory(decoded, preparation)
 
     def _path(self) -> Path:
         if not self.path:
@@ -100,20 +105,14 @@ class ImageFolder(ImageDataset):
             raise ConfigurationError(f"dataset={name} needs dataset.path=FOLDER or dataset.path=ARCHIVE.tar.gz")
         return Path(self.path).expanduser().absolute()
 
-    def _decode(self, source: Source, root: Path) -> Decoded | None:
-        """Return all images, or None if that exceeds the limit; say if they are not those decoded before."""
-        from sgp_core.tasks.content import say_changes
+    def _decode(self, source: Source) -> Decoded | None:
+        """Return all images, or None if that exceeds the limit."""
         from sgp_core.tasks.images.decoded import decode_tree
-        from sgp_core.tasks.images.reading import printable
         from sgp_core.tasks.images.tree import arrange
 
         tree = arrange(source.names(), str(source.path), self.holdout)
         size = (len(tree.train) + len(tree.validation)) * 3 * self.image_size**2
-        if size > self.in_memory_limit_gb * 1e9:
-            return None
-        decoded = decode_tree(source, tree, self.image_size)
-        say_changes(root, printable(source.path), decoded.content, self.image_size, self.holdout)
-        return decoded
+        return None if size > self.in_memory_limit_gb * 1e9 else decode_tree(source, tree, self.image_size)
 
     def _in_memory(self, decoded: Decoded, preparation: Preparation) -> ImageClassification:
         import torch
