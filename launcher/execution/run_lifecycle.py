@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 from launcher.config.extension import describe_extension
@@ -139,10 +140,13 @@ def set_status(folder: RunFolder, plan: RunPlan, status: str, error: dict[str, A
 def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Bring ``summary.json`` in line with how all workers ended, and return it. Rank 0 has written its own end.
 
+    In an elastic run the worker that was to write it may have died; then the result of another one counts.
+
     Args:
         rows: the last row of metrics of each split in this attempt.
     """
-    summary = read_json(folder.summary) or {"run_id": folder.path.name, "name": None}
+    written = read_json(folder.summary)
+    summary = dict(written or {"run_id": folder.path.name, "name": None})
     error = outcome.error and {key: outcome.error.get(key) for key in ("rank", "type", "message", "log")}
     if outcome.status != "completed":
         reached = max((row["step"] for row in rows.values()), default=summary.get("steps") or 0)
@@ -153,10 +157,11 @@ def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]
             "final": _metrics(rows.get("val")) or summary.get("final"),
             "error": error,
         }
-    replacements = count_replacements(folder)
-    if replacements:
-        summary = {**summary, "replacements": replacements}
-    if replacements or outcome.status != "completed":
+    elif summary.get("status") != "completed":
+        summary |= next(filter(None, map(_result_in, sorted(folder.path.glob("rank-*.json")))), {})
+    if replacements := count_replacements(folder):
+        summary["replacements"] = replacements
+    if summary != written:
         write_json(folder.summary, summary)
     return summary
 
@@ -164,6 +169,13 @@ def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]
 def _this_launcher() -> dict[str, Any]:
     process = processes.this_process()
     return {"pid": process.pid, "started": process.started, "host": socket.gethostname()}
+
+
+def _result_in(report: Path) -> dict[str, Any] | None:
+    """Return what training returned to a worker that completed an elastic run, for ``summary.json``."""
+    said = read_json(report) or {}
+    result = said.get("result")
+    return {**result, "error": None} if said.get("status") == "completed" and isinstance(result, dict) else None
 
 
 def _metrics(row: dict[str, Any] | None) -> dict[str, Any] | None:

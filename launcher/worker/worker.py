@@ -153,10 +153,9 @@ class _Worker:
 
         return MembershipLog(self.folder, self.attempt, self.place.rank, self.place.world_size, report)
 
-    @property
-    def speaks(self) -> bool:
-        """Whether this worker writes what concerns the whole run."""
-        return self.membership.speaks() if self.plan.cluster.elastic else self.place.rank == 0
+    def speaks(self, step: int) -> bool:
+        """Whether this worker writes what concerns the whole run after so many steps."""
+        return self.membership.speaks(step) if self.plan.cluster.elastic else self.place.rank == 0
 
     def run(self) -> Row:
         """Train, report how it ended, and return the summary."""
@@ -167,8 +166,8 @@ class _Worker:
             held.enter_context(keep_warnings(self.report.warnings))
             try:
                 if self.separate:
-                    kept = self.plan.cluster.elastic  # it ends with its keeper, which SLURM has started
-                    prepare_process(self.spec["attempt"]["launcher"], slurm=self.on_slurm and not kept)
+                    of_slurm = self.on_slurm and not self.plan.cluster.elastic  # there it ends with its keeper
+                    prepare_process(self.spec["attempt"]["launcher"], slurm=of_slurm)
                     show_warnings(self.folder.progress(self.attempt))
                 if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher holds the lock
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may still be ending
@@ -185,9 +184,10 @@ class _Worker:
                 self.trackers.close(status, {})
                 raise
             summary = result
-            if self.speaks:
+            if self.speaks(result["steps"]):
                 summary = self.update_summary(**result, error=None)
-            self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue)
+            kept = {"member": True, "result": result} if self.plan.cluster.elastic else {}
+            self.report.write(result["status"], requeue=SIGNAL_REQUESTS.requeue, **kept)
             self.say(f"worker {self.place.rank}: {result['status']} after {result['steps']} steps")
             self.trackers.close(result["status"], summary)
             if self.place.rank == 0:  # only now it is known what Weights & Biases has

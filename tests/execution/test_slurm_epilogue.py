@@ -122,9 +122,10 @@ def elastic(job: RunFolder) -> RunFolder:
 
 
 def test_an_elastic_run_is_complete_without_a_worker_that_died_at_its_end(elastic: RunFolder) -> None:
-    speak(elastic, said("completed", "training"))
+    speak(elastic, said("training", "completed", result={"status": "completed", "steps": 7}))
     assert end(elastic, "0") == 0
-    assert elastic.status() == "running"  # rank 0 itself writes "completed"
+    summary = read_json(elastic.summary) or {}
+    assert (summary["status"], summary["steps"], summary["name"]) == ("completed", 7, "n")
 
 
 def test_those_that_are_left_of_an_elastic_run_save_it(elastic: RunFolder) -> None:
