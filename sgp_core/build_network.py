@@ -75,7 +75,7 @@ def build_network(
         ConfigurationError: on all workers alike: models differ between workers, or the transport is not available.
     """
     if link_faults is not None:
-        link_faults.check(algorithm)
+        link_faults.check(algorithm, transport)
     workers = workers or GlobalCollectives(node)
     choices: dict[str, object] = {"algorithm": algorithm, "topology": (topology, topology.edges(0).out_peers)}
     choices |= {"pace": pace, "compression": compression, "transport": transport, "link_faults": link_faults}

@@ -132,7 +132,7 @@ def _check_experiment(plan: RunPlan) -> None:
     parts = build_parts(plan.experiment, step_in_backward=cluster.step_in_backward, elastic=cluster.elastic)
     build_metrics(plan.evaluation.metrics, parts.kind)
     if (links := link_faults(parse_faults(plan.faults))) is not None:
-        links.check(parts.algorithm)
+        links.check(parts.algorithm, cluster.transport)
     parts.dataset.check()
 
 

@@ -47,8 +47,7 @@ def connect(
         retransmits: whether shares that travel as messages are sent again until they are acknowledged.
 
     Raises:
-        ConfigurationError: on all workers alike, if some compute on a GPU, the transport is not available, or its
-            links cannot have faults.
+        ConfigurationError: on all workers alike, if some compute on a GPU or the transport is not available.
     """
     if wanted != AUTO:
         find_transport(wanted)
@@ -58,10 +57,6 @@ def connect(
         dist.all_gather_object(on_cpu, on_cpu[0], group=group)
     if not all(on_cpu):
         raise ConfigurationError("asynchronous algorithms run on the CPU; use osgp on GPUs")
-    if faults is not None and wanted not in (AUTO, MessageCarrier.name):
-        raise ConfigurationError(
-            f"transport '{wanted}' has no messages that could be lost or late; use transport=p2p for links with faults"
-        )
     if alone or (faults is None and wanted != MessageCarrier.name):
         try:
             return _over_shared_memory(way, topology, group, params, record_events)

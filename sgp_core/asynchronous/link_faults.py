@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sgp_core.algorithms.base import ALGORITHMS, OneSided
 from sgp_core.errors import ConfigurationError
+from sgp_core.transports.registry import AUTO
 from sgp_core.validation import at_least, require
 
 if TYPE_CHECKING:
     from sgp_core.algorithms.base import Algorithm
 
 M = TypeVar("M")
+
+MESSAGES = "p2p"
+"""The transport whose links may have faults."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,17 @@ class LinkFaults:
             require(0.0 <= value <= 1.0, f"faults of links: {name}", "a probability from 0 to 1", value)
         at_least(1, "faults of links: delay_steps", self.delay_steps)
 
-    def check(self, algorithm: Algorithm) -> None:
-        """Refuse an algorithm that cannot do with such links.
+    def check(self, algorithm: Algorithm, transport: str = AUTO) -> None:
+        """Refuse an algorithm that cannot do with such links, and a transport that has none.
 
         Raises:
-            ConfigurationError: its workers wait for each message, or change two models together.
+            ConfigurationError: its workers wait for each message, or change two models together; or nothing is sent.
         """
+        if transport not in (AUTO, MESSAGES):
+            raise ConfigurationError(
+                f"transport '{transport}' has no messages that could be lost or late; use transport={MESSAGES} for"
+                " links with faults"
+            )
         way = algorithm.traits.one_sided
         if way is OneSided.mailbox:
             return

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from sgp_core.asynchronous.carrier import LOOK_SECONDS, lost
+from sgp_core.asynchronous.link_faults import MESSAGES
 from sgp_core.asynchronous.messages.peer_connection import (
     BufferPool,
     Header,
@@ -39,7 +40,7 @@ class MessageCarrier:
         params: the model's parameters.
     """
 
-    name = "p2p"
+    name = MESSAGES
 
     def __init__(self, group: dist.ProcessGroup | None, params: FlatVector) -> None:
         workers = Collectives(group)
