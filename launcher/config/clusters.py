@@ -98,4 +98,5 @@ class SlurmCluster(Cluster):
     setup: list[str] = field(default_factory=list)
     srun_args: list[str] = field(default_factory=list)
     additional_parameters: dict[str, Any] | None = None
+    starts_without_checkpoint: int = field(default=3, metadata=between(1))
     wait: bool = False

@@ -13,19 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.config.clusters import SlurmCluster
 from launcher.console.progress import Tail
 from launcher.execution.backends.base import Outcome
 from launcher.execution.run_lifecycle import conclude
 from launcher.runs.failure import ENDED, NODE_LOST, SUCCESSFUL, WORKER_DIED, Report, add_log, find_culprit, read_reports
 from launcher.runs.membership import MembershipFiles, find_last_culprit
 from launcher.runs.run_folder import RunFolder
+from launcher.system import slurm_cli
 from sgp_core.atomic_files import read_json
 
 REQUEUE = 75
 """Exit code (``EX_TEMPFAIL``) upon which the job script requeues the job."""
-
-_STARTS_WITHOUT_PROGRESS = 3
-"""How often a job whose nodes were lost is started again without a new checkpoint."""
 
 _LARGEST_CODE = 128
 """Exit codes of srun above this one stand for the signal that killed a worker."""
@@ -40,19 +39,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--asked-to-end", action="store_true")
     given = parser.parse_args(arguments)
 
-    folder, attempt, world_size, elastic = _run_of(given.folder, given.job)
+    folder, attempt, spec = _run_of(given.folder, given.job)
+    world_size, cluster = spec["experiment"]["world_size"], spec.get("cluster") or {}
     reports = read_reports(folder, world_size, attempt)
     how: dict[str, Any] = {"code": given.code, "asked_to_end": given.asked_to_end}
-    judgement = judge_elastic(folder.attempt(attempt), reports, world_size, **how) if elastic else None
+    judgement = judge_elastic(folder.attempt(attempt), reports, world_size, **how) if cluster.get("elastic") else None
     outcome, again = judgement or judge(reports, world_size, **how)
+    requeued = given.asked_to_end and outcome.status != "completed" and _is_requeued(given.job)
+    if requeued:  # by the user, or because a node was lost: SLURM starts it again without being asked
+        outcome, again = Outcome("preempted"), False
     if folder.cancel.exists():  # a cancelled run is not requeued, whatever its workers reported
         folder.cancel.unlink(missing_ok=True)
         outcome, again = (outcome if outcome.status == "completed" else Outcome("cancelled")), False
-    again = again and not (outcome.status == "failed" and _starts_without_progress(folder) >= _STARTS_WITHOUT_PROGRESS)
+    most = cluster.get("starts_without_checkpoint", SlurmCluster.starts_without_checkpoint)
+    again = again and not (outcome.status == "failed" and _starts_without_progress(folder) >= most)
     if outcome.error is not None:
         outcome = Outcome("preempted" if again else outcome.status, add_log(outcome.error, folder, attempt))
     conclude(folder, outcome, {row["split"]: row for row in Tail(folder.progress(attempt)).rows()})
-    print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', requeued' if again else ''}")
+    print(f"run {folder.path.name}, attempt {attempt}: {outcome.status}{', requeued' if again or requeued else ''}")
     if again:
         return REQUEUE
     return 1 if outcome.status == "failed" else 0
@@ -114,15 +118,20 @@ def _starts_without_progress(folder: RunFolder) -> int:
     return sum(path.stat().st_mtime > saved for path in begun)
 
 
-def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, int, bool]:
-    """Return the run of a job: its folder, the number of the attempt, the number of workers, whether it is elastic."""
+def _is_requeued(job: str) -> bool:
+    """Whether SLURM has queued the job again: then the request to end was no cancellation."""
+    restarts = slurm_cli.count_restarts(job)
+    return restarts is not None and restarts > int(os.environ.get("SLURM_RESTART_COUNT", 0))
+
+
+def _run_of(folder: Path, job: str) -> tuple[RunFolder, int, dict[str, Any]]:
+    """Return the run of a job: its folder, the number of the attempt, what its ``spec.json`` holds."""
     from submitit.core.utils import DelayedSubmission, JobPaths
 
     worker: Any = DelayedSubmission.load(JobPaths(folder, job).submitted_pickle).function
     spec = read_json(Path(worker.spec_path)) or {}
     attempt = worker.attempt + int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    elastic = bool((spec.get("cluster") or {}).get("elastic"))
-    return RunFolder(Path(worker.spec_path).parent), attempt, spec["experiment"]["world_size"], elastic
+    return RunFolder(Path(worker.spec_path).parent), attempt, spec
 
 
 if __name__ == "__main__":

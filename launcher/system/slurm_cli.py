@@ -53,6 +53,17 @@ def cancel(job_ids: Sequence[str], patience_s: float = _PATIENCE_S) -> bool:
     return not job_ids or _ask(["scancel", *job_ids], patience_s) is not None
 
 
+def count_restarts(job_id: str, patience_s: float = _PATIENCE_S) -> int | None:
+    """Return how often SLURM has queued a job again, an element of an array (``123_4``) too; None if it does not say.
+
+    It counts at the moment of the request: in a job that is being requeued the number is already one higher than
+    ``SLURM_RESTART_COUNT``.
+    """
+    answer = _ask(["scontrol", "show", "job", "-o", job_id], patience_s)
+    found = re.search(r"\bRestarts=(\d+)", answer or "")
+    return int(found[1]) if found else None
+
+
 def _ask(command: list[str], patience_s: float) -> str | None:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)

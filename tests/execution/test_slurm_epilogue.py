@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from launcher.execution import slurm_epilogue
 from launcher.execution.slurm_epilogue import REQUEUE, judge, main
 from launcher.runs.membership import MembershipFiles
 from launcher.runs.run_folder import RunFolder
@@ -101,15 +100,34 @@ def test_a_cancelled_job_is_not_queued_again(job: RunFolder) -> None:
     assert not job.cancel.exists()
 
 
-def test_a_job_that_gets_nowhere_is_not_started_for_ever(job: RunFolder) -> None:
+@pytest.mark.parametrize(("restarts", "status"), [("1", "cancelled"), ("2", "preempted"), ("", "cancelled")])
+def test_a_job_that_slurm_requeues_is_not_cancelled(
+    job: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: str, status: str
+) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(
+        f'#!/bin/sh\n[ "$*" = "show job -o 7" ] && echo "JobId=7 Restarts={restarts} EndTime=Unknown"\n'
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:/usr/bin:/bin")
+    speak(job, said("preempted", "preempted", requeue=False))
+    assert end(job, "0", "--asked-to-end") == 0
+    assert job.status() == status
+
+
+@pytest.mark.parametrize("most", [None, 1, 5])
+def test_a_job_that_gets_nowhere_is_not_started_for_ever(job: RunFolder, most: int | None) -> None:
+    if most is not None:
+        write_json(job.spec, {"experiment": {"world_size": 2}, "cluster": {"starts_without_checkpoint": most}})
     speak(job, said("failed", "training"))
-    for attempt in range(1, slurm_epilogue._STARTS_WITHOUT_PROGRESS):
+    for attempt in range(1, most or 3):
         job.attempt(attempt).mkdir(exist_ok=True)
         write_json(job.attempt(attempt) / "rendezvous.json", {})
     assert end(job, "1") == REQUEUE
     assert job.status() == "preempted"
-    job.attempt(slurm_epilogue._STARTS_WITHOUT_PROGRESS).mkdir()
-    write_json(job.attempt(slurm_epilogue._STARTS_WITHOUT_PROGRESS) / "rendezvous.json", {})
+    job.attempt(most or 3).mkdir(exist_ok=True)
+    write_json(job.attempt(most or 3) / "rendezvous.json", {})
     assert end(job, "1") == 1
     assert (read_json(job.summary) or {})["error"]["type"] == "NodeLost"
 

@@ -88,6 +88,8 @@ def test_a_log_is_followed_through_a_requeue(lab: Lab, work: Path, ask: Callable
         lab.run("scontrol", "requeue", job_of(folder))
         until_step(folder, 2, 1)
         assert ask("status", run["run_id"])["attempt"] == 2
+        said = "".join(path.read_text() for path in folder.path.rglob("*_log.out"))
+        assert "attempt 1: preempted, requeued" in said  # not cancelled, until it starts again
         assert follower.poll() is None
         ask("cancel", run["run_id"])
         until_status(folder, "cancelled")
