@@ -207,7 +207,7 @@ class WandbTracker:
         settings = _settings(
             wandb,
             finish_timeout=self._finish_timeout_s,
-            stop_fn=lambda: self._stop(),
+            stop_fn=lambda: self._stop(),  # a method would be copied with its object, as W&B copies its settings
             x_disable_stats=self._rank > 0,
         )
         self._fragments.folder.mkdir(parents=True, exist_ok=True)
