@@ -76,11 +76,11 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError: there is no file, or it cannot be read.
     """
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
         raise OSError(errno.EINVAL, "not a file", str(path))
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def _sync(path: Path) -> None:

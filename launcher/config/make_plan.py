@@ -22,6 +22,7 @@ from launcher.config.extension import extend
 from launcher.config.former_order import as_begun
 from launcher.config.launch_options import LaunchOptions, command_settings
 from launcher.config.plugins import plugin_names
+from launcher.config.redact import redact, without_secrets
 from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from launcher.config.weights import locate_weights
@@ -109,13 +110,13 @@ def make_plan(point: Point) -> RunPlan:
     run_id = identify(experiment)
     plan = RunPlan(
         run_id=run_id,
-        name=run_name(experiment) if top.name is None else top.name,
+        name=run_name(experiment) if top.name is None else redact(top.name),
         experiment=experiment,
         cluster=cluster,
-        tracker=tracker,
+        tracker=without_secrets(tracker),
         log_every=top.log_every,
         run_dir=runs_dir / run_id,
-        overrides=tuple(point.overrides),
+        overrides=tuple(map(redact, point.overrides)),
         plugins=tuple(plugins),
         identity=top.identity,
         faults=tuple(top.faults),

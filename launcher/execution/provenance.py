@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.config.redact import redact, redact_code
 from launcher.config.run_plan import RunPlan
 from launcher.console.summary import relative
 from launcher.runs.json_fields import items
@@ -37,7 +38,7 @@ def record(folder: Path, command: Sequence[str]) -> dict[str, Any]:
     )
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(command),
+        "command": shlex.join(map(redact, command)),
         "directory": os.getcwd(),
         "host": socket.gethostname(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -97,7 +98,7 @@ def _git(folder: Path) -> dict[str, Any] | None:
     diff = _ask_git(place, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
     difference = folder / "uncommitted.diff"
     if diff:
-        write_text(difference, diff + "\n")
+        write_text(difference, redact_code(diff) + "\n")
     else:
         difference.unlink(missing_ok=True)
     return {

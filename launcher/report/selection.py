@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from launcher.config.redact import redact
 from launcher.report.record import Record
 from launcher.runs.find import LIVE, Run, Sweep, find, find_runs
 from launcher.runs.json_fields import mapping
@@ -76,6 +77,7 @@ def origin(selection: Selection, records: Sequence[Record]) -> dict[str, Any]:
     )
     if unfinished:
         made += f" Not all runs had ended; for the latest numbers: sgp report {selection.again}"
+    command = redact(str(command)) if command else None  # earlier versions recorded it as it was
     return {"command": command, "whence": " · ".join(part for part in parts if part), "made": made}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.config.choice import Choice
+from launcher.config.redact import redact
 from launcher.config.run_plan import RunPlan
 from launcher.config.schema import WandbOptions
 from launcher.runs.run_folder import SWEEPS
@@ -76,7 +77,7 @@ def record_sweep(plans: Sequence[RunPlan], command: Sequence[str], search: dict[
         points[plan.run_id] = {"run_id": plan.run_id, "name": plan.name, "overrides": list(plan.overrides)}
     record = {
         "sweep_id": sweep,
-        "command": shlex.join(command),
+        "command": shlex.join(map(redact, command)),
         "created": earlier.get("created") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "points": list(points.values()),
         "search": search,

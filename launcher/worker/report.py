@@ -10,6 +10,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.config.redact import redact, redact_code
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from sgp_core.atomic_files import write_json
@@ -62,8 +63,8 @@ def describe_error(error: BaseException, rank: int) -> dict[str, Any]:
     """
     return {
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": redact(str(error)),
+        "traceback": redact_code("".join(traceback.format_exception(error))),
         "user_mistake": isinstance(error, ConfigurationError),
         "peer_lost": _lost_peer(error, rank),
     }
