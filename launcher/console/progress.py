@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from launcher.runs.json_fields import number, text, whole
+from launcher.runs.json_fields import number, whole
 from launcher.runs.line_tail import LineTail
-from launcher.runs.row_lines import NOTICE, RowLines, scores_in_words
+from launcher.runs.row_lines import RowLines, scores_in_words
 from launcher.runs.scores import Scores
 
 if TYPE_CHECKING:
@@ -89,17 +89,6 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._lines = LineTail(path)
-        self._notices: set[str] = set()
-
-    def show(self, display: Display) -> None:
-        """Show new rows, and the warnings of workers: one that several of them have only once."""
-        for found in self._lines.objects():
-            notice = text(found.get(NOTICE))
-            if _is_row(found):
-                display.show(found)
-            elif notice is not None and notice not in self._notices:
-                self._notices.add(notice)
-                display.say(f"warning: {notice}")
 
     def rows(self) -> Iterator[Row]:
         """Yield new complete rows; a line that holds none, as a full disk leaves it, is passed over."""

@@ -116,7 +116,8 @@ class Watched:
             return
         folder = self._attempt.folder
         newest = folder.next_attempt() - 1
-        self._tail.show(self._view)
+        for row in self._tail.rows():
+            self._view.show(row)
         if newest > self._number:
             self._number, self._tail = newest, Tail(folder.progress(newest))
             self._view.say(f"{self._label}{self.plan.title}: started again by SLURM, attempt {newest}")

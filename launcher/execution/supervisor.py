@@ -151,4 +151,5 @@ class Supervisor:
         return read_reports(self._attempt.folder, self._world_size, self._attempt.number)
 
     def _show_progress(self) -> None:
-        self._tail.show(self._display)
+        for row in self._tail.rows():
+            self._display.show(row)

@@ -9,8 +9,6 @@ from launcher.runs.number_format import format_value
 from launcher.runs.scores import Scores, read_scores
 from sgp_core.metrics import LOSS, find_metric
 
-NOTICE = "notice"
-"""The key of a line of a progress file that is no row, but a warning of a worker."""
 _SECONDS_BETWEEN_LINES = 3.0
 
 

@@ -23,7 +23,6 @@ from launcher.runs.run_folder import RunFolder
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
 from launcher.worker.elastic_group import MembershipLog, form_group
-from launcher.worker.notices import show_warnings
 from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_process, watching_process
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
@@ -168,7 +167,6 @@ class _Worker:
                 if self.separate:
                     of_slurm = self.on_slurm and not self.plan.cluster.elastic  # there it ends with its keeper
                     prepare_process(self.spec["attempt"]["launcher"], slurm=of_slurm)
-                    show_warnings(self.folder.progress(self.attempt))
                 if self.on_slurm and self.place.rank == 0:  # elsewhere the launcher holds the lock
                     held.enter_context(self.folder.lock(ALONE_S))  # an earlier attempt may still be ending
                     self.update_summary(status="running", error=None, **self.trackers.mirror())

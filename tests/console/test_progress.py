@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from launcher.console.notebook import NotebookDisplay
 from launcher.console.progress import BarDisplay, Display, LineDisplay, Tail
 from launcher.console.screen import Screen
 from launcher.console.summary import print_error, print_summary
-from launcher.worker.notices import NoticeHandler
 
 
 def row(step: int, split: str = "train", **numbers: Any) -> dict[str, Any]:
@@ -111,17 +109,3 @@ def test_a_users_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
         "sgp-train: worker 1 failed: T: no such thing",
         "sgp-train: its log: /a/log",
     ]
-
-
-def test_warnings_of_workers_are_shown_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    handlers = [NoticeHandler(tmp_path / "progress.jsonl") for _ in range(2)]
-    for handler in handlers:
-        logger = logging.Logger("sgp_core.training", logging.INFO)
-        logger.addHandler(handler)
-        logger.warning("checkpoint step-%d is damaged", 5)
-        logger.info("not worth a line")
-    tail, display = Tail(tmp_path / "progress.jsonl"), LineDisplay()
-    tail.show(display)
-    tail.show(display)
-    assert capsys.readouterr().out == "warning: checkpoint step-5 is damaged\n"
-    assert list(Tail(tmp_path / "progress.jsonl").rows()) == []
