@@ -24,7 +24,7 @@ def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: whether the new file also survives a power cut from the end of the block on, which takes milliseconds.
 
     Raises:
-        OSError: what the file system said.
+        OSError: what the file system said, with the path.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -32,9 +32,11 @@ def replace_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             _sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk says nothing of the file
         raise
     if durable:
         _sync(path.parent)  # the rename is in the folder

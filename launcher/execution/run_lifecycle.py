@@ -19,11 +19,14 @@ from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.backends.select import backend
 from launcher.execution.extension import begin_extension
 from launcher.execution.signals import StopSignals
+from launcher.runs import reserve
 from launcher.runs.json_fields import items, text
+from launcher.runs.leftovers import clean_temporary
 from launcher.runs.membership import count_replacements
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from sgp_core.atomic_files import read_json, write_json
+from sgp_core.training.checkpoint import CheckpointStore
 
 OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
 INTERRUPTED = 128 + signal.SIGINT
@@ -56,6 +59,8 @@ def run_here(
         folder.cancel.unlink(missing_ok=True)
         folder.job.unlink(missing_ok=True)
         attempt = Attempt(plan, folder, folder.next_attempt(), gpus)
+        CheckpointStore(folder.path, plan.world_size).clean()  # what a full disk stopped may be what fills it
+        clean_temporary(folder)
         display.say(f"{label}{announcement(plan, folder)}")
         record(attempt, command, "running", watched=True)
         try:
@@ -116,6 +121,7 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
         }
     )
     write_json(folder.spec, spec)
+    reserve.hold(folder, plan.world_size)
     write_json(logs / "spec.json", spec)  # the next attempt rewrites spec.json itself
     set_status(folder, plan, status)
 
@@ -145,6 +151,7 @@ def conclude(folder: RunFolder, outcome: Outcome, rows: dict[str, dict[str, Any]
     Args:
         rows: the last row of metrics of each split in this attempt.
     """
+    reserve.release(folder)
     written = read_json(folder.summary)
     summary = dict(written or {"run_id": folder.path.name, "name": None})
     error = outcome.error and {key: outcome.error.get(key) for key in ("rank", "type", "message", "log")}

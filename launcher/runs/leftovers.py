@@ -1,4 +1,4 @@
-"""Folders beside the run folders that are no longer needed."""
+"""What is left of interrupted work: folders beside the run folders, and temporary files in them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def remove_leftover(path: Path) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
+
+
+def clean_temporary(folder: RunFolder) -> None:
+    """Remove the files that killed processes were about to write. No process may be writing."""
+    for path in (*folder.path.glob(".*.tmp"), *folder.path.glob("logs/*/.*.tmp")):
+        path.unlink(missing_ok=True)
 
 
 def _unnamed_snapshots(runs_dir: Path) -> Iterator[Path]:

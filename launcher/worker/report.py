@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from launcher.config.redact import redact, redact_code
+from launcher.runs.reserve import write_last
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
-from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError, PeerLost
 
 _WRITING = threading.Lock()
@@ -53,7 +53,7 @@ class WorkerReport:
             "warnings": list(self.warnings),
         }
         with _WRITING:
-            write_json(self.folder.rank(self.rank), {**report, **more})
+            write_last(self.folder, self.folder.rank(self.rank), {**report, **more})
 
 
 def describe_error(error: BaseException, rank: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan, plan_of_spec
 from launcher.config.schema import DebugOptions
+from launcher.runs.reserve import write_last
 from launcher.runs.run_folder import RunFolder
 from launcher.worker import device_setup
 from launcher.worker.device_setup import Place
@@ -27,7 +28,7 @@ from launcher.worker.process_setup import ALONE_S, SIGNAL_REQUESTS, prepare_proc
 from launcher.worker.report import WorkerReport, describe_error
 from launcher.worker.trackers import WorkerTrackers
 from launcher.worker.warning_log import keep_warnings
-from sgp_core.atomic_files import read_json, write_json
+from sgp_core.atomic_files import read_json
 from sgp_core.errors import Expelled
 from sgp_core.plugins import changed_sources, load_recorded_plugins
 
@@ -205,7 +206,7 @@ class _Worker:
         """Update ``summary.json``, keep what earlier attempts achieved, and return its content."""
         earlier = read_json(self.folder.summary) or {}
         summary = {**earlier, "run_id": self.plan.run_id, "name": self.plan.name, **news}
-        write_json(self.folder.summary, summary)
+        write_last(self.folder, self.folder.summary, summary)
         return summary
 
     def train(self) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -33,12 +34,20 @@ class JsonlTracker:
         write_text(self._path, "".join(map(_line, kept)), durable=True)
 
     def log(self, row: Row) -> None:
-        """Append one row."""
+        """Append one row.
+
+        Raises:
+            OSError: what the file system said, with the path.
+        """
         if self._file is None:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         line = _line(row).encode()
-        if os.write(self._file, line) != len(line):
-            raise OSError(f"{self._path} takes no more data (is the disk full?)")
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def finish(self, status: str, summary: dict[str, Any]) -> None:
         """Close the file."""

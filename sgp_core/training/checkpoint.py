@@ -71,7 +71,7 @@ class CheckpointStore:
             shard = write_shard(path, state)
             write_json(path.with_suffix(".done"), asdict(shard), durable=True)
         except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {error}") from error
+            raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {_reason(error)}") from error
 
     def commit(self, step: int, score: float | None = None) -> None:
         """Wait until every rank announced its shard, then make the checkpoint exist. Rank 0 only.
@@ -92,7 +92,7 @@ class CheckpointStore:
             for path in (*announced, folder / _UNFINISHED):
                 path.unlink(missing_ok=True)
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"cannot write checkpoint {folder}/manifest.json: {error}") from error
+            raise CheckpointError(f"cannot write checkpoint {folder}/{MANIFEST}: {_reason(error)}") from error
 
     # -- reading ------------------------------------------------------------------------------------------------
     def manifests(self) -> list[Manifest]:
@@ -183,6 +183,11 @@ class CheckpointStore:
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(folder, aside)
         return aside
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says beside the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _is_leftover(folder: Path) -> bool:
