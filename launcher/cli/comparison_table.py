@@ -96,7 +96,7 @@ def print_csv(compared: Comparison, columns: Sequence[str]) -> None:
     titles: list[str] = []
     lines: list[list[str]] = [[] for _ in compared.rows]
     for column in columns:
-        titles.append(_title(column, compared))
+        titles.append(_raw(_title(column, compared)))
         for line, row in zip(lines, compared.rows, strict=True):
             line.append(_raw(value_of(row, column)))
         if column in spread:
@@ -106,10 +106,15 @@ def print_csv(compared: Comparison, columns: Sequence[str]) -> None:
     csv.writer(sys.stdout, lineterminator="\n").writerows([titles, *lines])
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What the text of a cell may not begin with: a spreadsheet would compute it."""
+
+
 def _raw(value: Any) -> str:
     if value is None:
         return ""
-    return clean(format_setting(exact(value)))
+    text = clean(format_setting(exact(value)))
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
 
 
 def exact(value: Any) -> Any:

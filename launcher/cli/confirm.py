@@ -47,8 +47,8 @@ def confirm_code(run: Run, code: Sequence[str]) -> None:
     if not code or is_made_here(run.spec, run.folder.path):
         return
     named = clean(", ".join(code))
-    why = f"its folder was not made here by you, and it runs what its spec.json names: {named}"
+    why = f"its folder was not made here by you, and resuming or exporting it uses what it names: {named}"
     if not on_terminal():
         raise ConfigurationError(f"{why}; look at that, then give --trust")
-    if not typer.confirm(f"{run.run_id}: {why}. Run that?", err=True):
+    if not typer.confirm(f"{run.run_id}: {why}. Use that?", err=True):
         raise ConfigurationError("it is not trusted")

@@ -58,6 +58,18 @@ def code_of(spec: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def links_of(folder: Path) -> list[str]:
+    """Return the links in a run folder that lead out of it, in words: what is written there lands elsewhere."""
+    home = os.path.realpath(folder)
+    found = []
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(home):
+                found.append(f"the link {os.path.relpath(path, folder)} to {os.readlink(path)}")
+    return found
+
+
 def sets_code(key: str) -> bool:
     """Whether a setting can name code to run: plug-ins, Hydra's own settings, and commands for SLURM."""
     section, _, option = key.partition(".")

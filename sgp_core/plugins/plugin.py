@@ -60,13 +60,20 @@ def changed_sources(before: Iterable[Plugin], after: Iterable[Plugin]) -> list[s
 
 
 def source_files(path: Path) -> Iterator[Path]:
-    """Yield the files of a plug-in's source: the file itself, or all of its package but caches and hidden ones."""
+    """Yield the files of a plug-in's source: the file itself, or all of its package but caches and hidden ones.
+
+    Of links that lead out of the package, those to Python source count: what else they lead to is no part of it.
+    """
     if path.is_file():
         yield path
         return
+    home = path.resolve()
     for file in sorted(path.rglob("*")):
         parts = file.relative_to(path).parts
-        if file.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts):
+        if not file.is_file() or any(part.startswith(".") or part == "__pycache__" for part in parts):
+            continue
+        target = file.resolve()
+        if target.suffix == ".py" or target.is_relative_to(home):
             yield file
 
 

@@ -40,7 +40,7 @@ class JsonlTracker:
             OSError: what the file system said, with the path.
         """
         if self._file is None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         line = _line(row).encode()
         try:
             written = os.write(self._file, line)

@@ -44,7 +44,10 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask has it; safetensors keeps its files to the user
         save_file(tensors, str(temporary), metadata={"format": "pt"})
+        temporary.chmod(mode)
     write_json(path.with_suffix(".json"), description, durable=True)
 
 

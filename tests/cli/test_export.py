@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,3 +282,14 @@ def test_a_description_of_wrong_types_is_described(
     out = capsys.readouterr().out
     assert out.startswith("runs/0123456789/model.safetensors: averaged ")
     assert "\x1b" not in out
+
+
+def test_the_modes_of_exported_files_follow_the_umask(run: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        export(RUN, step="last", out=Path("last.safetensors"))
+        export(RUN, out=Path("copy.safetensors"))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in Path().glob("*.*")}
+    assert modes == dict.fromkeys(("last.safetensors", "last.json", "copy.safetensors", "copy.json"), 0o664)

@@ -110,3 +110,11 @@ def test_following_goes_on_when_slurm_starts_the_job_again(
     said = sgp("logs", RUN, "--follow", "-n", "0", "--runs-dir", tmp_path)
     later.join()
     assert said.out == "second attempt\n"
+
+
+def test_a_log_commands_no_terminal(tmp_path: Path, sgp: Callable[..., Said]) -> None:
+    folder = completed_run(tmp_path, RUN)
+    [log] = folder.glob("logs/attempt-1/*_0_log.out")
+    log.write_bytes(b"a\tb \x1b]0;title\x07\x1b[2J\xc2\x9b31m red\rover\n\xff\n")
+    said = sgp("logs", RUN, "--runs-dir", tmp_path)
+    assert said.out == "a\tb \\x1b]0;title\\x07\\x1b[2J\\x9b31m red\\rover\n\N{REPLACEMENT CHARACTER}\n"

@@ -230,3 +230,16 @@ def test_every_state_at_once(folders: Path, sgp: Callable[..., Said], slurm: Cal
     known = [score for score in scores if score is not None]
     assert known == sorted(known, reverse=True)
     assert scores[len(known) :] == [None] * (len(scores) - len(known))
+
+
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-cmd", "@SUM(A1)"])
+def test_a_spreadsheet_computes_no_cell(begin: str, tmp_path: Path, sgp: Callable[..., Said]) -> None:
+    """Texts that would be formulas are marked as text; numbers stay numbers."""
+    rows = [{"split": "val", "step": 1, "loss": -0.5, "accuracy": 0.5}]
+    make_run(tmp_path, "0000000001", rows=rows, name=begin, dataset={"name": f"{begin}x"})
+    make_run(tmp_path, "0000000002", rows=rows, name=begin, dataset={"name": "digits"})
+    said = sgp("table", "--columns", "name,dataset,loss", "--format", "csv", "--runs-dir", tmp_path)
+    found = list(csv.DictReader(io.StringIO(said.out)))
+    assert {row["dataset"] for row in found} == {"digits", f"'{begin}x"}
+    assert [row["name"] for row in found] == [f"'{begin}"] * 2
+    assert all(not row["loss"].startswith("'") for row in found)

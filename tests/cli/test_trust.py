@@ -19,7 +19,7 @@ from tests.support.sgp_command import Said
 Sgp = Callable[..., Said]
 
 PLUGIN = "from pathlib import Path\n\nPath({mark!r}).touch()\n"
-ASKED = "its folder was not made here by you, and it runs what its spec.json names: "
+ASKED = "its folder was not made here by you, and resuming or exporting it uses what it names: "
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,15 @@ def test_on_a_terminal_it_is_asked(
 def test_copies_of_the_code_and_commands_are_code(named: dict[str, Any], words: str, run: Path, sgp: Sgp) -> None:
     amend(run / "spec.json", plugins=[], **named)
     assert f"{ASKED}{words}; look" in sgp("resume", run.name).err
+
+
+def test_links_that_lead_out_of_a_foreign_folder_are_asked_for(run: Path, tmp_path: Path, sgp: Sgp) -> None:
+    amend(run / "spec.json", plugins=[])
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").symlink_to(tmp_path)
+    (tmp_path / "step-1").mkdir()  # it would be removed as a leftover
+    assert f"{ASKED}the link checkpoints to {tmp_path}; look" in sgp("resume", run.name).err
+    assert (tmp_path / "step-1").is_dir()
 
 
 def test_a_foreign_folder_without_code_is_resumed(run: Path, sgp: Sgp) -> None:

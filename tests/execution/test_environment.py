@@ -15,6 +15,7 @@ from launcher.execution.snapshot import snapshot_path, take_snapshot
 from launcher.system.network_interface import choose_interface, find_address, use_interface
 from launcher.worker.device_setup import Place, prepare
 from sgp_core.errors import ConfigurationError
+from sgp_core.plugins import Plugin, PluginKind, source_hash
 from tests.support.command_line import composed
 
 
@@ -105,3 +106,21 @@ def test_nodes_that_gossip_need_their_ranks_in_order(tmp_path: Path) -> None:
     dealt_out = Place(rank=1, world_size=4, local_rank=0, local_world_size=2)
     with pytest.raises(ConfigurationError, match="consecutive ranks on each node"):
         prepare(plan, dealt_out, tmp_path, None, separate=False)
+
+
+def test_a_copy_of_the_code_has_no_content_of_links_that_lead_out(tmp_path: Path) -> None:
+    package, outside = tmp_path / "mine", tmp_path / "outside"
+    package.mkdir()
+    outside.mkdir()
+    (outside / "key").write_text("secret")
+    (outside / "shared.py").write_text("X = 1\n")
+    (package / "__init__.py").write_text("")
+    (package / "data.txt").write_text("data")
+    (package / "alias.txt").symlink_to("data.txt")
+    (package / "key.txt").symlink_to(outside / "key")
+    (package / "shared.py").symlink_to(outside / "shared.py")
+    (package / "folder").symlink_to(outside)
+    plugin = Plugin("mine", str(package), source_hash(package), PluginKind.module)
+    copied = take_snapshot(tmp_path / "runs", [plugin]) / "mine"
+    assert sorted(path.name for path in copied.iterdir()) == ["__init__.py", "alias.txt", "data.txt", "shared.py"]
+    assert not any(path.is_symlink() for path in copied.iterdir())

@@ -96,3 +96,22 @@ def test_after_sigkill_every_finished_step_is_on_file(tmp_path):
     steps = [one["step"] for one in read_rows(path)]
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) >= int(announced.read_text() or 0)
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_the_mode_of_the_file_follows_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+        tracker.log({"step": 1})
+        tracker.finish("completed", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "metrics.jsonl").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_rows_without_a_step_end_no_resumption(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": "x"}\n{"step": null}\n[3]\n{"step": 1}\n{"step": 2}\n{"st')
+    JsonlTracker(path).resume(1)
+    assert path.read_text() == '{"step": 1}\n'

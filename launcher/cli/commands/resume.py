@@ -22,7 +22,7 @@ from launcher.cli.options import (
 )
 from launcher.cli.status_view import count_states
 from launcher.cli.watch import goes_on
-from launcher.config.trust import code_of
+from launcher.config.trust import code_of, links_of
 from launcher.console.output import outlive_output
 from launcher.runs.find import Run, find_runs, reread
 from launcher.runs.liveness import Observer
@@ -76,7 +76,7 @@ def _plans(due: Sequence[Run], *, trust: bool) -> tuple[dict[str, RunPlan], dict
             continue
         try:
             if not trust:
-                confirm_code(run, code_of(run.spec))
+                confirm_code(run, [*code_of(run.spec), *links_of(run.folder.path)])
             plans[run.run_id] = plan_to_resume(run)
         except ConfigurationError as error:
             refused[run.run_id] = str(error)
