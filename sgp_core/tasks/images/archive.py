@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import tarfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ _REMEMBERED = 256 * 2**20
 """Archives up to this many bytes are kept in memory once decompressed, instead of decompressed twice."""
 _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 """By how a compressed file begins. tarfile's own readers of streams pass over the checksums at the end."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Archive:
@@ -46,6 +48,23 @@ class Archive:
         return hashlib.sha256(
             b"".join(os.fsencode(name) + f"\0{size}\n".encode() for name, size in members)
         ).hexdigest()
+
+    def verify(self) -> None:
+        """Compare the archive with the checksum in ``<name>.sha256``, if there is one, as ``sha256sum`` writes it."""
+        published = self.path.with_name(self.path.name + ".sha256")
+        if not published.exists():
+            return
+        with readable(published):
+            words = published.read_text().split()
+        if not words or not _SHA256.fullmatch(words[0].lower()):
+            raise ConfigurationError(f"{printable(published)} does not begin with 64 hexadecimal digits")
+        with readable(self.path), open(self.path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != words[0].lower():
+            raise ConfigurationError(
+                f"{printable(self.path)} is not the archive that {printable(published.name)} was made for: its SHA-256 "
+                f"begins with {found[:10]}, not {words[0][:10].lower()}"
+            )
 
     def is_empty(self) -> bool:
         """Return False: to know, the archive would have to be decompressed."""

@@ -24,6 +24,13 @@ class Source(Protocol):
     def content(self) -> str:
         """Return a hash that is the same wherever these files lie (judged by names and sizes)."""
 
+    def verify(self) -> None:
+        """Compare the content with a checksum that is published beside it.
+
+        Raises:
+            ConfigurationError: they differ.
+        """
+
     def is_empty(self) -> bool:
         """Return whether there is no image, as far as that is quickly known."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.images.reading import printable
 
 _TRAIN = ("train", "training")
 _VALIDATION = ("val", "valid", "validation", "test", "testing")
@@ -49,13 +50,17 @@ def arrange(names: Sequence[str], where: str, holdout: float) -> Tree:
     only = train or validation or []
     classes = sorted({parts[0] for parts, _ in only})
     if len(classes) < 2:
-        raise ConfigurationError(f"{where} has only the class folder '{classes[0]}': {_EXPECTED}, two classes or more")
+        raise ConfigurationError(
+            f"{where} has only the class folder '{printable(classes[0])}': {_EXPECTED}, two classes or more"
+        )
     number = {name: index for index, name in enumerate(classes)}
     if train is None or validation is None:
         return Tree(classes, *_hold_out([(name, number[parts[0]]) for parts, name in only], holdout, where))
     for parts, _ in validation:
         if parts[0] not in number:
-            raise ConfigurationError(f"{where} has the class '{parts[0]}' for validation but not for training")
+            raise ConfigurationError(
+                f"{where} has the class '{printable(parts[0])}' for validation but not for training"
+            )
     return Tree(
         classes,
         [(name, number[parts[0]]) for parts, name in train],

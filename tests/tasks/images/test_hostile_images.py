@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -157,6 +158,11 @@ def test_names_need_not_be_text(tree: Path, crop: str) -> None:
         assert r"train/dog/\xff\n1.png is not a readable image" in refusal(tree)
 
 
+def test_a_class_need_not_be_text(tree: Path) -> None:
+    os.rename(tree / "val/dog", os.fsencode(tree) + b"/val/\xff")
+    assert r"has the class '\xff' for validation but not for training" in refusal(tree)
+
+
 def test_links_to_folders_and_other_files_do_no_harm(tree: Path) -> None:
     (tree / "train/bird").symlink_to("../val/dog")
     (tree / "val/bird").symlink_to("../val/dog")
@@ -213,6 +219,18 @@ def test_the_checksums_of_a_compressed_archive_are_checked(tree: Path, mode: str
     for length in range(len(whole) - 12, len(whole)):
         archive.write_bytes(whole[:length])
         assert "cannot be read" in (said := refusal(archive)) or "neither a folder nor" in said
+
+
+def test_a_published_checksum_is_compared(tree: Path) -> None:
+    archive = pack(tree)
+    published = tree.with_suffix(".tar.sha256")
+    published.write_text(hashlib.sha256(archive.read_bytes()).hexdigest().upper() + "  tree.tar\n")
+    assert len(load(archive).train) == 4
+    published.write_text("0" * 64)
+    os.utime(archive, ns=(1, 1))  # other times: what is in the cache no longer counts
+    assert "tree.tar is not the archive that tree.tar.sha256 was made for: its SHA-256 begins" in refusal(archive)
+    published.write_text("none")
+    assert "tree.tar.sha256 does not begin with 64 hexadecimal digits" in refusal(archive)
 
 
 def test_links_in_an_archive_are_not_left_out(tree: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _FILES = {True: "train", False: "t10k"}
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts it."""
+_LARGEST = 2**30
+"""Bytes of the largest file that is read: a small one may expand to any size."""
 
 
 @DATASETS.register("fashion_mnist")
@@ -71,7 +73,8 @@ def read_idx(path: Path) -> np.ndarray:
     import numpy as np
 
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            data = file.read(_LARGEST)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * data[3] if data[:3] == b"\x00\x00\x08" and len(data) > 3 else 0

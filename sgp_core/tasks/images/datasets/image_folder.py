@@ -108,9 +108,11 @@ class ImageFolder(ImageDataset):
     def _decode(self, source: Source) -> Decoded | None:
         """Return all images, or None if that exceeds the limit."""
         from sgp_core.tasks.images.decoded import decode_tree
+        from sgp_core.tasks.images.reading import printable
         from sgp_core.tasks.images.tree import arrange
 
-        tree = arrange(source.names(), str(source.path), self.holdout)
+        source.verify()
+        tree = arrange(source.names(), printable(source.path), self.holdout)
         size = (len(tree.train) + len(tree.validation)) * 3 * self.image_size**2
         return None if size > self.in_memory_limit_gb * 1e9 else decode_tree(source, tree, self.image_size)
 
@@ -135,6 +137,7 @@ class ImageFolder(ImageDataset):
         from sgp_core.tasks.images.archive import Archive
         from sgp_core.tasks.images.classification import ImageClassification
         from sgp_core.tasks.images.files import ImagesInFiles
+        from sgp_core.tasks.images.reading import printable
         from sgp_core.tasks.images.tree import arrange
 
         if isinstance(source, Archive) and source.is_compressed:
@@ -142,7 +145,7 @@ class ImageFolder(ImageDataset):
                 f"images cannot be decoded per batch from the compressed archive {source.path}: unpack it and give "
                 "dataset.path=FOLDER, or raise dataset.in_memory_limit_gb"
             )
-        tree = arrange(source.names(), str(source.path), self.holdout)
+        tree = arrange(source.names(), printable(source.path), self.holdout)
         train, validation = (
             ImagesInFiles(
                 source,
