@@ -42,6 +42,21 @@ class PeerLost(RuntimeError):
         self.step = step
 
 
+class WorkerHung(PeerLost):
+    """A worker does not go on, or answers no more, for longer than it may. It is a cause, not a consequence.
+
+    Attributes:
+        rank: the worker that raises it.
+        peers: the ranks that are missing; this worker's own, if it is the one.
+        step: the step that they are in, from 1.
+        phase: what they were doing, such as ``forward``, or where they were waiting.
+    """
+
+    def __init__(self, message: str, *, rank: int, peers: Iterable[int], step: int, phase: str) -> None:
+        super().__init__(message, rank=rank, peers=peers, step=step)
+        self.phase = phase
+
+
 class Deadlock(RuntimeError):
     """Workers wait for each other in places that do not match, so that none of them can ever go on.
 

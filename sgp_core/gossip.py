@@ -297,6 +297,11 @@ class Gossip(ElasticWorker):
         warn_if_compiled(self._model)
         return int(megabytes * 2**20)
 
+    @property
+    def waits(self) -> Waits:
+        """Where this worker waits for others, for :class:`sgp_core.watchdog.Watchdog`."""
+        return self._waits
+
     def _make_worker(self, optimizers: list[torch.optim.Optimizer]) -> WorkerState:
         gradients = self._hooks.gradients
         return WorkerState(

@@ -58,6 +58,11 @@ def _check_cluster(plan: RunPlan) -> None:
     cluster = plan.cluster
     if isinstance(cluster, InlineCluster) and plan.world_size != 1:
         raise ConfigurationError(f"cluster=inline is one worker, not {plan.world_size}; cluster=local runs several")
+    watchdog_s = cluster.watchdog_s or 0
+    if cluster.watchdog_first_s < watchdog_s:
+        raise ConfigurationError(
+            f"cluster.watchdog_first_s={cluster.watchdog_first_s}: must be at least cluster.watchdog_s={watchdog_s}"
+        )
     _check_transport(plan)
     _check_elastic(plan)
     if isinstance(cluster, SlurmCluster):

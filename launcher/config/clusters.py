@@ -41,6 +41,8 @@ class Cluster(Choice):
     elastic_patience_s: float = field(default=4.0, metadata=between(1, YEAR_S))
     timeout_min: int | None = field(default=None, metadata=between(1, YEAR_S // 60))
     process_group_timeout_s: int = field(default=600, metadata=between(1, YEAR_S))
+    watchdog_s: int | None = field(default=60, metadata=between(5, YEAR_S))
+    watchdog_first_s: int = field(default=600, metadata=between(1, YEAR_S))
     slots: int | None = field(default=None, metadata=NOT_AN_OPTION)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class InlineCluster(Cluster):
     elastic_patience_s: float = field(default=4.0, metadata=NOT_AN_OPTION)
     timeout_min: int | None = field(default=None, metadata=NOT_AN_OPTION)
     process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
+    watchdog_s: int | None = field(default=None, metadata=NOT_AN_OPTION)
+    watchdog_first_s: int = field(default=600, metadata=NOT_AN_OPTION)
 
 
 @dataclass(frozen=True)

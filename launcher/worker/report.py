@@ -14,7 +14,7 @@ from launcher.config.redact import redact, redact_code
 from launcher.runs.reserve import write_last
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
-from sgp_core.errors import ConfigurationError, PeerLost
+from sgp_core.errors import ConfigurationError, PeerLost, WorkerHung
 
 _WRITING = threading.Lock()
 """Held while a report is written: the thread that trains and the one that learns of members both write some."""
@@ -59,9 +59,12 @@ class WorkerReport:
 def describe_error(error: BaseException, rank: int) -> dict[str, Any]:
     """Return an exception as plain data.
 
-    ``peer_lost`` is set where a worker failed because another one was missing, and None for a failure of its own.
+    ``peer_lost`` is set where a worker failed because another one was missing, and None for a failure of its own, and
+    for a hang, in which all workers say the same; ``rank`` is then the worker that hangs.
     """
+    blamed = {"rank": error.peers[0]} if isinstance(error, WorkerHung) else {}
     return {
+        **blamed,
         "type": type(error).__name__,
         "message": redact(str(error)),
         "traceback": redact_code("".join(traceback.format_exception(error))),
@@ -74,6 +77,8 @@ def _lost_peer(error: BaseException, rank: int) -> dict[str, Any] | None:
     """Return ``rank``, ``peers`` and ``step`` if a missing worker is the cause of ``error``, else None."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, WorkerHung):
+            return None
         if isinstance(cause, PeerLost):
             return {"rank": cause.rank, "peers": list(cause.peers), "step": cause.step}
         if _is_raised_by_torch_distributed(cause):

@@ -218,6 +218,7 @@ class _Worker:
         for path in changed_sources(plan.plugins, load_recorded_plugins(plan.plugins)):
             logging.getLogger(__name__).warning("%s has changed since the launcher read it", path)
         from launcher.worker.fault_injection import PlannedFaults
+        from launcher.worker.watching import watch_worker
         from sgp_core.training.loop import Preempted, train
 
         if self.separate:
@@ -235,22 +236,23 @@ class _Worker:
         if self.number > 1:  # a replacement does not fail on purpose again
             planned = dataclasses.replace(plan, debug=DebugOptions())
         try:
-            return train(
-                plan.experiment,
-                directory=self.folder.path,
-                device=device,
-                evaluation=plan.evaluation,
-                checkpoint=plan.checkpoint,
-                loader=plan.loader,
-                log_every=plan.log_every,
-                trackers=self.trackers.opened,
-                on_progress=self.trackers.on_row,
-                should_stop=lambda: SIGNAL_REQUESTS.stop,
-                timeline_steps=plan.debug.timeline_steps,
-                transport=plan.cluster.transport,
-                step_in_backward=plan.cluster.step_in_backward,
-                companions=[PlannedFaults(planned).accompany],
-                **more,
-            )
+            with watch_worker(plan, attempt_folder, self.report) as watchdog:
+                return train(
+                    plan.experiment,
+                    directory=self.folder.path,
+                    device=device,
+                    evaluation=plan.evaluation,
+                    checkpoint=plan.checkpoint,
+                    loader=plan.loader,
+                    log_every=plan.log_every,
+                    trackers=self.trackers.opened,
+                    on_progress=self.trackers.on_row,
+                    should_stop=lambda: SIGNAL_REQUESTS.stop,
+                    timeline_steps=plan.debug.timeline_steps,
+                    transport=plan.cluster.transport,
+                    step_in_backward=plan.cluster.step_in_backward,
+                    companions=[watchdog, PlannedFaults(planned).accompany],
+                    **more,
+                )
         except Preempted as stop:
             return {"status": "preempted", "steps": stop.step}

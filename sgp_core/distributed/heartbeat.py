@@ -19,6 +19,9 @@ ENDED = "ended"
 _READ_FOR_S = 10.0
 """A member is read at each beat for so long after it was last asked for."""
 _JOIN_S = 1.0
+_ANNOUNCEMENT = "announcement"
+_MISSED_BEATS = 4
+"""Longer than so many intervals, this process did not run, or the store did not answer: that says nothing of others."""
 
 M = TypeVar("M", int, str)
 
@@ -41,7 +44,8 @@ class Heartbeat:
     """Publishes through a store, from a thread of its own, that this member runs, and reads what others publish.
 
     A member that is stopped (SIGSTOP), has ended or hangs while it holds the interpreter's lock does not beat. One that
-    waits, or hangs otherwise, does: its progress tells. No clock is compared with that of another host.
+    waits, or hangs otherwise, does: its progress tells. No clock is compared with that of another host,
+    and no time counts in which this process itself was suspended.
 
     Args:
         store: shared by the members, a TCPStore or a FileStore; a ``PrefixStore`` keeps several groups apart.
@@ -86,6 +90,16 @@ class Heartbeat:
         """Return what each member does, at the last look; None: it has not said so. Looks as :meth:`last_seen` does."""
         return {member: self._state.sighting(str(member)).progress for member in member_ids}
 
+    def announce(self, text: str) -> None:
+        """Tell all members something, once: what one of them has announced first stays."""
+        if self._state.announcement is None:
+            self._state.to_announce = text
+
+    @property
+    def announcement(self) -> str | None:
+        """What a member has announced, as far as this one has seen; None: nothing. Never blocks."""
+        return self._state.announcement
+
     @property
     def store_silent_s(self) -> float:
         """Seconds since the store last answered this member; infinite once it is gone."""
@@ -98,7 +112,8 @@ class _Sighting:
     def __init__(self, begin: float) -> None:
         self._text = ""
         self._did: tuple[int, str] | None = None
-        self._changed = self._did_since = self._looked = self.asked = begin
+        self._changed = self._did_since = self._looked = begin
+        self.asked = 0.0
 
     def look(self, text: str | None, at: float) -> None:
         """Take what the member has published."""
@@ -127,12 +142,15 @@ class _State:
     def __init__(self, records: MemberRecords, member: str, interval_s: float) -> None:
         self.progress = (0, "start")
         self.ending = threading.Event()
+        self.to_announce: str | None = None
+        self.announcement: str | None = None
         self._records = records
         self._member = member
         self._interval_s = interval_s
         self._count = time.time_ns()  # not that of an earlier process of the same member
         self._sightings: dict[str, _Sighting] = {}
         self._answered = time.monotonic()
+        self._awake_s = 0.0  # does not run while this process is suspended, or the store hangs
         self._gone = False
 
     def run(self) -> None:
@@ -157,17 +175,23 @@ class _State:
             if now - sighting.asked > _READ_FOR_S + self._interval_s:
                 del self._sightings[member]  # what it was last is no longer known
         watched = dict(self._sightings)
-        texts = self._records.read({self._member, *watched})
-        self._answered = now = time.monotonic()
+        texts = self._records.read({self._member, _ANNOUNCEMENT, *watched})
+        now = time.monotonic()
+        self._awake_s += min(now - self._answered, _MISSED_BEATS * self._interval_s)
+        self._answered = now
         for member, sighting in watched.items():
-            sighting.look(texts.get(member), now)
+            sighting.look(texts.get(member), self._awake_s)
+        self.announcement = self.announcement or texts.get(_ANNOUNCEMENT)
+        if self.to_announce is not None and self.announcement is None:
+            self._records.write(_ANNOUNCEMENT, self.to_announce)
+            self.announcement = self.to_announce
 
     def sighting(self, member: str) -> _Sighting:
         """Return what is known of a member, and look at it from now on."""
         now = time.monotonic()
         sighting = self._sightings.get(member)
         if sighting is None:
-            sighting = self._sightings[member] = _Sighting(now)
+            sighting = self._sightings[member] = _Sighting(self._awake_s)
         sighting.asked = now
         return sighting
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 
+from sgp_core.distributed.phase_page import PhasePage
 from sgp_core.distributed.positions import Position, Positions, advise, describe, is_deadlock
 from sgp_core.distributed.process_group import break_connections
 from sgp_core.errors import Deadlock, PeerLost
@@ -49,6 +50,8 @@ class WaitNotes:
     steps: int = 0
     entered: dict[str, int] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
+    page: PhasePage | None = None
+    """Where others see the place while this worker is stopped; None: no watchdog looks at it."""
     ended: str = "ended"
     """Why it will wait nowhere any more, once it does not."""
 
@@ -86,6 +89,7 @@ class WaitWatcher:
         self._published = Position("Gossip(...)", collective=True)
         self._suspected: Positions | None = None
         self._verdict: DeadlockVerdict | None = None
+        self._given_up: RuntimeError | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="waits of Gossip", daemon=True)
 
@@ -125,6 +129,8 @@ class WaitWatcher:
 
     def verdict(self) -> RuntimeError | None:
         """Return the error in which the wait of this worker has to end; None if there is none."""
+        if self._given_up is not None:
+            return self._given_up
         if self._verdict is None:
             return None
         text, ended = self._verdict
@@ -191,12 +197,20 @@ class WaitWatcher:
             until = time.monotonic() + _TELL_S
             while not self._board.have_all_confirmed() and time.monotonic() < until:
                 time.sleep(self._pause_s / 10)
+        self._break(verdict.text)
+        self._ending.set()
+
+    def give_up(self, error: RuntimeError) -> None:
+        """End the wait of this worker with ``error``; for another thread to call."""
+        self._given_up = error
+        self._break(str(error))
+
+    def _break(self, why: str) -> None:
         for method in self.interrupts:
             interrupt = method()
             if interrupt is not None:
-                interrupt(verdict.text)
+                interrupt(why)
         break_connections(self._group)
-        self._ending.set()
 
 
 class DeadlockVerdict(NamedTuple):

@@ -10,6 +10,7 @@ from types import TracebackType
 import torch.distributed as dist
 
 from sgp_core.distributed.collectives import Collectives
+from sgp_core.distributed.phase_page import PhasePage
 from sgp_core.distributed.positions import STEP
 from sgp_core.distributed.wait_watcher import WaitingPlace, WaitNotes, WaitWatcher
 from sgp_core.errors import ConfigurationError, Deadlock
@@ -58,6 +59,20 @@ class Waits:
     @steps.setter
     def steps(self, steps: int) -> None:
         self._notes.steps = steps
+
+    @property
+    def place(self) -> WaitingPlace:
+        """Where this worker waits at the moment: an object of its own for each wait, without a name if it does not."""
+        return self._notes.place
+
+    def show(self, page: PhasePage | None) -> None:
+        """Write to a page, from now on, where this worker waits; None: write no more."""
+        self._notes.page = page
+
+    def give_up(self, error: RuntimeError) -> None:
+        """End what this worker waits in, with ``error``; for another thread to call. Nothing works any more."""
+        if self._watcher is not None:
+            self._watcher.give_up(error)
 
     def interrupt_by(self, *methods: Callable[[str], None]) -> None:
         """Call methods, with the reason, where what waits in this process is to be ended. They are not kept alive."""
@@ -114,6 +129,8 @@ class WaitingBlock:
         if not self._notes.place.name:
             self._entered = True
             self._notes.place = self._place
+            if self._notes.page is not None:
+                self._notes.page.put_place(self._place.steps, self._place.name)
             if self._meets and self._watcher is not None:
                 self._meet(self._watcher)
 
@@ -124,6 +141,8 @@ class WaitingBlock:
             return
         notes, place = self._notes, self._place
         notes.place = WaitingPlace("", False, 0, notes.steps)
+        if notes.page is not None:
+            notes.page.put_place(notes.steps, "")
         if error is None:
             if place.collective:
                 notes.passed[place.name] = notes.passed.get(place.name, 0) + 1

@@ -89,4 +89,5 @@ def assemble(
         compression=chosen.compression,
         nonfinite=training.nonfinite,
     )
+    peers.waits = gossip.waits
     return TrainingParts(chosen, task, sampler, model, optimizer, gossip)

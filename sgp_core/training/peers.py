@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+from sgp_core.distributed.waits import Waits
 
 T = TypeVar("T")
 
@@ -15,12 +18,16 @@ class Peers:
     """The workers of the default process group; a world of one if torch.distributed is not initialised.
 
     Every method is a collective: all workers call it, in the same order, from the training thread.
+
+    Attributes:
+        waits: where this worker is known to wait for others; None until there is a Gossip.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._active = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if self._active else 0
         self.world_size = dist.get_world_size() if self._active else 1
+        self.waits: Waits | None = None
         self._device = device if self._active and dist.get_backend() == "nccl" else torch.device("cpu")
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -28,7 +35,8 @@ class Peers:
         if not self._active:
             return [float(value) for value in values]
         total = torch.tensor(values, dtype=torch.float64, device=self._device)
-        dist.all_reduce(total)
+        with self._waiting():
+            dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
     def gather(self, value: float) -> list[float]:
@@ -46,9 +54,13 @@ class Peers:
         if not self._active:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, device=self._device)
+        with self._waiting():
+            dist.broadcast_object_list(box, src=0, device=self._device)
         return box[0]
 
     def barrier(self) -> None:
         """Return once every worker has called this."""
         self.sum([0.0])
+
+    def _waiting(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.waits is None else self.waits.inside("an agreement", meet=False)
