@@ -60,6 +60,8 @@ def read_shard(folder: Path, shard: CheckpointShard) -> Any:
     import torch
 
     path = folder / shard.file
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise CheckpointError(f"{path} is not a file")
     try:
         with open(path, "rb") as file:
             size, digest = os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
@@ -70,7 +72,8 @@ def read_shard(folder: Path, shard: CheckpointShard) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # what torch raises at a file that was made otherwise is of many types
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"cannot read {path}: {reason}") from error
 
 
 def seal(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 from sgp_core.atomic_files import read_json, write_json
-from sgp_core.checkpoint_files import CheckpointError, CheckpointShard, read_shard, write_shard
+from sgp_core.checkpoint_files import (
+    CheckpointError,
+    CheckpointShard,
+    has_valid_seal,
+    read_shard,
+    seal,
+    write_shard,
+)
 from sgp_core.distributed.process_group import gather_objects
 
 T = TypeVar("T")
@@ -61,7 +68,7 @@ class StateFolder:
         def commit() -> None:
             if self.rank == 0:
                 content = {"schema_version": 1, "kind": "gossip", **facts, "shards": [asdict(each) for each in shards]}
-                write_json(self.path / MANIFEST, content, durable=True)
+                write_json(self.path / MANIFEST, seal(content), durable=True)
 
         try:
             self._together("cannot save to", write)
@@ -77,12 +84,15 @@ class StateFolder:
         """Return the manifest. Collective.
 
         Raises:
-            CheckpointError: on all workers alike, if there is none.
+            CheckpointError: on all workers alike, if there is none, or it is damaged.
         """
-        content = read_json(self.path / MANIFEST) if self.rank == 0 else None
-        content = gather_objects(content, self._group)[0]
-        if content is None or content.get("kind") != "gossip":
+        path = self.path / MANIFEST
+        content, there = (read_json(path), path.exists()) if self.rank == 0 else (None, False)
+        content, there = gather_objects((content, there), self._group)[0]
+        if not there:
             raise CheckpointError(f"{self.path} holds nothing that gossip.save() has completed: {MANIFEST} is missing")
+        if content is None or not has_valid_seal(content) or not _is_manifest(content):
+            raise CheckpointError(f"{path} is damaged, or not of gossip.save()")
         return content
 
     def read(self, manifest: dict[str, Any], rank: int) -> dict[str, Any]:
@@ -112,3 +122,21 @@ class StateFolder:
             found = _SHARD.match(path.name)
             if found and path.name not in kept and self.rank in (0, int(found[1])):
                 path.unlink(missing_ok=True)
+
+
+def _is_manifest(content: dict[str, Any]) -> bool:
+    """Whether this names a file of every worker, and none outside of the folder."""
+    shards = content.get("shards")
+    if (
+        content.get("kind") != "gossip"
+        or not isinstance(shards, list)
+        or content.get("world_size", len(shards)) != len(shards)
+    ):
+        return False
+    for rank, shard in enumerate(shards):
+        if not isinstance(shard, dict) or shard.keys() != {"file", "bytes", "sha256"}:
+            return False
+        found = _SHARD.match(str(shard["file"]))
+        if found is None or int(found[1]) != rank:
+            return False
+    return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import asdict
@@ -32,6 +33,7 @@ State = dict[str, Any]
 """Tensors, numbers, strings, lists and dicts of them."""
 
 _POLL_SECONDS = 0.02
+_NAME = re.compile(r"step-(0|[1-9]\d{0,17})")
 _UNFINISHED = "unfinished"
 """A file that is in a folder for as long as it is not a checkpoint yet."""
 _REMOVED, _DAMAGED = "removed-", "damaged-"
@@ -98,7 +100,7 @@ class CheckpointStore:
     def manifests(self) -> list[Manifest]:
         """Return the complete checkpoints, newest first."""
         found = []
-        for folder in self.folder.glob("step-*"):
+        for folder in self._folders():
             with contextlib.suppress(CheckpointError):
                 found.append(read_manifest(folder))
         return sorted(found, key=lambda one: one.step, reverse=True)
@@ -109,7 +111,7 @@ class CheckpointStore:
         Leftovers of saving are not among them, but may be: call :meth:`clean` first.
         """
         found = []
-        for folder in self.folder.glob("step-*"):
+        for folder in self._folders():
             try:
                 read_manifest(folder)
             except CheckpointError as error:
@@ -149,14 +151,15 @@ class CheckpointStore:
     # -- keeping tidy (rank 0 only) -----------------------------------------------------------------------------
     def clean(self) -> None:
         """Remove the leftovers of interrupted saving or deleting. Must not run while a rank is writing."""
-        for folder in self.folder.glob("step-*"):
+        for folder in self._folders():
             if not (folder / MANIFEST).exists() and _is_leftover(folder):
                 shutil.rmtree(folder)
         for folder in self.folder.glob(f"{_REMOVED}*"):
-            shutil.rmtree(folder)
-        for pattern in ("*.tmp", "*.done", _UNFINISHED):
-            for leftover in self.folder.glob(f"step-*/{pattern}"):
-                leftover.unlink()
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._folders():
+            for pattern in (".*.tmp", "*.done", _UNFINISHED):
+                for leftover in folder.glob(pattern):
+                    leftover.unlink()
 
     def prune(self, keep_last: int, keep_best: bool) -> None:
         """Remove all but the newest ``keep_last`` complete checkpoints and, if asked, the best-scored one."""
@@ -176,6 +179,11 @@ class CheckpointStore:
         shutil.rmtree(removed, ignore_errors=True)
         os.replace(folder, removed)
         shutil.rmtree(removed)
+
+    def _folders(self) -> list[Path]:
+        """Return the folders of checkpoints, whole or not; what else has such a name is passed over."""
+        found = self.folder.glob("step-*")
+        return [each for each in found if _NAME.fullmatch(each.name) and each.is_dir() and not each.is_symlink()]
 
     def set_aside(self, folder: Path) -> Path:
         """Rename a damaged checkpoint to ``damaged-step-<n>``, out of the way, but not deleted; return the new path."""

@@ -47,10 +47,12 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     content: Any = None
+    if not path.exists():
+        raise CheckpointError(f"{folder} has no {MANIFEST}")
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise ValueError
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError):
         pass
     manifest = _parse(content) if isinstance(content, dict) and has_valid_seal(content) else None
