@@ -35,8 +35,8 @@ def positive(name: str, value: float) -> None:
 
 
 def not_negative(name: str, value: float) -> None:
-    """Refuse a value that is negative or not a number."""
-    require(value >= 0, name, "zero or more", value)
+    """Refuse a value that is negative or not finite."""
+    require(0 <= value < math.inf, name, "zero or more, and finite", value)
 
 
 def below_one(name: str, value: float) -> None:

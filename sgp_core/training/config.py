@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.nonfinite import Nonfinite
 from sgp_core.registry import LATER, Registry
@@ -167,9 +168,9 @@ class CheckpointConfig(Settings):
 class LoaderConfig(Settings):
     """How batches are made ahead of need. The batches are the same whatever is chosen here."""
 
-    processes: int | None = None
+    processes: int | None = field(default=None, metadata=between(0, 256))
     """Loader processes per worker; 0: the worker makes its batches. None: 1 if batches are slow to make, else 0."""
-    ahead: int = 2
+    ahead: int = field(default=2, metadata=between(1, 10_000))
     """Batches that each process has ready."""
 
     def __post_init__(self) -> None:

@@ -65,6 +65,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("cluster.workers_per_node=100000", "cluster.workers_per_node=100000: must be at most 1024"),
     ("cluster.nodes=2000 cluster.workers_per_node=1000", "2000000 workers are too many: at most 1024 on one machine"),
     ("cluster=slurm cluster.nodes=9999 cluster.workers_per_node=1000", "9999000 workers are too many: at most 65536"),
+    ("loader.processes=100000", "loader.processes=100000: must be at most 256"),
     ("optimizer.lr=inf", "optimizer.lr=inf: must be finite"),
     ("optimizer.weight_decay=inf", "optimizer.weight_decay=inf: must be finite"),
     ("cluster=slurm cluster.memory_gb=nan", "cluster.memory_gb=nan: must be finite"),
