@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sgp_core.elastic import ElasticGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.pacing.every import Every
@@ -14,6 +15,7 @@ from sgp_core.tasks.base import BatchSampler, Task
 from sgp_core.tasks.sharding import build_sampler
 from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment
+from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.experiment import ExperimentParts, build_parts
 from sgp_core.training.peers import Peers
 from sgp_core.training.weights import load_weights
@@ -38,6 +40,7 @@ def assemble(
     transport: str = "auto",
     step_in_backward: bool = False,
     begins: bool = True,
+    elastic: ElasticGroup | None = None,
 ) -> TrainingParts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
@@ -45,6 +48,7 @@ def assemble(
 
     Args:
         begins: whether the run has no checkpoint yet; one that has needs no weights to start from.
+        elastic: the workers, in place of the process group's.
 
     Raises:
         ConfigurationError: a choice is unknown, refuses its options, or does not fit the number of workers.
@@ -61,8 +65,13 @@ def assemble(
     training = experiment.training
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()
-    sampler = build_sampler(task, chosen.partition, peers.world_size, peers.rank, training.batch_size, experiment.seed)
 
+    def sampler_of(workers: int, place: int, seed: int) -> BatchSampler:
+        return build_sampler(task, chosen.partition, workers, place, training.batch_size, seed)
+
+    sampler = sampler_of(peers.world_size, peers.rank, experiment.seed)
+    if elastic is not None:
+        sampler = ElasticSampler(elastic, sampler_of, experiment.seed)
     torch.manual_seed(experiment.seed)
     model = task.build(chosen.model)
     if begins:
@@ -88,6 +97,9 @@ def assemble(
         max_norm=training.clip_norm if step_in_backward else None,
         compression=chosen.compression,
         nonfinite=training.nonfinite,
+        elastic=elastic or False,
     )
     peers.waits = gossip.waits
+    if isinstance(sampler, ElasticSampler):
+        sampler.begin(gossip.step)
     return TrainingParts(chosen, task, sampler, model, optimizer, gossip)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from sgp_core.tasks.base import Batch, BatchSampler, Task
+from sgp_core.training.config import LoaderConfig
+from sgp_core.training.elastic import ElasticSampler
+from sgp_core.training.loader import Loader
 from sgp_core.training.randomness import data_generator
 
 
@@ -28,3 +31,46 @@ class TrainingBatches:
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._sampler.indices(epoch))
         return self._task.batch(self._epoch[1][number], data_generator(self._seed, self._rank, step))
+
+
+class BatchSource:
+    """The batches of one worker, in turn, made ahead of need.
+
+    Args:
+        task: makes batches.
+        sampler: says of which examples.
+        seed, rank: of the run and the worker.
+        total_steps: of the run.
+        loader: how batches are made ahead.
+    """
+
+    def __init__(
+        self, task: Task, sampler: BatchSampler, seed: int, rank: int, total_steps: int, loader: LoaderConfig
+    ) -> None:
+        self._task = task
+        self._sampler = sampler
+        self._seed = seed
+        self._rank = rank
+        self._total_steps = total_steps
+        self._loader = loader
+        self._batches: Loader | None = None
+
+    def begin(self, step: int) -> None:
+        """Begin with the batch of ``step``."""
+        self.close()
+        make = TrainingBatches(self._task, self._sampler, self._seed, self._rank)
+        steps = range(step, self._total_steps)
+        self._batches = Loader(make, steps, self._loader.number(self._task.slow), self._loader.ahead)
+
+    def next(self, step: int) -> Batch:
+        """Return the batch of ``step``, the one that is next. In an elastic run, examples may be dealt anew before."""
+        if self._batches is None or (isinstance(self._sampler, ElasticSampler) and self._sampler.deal(step)):
+            self.begin(step)
+        assert self._batches is not None
+        return next(self._batches)
+
+    def close(self) -> None:
+        """End the processes that make batches."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None

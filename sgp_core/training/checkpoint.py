@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,14 @@ class CheckpointStore:
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/rank-{rank}.pt: {_reason(error)}") from error
 
-    def commit(self, step: int, score: float | None = None) -> None:
+    def commit(self, step: int, score: float | None = None, abandoned: Callable[[], bool] = lambda: False) -> bool:
         """Wait until every rank announced its shard, then make the checkpoint exist. Rank 0 only.
+
+        Args:
+            abandoned: returns whether the wait is in vain, since a worker has died.
+
+        Returns:
+            Whether the checkpoint exists; if not, what was written is left to :meth:`clean`.
 
         Raises:
             CheckpointError: a rank announced nothing in time, or the file system refused.
@@ -85,6 +92,8 @@ class CheckpointStore:
         announced = [folder / f"rank-{rank}.done" for rank in range(self._world_size)]
         deadline = time.monotonic() + self._patience
         while missing := [path.stem for path in announced if not path.exists()]:
+            if abandoned():
+                return False
             if time.monotonic() > deadline:
                 raise CheckpointError(f"checkpoint {folder} misses {', '.join(missing)}: {self._patience:g} s over")
             time.sleep(_POLL_SECONDS)
@@ -95,6 +104,7 @@ class CheckpointStore:
                 path.unlink(missing_ok=True)
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"cannot write checkpoint {folder}/{MANIFEST}: {_reason(error)}") from error
+        return True
 
     # -- reading ------------------------------------------------------------------------------------------------
     def manifests(self) -> list[Manifest]:

@@ -84,16 +84,22 @@ class Evaluator:
         was_training = self._model.training
         self._model.eval()
         with self._gossip.averaged(), autocast(self._device, self._training.precision):
-            sums = self._task.generate(self._model, split, self._peers.rank, self._peers.world_size)
+            sums = self._peers.sum_of_parts(lambda part, of: self._task.generate(self._model, split, part, of))
         self._model.train(was_training)
-        return self._task.generation_scores(self._peers.sum(sums))
+        return self._task.generation_scores(sums)
 
     def _averaged(self) -> dict[str, float]:
         """Score the averaged model, each worker on its part of the examples."""
+        mine: list[float] = []
+
+        def compute(part: int, of: int) -> list[float]:
+            mine[:] = sums = self._sums(part, of, self._metrics)
+            return sums
+
         with self._gossip.averaged():
-            sums = self._sums(self._peers.rank, self._peers.world_size, self._metrics)
-        mine = sums[: self._task.statistics_size]
-        own, *others = self._split(self._peers.sum(sums))
+            total = self._peers.sum_of_parts(compute)
+        del mine[self._task.statistics_size :]
+        own, *others = self._split(total)
         scores = self._task.scores(own)
         self._require_finite(scores["loss"], mine)
         for metric, numbers in zip(self._metrics, others, strict=True):
@@ -134,7 +140,7 @@ class Evaluator:
             problem = error
         models = self._peers.gather(float(problem is not None))
         parts = self._peers.gather(float(not all(map(math.isfinite, mine))))
-        step, rank = self._gossip.step, ([*models, *parts, 1.0].index(1.0)) % len(parts)
+        step, rank = self._gossip.step, self._peers.ranks[([*models, *parts, 1.0].index(1.0)) % len(parts)]
         if problem is not None:
             raise problem
         message = f"validation loss is {loss} after step {step}, as of rank {rank}"

@@ -18,6 +18,7 @@ from sgp_core.training.config import Experiment, choice, registry
 
 if TYPE_CHECKING:
     from sgp_core.tasks.base import Task
+    from sgp_core.training.assembly import TrainingParts
 
 
 def export_model(model: nn.Module, path: Path, description: dict[str, Any]) -> None:
@@ -72,6 +73,20 @@ def describe(
         },
         **({"test": dict(tests)} if tests else {}),
     }
+
+
+def export_run(
+    directory: Path,
+    experiment: Experiment,
+    parts: TrainingParts,
+    step: int,
+    scores: Mapping[str, Any],
+    tests: Mapping[str, Any],
+) -> None:
+    """Write the model that a worker holds, and what it needs, into a run's folder."""
+    description = describe(experiment, parts.chosen.kind, parts.task, step, scores, tests)
+    export_model(parts.model, directory / "model.safetensors", description)
+    parts.task.export(directory)
 
 
 def export_checkpoint(

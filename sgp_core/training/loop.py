@@ -10,21 +10,21 @@ from typing import Any
 
 import torch
 
-from sgp_core.errors import ConfigurationError
+from sgp_core.elastic import ElasticGroup
 from sgp_core.timeline import Timeline, now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
-from sgp_core.training.batches import TrainingBatches
+from sgp_core.training.batches import BatchSource
 from sgp_core.training.callback_list import CallbackList
 from sgp_core.training.callbacks import TrainingProgress
 from sgp_core.training.checkpoint import CheckpointStore, State
 from sgp_core.training.companions import Companion, accompany
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
 from sgp_core.training.due import DueSteps
+from sgp_core.training.elastic import ElasticPeers
 from sgp_core.training.evaluation import Evaluator
-from sgp_core.training.export import describe, export_model
-from sgp_core.training.inputs import Inputs, explain_refusal, inputs_of, keep_inputs
-from sgp_core.training.loader import Loader
+from sgp_core.training.export import export_run
+from sgp_core.training.inputs import Inputs, inputs_of, keep_inputs
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
@@ -52,6 +52,7 @@ def train(
     transport: str = "auto",
     step_in_backward: bool = False,
     companions: Sequence[Companion] = (),
+    elastic: ElasticGroup | None = None,
 ) -> dict[str, Any]:
     """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
@@ -69,6 +70,7 @@ def train(
         transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
         step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
         companions: blocks that training is to go on inside, opened when everything is assembled.
+        elastic: the workers, some of which may die or come, in place of torch.distributed's.
 
     Returns:
         ``{"status": "completed", "steps", "final": row, "best": row, "wall_time_s", "model": file name}``,
@@ -96,6 +98,7 @@ def train(
             timeline_steps,
             transport,
             step_in_backward,
+            elastic,
         )
         try:
             with accompany(companions, loop.progress):
@@ -127,6 +130,7 @@ class _Loop:
         timeline_steps: int,
         transport: str,
         step_in_backward: bool,
+        elastic: ElasticGroup | None,
     ) -> None:
         at_least(1, "log_every", log_every)
         self.experiment = experiment
@@ -135,9 +139,9 @@ class _Loop:
         self.checkpoint = checkpoint
 
         training = experiment.training
-        self.peers = Peers(device)
+        self.peers = Peers(device) if elastic is None else ElasticPeers(elastic)
         begins = not any(directory.glob("checkpoints/step-*/manifest.json"))
-        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward, begins)
+        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward, begins, elastic)
         self.steps_per_epoch = parts.sampler.steps_per_epoch
         total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
@@ -173,14 +177,14 @@ class _Loop:
         self.concluded = True
         """Whether everything that was due after the latest step is done."""
         self.step_seconds = 0.0
-        self.loader = loader
-        self.batches = self.batches_from(total_steps)
+        seed, rank = experiment.seed, self.peers.rank
+        self.batches = BatchSource(parts.task, parts.sampler, seed, rank, total_steps, loader)
 
     def run(self, stop: Stop) -> None:
         self.resume(restore(self.store, self.peers))
         if self.peers.rank == 0:
             keep_inputs(self.directory, self.inputs(self.parts.task.content()), self.step)
-        self.batches = self.batches_from(self.step)
+        self.batches.begin(self.step)
         while self.step < self.due.total_steps or not self.concluded:
             if stop.should_stop(self.step, self.step_seconds):
                 raise self.save_and_stop()
@@ -198,7 +202,7 @@ class _Loop:
             self.timeline.begin_step(self.step)
         start, began = time.perf_counter(), now()
         seed_model(self.experiment.seed, self.peers.rank, self.step, self.device)
-        batch = next(self.batches).to(self.device, channels_last=self.experiment.training.channels_last)
+        batch = self.batches.next(self.step).to(self.device, channels_last=self.experiment.training.channels_last)
         self.set_learning_rate()
         ready, communicated = time.perf_counter(), parts.gossip.communication_seconds
         if self.timeline is not None:
@@ -247,13 +251,6 @@ class _Loop:
         self.parts.gossip.finish()
         return self.evaluate.generation_at_end()
 
-    def batches_from(self, step: int) -> Loader:
-        """Return the batches of ``step`` and those after it."""
-        make = TrainingBatches(self.parts.task, self.parts.sampler, self.experiment.seed, self.peers.rank)
-        return Loader(
-            make, range(step, self.due.total_steps), self.loader.number(self.parts.task.slow), self.loader.ahead
-        )
-
     def set_learning_rate(self) -> None:
         """Give the next step its learning rate: a pure function of the step."""
         world_size = self.peers.world_size
@@ -265,7 +262,8 @@ class _Loop:
     def save(self) -> None:
         """Save this worker's state; with the score if this step was evaluated."""
         if self.saver.saved_step != self.step:
-            self.saver.save(self.step, self.state(), self.report.score_at(self.step))
+            score = self.report.score_at(self.step)
+            self.saver.save(self.step, self.state(), score, self.peers.writing_duty())
 
     def save_and_stop(self) -> Preempted:
         """Save every worker's state and return the exception to raise. The checkpoint is named by the largest step."""
@@ -285,15 +283,21 @@ class _Loop:
     def state(self) -> State:
         """Return everything a bit-exact resume of this worker needs; random numbers are functions of the step."""
         self.parts.gossip.check_finite()
+        return {
+            **self.progress_state(),
+            "gossip": self.parts.gossip.state_dict(),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "buffers": dict(self.parts.model.named_buffers()),
+        }
+
+    def progress_state(self) -> State:
+        """Return how far training is."""
         epoch, batch = divmod(self.step, self.steps_per_epoch)
         return {
             "step": self.step,
             "concluded": self.concluded,
             "task": self.parts.task.state(),
             "cursor": {"epoch": epoch, "batch": batch, "steps_per_epoch": self.steps_per_epoch},
-            "gossip": self.parts.gossip.state_dict(),
-            "optimizer": self.parts.optimizer.state_dict(),
-            "buffers": dict(self.parts.model.named_buffers()),
             "report": self.report.state(),
             "callbacks": self.callbacks.state(),
         }
@@ -307,9 +311,8 @@ class _Loop:
         """Continue from a saved state, or begin."""
         if state is not None:
             check_resumable(state, self.store.folder, self.parts.task.state(), self.steps_per_epoch)
-            self.step, self.concluded = state["step"], state["concluded"]
             if not self.parts.gossip.asynchronous:  # there, others may have been at other steps
-                self.saver.saved_step = self.step
+                self.saver.saved_step = state["step"]
             for name, buffer in self.parts.model.named_buffers():
                 buffer.copy_(state["buffers"][name])
             self.parts.optimizer.load_state_dict(state["optimizer"])
@@ -317,6 +320,12 @@ class _Loop:
                 self.parts.gossip.load_state_dict(state["gossip"])
             except ConfigurationError as refusal:
                 raise explain_refusal(self.directory, self.inputs(), refusal) from None
+        self.go_on_from(state)
+
+    def go_on_from(self, state: State | None) -> None:
+        """Be as far as a state says; the model is there already."""
+        if state is not None:
+            self.step, self.concluded = state["step"], state["concluded"]
             self.report.load(state["report"])
             if "callbacks" in state:
                 self.callbacks.load(state["callbacks"])
@@ -332,12 +341,8 @@ class _Loop:
         self.callbacks.end()
         tests = {split: scores for split, scores in self.evaluate.tests().items() if scores}
         with self.parts.gossip.averaged():
-            if self.peers.rank == 0:
-                description = describe(
-                    self.experiment, self.parts.chosen.kind, self.parts.task, self.step, self.report.latest or {}, tests
-                )
-                export_model(self.parts.model, self.directory / "model.safetensors", description)
-                self.parts.task.export(self.directory)
+            if self.peers.leads:
+                export_run(self.directory, self.experiment, self.parts, self.step, self.report.latest or {}, tests)
         return {
             "status": "completed",
             "steps": self.step,

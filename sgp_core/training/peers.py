@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,20 @@ from sgp_core.distributed.waits import Waits
 T = TypeVar("T")
 
 
+class WritingDuty(NamedTuple):
+    """What a worker writes of a checkpoint.
+
+    Attributes:
+        ranks: the ranks whose shards it writes: its own, and those of workers that are dead.
+        commits: whether it completes the checkpoint.
+        abandoned: returns whether the checkpoint cannot become complete any more.
+    """
+
+    ranks: tuple[int, ...]
+    commits: bool
+    abandoned: Callable[[], bool] = lambda: False
+
+
 class Peers:
     """The workers of the default process group; a world of one if torch.distributed is not initialised.
 
@@ -21,6 +35,7 @@ class Peers:
 
     Attributes:
         waits: where this worker is known to wait for others; None until there is a Gossip.
+        ranks: the ranks that took part in the latest collective, in the order of what :meth:`gather` returns.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -28,7 +43,13 @@ class Peers:
         self.rank = dist.get_rank() if self._active else 0
         self.world_size = dist.get_world_size() if self._active else 1
         self.waits: Waits | None = None
+        self.ranks = list(range(self.world_size))
         self._device = device if self._active and dist.get_backend() == "nccl" else torch.device("cpu")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes what one of them has to write. No collective."""
+        return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Return the element-wise sums over all workers, in float64."""
@@ -64,3 +85,15 @@ class Peers:
 
     def _waiting(self) -> AbstractContextManager[object]:
         return nullcontext() if self.waits is None else self.waits.inside("an agreement", meet=False)
+
+    def sum_of_parts(self, compute: Callable[[int, int], list[float]]) -> list[float]:
+        """Divide something among the workers, and return the sums.
+
+        Args:
+            compute: returns the numbers of part ``i`` of ``n``.
+        """
+        return self.sum(compute(self.rank, self.world_size))
+
+    def writing_duty(self) -> WritingDuty:
+        """Return what this worker writes of a checkpoint that all are about to save."""
+        return WritingDuty((self.rank,), self.rank == 0)

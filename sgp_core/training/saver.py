@@ -14,7 +14,7 @@ from sgp_core.nonfinite import NotFinite
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, State
 from sgp_core.training.config import CheckpointConfig
 from sgp_core.training.finite_state import find_nonfinite
-from sgp_core.training.peers import Peers
+from sgp_core.training.peers import Peers, WritingDuty
 
 _LOGGER = logging.getLogger(__name__)
 _MOMENT_SECONDS = 1.0
@@ -37,12 +37,17 @@ class CheckpointSaver:
         self.saved_step: int | None = None
         """The latest step given to :meth:`save`."""
 
-    def save(self, step: int, state: State, score: float | None = None) -> None:
-        """Save ``state`` as this rank's shard of the checkpoint of ``step``; rank 0 also completes it."""
+    def save(self, step: int, state: State, score: float | None = None, duty: WritingDuty | None = None) -> None:
+        """Save ``state`` as this rank's shard of the checkpoint of ``step``; rank 0 also completes it.
+
+        Args:
+            duty: what this worker writes, if it is not that.
+        """
         self.wait()
         self.saved_step = step
+        duty = duty or WritingDuty((self._rank,), self._rank == 0)
         self._thread = threading.Thread(
-            target=self._write, args=(step, snapshot(state), score), name=f"checkpoint-{step}", daemon=True
+            target=self._write, args=(step, snapshot(state), score, duty), name=f"checkpoint-{step}", daemon=True
         )
         self._thread.start()
         if not self._config.asynchronous:
@@ -66,14 +71,14 @@ class CheckpointSaver:
         if self._thread is not None:
             self._thread.join(_MOMENT_SECONDS)
 
-    def _write(self, step: int, state: State, score: float | None) -> None:
+    def _write(self, step: int, state: State, score: float | None, duty: WritingDuty) -> None:
         try:
             if (name := find_nonfinite(state)) is not None:
                 message = f"{name} is not finite after step {step} on rank {self._rank}, so no checkpoint is written"
                 raise NotFinite(message, rank=self._rank, step=step, tensor=name)
-            self._store.write_shard(step, self._rank, state)
-            if self._rank == 0:
-                self._store.commit(step, score)
+            for rank in duty.ranks:
+                self._store.write_shard(step, rank, state if rank == self._rank else relabel(state, rank))
+            if duty.commits and self._store.commit(step, score, duty.abandoned):
                 self._store.prune(self._config.keep_last, self._config.keep_best)
         except BaseException as error:
             self._error = error
@@ -90,12 +95,12 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
         CheckpointError: there are or were checkpoints, but none is whole: starting afresh is the user's decision.
     """
     went_back = False
-    if peers.rank == 0:
+    if peers.leads:
         store.clean()
         for folder, reason in store.find_damage():
             _set_aside(store, folder, reason)
             went_back = True
-    manifests, damaged = peers.broadcast((store.manifests(), store.has_set_aside) if peers.rank == 0 else ([], False))
+    manifests, damaged = peers.broadcast((store.manifests(), store.has_set_aside) if peers.leads else ([], False))
     for manifest in manifests:
         store.check(manifest)
         state: State | None = None
@@ -107,11 +112,11 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
             problem = str(error)
         bad = peers.gather(float(bool(problem)))
         if not any(bad):
-            if went_back and peers.rank == 0:
+            if went_back and peers.leads:
                 _LOGGER.warning("training goes on from step %d, the newest checkpoint that is whole", manifest.step)
             return state
         damaged = went_back = True
-        if peers.rank == 0:
+        if peers.leads:
             _set_aside(
                 store, store.step_folder(manifest.step), problem or f"the file of rank {bad.index(1.0)} is damaged"
             )
@@ -147,6 +152,12 @@ def check_resumable(state: State, folder: Path, task: State, steps_per_epoch: in
             f"the checkpoints in {folder} were saved at {saved} steps per epoch, now there are {steps_per_epoch}: the"
             " data set has changed"
         )
+
+
+def relabel(state: State, rank: int) -> State:
+    """Return the state of one worker as that of another, which is to begin like it."""
+    gossip = state["gossip"]
+    return {**state, "gossip": {**gossip, "identity": {**gossip["identity"], "rank": rank}}}
 
 
 def snapshot(value: Any) -> Any:

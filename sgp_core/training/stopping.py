@@ -34,6 +34,9 @@ class Stop(Protocol):
     def should_stop_at_collective(self) -> bool:
         """Return whether to stop instead of the evaluation or checkpoint that is due; the same on every worker."""
 
+    next_step: int
+    """The step before which workers agree next; set it where this one joins others."""
+
 
 def build_stop(gossip: Gossip, peers: Peers, asks: Callable[[], bool] | None) -> Stop:
     """Return the way to stop that suits the algorithm.
@@ -54,15 +57,15 @@ class StopAgreement:
     def __init__(self, peers: Peers, asks: Callable[[], bool] | None) -> None:
         self._peers = peers
         self._asks = asks
-        self._next_step = 0
+        self.next_step = 0
 
     def should_stop(self, step: int, step_seconds: float) -> bool:
         """Return whether to stop now; the same on every worker."""
-        if self._asks is None or step < self._next_step:
+        if self._asks is None or step < self.next_step:
             return False
         asked, seconds = self._peers.sum([float(self._asks()), step_seconds / self._peers.world_size])
         steps = int(_SECONDS_BETWEEN / seconds) if seconds > 0 else 1
-        self._next_step = step + min(max(steps, 1), _MOST_STEPS_BETWEEN)
+        self.next_step = step + min(max(steps, 1), _MOST_STEPS_BETWEEN)
         return asked > 0
 
     def should_stop_at_collective(self) -> bool:
@@ -82,6 +85,7 @@ class StopCall:
         self._gossip = gossip
         self._peers = peers
         self._asks = asks
+        self.next_step = 0
 
     def should_stop(self, step: int, step_seconds: float) -> bool:
         """Return whether to stop now. Communicates only after a request."""

@@ -9,7 +9,7 @@ import pytest
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import build_topology
-from sgp_core.training.inputs import describe_changed_inputs, explain_refusal, inputs_of, keep_inputs, kept_inputs
+from sgp_core.training.inputs import describe_changed_inputs, explaining_refusal, inputs_of, keep_inputs, kept_inputs
 
 DATA = {"training examples": 8, "content": "a"}
 
@@ -39,8 +39,12 @@ def test_a_damaged_record_says_nothing(content: str, tmp_path: Path, caplog: pyt
 def test_a_refused_graph_is_explained(tmp_path: Path) -> None:
     refusal = ConfigurationError("another algorithm")
     keep_inputs(tmp_path, inputs_of(DATA, "graph"), 0)
-    assert explain_refusal(tmp_path, inputs_of({}, "graph"), refusal) is refusal
-    said = str(explain_refusal(tmp_path, inputs_of({}, "other"), refusal))
+    with pytest.raises(ConfigurationError) as found, explaining_refusal(tmp_path, inputs_of({}, "graph")):
+        raise refusal
+    assert found.value is refusal
+    with pytest.raises(ConfigurationError) as found, explaining_refusal(tmp_path, inputs_of({}, "other")):
+        raise refusal
+    said = str(found.value)
     assert (
         said == "the graph in topology.path is not what the run used until now: other content; put it back, or "
         "begin anew"
