@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from sgp_core.gossip import Gossip
 from sgp_core.pacing.every import Every
 from sgp_core.tasks.base import BatchSampler, Task
 from sgp_core.tasks.sharding import build_sampler
+from sgp_core.timeline import Timeline
 from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment
 from sgp_core.training.elastic import ElasticSampler
@@ -31,6 +33,14 @@ class TrainingParts:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     gossip: Gossip
+
+    def record(self, directory: Path, steps: int) -> Timeline | None:
+        """Record the exchanges of so many steps in ``directory/timeline``; None if there are none to be recorded."""
+        if not steps:
+            return None
+        timeline = Timeline(directory / "timeline" / f"rank-{self.gossip.rank}.json", self.gossip.rank, steps)
+        self.gossip.record(timeline)
+        return timeline
 
 
 def assemble(

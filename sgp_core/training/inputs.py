@@ -7,7 +7,8 @@ What the files hold is kept beside it, in ``inputs.json``. Imports without torch
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,17 @@ def describe_changed_inputs(directory: Path, inputs: Inputs) -> list[str]:
     return said
 
 
-def explain_refusal(directory: Path, inputs: Inputs, refusal: ConfigurationError) -> ConfigurationError:
-    """Return why a state was refused: where the graph has been edited, it says that and what to do."""
-    graph = {what: facts for what, facts in inputs.items() if what == GRAPH}
-    changes = describe_changed_inputs(directory, graph)
-    return ConfigurationError(f"{changes[0]}; put it back, or begin anew") if changes else refusal
+@contextmanager
+def explaining_refusal(directory: Path, inputs: Inputs) -> Iterator[None]:
+    """Say why a state is refused inside the block: where the graph has been edited, say that and what to do."""
+    try:
+        yield
+    except ConfigurationError as refusal:
+        graph = {what: facts for what, facts in inputs.items() if what == GRAPH}
+        changes = describe_changed_inputs(directory, graph)
+        if not changes:
+            raise
+        raise ConfigurationError(f"{changes[0]}; put it back, or begin anew") from refusal
 
 
 def keep_inputs(directory: Path, inputs: Inputs, step: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sgp_core.elastic import ElasticGroup
-from sgp_core.timeline import Timeline, now
+from sgp_core.timeline import now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import assemble
 from sgp_core.training.batches import BatchSource
@@ -24,7 +24,7 @@ from sgp_core.training.due import DueSteps
 from sgp_core.training.elastic import ElasticPeers
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import export_run
-from sgp_core.training.inputs import Inputs, inputs_of, keep_inputs
+from sgp_core.training.inputs import Inputs, explaining_refusal, inputs_of, keep_inputs
 from sgp_core.training.peers import Peers
 from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
@@ -147,11 +147,7 @@ class _Loop:
         if training.max_steps is not None:
             total_steps = min(total_steps, training.max_steps)
         self.due = DueSteps(log_every, evaluation, checkpoint, self.steps_per_epoch, total_steps)
-        self.timeline: Timeline | None = None
-        if timeline_steps:
-            path = directory / "timeline" / f"rank-{self.peers.rank}.json"
-            self.timeline = Timeline(path, self.peers.rank, timeline_steps)
-            parts.gossip.record(self.timeline)
+        self.timeline = parts.record(directory, timeline_steps)
         criterion = parts.chosen.loss or partial(parts.task.loss, smoothing=training.label_smoothing)
         self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
         self.evaluate = Evaluator(
@@ -316,10 +312,8 @@ class _Loop:
             for name, buffer in self.parts.model.named_buffers():
                 buffer.copy_(state["buffers"][name])
             self.parts.optimizer.load_state_dict(state["optimizer"])
-            try:
+            with explaining_refusal(self.directory, self.inputs()):
                 self.parts.gossip.load_state_dict(state["gossip"])
-            except ConfigurationError as refusal:
-                raise explain_refusal(self.directory, self.inputs(), refusal) from None
         self.go_on_from(state)
 
     def go_on_from(self, state: State | None) -> None:
