@@ -188,8 +188,8 @@ class ElasticGroup:
 
     # -- joining -------------------------------------------------------------------------------------------------------
     def joiners(self, step: int) -> list[Member]:
-        """Return the members that begin with ``step`` and that this member gives its state to."""
-        roster = self.membership.roster_of(step)
+        """Return the members that begin with ``step``, as this one does now, and that it gives its state to."""
+        roster = self.roster_at(step)
         if roster.first_step != step:
             return []
         return [one for one in roster.joiners if one != self.me and roster.donor_of(one) == self.me]

@@ -27,7 +27,7 @@ _GATHER_S = 0.05
 """How long to wait for further deaths before a roster is made: they seldom come alone."""
 _AHEAD_S = 0.25
 """How far ahead promises reach: a roster is agreed in less, so that no member has to wait for it."""
-_MOST_STEPS_AHEAD = 100
+_MOST_STEPS_AHEAD = 25
 
 
 class Membership:

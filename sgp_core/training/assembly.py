@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -21,6 +22,19 @@ from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.experiment import ExperimentParts, build_parts
 from sgp_core.training.peers import Peers
 from sgp_core.training.weights import load_weights
+
+
+class CommunicationChoice(NamedTuple):
+    """How the workers of a run communicate; no part of the experiment.
+
+    Attributes:
+        transport, step_in_backward: as in :class:`sgp_core.Gossip`.
+        elastic: the workers, some of which may die or come; None: those of torch.distributed.
+    """
+
+    transport: str = "auto"
+    step_in_backward: bool = False
+    elastic: ElasticGroup | None = None
 
 
 @dataclass
@@ -47,18 +61,16 @@ def assemble(
     experiment: Experiment,
     device: torch.device,
     peers: Peers,
-    transport: str = "auto",
-    step_in_backward: bool = False,
+    communication: CommunicationChoice = CommunicationChoice(),  # noqa: B008 - a tuple
     begins: bool = True,
-    elastic: ElasticGroup | None = None,
 ) -> TrainingParts:
     """Build data, model, optimizer, schedule and Gossip of this worker. Collective.
 
     The model is initialised from ``experiment.seed``, alike on every worker, or from ``model.weights``.
 
     Args:
+        communication: how workers communicate.
         begins: whether the run has no checkpoint yet; one that has needs no weights to start from.
-        elastic: the workers, in place of the process group's.
 
     Raises:
         ConfigurationError: a choice is unknown, refuses its options, or does not fit the number of workers.
@@ -73,6 +85,7 @@ def assemble(
             " has no checkpoint of that"
         )
     training = experiment.training
+    transport, step_in_backward, elastic = communication
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()
 

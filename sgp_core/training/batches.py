@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sgp_core.tasks.base import Batch, BatchSampler, Task
+from sgp_core.training.assembly import TrainingParts
 from sgp_core.training.config import LoaderConfig
 from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.loader import Loader
@@ -37,20 +38,14 @@ class BatchSource:
     """The batches of one worker, in turn, made ahead of need.
 
     Args:
-        task: makes batches.
-        sampler: says of which examples.
-        seed, rank: of the run and the worker.
-        total_steps: of the run.
+        parts: whose task makes batches of the examples that the sampler says.
+        seed, total_steps: of the run.
         loader: how batches are made ahead.
     """
 
-    def __init__(
-        self, task: Task, sampler: BatchSampler, seed: int, rank: int, total_steps: int, loader: LoaderConfig
-    ) -> None:
-        self._task = task
-        self._sampler = sampler
-        self._seed = seed
-        self._rank = rank
+    def __init__(self, parts: TrainingParts, seed: int, total_steps: int, loader: LoaderConfig) -> None:
+        self._task, self._sampler = parts.task, parts.sampler
+        self._seed, self._rank = seed, parts.gossip.rank
         self._total_steps = total_steps
         self._loader = loader
         self._batches: Loader | None = None

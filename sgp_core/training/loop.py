@@ -13,7 +13,7 @@ import torch
 from sgp_core.elastic import ElasticGroup
 from sgp_core.timeline import now
 from sgp_core.tracking import Tracker
-from sgp_core.training.assembly import assemble
+from sgp_core.training.assembly import CommunicationChoice, assemble
 from sgp_core.training.batches import BatchSource
 from sgp_core.training.callback_list import CallbackList
 from sgp_core.training.callbacks import TrainingProgress
@@ -96,9 +96,7 @@ def train(
             trackers,
             on_progress,
             timeline_steps,
-            transport,
-            step_in_backward,
-            elastic,
+            CommunicationChoice(transport, step_in_backward, elastic),
         )
         try:
             with accompany(companions, loop.progress):
@@ -128,9 +126,7 @@ class _Loop:
         trackers: Sequence[Tracker],
         on_progress: OnProgress | None,
         timeline_steps: int,
-        transport: str,
-        step_in_backward: bool,
-        elastic: ElasticGroup | None,
+        communication: CommunicationChoice,
     ) -> None:
         at_least(1, "log_every", log_every)
         self.experiment = experiment
@@ -139,9 +135,9 @@ class _Loop:
         self.checkpoint = checkpoint
 
         training = experiment.training
-        self.peers = Peers(device) if elastic is None else ElasticPeers(elastic)
+        self.peers = ElasticPeers(communication.elastic) if communication.elastic else Peers(device)
         begins = not any(directory.glob("checkpoints/step-*/manifest.json"))
-        self.parts = parts = assemble(experiment, device, self.peers, transport, step_in_backward, begins, elastic)
+        self.parts = parts = assemble(experiment, device, self.peers, communication, begins)
         self.steps_per_epoch = parts.sampler.steps_per_epoch
         total_steps = training.epochs * self.steps_per_epoch
         if training.max_steps is not None:
@@ -173,18 +169,23 @@ class _Loop:
         self.concluded = True
         """Whether everything that was due after the latest step is done."""
         self.step_seconds = 0.0
-        seed, rank = experiment.seed, self.peers.rank
-        self.batches = BatchSource(parts.task, parts.sampler, seed, rank, total_steps, loader)
+        self.batches = BatchSource(parts, experiment.seed, total_steps, loader)
 
     def run(self, stop: Stop) -> None:
-        self.resume(restore(self.store, self.peers))
-        if self.peers.rank == 0:
+        if (inherited := self.parts.gossip.inherited) is None:
+            self.resume(restore(self.store, self.peers))
+        else:
+            self.go_on_from(inherited)
+            stop.next_step = inherited["next_stop"]
+        if self.peers.leads:
             keep_inputs(self.directory, self.inputs(self.parts.task.content()), self.step)
         self.batches.begin(self.step)
         while self.step < self.due.total_steps or not self.concluded:
-            if stop.should_stop(self.step, self.step_seconds):
+            if inherited is None and stop.should_stop(self.step, self.step_seconds):
                 raise self.save_and_stop()
+            inherited = None  # the others have agreed, before this worker came, not to stop before this step
             if self.concluded:
+                self.parts.gossip.admit(lambda: {**self.progress_state(), "next_stop": stop.next_step})
                 self.advance()
             if self.due.is_collective(self.step) and stop.should_stop_at_collective():
                 raise self.save_and_stop()
@@ -258,8 +259,8 @@ class _Loop:
     def save(self) -> None:
         """Save this worker's state; with the score if this step was evaluated."""
         if self.saver.saved_step != self.step:
-            score = self.report.score_at(self.step)
-            self.saver.save(self.step, self.state(), score, self.peers.writing_duty())
+            duty = self.peers.writing_duty()
+            self.saver.save(self.step, self.state(), self.report.score_at(self.step), duty)
 
     def save_and_stop(self) -> Preempted:
         """Save every worker's state and return the exception to raise. The checkpoint is named by the largest step."""
@@ -288,12 +289,12 @@ class _Loop:
 
     def progress_state(self) -> State:
         """Return how far training is."""
-        epoch, batch = divmod(self.step, self.steps_per_epoch)
+        cursor = dict(zip(("epoch", "batch"), divmod(self.step, self.steps_per_epoch), strict=True))
         return {
             "step": self.step,
             "concluded": self.concluded,
             "task": self.parts.task.state(),
-            "cursor": {"epoch": epoch, "batch": batch, "steps_per_epoch": self.steps_per_epoch},
+            "cursor": {**cursor, "steps_per_epoch": self.steps_per_epoch},
             "report": self.report.state(),
             "callbacks": self.callbacks.state(),
         }

@@ -134,7 +134,7 @@ def test_max_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(tmp_path):
 def test_checkpoints_are_written_when_due_and_the_best_is_kept(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
-        "sgp_core.training.saver.CheckpointSaver.save", lambda self, step, state, score: saved.append((step, score))
+        "sgp_core.training.saver.CheckpointSaver.save", lambda self, step, state, score, _: saved.append((step, score))
     )
     run(tmp_path, checkpoint=CheckpointConfig(every_steps=10, every_epochs=2, keep_best=False))
     assert [step for step, _ in saved] == [10, 20, 26, 30, 39]
