@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from launcher.cli.commands.export import export
+from sgp_core.checkpoint_files import seal
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig
@@ -176,7 +177,7 @@ def test_an_unfinished_run_gives_its_newest_checkpoint(run: Path) -> None:
 def test_best_is_the_best_that_was_evaluated(run: Path) -> None:
     for step, score in ((5, 0.9), (7, 0.8), (10, None), (14, 0.9)):
         manifest = run / f"checkpoints/step-{step}/manifest.json"
-        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "score": score}))
+        manifest.write_text(json.dumps(seal({**json.loads(manifest.read_text()), "score": score})))
     export(RUN, step="best")
     assert (run / "model-step-5.safetensors").exists()
 
