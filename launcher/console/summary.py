@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launcher.runs.json_fields import mapping, number, text, whole
+from launcher.runs.json_fields import items, mapping, number, text, whole
 from launcher.runs.number_format import format_value
 from launcher.runs.plain_text import clean
 from launcher.runs.run_folder import RunFolder
@@ -55,6 +55,14 @@ def print_error(error: dict[str, Any]) -> None:
     print(f"sgp-train: worker {error['rank']} failed: {error['type']}: {error['message']}", file=sys.stderr)
     if error.get("log"):
         print(f"sgp-train: its log: {relative(Path(error['log']))}", file=sys.stderr)
+
+
+def print_warnings(folder: RunFolder, attempt: int, world_size: int) -> None:
+    """Print on stderr what the workers have warned of in an attempt, each warning once."""
+    reports = [read_json(folder.rank(rank)) or {} for rank in range(world_size)]
+    lines = [line for report in reports if report.get("attempt") == attempt for line in items(report.get("warnings"))]
+    for line in dict.fromkeys(filter(text, lines)):
+        print(f"warning: {clean(line)}", file=sys.stderr)
 
 
 def relative(path: Path) -> str:

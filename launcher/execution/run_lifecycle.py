@@ -13,14 +13,13 @@ from launcher.config.extension import describe_extension
 from launcher.config.run_plan import RunPlan
 from launcher.config.trust import sign
 from launcher.console.progress import Display
-from launcher.console.summary import print_error, print_summary, relative
+from launcher.console.summary import print_error, print_summary, print_warnings, relative
 from launcher.execution import provenance
 from launcher.execution.backends.base import Attempt, Outcome
 from launcher.execution.backends.select import backend
 from launcher.execution.extension import begin_extension
 from launcher.execution.signals import StopSignals
 from launcher.runs import reserve
-from launcher.runs.json_fields import items, text
 from launcher.runs.leftovers import clean_temporary
 from launcher.runs.membership import count_replacements
 from launcher.runs.run_folder import RunFolder
@@ -71,19 +70,11 @@ def run_here(
         finally:
             display.close()
         summary = conclude(folder, outcome, display.latest)
-    for warning in read_warnings(folder, attempt.number, plan.world_size):
-        print(f"warning: {warning}", file=sys.stderr)
+    print_warnings(folder, attempt.number, plan.world_size)
     if outcome.error is not None:
         print_error(outcome.error)
     print_summary(summary, folder.path, label and f"{label}{plan.title}")
     return _exit_code(outcome)
-
-
-def read_warnings(folder: RunFolder, attempt: int, world_size: int) -> list[str]:
-    """Return what the workers have warned of in an attempt, each once."""
-    reports = [read_json(folder.rank(rank)) or {} for rank in range(world_size)]
-    lines = [line for report in reports if report.get("attempt") == attempt for line in items(report.get("warnings"))]
-    return list(dict.fromkeys(line for line in lines if text(line)))
 
 
 def announcement(plan: RunPlan, folder: RunFolder) -> str:

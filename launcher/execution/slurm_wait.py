@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from launcher.console.progress import Tail
 from launcher.console.screen import Screen
-from launcher.console.summary import print_error, print_summary
+from launcher.console.summary import print_error, print_summary, print_warnings
 from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, INTERRUPTED, OK, SUBMISSION_FAILED
 from launcher.execution.signals import StopSignals
@@ -128,6 +128,7 @@ class Watched:
         ended = summary.get("status") in ("completed", "failed", "cancelled") and self._absent
         if ended or self._absent >= _ABSENCES:
             self._view.close()
+            print_warnings(folder, newest, self.plan.world_size)
             if summary.get("error"):
                 print_error(summary["error"])
             label = self._label and f"{self._label}{self.plan.title}"
