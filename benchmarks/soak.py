@@ -4,10 +4,11 @@
     python benchmarks/soak.py --minutes 5 --json runs/benchmarks/soak.json
     python benchmarks/soak.py --minutes 5 --acts preempt report
 
-Three loads share the machine. One long run trains until the end. One launcher works through a sweep of tiny runs. And
-acts follow each other, each with runs of its own (benchmarks/suite/acts.py): a sweep; a worker killed, and the run
-started again; a worker stopped for a moment; preempted and resumed; the launcher killed, and the run resumed; cancelled
-and resumed; reports. All write to Weights & Biases offline. Acts are chosen by a seed.
+Three loads share the machine. One long, elastic run trains until the end. One launcher works through a sweep of tiny
+runs. And acts follow each other, each with runs of its own (benchmarks/suite/acts.py): a sweep; a worker killed, and
+the run started again; a worker stopped for a moment; preempted and resumed; the launcher killed, and the run resumed;
+cancelled and resumed; reports; and a member of the long run that dies, or stops for good, and is replaced. All write to
+Weights & Biases offline. Acts are chosen by a seed.
 
 Every few seconds it is noted what each process holds, and after each act what is left of it. Printed is how each
 figure grows after the first third of its time: the median slope a minute for the long run, a finished run for the
@@ -31,18 +32,18 @@ from pathlib import Path
 
 from suite import acts, tables, usage
 from suite.growth import Limit, Sample, judge
-from suite.launches import Launch, Launches, Unexpected, run_folders
+from suite.launches import Launch, Launches, Unexpected, run_folders, wait_for_training
 from suite.private_memory import hide_shared_memory
 from suite.workers import as_program, machine
 
 _MB = 1e6
 LONG, SWEEP = "long run", "sweep"
 A_MINUTE = {
-    "rss": Limit(0.2 * _MB, 8 * _MB),
-    "anonymous": Limit(0.2 * _MB, 8 * _MB),
-    "pss": Limit(math.inf, 0.0),  # falls and rises with those who share: of interest, but no sign of a leak
-    "descriptors": Limit(0.1, 4),
-    "threads": Limit(0.1, 3),
+    "rss": Limit(0.2 * _MB, 8 * _MB, warm_up=1.0),
+    "anonymous": Limit(0.2 * _MB, 8 * _MB, warm_up=1.0),
+    "pss": Limit(math.inf, 0.0, warm_up=1.0),  # falls and rises with those who share: no sign of a leak
+    "descriptors": Limit(0.1, 4, warm_up=1.0),
+    "threads": Limit(0.1, 3, warm_up=1.0),
 }
 """Of each process of the long run."""
 A_RUN = {name: Limit(limit.slope / 4, limit.least) for name, limit in A_MINUTE.items()}
@@ -53,7 +54,7 @@ AN_ACT = {
     "temporary files": Limit(0.02, 1),
     "files of removed runs": Limit(0.02, 1),
 }
-FILES = Limit(0.05 * _MB, 2 * _MB)
+FILES = Limit(0.05 * _MB, 2 * _MB, warm_up=1.0)
 """Bytes a minute of the long run's folder beside its record: metrics, logs and Weights & Biases grow with every row."""
 RECORD = ("metrics.jsonl", "logs", "wandb")
 _RUNS_A_MINUTE = 15
@@ -82,6 +83,7 @@ class Soak:
         background = [self._start_long(), self._start_sweep()]
         watch.start()
         try:
+            wait_for_training(background[0], self.runs[LONG], acts.MEMBERS)
             for number, name in enumerate(self._choose(names)):
                 if background[1].process.poll() is not None:
                     background[1] = self._start_sweep(number)
@@ -119,6 +121,7 @@ class Soak:
     # -- loads ------------------------------------------------------------------------------------------------------
     def _start_long(self) -> Launch:
         words = acts.words(self.runs[LONG], 10**9, "checkpoint.every_steps=500", "evaluation.every_epochs=50")
+        words += [f"cluster.workers_per_node={acts.MEMBERS}", "cluster.elastic=true"]
         return self.launches.start(LONG, [*words, "log_every=200"], nice=10)
 
     def _start_sweep(self, number: int = 0) -> Launch:
@@ -136,7 +139,7 @@ class Soak:
 
     def _perform(self, number: int, name: str) -> None:
         runs = self.runs[acts.ROLE]
-        left = acts.perform(name, self.launches, runs, self.seed + number)
+        left = acts.perform(acts.Act(self.launches, runs, self.runs[LONG], self.seed + number), name)
         self.performed.append(name)
         print(f"{(time.monotonic() - self._begin) / 60:6.1f} min  {name}", flush=True)
         self.left["processes left"].append((number, left))

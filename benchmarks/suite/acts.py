@@ -13,6 +13,10 @@ from suite.launches import Launch, Launches, Unexpected, looks, read, run_folder
 
 ROLE = "act"
 WORKERS = 2
+MEMBERS = 4
+"""Of the long run, which is elastic."""
+MORTALS = (2, 3)
+"""Ranks of it that are killed and stopped. The others live as long as the soak."""
 _LONG = 100_000_000
 _SMALL = [
     *("dataset=digits", f"cluster.workers_per_node={WORKERS}", "cluster.threads_per_worker=1"),
@@ -29,8 +33,8 @@ def words(runs: Path, steps: int, *more: str) -> list[str]:
 class Act:
     """One iteration of the soak, in a folder of runs of its own."""
 
-    def __init__(self, launches: Launches, runs: Path, seed: int) -> None:
-        self.launches, self.runs, self.seed = launches, runs, seed
+    def __init__(self, launches: Launches, runs: Path, long_runs: Path, seed: int) -> None:
+        self.launches, self.runs, self.long_runs, self.seed = launches, runs, long_runs, seed
         self.chance = random.Random(seed)
 
     def train(self, *more: str, steps: int = 400) -> Launch:
@@ -132,6 +136,23 @@ def report(act: Act) -> None:
     act.expect_completed()
 
 
+def lose_a_member(act: Act) -> None:
+    """A member of the long run is killed or stopped: the launcher replaces it, and no other one changes."""
+    [folder] = run_folders(act.long_runs)
+    before = workers(folder, MEMBERS)
+    rank = act.chance.choice(MORTALS)
+    os.kill(before[rank]["pid"], act.chance.choice([signal.SIGKILL, signal.SIGSTOP]))
+    for _ in looks(120.0):
+        now = workers(folder, MEMBERS)
+        if now[rank]["pid"] != before[rank]["pid"] and now[rank]["status"] == "training":
+            break
+    else:
+        raise Unexpected(f"worker {rank} was not replaced: {now[rank]}")
+    changed = [other for other in range(MEMBERS) if now[other]["pid"] != before[other]["pid"]]
+    if changed != [rank]:
+        raise Unexpected(f"worker {rank} was hit, and these changed: {changed}")
+
+
 ACTS: dict[str, Callable[[Act], None]] = {
     "sweep": sweep,
     "kill a worker": kill_a_worker,
@@ -140,21 +161,19 @@ ACTS: dict[str, Callable[[Act], None]] = {
     "kill the launcher": kill_the_launcher,
     "cancel": cancel,
     "report": report,
+    "lose a member": lose_a_member,
 }
 """A new act is a line here."""
 
 
-def perform(name: str, launches: Launches, runs: Path, seed: int, patience_s: float = 60.0) -> int:
+def perform(act: Act, name: str, patience_s: float = 60.0) -> int:
     """Perform an act and remove its runs; return how many of its processes live on.
 
     Raises:
         Unexpected: it did not go as it should.
     """
-    act = Act(launches, runs, seed)
     ACTS[name](act)
-    for _ in looks(patience_s):
-        if not launches.processes(ROLE):
-            break
-    left = len(launches.processes(ROLE))
-    act.sgp("clean", "--yes", *(folder.name for folder in run_folders(runs)))
+    left = len(act.launches.wait_for_none(ROLE, patience_s))
+    if names := [folder.name for folder in run_folders(act.runs)]:
+        act.sgp("clean", "--yes", *names)
     return left

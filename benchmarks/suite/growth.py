@@ -24,6 +24,8 @@ class Limit:
     """A unit: a minute, a run, an iteration."""
     least: float
     """Growth over all samples after the warm-up that is no growth yet, however steep."""
+    warm_up: float = 0.0
+    """Units that a warm-up takes at the least, and that must be left after it."""
 
 
 def slope(samples: Sequence[Sample]) -> float:
@@ -48,8 +50,9 @@ def judge(samples: Sequence[Sample], limit: Limit) -> dict[str, Any] | None:
     if not samples:
         return None
     begin, end = samples[0][0], samples[-1][0]
-    settled = [sample for sample in samples if sample[0] >= begin + (end - begin) * _WARM_UP]
-    if len(settled) < _LEAST_POINTS:
+    warm_up = max((end - begin) * _WARM_UP, limit.warm_up)
+    settled = [sample for sample in samples if sample[0] >= begin + warm_up]
+    if len(settled) < _LEAST_POINTS or settled[-1][0] - settled[0][0] < limit.warm_up:
         return None
     rise = slope(settled)
     units = settled[-1][0] - settled[0][0]

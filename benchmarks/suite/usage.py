@@ -32,7 +32,7 @@ class Found:
     role: str
     """What the mark's owner calls the command that started it."""
     part: str
-    """``launcher``, ``controller`` (submitit's), ``worker 0``, ..., or the program's name."""
+    """``launcher``, ``controller`` (submitit's), ``worker 0``, ``worker 0's python``, ..., or the program's name."""
 
 
 def find_marked(mark: str, names: tuple[str, str]) -> list[Found]:
@@ -51,12 +51,15 @@ def find_marked(mark: str, names: tuple[str, str]) -> list[Found]:
     found = []
     for pid, environment in environments.items():
         above = environments.get(_parent(pid), {})
-        if _RANK in environment and _RANK not in above:
-            part = f"worker {environment[_RANK]}"
-        else:
-            part = "launcher" if not above else "controller" if _controls(pid) else _program(pid)
-        found.append(Found(pid, environment.get(names[1], ""), part))
+        found.append(Found(pid, environment.get(names[1], ""), _part(pid, environment, above)))
     return found
+
+
+def _part(pid: int, environment: dict[str, str], above: dict[str, str]) -> str:
+    if _RANK in environment:
+        worker = f"worker {environment[_RANK]}"
+        return worker if _RANK not in above else f"{worker}'s {_program(pid)}"
+    return "launcher" if not above else "controller" if _controls(pid) else _program(pid)
 
 
 def measure(pid: int) -> Usage | None:

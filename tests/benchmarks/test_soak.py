@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ def test_growth_is_steeper_than_the_limit_and_more_than_nothing_in_all(samples: 
 def test_short_series_say_nothing() -> None:
     assert judge([], LIMIT) is None
     assert judge(series(4, 1.0), LIMIT) is None
+    young = [(k / 30, 100.0 * k) for k in range(50)]  # a process that has lived for less than two minutes
+    assert judge(young, replace(LIMIT, warm_up=1.0)) is None
+    assert judge([(2 * at, value) for at, value in young], replace(LIMIT, warm_up=1.0)) is not None
 
 
 def test_one_thing_left_by_each_act_grows() -> None:
