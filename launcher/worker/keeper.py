@@ -29,6 +29,8 @@ from sgp_core.atomic_files import read_json, write_json
 _POLL_S = 0.1
 _LOOK_S = 0.5
 """Seconds between two looks at what the other workers have reported."""
+_LAST_BREATH_S = 0.5
+"""How long a process that the others have left out may take to end by itself, as one does that has been killed."""
 _MOST_FAILURES = 2
 """How often in a row a worker may die before it has taken part."""
 
@@ -104,13 +106,15 @@ class Keeper:
         Returns:
             Why the others left it out, None if it ended before they did; and its exit code, negative for a signal.
         """
-        told, left = False, None
+        told, left, kill_at = False, None, float("inf")
         while True:
             ended, status = os.waitpid(worker.pid, os.WNOHANG)
             if ended:
                 return left, os.waitstatus_to_exitcode(status)
-            left = self._left_out(worker)
-            if left is not None:  # it may have been stopped, and would wake up
+            if kill_at == float("inf") and self._left_out(worker) is not None:
+                kill_at = time.monotonic() + _LAST_BREATH_S
+            if time.monotonic() > kill_at:  # it may have been stopped, and would wake up
+                left = self._left_out(worker)
                 _kill(worker.pid)
             if SIGNAL_REQUESTS.stop and not told:
                 told = True
