@@ -219,6 +219,8 @@ class _Worker:
             logging.getLogger(__name__).warning("%s has changed since the launcher read it", path)
         from launcher.worker.fault_injection import PlannedFaults
         from launcher.worker.watching import watch_worker
+        from sgp_core.faults.links import link_faults
+        from sgp_core.faults.phrases import parse_faults
         from sgp_core.training.loop import Preempted, train
 
         if self.separate:
@@ -251,6 +253,7 @@ class _Worker:
                     timeline_steps=plan.debug.timeline_steps,
                     transport=plan.cluster.transport,
                     step_in_backward=plan.cluster.step_in_backward,
+                    link_faults=link_faults(parse_faults(plan.faults)),
                     companions=[watchdog, PlannedFaults(planned).accompany],
                     **more,
                 )

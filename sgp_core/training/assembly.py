@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.elastic import ElasticGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
@@ -28,13 +29,14 @@ class CommunicationChoice(NamedTuple):
     """How the workers of a run communicate; no part of the experiment.
 
     Attributes:
-        transport, step_in_backward: as in :class:`sgp_core.Gossip`.
+        transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`.
         elastic: the workers, some of which may die or come; None: those of torch.distributed.
     """
 
     transport: str = "auto"
     step_in_backward: bool = False
     elastic: ElasticGroup | None = None
+    link_faults: LinkFaults | None = None
 
 
 @dataclass
@@ -85,7 +87,7 @@ def assemble(
             " has no checkpoint of that"
         )
     training = experiment.training
-    transport, step_in_backward, elastic = communication
+    transport, step_in_backward, elastic, link_faults = communication
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()
 
@@ -121,6 +123,7 @@ def assemble(
         compression=chosen.compression,
         nonfinite=training.nonfinite,
         elastic=elastic or False,
+        link_faults=link_faults,
     )
     peers.waits = gossip.waits
     if isinstance(sampler, ElasticSampler):

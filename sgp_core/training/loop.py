@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.elastic import ElasticGroup
 from sgp_core.timeline import now
 from sgp_core.tracking import Tracker
@@ -53,6 +54,7 @@ def train(
     step_in_backward: bool = False,
     companions: Sequence[Companion] = (),
     elastic: ElasticGroup | None = None,
+    link_faults: LinkFaults | None = None,
 ) -> dict[str, Any]:
     """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
@@ -67,8 +69,7 @@ def train(
         should_stop: asked about twice a second at step boundaries; if one worker passes it, all must. When any
             worker says yes all stop at the same step; with an asynchronous algorithm, each at the one it has reached.
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
-        transport: how models travel, as in :class:`sgp_core.Gossip`; no part of the experiment.
-        step_in_backward: whether steps are taken inside backward, as in :class:`sgp_core.Gossip`; no part of it either.
+        transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`; no part of the experiment.
         companions: blocks that training is to go on inside, opened when everything is assembled.
         elastic: the workers, some of which may die or come, in place of torch.distributed's.
 
@@ -96,7 +97,7 @@ def train(
             trackers,
             on_progress,
             timeline_steps,
-            CommunicationChoice(transport, step_in_backward, elastic),
+            CommunicationChoice(transport, step_in_backward, elastic, link_faults),
         )
         try:
             with accompany(companions, loop.progress):
@@ -259,8 +260,7 @@ class _Loop:
     def save(self) -> None:
         """Save this worker's state; with the score if this step was evaluated."""
         if self.saver.saved_step != self.step:
-            duty = self.peers.writing_duty()
-            self.saver.save(self.step, self.state(), self.report.score_at(self.step), duty)
+            self.saver.save(self.step, self.state(), self.report.score_at(self.step), self.peers.writing_duty())
 
     def save_and_stop(self) -> Preempted:
         """Save every worker's state and return the exception to raise. The checkpoint is named by the largest step."""

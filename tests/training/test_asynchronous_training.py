@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.tracking import JsonlTracker, read_rows
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig
@@ -49,7 +50,14 @@ def asked_by(rank: int, folder: Path) -> Callable[[], bool]:
     return wishes
 
 
-def train_here(directory: Path, algorithm: dict[str, Any], topology: str, transport: str, stops: bool) -> Any:
+def train_here(
+    directory: Path,
+    algorithm: dict[str, Any],
+    topology: str,
+    transport: str,
+    faults: LinkFaults | None,
+    stops: bool,
+) -> Any:
     rank = Peers(tiny.CPU).rank
     choices = {
         "dataset": {"name": "blobs", "train_examples": 640},
@@ -62,24 +70,32 @@ def train_here(directory: Path, algorithm: dict[str, Any], topology: str, transp
     with tiny.known():
         try:
             experiment = tiny.experiment(WORLD, epochs=2, choices=choices)
-            return train(experiment, directory=directory, should_stop=should_stop, transport=transport, **settings)
+            return train(
+                experiment,
+                directory=directory,
+                should_stop=should_stop,
+                transport=transport,
+                link_faults=faults,
+                **settings,
+            )
         except Preempted as stopped:
             return stopped.step
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "topology", "transport"),
+    ("algorithm", "topology", "transport", "faults"),
     [
-        ({"name": "asgp"}, "one_peer_exponential", "shared_memory"),
-        ({"name": "asgp"}, "one_peer_exponential", "p2p"),
-        ({"name": "adpsgd"}, "random_matching", "shared_memory"),
-        ({"name": "adpsgd"}, "random_matching", "p2p"),
+        ({"name": "asgp"}, "one_peer_exponential", "shared_memory", None),
+        ({"name": "asgp"}, "one_peer_exponential", "p2p", None),
+        ({"name": "asgp"}, "one_peer_exponential", "p2p", LinkFaults(drop=0.2, delay=0.5, delay_steps=10)),
+        ({"name": "adpsgd"}, "random_matching", "shared_memory", None),
+        ({"name": "adpsgd"}, "random_matching", "p2p", None),
     ],
 )
 def test_a_worker_that_wants_to_stop_stops_all_wherever_they_are_and_they_go_on_from_there(
-    tmp_path, algorithm, topology, transport
+    tmp_path, algorithm, topology, transport, faults
 ):
-    case = (tmp_path, algorithm, topology, transport)
+    case = (tmp_path, algorithm, topology, transport, faults)
     assert run_workers(WORLD, train_here, *case, True) == [STEPS_PER_EPOCH] * WORLD
     store = CheckpointStore(tmp_path, WORLD)
     [manifest] = store.manifests()
