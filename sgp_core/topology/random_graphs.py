@@ -12,6 +12,8 @@ from sgp_core.topology.base import TOPOLOGIES
 from sgp_core.topology.undirected import UndirectedTopology, Weights
 
 _DRAWS = 1000
+_MOST_WORKERS = 4096
+"""Every worker has the whole matrix in memory: 128 MB while it is drawn."""
 
 
 @TOPOLOGIES.register("erdos_renyi")
@@ -28,6 +30,8 @@ class ErdosRenyi(UndirectedTopology):
         self._check_whole("seed", at_least=0)
         if self.p is not None and not 0 < self.p <= 1:
             raise self._refuse(f"needs p to lie in (0, 1], not {self.p}")
+        if self.world_size > _MOST_WORKERS:
+            raise self._refuse(f"draws every pair of workers, so at most {_MOST_WORKERS}, not {self.world_size}")
         _ = self._adjacency  # a graph that cannot be connected is refused here, not at the first step
 
     def out_neighbors(self, rank: int, step: int) -> list[int]:

@@ -66,6 +66,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("cluster.nodes=2000 cluster.workers_per_node=1000", "2000000 workers are too many: at most 1024 on one machine"),
     ("cluster=slurm cluster.nodes=9999 cluster.workers_per_node=1000", "9999000 workers are too many: at most 65536"),
     ("loader.processes=100000", "loader.processes=100000: must be at most 256"),
+    (
+        "cluster=slurm cluster.nodes=64 cluster.workers_per_node=1024 topology=erdos_renyi",
+        "topology 'erdos_renyi' draws every pair of workers, so at most 4096, not 65536",
+    ),
     ("optimizer.lr=inf", "optimizer.lr=inf: must be finite"),
     ("optimizer.weight_decay=inf", "optimizer.weight_decay=inf: must be finite"),
     ("cluster=slurm cluster.memory_gb=nan", "cluster.memory_gb=nan: must be finite"),
