@@ -79,7 +79,7 @@ def coerce_library_choices(group: str, given: Sequence[Any]) -> list[dict[str, A
     Raises:
         ConfigurationError: a name or an option is invalid.
     """
-    chosen = [_name_and_options(group, named_choice(entry)) for entry in given]
+    chosen = [_name_and_options(group, named_choice(entry, f"{group}s")) for entry in given]
     return [
         {"name": name, **coerce_options(group, options, options_class(group, name), name)} for name, options in chosen
     ]

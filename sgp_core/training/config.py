@@ -20,7 +20,7 @@ from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.nonfinite import Nonfinite
 from sgp_core.registry import LATER, Registry
-from sgp_core.training.settings import FORMERLY, Settings, former_names, plain
+from sgp_core.training.settings import FORMERLY, Settings, former_names, plain, section_name
 from sgp_core.validation import at_least, below_one, one_of, require
 
 NOTHING = "none"
@@ -136,7 +136,7 @@ class EvaluationConfig(Settings):
             raise ConfigurationError(
                 "evaluation.metrics are those of the averaged model; use evaluation.model=averaged or both"
             )
-        self.metrics = [named_choice(metric) for metric in self.metrics]
+        self.metrics = [named_choice(metric, "evaluation.metrics") for metric in self.metrics]
         self.generate = one_of(When, "evaluation.generate", self.generate)
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
@@ -211,7 +211,7 @@ class Experiment(Settings):
     """The ``run`` and the ``step`` of the checkpoint that this run begins with; None: it begins anew."""
 
     def __post_init__(self) -> None:
-        self.callbacks = [named_choice(callback) for callback in self.callbacks]
+        self.callbacks = [named_choice(callback, "callbacks") for callback in self.callbacks]
         at_least(1, "world_size", self.world_size)
         at_least(1, "node_size", self.node_size)
         if self.world_size % self.node_size:
@@ -264,21 +264,21 @@ class Experiment(Settings):
 
 def renamed_options() -> dict[str, str]:
     """Return the present name of every setting that users of earlier versions know by another one."""
-    sections: dict[str, type[Settings]] = {
-        "training": TrainingConfig,
-        "evaluation": EvaluationConfig,
-        "checkpoint": CheckpointConfig,
-        "loader": LoaderConfig,
-    }
+    sections: list[type[Settings]] = [TrainingConfig, EvaluationConfig, CheckpointConfig, LoaderConfig]
     return {
-        f"{section}.{former}": f"{section}.{name}"
-        for section, cls in sections.items()
+        f"{section_name(cls)}.{former}": f"{section_name(cls)}.{name}"
+        for cls in sections
         for former, name in former_names(cls).items()
     }
 
 
-def named_choice(given: Any) -> dict[str, Any]:
-    """Return the choice ``{"name": ..., options...}`` that a list's entry, which may be just the name, stands for."""
+def named_choice(given: Any, setting: str) -> dict[str, Any]:
+    """Return the choice ``{"name": ..., options...}`` that an entry of the list ``setting`` stands for.
+
+    Raises:
+        ConfigurationError: the entry is neither a name nor such a dictionary.
+    """
+    require(isinstance(given, str | Mapping), f"an entry of {setting}", "a name or {name: ..., option: ...}", given)
     return {"name": given} if isinstance(given, str) else dict(given)
 
 

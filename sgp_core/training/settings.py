@@ -31,8 +31,8 @@ class Settings:
         values = {former.get(name, name): value for name, value in values.items()}
         for name in values:
             if name not in hints:
-                raise ConfigurationError(f"{_title(cls)} has no option '{name}'{did_you_mean(name, hints)}")
-        return cls(**{name: _read(hints[name], f"{_title(cls)}.{name}", value) for name, value in values.items()})
+                raise ConfigurationError(f"{section_name(cls)} has no option '{name}'{did_you_mean(name, hints)}")
+        return cls(**{name: _read(hints[name], f"{section_name(cls)}.{name}", value) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data of a JSON file from which :meth:`from_dict` rebuilds this."""
@@ -70,5 +70,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _title(cls: type) -> str:
+def section_name(cls: type) -> str:
+    """Return what users call a section of settings: ``training`` for ``TrainingConfig``."""
     return cls.__name__.removesuffix("Config").lower()

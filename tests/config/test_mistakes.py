@@ -70,6 +70,8 @@ MISTAKES: list[tuple[str, str]] = [
         "cluster=slurm cluster.nodes=64 cluster.workers_per_node=1024 topology=erdos_renyi",
         "topology 'erdos_renyi' draws every pair of workers, so at most 4096, not 65536",
     ),
+    ("evaluation.metrics=[[1]]", "an entry of evaluation.metrics must be a name or {name: ..., option: ...}, not [1]"),
+    ("callbacks=[3]", "an entry of callbacks must be a name or {name: ..., option: ...}, not 3"),
     ("optimizer.lr=inf", "optimizer.lr=inf: must be finite"),
     ("optimizer.weight_decay=inf", "optimizer.weight_decay=inf: must be finite"),
     ("cluster=slurm cluster.memory_gb=nan", "cluster.memory_gb=nan: must be finite"),

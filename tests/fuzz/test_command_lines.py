@@ -63,6 +63,8 @@ FLAGS = [
     *_words("-m --multirun -x --lr=0.1 --cfg --cfg=job -c --resolve --config-name=x --config-dir=x --package=x -- -"),
     *_words("--- --info=config --epochs --run -r --experimental-rerun=x -mm"),
 ]
+SOUND = _words("0 1 2 5 16 0.1 0.9 1e-4 true false null x my-run '\\${x}' [1,2] [] {} 1,2 range(1,3) choice(1,2)")
+"""Values that many settings take."""
 NAMES = _words("lr foo.bar hydra.run.dir a.b.c.d x@y a/b")
 PYTHONS_WORDS = re.compile(
     "Traceback|NoneType|object has no|is not iterable|can only concatenate|object_type|full_key|digits\\(\\)"
@@ -96,7 +98,9 @@ class CommandLines:
 
     def make(self) -> list[str]:
         """Return the words of a command line."""
-        chosen = [f"{group}={self._choice(group)}" for group in self._some(self._groups, 2)]
+        chosen = [
+            f"{group}={self._choice(group)}" for group in self._some(self._groups, self._dice.choice([0, 0, 1, 2]))
+        ]
         known = find_known_settings(chosen)
         settings = [name for name in known.values if not name.startswith("hydra")]
         names = self._dice.sample(settings, self._dice.choice([1, 1, 2]))
@@ -114,7 +118,9 @@ class CommandLines:
         if self._happens(0.05):
             name = self._dice.choice([*self._groups, *SECTIONS, *NAMES])
         values = self._dice.choices([NUMBERS, TEXTS, LISTS, SWEEPS], [4, 3, 1, 1])[0]
-        if self._happens(0.7):  # of the right type, mostly
+        if self._happens(0.4):
+            values = SOUND
+        elif self._happens(0.7):  # of the right type, mostly
             values = NUMBERS if isinstance(usual, int | float) else LISTS if isinstance(usual, list | dict) else TEXTS
         value = self._dice.choice(values)
         if self._happens(0.05):
