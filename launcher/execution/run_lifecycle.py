@@ -12,6 +12,7 @@ from typing import Any
 from launcher.config.extension import describe_extension
 from launcher.config.run_plan import RunPlan
 from launcher.config.trust import sign
+from launcher.console.messages import print_failure
 from launcher.console.progress import Display
 from launcher.console.summary import print_error, print_summary, print_warnings, relative
 from launcher.execution import provenance
@@ -25,6 +26,7 @@ from launcher.runs.membership import count_replacements
 from launcher.runs.run_folder import RunFolder
 from launcher.system import processes
 from sgp_core.atomic_files import read_json, write_json
+from sgp_core.same_folder import FolderGone
 from sgp_core.training.checkpoint import CheckpointStore
 
 OK, FAILED, BAD_CONFIGURATION, SUBMISSION_FAILED = 0, 1, 2, 3
@@ -62,13 +64,19 @@ def run_here(
         clean_temporary(folder)
         display.say(f"{label}{announcement(plan, folder)}")
         record(attempt, command, "running", watched=True)
+        folder.same.check()
         try:
             outcome = yield from backend(plan.cluster.name).run(attempt, display, stop)
         except BaseException:
-            conclude(folder, Outcome("failed"), display.latest)
+            if folder.same.is_there():
+                conclude(folder, Outcome("failed"), display.latest)
             raise
         finally:
             display.close()
+        try:
+            folder.same.check()  # the workers noticed, and another run may be in its place
+        except FolderGone as error:
+            return print_failure(error, FAILED)
         summary = conclude(folder, outcome, display.latest)
     print_warnings(folder, attempt.number, plan.world_size)
     if outcome.error is not None:

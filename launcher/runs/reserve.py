@@ -35,8 +35,9 @@ def write_last(folder: RunFolder, path: Path, content: Mapping[str, Any]) -> Non
     """Write a JSON file of the run, in the room that it holds if the disk is full.
 
     Raises:
-        OSError: what the file system said.
+        OSError: what the file system said; :class:`FolderGone` if another folder is in the place of the run's.
     """
+    folder.same.check()
     try:
         write_json(path, content)
     except OSError as error:

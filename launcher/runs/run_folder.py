@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import socket
@@ -16,6 +17,7 @@ from typing import TextIO
 
 from launcher.runs.json_fields import text, whole
 from sgp_core.atomic_files import read_json
+from sgp_core.same_folder import SameFolder
 
 
 class RunInProgress(RuntimeError):
@@ -58,6 +60,11 @@ class RunFolder:
     def cancel(self) -> Path:
         """A file that asks for the run to be cancelled. The process that watches the workers removes it."""
         return self.path / "cancel"
+
+    @functools.cached_property
+    def same(self) -> SameFolder:
+        """Tells whether this is the folder that it was when this was first asked for: at the start of an attempt."""
+        return SameFolder(self.path)
 
     def rank(self, rank: int) -> Path:
         """The report of worker ``rank``."""

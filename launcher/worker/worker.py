@@ -160,6 +160,7 @@ class _Worker:
     def run(self) -> Row:
         """Train, report how it ended, and return the summary."""
         self.folder.attempt(self.attempt).mkdir(parents=True, exist_ok=True)
+        self.folder.same.check()
         self.report.write("starting")
         self.say(f"worker {self.place.rank} of {self.place.world_size}, attempt {self.attempt}, process {os.getpid()}")
         with contextlib.ExitStack() as held:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sgp_core.atomic_files import open_file, write_text
+from sgp_core.same_folder import FolderGone
 from sgp_core.tracking.base import Row
 
 
@@ -37,10 +38,11 @@ class JsonlTracker:
         """Append one row.
 
         Raises:
-            OSError: what the file system said, with the path.
+            OSError: what the file system said, with the path; or the file was removed, renamed or replaced.
         """
         if self._file is None:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._check_place(self._file)
         line = _line(row).encode()
         try:
             written = os.write(self._file, line)
@@ -52,6 +54,16 @@ class JsonlTracker:
     def finish(self, status: str, summary: dict[str, Any]) -> None:
         """Close the file."""
         self._close()
+
+    def _check_place(self, file: int) -> None:
+        """Refuse to write to a file that is not at its path any more: what is written to it is lost."""
+        try:
+            there = os.path.samestat(os.stat(self._path), os.fstat(file))
+        except OSError:
+            there = False
+        if not there:
+            reason = "the file or its folder was removed, renamed or replaced while a run wrote to it"
+            raise FolderGone(errno.ENOENT, reason, str(self._path))
 
     def _close(self) -> None:
         if self._file is not None:

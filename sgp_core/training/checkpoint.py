@@ -26,6 +26,7 @@ from typing import Any
 from sgp_core.atomic_files import write_json
 from sgp_core.checkpoint_files import CheckpointError, CheckpointShard, read_shard, write_shard
 from sgp_core.errors import ConfigurationError
+from sgp_core.same_folder import SameFolder
 from sgp_core.training.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 
 __all__ = ["CheckpointError", "CheckpointShard", "CheckpointStore", "Manifest", "State"]
@@ -51,6 +52,7 @@ class CheckpointStore:
 
     def __init__(self, directory: Path, world_size: int, experiment: str = "", patience: float = 900.0) -> None:
         self.folder = Path(directory) / "checkpoints"
+        self._directory = SameFolder(Path(directory))
         self._world_size = world_size
         self._experiment = experiment
         self._patience = patience
@@ -64,10 +66,11 @@ class CheckpointStore:
         """Write one rank's state and announce it.
 
         Raises:
-            CheckpointError: the file system refused (disk full, no permission).
+            CheckpointError: the file system refused (disk full, no permission), or the directory is not there any more.
         """
         folder = self.step_folder(step)
         try:
+            self._directory.check()
             folder.mkdir(parents=True, exist_ok=True)
             (folder / _UNFINISHED).touch()
             path = folder / f"rank-{rank}.pt"
@@ -98,6 +101,7 @@ class CheckpointStore:
                 raise CheckpointError(f"checkpoint {folder} misses {', '.join(missing)}: {self._patience:g} s over")
             time.sleep(_POLL_SECONDS)
         try:
+            self._directory.check()
             shards = tuple(CheckpointShard(**json.loads(path.read_text(encoding="utf-8"))) for path in announced)
             write_manifest(folder, Manifest(step, self._world_size, self._experiment, score, shards))
             for path in (*announced, folder / _UNFINISHED):

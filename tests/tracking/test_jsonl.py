@@ -115,3 +115,16 @@ def test_rows_without_a_step_end_no_resumption(tmp_path: Path) -> None:
     path.write_text('{"step": "x"}\n{"step": null}\n[3]\n{"step": 1}\n{"step": 2}\n{"st')
     JsonlTracker(path).resume(1)
     assert path.read_text() == '{"step": 1}\n'
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_a_file_that_is_not_at_its_path_any_more_is_noticed_at_the_next_row(tmp_path, what):
+    folder = tmp_path / "run"
+    tracker = JsonlTracker(folder / "metrics.jsonl")
+    tracker.log({"step": 1})
+    folder.rename(tmp_path / "moved")
+    if what == "replaced":
+        JsonlTracker(folder / "metrics.jsonl").log({"step": 7})
+    with pytest.raises(OSError, match=r"removed, renamed or replaced while a run wrote to it: .*metrics\.jsonl"):
+        tracker.log({"step": 2})
+    assert (tmp_path / "moved" / "metrics.jsonl").read_text() == '{"step": 1}\n'

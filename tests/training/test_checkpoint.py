@@ -346,3 +346,14 @@ def test_a_manifest_lists_sizes_and_checksums(tmp_path):
         (store.step_folder(4) / f"rank-{rank}.pt").stat().st_size for rank in range(WORLD)
     ]
     assert all(len(shard["sha256"]) == 64 for shard in manifest["shards"])
+
+
+def test_a_checkpoint_is_not_written_to_another_folder_in_the_place_of_the_runs(tmp_path):
+    store = CheckpointStore(tmp_path / "run", 1)
+    save(store, 1, world=1)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"cannot write .*: the folder was removed, renamed or replaced"):
+            store.write_shard(2, 0, state_of(2, 0))
+        (tmp_path / "run").mkdir(exist_ok=True)
+    assert list((tmp_path / "run").iterdir()) == []
