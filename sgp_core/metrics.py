@@ -157,6 +157,8 @@ def read_metrics(recorded: Iterable[Mapping[str, Any]]) -> list[Metric]:
     known = {field.name for field in dataclasses.fields(Metric)}
     found = []
     for facts in recorded:
+        if not all(isinstance(facts.get(key, ""), str) for key in ("name", "unit", "label")):
+            continue
         try:
             found.append(Metric(**{key: value for key, value in facts.items() if key in known}))
         except (TypeError, ValueError):

@@ -43,7 +43,7 @@ def lines(run: Run) -> Iterator[str]:
     """Yield the details in words: the run, its workers, its error."""
     yield clean(f"{run.name} ({run.run_id}): {run.state}{', ' + run.note if run.note else ''}")
     for title, value in _facts(run):
-        yield f"  {title:<20} {clean(value)}"
+        yield clean(f"  {title:<20} {value}")
     if run.workers:
         yield ""
         reports = [_worker(rank, dict(report)) for rank, report in run.workers.items()]

@@ -42,7 +42,7 @@ class View:
         if self.sweep is not None and (leader := best_run(self.sweep, self.runs)):
             run, objective, score = leader
             value = format_sample(objective, score.mean, score.std, score.count)
-            heading.append(f"best {objective.label} so far: {value}, {clean(run.name)} ({run.run_id})")
+            heading.append(clean(f"best {objective.label} so far: {value}, {run.name} ({run.run_id})"))
         return heading
 
     def as_json(self) -> Any:

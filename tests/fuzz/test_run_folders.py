@@ -187,7 +187,7 @@ def test_damaged_run_folders(
         for words in (*some(COMMANDS, seed), ("clean", "RUN", "--yes")):
             case = (seed, done, *words)
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"dogs\n")))
-            signal.alarm(40)
+            signal.alarm(300)
             try:
                 said = sgp(*({"RUN": target, "OUT": "out"}.get(word, word) for word in words))
                 check(said)

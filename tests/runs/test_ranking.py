@@ -115,3 +115,11 @@ def test_what_a_run_records_of_its_scores_is_read(tmp_path: Path) -> None:
     assert scores.find("squared_error_local_mean").lower_is_better
     row = json.loads('{"loss": 1.0, "squared_error_local_mean": 4.0, "accuracy": 0.5}')
     assert scores.values_in(row) == [(ERROR, 4.0)]
+
+
+@pytest.mark.parametrize(
+    "fact", [{"name": {}}, {"name": ["x"]}, {"name": 3}, {"name": "x", "label": {}}, {"unit": "s"}]
+)
+def test_scores_of_wrong_types_are_none(fact: dict[str, Any]) -> None:
+    spec = {"metrics": {"score": "accuracy", "scores": [fact, {"name": "accuracy", "direction": "maximize"}]}}
+    assert [metric.name for metric in read_scores(spec).metrics] == ["accuracy"]
