@@ -49,4 +49,4 @@ def say_changes(folder: Path, where: str, content: Mapping[str, Any], *options: 
         folder.mkdir(parents=True, exist_ok=True)
         write_json(record, {"path": where, "time": time.strftime("%Y-%m-%d %H:%M"), "content": content})
     except OSError as error:
-        _LOGGER.warning("%s cannot be written, so a change of %s may go unnoticed: %s", record, where, error)
+        _LOGGER.info("%s cannot be written, so a change of %s may go unnoticed: %s", record, where, error)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.images.reading import reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,8 +110,7 @@ def _open_image(
     except UnidentifiedImageError as error:
         raise ConfigurationError(f"{where} is not a readable image: it begins like none") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ConfigurationError(f"{where} is not a readable image: {reason}") from error
+        raise ConfigurationError(f"{where} is not a readable image: {reason_of(error)}") from error
 
 
 def check_png(data: bytes) -> None:

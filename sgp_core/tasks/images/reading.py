@@ -10,6 +10,7 @@ from sgp_core.errors import ConfigurationError
 
 LARGEST_FILE = 2**30
 """Bytes of the largest file that is read as an image: what is larger is none, or does not fit into memory decoded."""
+_LONGEST_REASON = 150
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 
 
@@ -25,8 +26,17 @@ def is_hidden(name: str) -> bool:
 
 def printable(name: object) -> str:
     """Return the name of a file as it fits into one line of UTF-8: bytes that are no text as ``\\xff``."""
-    text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    try:
+        text = os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no name of a file: the content of a damaged one
+        text = str(name)
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what a parser said of damaged content, on one line: some put the content into it."""
+    words = str(error.strerror if isinstance(error, OSError) and error.strerror else error).partition("\n")[0]
+    return printable(words)[:_LONGEST_REASON] or type(error).__name__
 
 
 @contextmanager
@@ -41,5 +51,4 @@ def readable(path: object) -> Iterator[None]:
     except ConfigurationError:
         raise
     except Exception as error:
-        reason = str(error.strerror if isinstance(error, OSError) and error.strerror else error).partition("\n")[0]
-        raise ConfigurationError(f"{printable(path)} cannot be read: {reason or type(error).__name__}") from error
+        raise ConfigurationError(f"{printable(path)} cannot be read: {reason_of(error)}") from error

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION
 from sgp_core.tasks.translation.text import TRAIN, ParallelText
 
@@ -44,7 +45,7 @@ class HelpPages:
         for page in self._pages:
             digest.update(f"{page}\0".encode())
             for folder in (self._source, self._target):
-                digest.update((folder / page).read_bytes())
+                digest.update(_content(folder / page))
         return digest.hexdigest()
 
     def read(self) -> dict[str, ParallelText]:
@@ -71,9 +72,16 @@ class HelpPages:
                     yield one, two
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _paragraphs(path: Path) -> dict[str, str]:
     """Return the text of every paragraph and heading by its id, the first of equal ones."""
     found: dict[str, str] = {}
-    for _, name, content in _PARAGRAPH.findall(path.read_text(encoding="utf-8", errors="replace")):
+    for _, name, content in _PARAGRAPH.findall(_content(path).decode(errors="replace")):
         found.setdefault(name, " ".join(html.unescape(_TAG.sub("", content)).split()))
     return found

@@ -20,6 +20,7 @@ from PIL import Image
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.images.classification import ImageClassification
+from sgp_core.tasks.images.reading import reason_of
 
 NAMES = [f"{split}/{label}/{number}.png" for split in ("train", "val") for label in ("cat", "dog") for number in (1, 2)]
 
@@ -169,6 +170,13 @@ def test_links_to_folders_and_other_files_do_no_harm(tree: Path) -> None:
     (tree / "train/notes.txt").symlink_to("/nowhere")
     os.mkfifo(tree / "train/cat/pipe")
     assert (len(load(tree).train), load(tree).num_classes) == (6, 3)
+
+
+def test_reasons_fit_into_a_line() -> None:
+    assert reason_of(ValueError("no float: 'J\0\ud800\xff'\n")) == r"no float: 'J\x00\ud800ÿ'"
+    assert reason_of(PermissionError(13, "Permission denied", "/secret")) == "Permission denied"
+    assert reason_of(KeyError()) == "KeyError"
+    assert len(reason_of(ValueError("x" * 10_000))) == 150
 
 
 def pack(tree: Path, mode: str = "w") -> Path:

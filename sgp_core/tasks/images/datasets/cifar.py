@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.images.datasets.standard import Arrays, StandardDataset
+from sgp_core.tasks.images.reading import reason_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class _Cifar(StandardDataset):
             if len(images) != len(labels):
                 raise ValueError(f"{len(images)} images but {len(labels)} labels")
         except Exception as error:  # a damaged pickle can raise nearly anything
-            raise ConfigurationError(f"{file} is damaged or not a CIFAR batch: {error}") from error
+            raise ConfigurationError(f"{file} is damaged or not a CIFAR batch: {reason_of(error)}") from error
         return images, labels
 
 
