@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -117,3 +118,40 @@ def test_a_verb_of_a_users_own(loop: Loop) -> None:
         assert loop.optimizer.param_groups[0]["lr"] == 0.5
     finally:
         FAULTS.remove("own_verb")
+
+
+def test_a_full_disk_refuses_files_and_lets_others_be(loop: Loop, tmp_path: Path) -> None:
+    below, beside = tmp_path / "run", tmp_path / "beside"
+    below.mkdir()
+    with open(below / "open", "w") as file:
+        loop.run(1, f"disk_full step=1 below={below}")
+        with pytest.raises(OSError, match="No space left on device"):
+            (below / "new").write_text("x")
+        with pytest.raises(OSError, match="No space left on device"):
+            os.write(file.fileno(), b"x")
+    beside.write_text("x")
+    assert list(below.iterdir()) == [below / "open"]
+
+
+def test_the_newest_checkpoint_is_damaged(loop: Loop, tmp_path: Path) -> None:
+    for step in (2, 10):
+        folder = tmp_path / "checkpoints" / f"step-{step}"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        (folder / "rank-0.pt").write_bytes(bytes(100))
+    loop.run(1, "corrupt_checkpoint step=1", folder=tmp_path)
+    damaged = [path.parent.name for path in tmp_path.glob("checkpoints/*/rank-0.pt") if path.read_bytes() != bytes(100)]
+    assert damaged == ["step-10"]
+
+
+def test_the_clock_jumps(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", time.time)  # restored afterwards
+    monkeypatch.setattr(time, "time_ns", time.time_ns)
+    before = time.time()
+    loop.run(1, "clock_jump seconds=-100000")
+    assert time.time() < before - 90_000
+
+
+def test_a_slow_link_takes_time_for_what_it_carries(loop: Loop) -> None:
+    loop.run(2, "slow_link mb_per_s=0.001", "wandb_down step=1")  # one worker sends nothing, and has no service
+    assert loop.gossip.step == 2

@@ -31,7 +31,7 @@ def test_a_fault_says_its_own_phrase(phrase: str) -> None:
     ("phrase", "says"),
     [
         ("kil rank=3", "unknown verb 'kil'; did you mean 'kill'?"),
-        ("explode", "unknown verb 'explode'; known: delay, drop, "),
+        ("explode", "unknown verb 'explode'; known: clock_jump, corrupt_checkpoint, "),
         ("kill rnk=3", "kill has no key 'rnk'; known: rank, step, every, at, seed"),
         ("kill rank", "kill has no key 'rank'; known: "),
         ("kill rank=one", "rank=one: expected a whole number or random"),
