@@ -42,10 +42,10 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.search(r"Interpolation key '(.*)' not found(?s:.*)full_key: (\S+)", text):
         words = [word for word in arguments if word.lstrip("+").startswith(f"{match[2]}=")]
         return f"{words[-1] if words else match[2]}: there is no setting '{match[1]}'"
-    if match := re.search(r"Error merging override (.*)\nCannot merge", text):
-        return _another_kind(match[1], arguments)
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, Exception):
         text = f"{text}\n{error.__cause__}"
+    if match := re.search(r"Error merging override (.*)\nCannot merge", text):
+        return _another_kind(match[1], arguments)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _is_noise(line)]
     return "; ".join(lines[:MAX_LINES]) or type(error).__name__
 

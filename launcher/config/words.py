@@ -21,11 +21,13 @@ def check_words(arguments: Sequence[str]) -> None:
     """Refuse words that Hydra would accept and that would then change nothing.
 
     Raises:
-        ConfigurationError: a setting of Hydra's own that is not used, the removal of a setting, or a choice that is
-            made by anything but a name.
+        ConfigurationError: a setting of Hydra's own that is not used, the removal of a setting, a choice that is
+            made by anything but a name, or a number of thousands of digits.
     """
     for word in arguments:
         name = word.lstrip("+~").partition("=")[0].partition("@")[0]
+        if re.search(r"[\d_]{4300}", word):  # more than Python converts
+            raise ConfigurationError(f"cannot read '{word}': a number in it has too many digits")
         if re.match(r"hydra[./]", name) and not name.startswith(HYDRA_IN_USE):
             raise ConfigurationError(_explain_hydra(name, word.partition("=")[2]))
         if word.startswith("~"):

@@ -70,6 +70,10 @@ MISTAKES: list[tuple[str, str]] = [
         "cluster=slurm cluster.nodes=64 cluster.workers_per_node=1024 topology=erdos_renyi",
         "topology 'erdos_renyi' draws every pair of workers, so at most 4096, not 65536",
     ),
+    ("seed=" + "9" * 5000, "99': a number in it has too many digits"),
+    ("training=[1]", "training=[1]: a section has no value, but options such as training.epochs"),
+    ("evaluation.metrics={a:1}", "evaluation.metrics={a:1}: expected a list [a,b,...]"),
+    ("outer=[slowmo]", "'outer=[slowmo]': a choice is made by its name, as in outer="),
     ("evaluation.metrics=[[1]]", "an entry of evaluation.metrics must be a name or {name: ..., option: ...}, not [1]"),
     ("callbacks=[3]", "an entry of callbacks must be a name or {name: ..., option: ...}, not 3"),
     ("optimizer.lr=inf", "optimizer.lr=inf: must be finite"),
@@ -196,7 +200,7 @@ MISTAKES: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("command", "hint"), MISTAKES, ids=[command for command, _ in MISTAKES])
+@pytest.mark.parametrize(("command", "hint"), MISTAKES, ids=[command[:60] for command, _ in MISTAKES])
 def test_mistakes_are_explained_and_leave_nothing(
     command: str, hint: str, here: Path, sgp_train: Callable[..., Said]
 ) -> None:
