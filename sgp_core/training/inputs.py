@@ -70,6 +70,7 @@ def keep_inputs(directory: Path, inputs: Inputs, step: int) -> None:
         OSError: the file cannot be written.
     """
     if step == 0:  # nothing has been learnt of others, whatever an attempt before used
+        directory.mkdir(parents=True, exist_ok=True)
         states, changes = [], []
     else:
         states, changes = _states(directory), describe_changed_inputs(directory, inputs)
