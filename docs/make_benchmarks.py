@@ -26,6 +26,8 @@ WRITERS = {
     "in_backward": TABLES["in_backward"],
     "tracing": TABLES["tracing"],
     "input_pipeline": TABLES["input_pipeline"],
+    "goodput": TABLES["goodput"],
+    "elastic_kills": TABLES["elastic_kills"],
 }
 COLOURS = ("#6b7280", "#9ca3af", "#2563eb", "#16a34a", "#d97706", "#9333ea", "#dc2626", "#0891b2")
 
