@@ -62,6 +62,7 @@ def test_dead_and_stopped_workers_are_replaced_while_the_others_go_on(
     run = started.until_training(3)
     killed = strike(run, 1, signal.SIGKILL)
     until_joined(started, run, 1)
+    until_evaluated_again(started, run)
     stopped = strike(run, 0, signal.SIGSTOP)  # the worker that writes the rows of the run
     until_joined(started, run, 1, 0)
     until_evaluated_again(started, run)
