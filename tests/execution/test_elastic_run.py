@@ -80,17 +80,3 @@ def test_dead_and_stopped_workers_are_replaced_while_the_others_go_on(
     assert steps == sorted(set(steps))
     assert steps[-1] == summary["steps"]
     assert not started.left()
-
-
-def test_a_run_that_can_go_nowhere_fails_and_names_who_made_it(launch: Callable[..., Launched]) -> None:
-    started = launch(*ELASTIC, *LONG)
-    run = started.until_training(3)
-    pids = [int(read(run / f"rank-{rank}.json")["pid"]) for rank in range(3)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)  # so that none notices another's death
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    said = started.finish()
-    assert said.code == 1
-    assert re.search(r"worker \d failed: WorkerDied: was killed \(SIGKILL\)", said.err)
-    assert not started.left()
