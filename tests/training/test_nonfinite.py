@@ -54,11 +54,14 @@ class Spoilt(Loss):
 
 @dataclass(frozen=True)
 class Spoiler(Callback):
-    """Puts nan into a part of the state after the first step."""
+    """Puts nan into a part of the state after a step."""
 
     what: str = ""
+    at: int = 1
 
     def after_step(self, progress: TrainingProgress) -> None:
+        if progress.step != self.at:
+            return
         first = progress.optimizer.param_groups[0]["params"][0]
         parts = {
             "parameter": lambda: progress.model.get_parameter("0.bias").data,
@@ -155,4 +158,20 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, what):
     }[what]
     with pytest.raises(NotFinite, match=sentence):
         run(tmp_path, callbacks=[{"name": "spoiler", "what": what}])
+    assert saved(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("parameter", r"^parameter 0\.bias is nan \(1 of 6 elements\) at step 13 on rank 0: try"),
+        ("buffer", r"^validation loss is nan after step 13, as of rank 0$"),
+    ],
+)
+def test_an_evaluation_that_is_not_finite_stops_the_run(tmp_path, what, sentence):
+    spoiler = {"name": "spoiler", "what": what, "at": 13}
+    experiment = tiny.experiment(choices={"callbacks": [spoiler]}, max_steps=20)
+    with pytest.raises(NotFinite, match=sentence) as caught:
+        train(experiment, directory=tmp_path, **tiny.settings())
+    assert (caught.value.rank, caught.value.step) == (0, 13)
     assert saved(tmp_path) == []
