@@ -7,7 +7,7 @@ import os
 import random
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -35,6 +35,8 @@ PHASES = {
 }
 """What a worker does where a fault strikes it."""
 ALGORITHMS = ("sgp", "osgp", "dpsgd", "local_sgd", "allreduce", "asgp", "adpsgd", "d2", "gradient_tracking")
+TOPOLOGIES = {"adpsgd": "alternating_ring", "d2": "complete"}
+"""Of those that do not go with a ring of four."""
 TRANSPORTS = ("p2p", "shared_memory", "hierarchical")
 
 
@@ -80,8 +82,8 @@ class Finding:
     time: float
 
 
-def train(case: Case, folder: Path) -> Finding | None:
-    """Train until a hang ends it; None: it did not."""
+def train(case: Case, folder: Path) -> None:
+    """Train until a hang ends this process."""
     rank = dist.get_rank()
     torch.manual_seed(rank)
     model = nn.Linear(3, 2)
@@ -91,13 +93,13 @@ def train(case: Case, folder: Path) -> Finding | None:
             held.enter_context(on_hosts("aabb"))
         algorithm = make_algorithm(case.algorithm)
         transport = "auto" if algorithm.traits.one_sided or not algorithm.traits.gossips else case.transport
-        gossip = Gossip(model, optimizer, algorithm=algorithm, topology="ring", transport=transport)
-    victim = case.rank == rank
+        topology = TOPOLOGIES.get(case.algorithm, "ring")
+        gossip = Gossip(model, optimizer, algorithm=algorithm, topology=topology, transport=transport)
     watchdog = Watchdog(
         PATIENCE_S,
         PATIENCE_S,
         folder=folder,
-        on_hang=lambda error: _leave(error, folder, victim),
+        on_hang=lambda error: _leave(error, folder),
         interval_s=INTERVAL_S,
     )
     faults = FaultInjector([case.phrase], folder)
@@ -111,11 +113,7 @@ def train(case: Case, folder: Path) -> Finding | None:
                 if step % 5 == 0:
                     evaluate(model, optimizer, gossip)
     except WorkerHung as error:
-        finding = Finding(str(error), error.peers, error.step or 0, error.phase, time.time())
-        if victim:
-            os._exit(0)
-        return finding
-    return None
+        _leave(error, folder)
 
 
 def evaluate(model: nn.Module, optimizer: torch.optim.Optimizer, gossip: Gossip) -> None:
@@ -128,11 +126,20 @@ def evaluate(model: nn.Module, optimizer: torch.optim.Optimizer, gossip: Gossip)
     optimizer.state_dict()
 
 
-def _leave(error: WorkerHung, folder: Path, victim: bool) -> None:
-    """End a process whose training thread does not end."""
-    if not victim:
-        (folder / f"stuck-{error.rank}").write_text(str(error))
-    os._exit(0 if victim else 1)
+def _leave(error: WorkerHung, folder: Path) -> None:
+    """End this process, whose training thread may hang, and leave what it has found."""
+    finding = Finding(str(error), error.peers, error.step or 0, error.phase, time.time())
+    (folder / f"finding-{error.rank}.json").write_text(json.dumps(asdict(finding)))
+    os._exit(0)
+
+
+def findings(folder: Path) -> dict[int, Finding]:
+    """Return what workers have found, by rank."""
+    found = {}
+    for path in folder.glob("finding-*.json"):
+        values = json.loads(path.read_text())
+        found[int(path.stem.partition("-")[2])] = Finding(**{**values, "peers": tuple(values["peers"])})
+    return found
 
 
 def struck_at(folder: Path) -> float:
