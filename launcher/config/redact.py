@@ -42,8 +42,10 @@ def without_secrets(tracker: Choice) -> Choice:
     """Return the settings of a tracker with its texts redacted: they are recorded, and sent to Weights & Biases."""
     changed: dict[str, Any] = {}
     for name, value in tracker.to_dict().items():
-        if isinstance(value, str) and name != "name":
-            changed[name] = redact(value)
-        elif isinstance(value, list):
-            changed[name] = [redact(item) if isinstance(item, str) else item for item in value]
+        if isinstance(value, list):
+            public: Any = [redact(item) if isinstance(item, str) else item for item in value]
+        else:
+            public = redact(value) if isinstance(value, str) else value
+        if public != value:
+            changed[name] = public
     return dataclasses.replace(tracker, **changed)

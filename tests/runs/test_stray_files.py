@@ -29,11 +29,14 @@ def test_a_run_goes_on_among_stray_files(
         (run / name).mkdir()
     (run / "step-60").write_text("a file")
     (run / "step-61").symlink_to("nowhere")
+    (run / "checkpoints" / "step-60").write_text("a file")
+    (run / "checkpoints" / "step-61").symlink_to("nowhere")
+    (run / "checkpoints" / "step-foo").mkdir()
     (run / "rank-x.json").write_text("[]")
     capsys.readouterr()
     assert sgp_train([*TRAIN, "checkpoint.every_steps=2"]) == 0, capsys.readouterr().err
     assert (run / "logs" / "attempt-2").is_dir()
-    (run / "checkpoints" / "step-foo").mkdir()
+    (run / "checkpoints" / "step-foo").mkdir(exist_ok=True)
     (run / "checkpoints" / "step-foo" / "manifest.json").write_text("{}")
     assert read_earlier_run(run.name, run.absolute().parent).step == 4
     for words in (["status", run.name], ["logs", run.name], ["table"], ["export", run.name, "--step", "last"]):
