@@ -70,7 +70,6 @@ class Watchdog:
     Attributes:
         notes: what this worker does.
         hang: the error, once there is a hang.
-        left_out: ranks that no worker waits for any more.
     """
 
     def __init__(
@@ -87,7 +86,6 @@ class Watchdog:
         positive("first_patience_s", first_patience_s)
         self.notes = PhaseNotes()
         self.hang: WorkerHung | None = None
-        self.left_out: set[int] = set()
         started = dist.is_initialized()
         self._rank = dist.get_rank() if started else 0
         self._workers = dist.get_world_size() if started else 1
@@ -194,7 +192,6 @@ class Watchdog:
         others = [(self._rank + n) % self._workers for n in range(1, self._workers)]
         if self._still_s < _WAITED_BEATS * self._interval_s:
             del others[1:]
-        others = [rank for rank in others if rank not in self.left_out]
         silent_after_s = _SILENT_BEATS * self._interval_s
         silent, signs = heart.last_seen(others), {self._rank: self._own_sign()}
         for rank, progress in heart.progress(others).items():
