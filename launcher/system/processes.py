@@ -50,6 +50,14 @@ def is_alive(process: Process) -> bool:
     return now is not None and (not process.started or now.started == process.started)
 
 
+def is_stopped(process: Process) -> bool:
+    """Whether a process has been stopped (SIGSTOP, SIGTSTP) and has not gone on."""
+    try:
+        return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
 def adopt_orphans() -> None:
     """Make this process the parent of descendants whose own parent dies, so that none escapes (Linux only)."""
     if sys.platform == "linux":

@@ -31,6 +31,8 @@ _LOOK_S = 0.5
 """Seconds between two looks at what the other workers have reported."""
 _LAST_BREATH_S = 0.5
 """How long a process that the others have left out may take to end by itself, as one does that has been killed."""
+_MOST_STOPPED_S = 4.0
+"""How long a process that no other worker knows yet may be stopped."""
 _MOST_FAILURES = 2
 """How often in a row a worker may die before it has taken part."""
 
@@ -54,6 +56,8 @@ class Keeper:
     launcher: Process | None = None
     _failures: int = 0
     _looked: float = 0.0
+    _ran: float = 0.0
+    """When the process, which no other worker knows yet, was last seen to run."""
     _parent: int = field(default_factory=os.getppid)
     _left: dict[int, Report] = field(default_factory=dict)
     """What the others recorded of processes that they left out."""
@@ -107,6 +111,7 @@ class Keeper:
             Why the others left it out, None if it ended before they did; and its exit code, negative for a signal.
         """
         told, left, kill_at = False, None, float("inf")
+        self._ran = time.monotonic()
         while True:
             ended, status = os.waitpid(worker.pid, os.WNOHANG)
             if ended:
@@ -135,7 +140,12 @@ class Keeper:
         if self._is_abandoned():
             _kill(worker.pid)
             os._exit(1)
-        joins = number > 1 and not self._report_of(worker).get("member")
+        member = self._report_of(worker).get("member")
+        if member or not processes.is_stopped(worker):
+            self._ran = time.monotonic()
+        elif time.monotonic() - self._ran > _MOST_STOPPED_S:
+            _kill(worker.pid)
+        joins = number > 1 and not member
         if self.record.given_up.exists() or (joins and (SIGNAL_REQUESTS.stop or self._is_over())):
             _kill(worker.pid)
 

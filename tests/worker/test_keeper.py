@@ -79,6 +79,19 @@ def test_every_kind_of_death_is_followed_by_another_process(scene: Scene) -> Non
     assert not scene.files.given_up.exists()
 
 
+def test_a_replacement_that_is_stopped_before_others_know_it_is_replaced(scene: Scene) -> None:
+    def work(number: int) -> None:
+        scene.says("training" if number == 1 else "starting", member=number == 1)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        scene.says("completed")
+
+    assert scene.keep(work)["status"] == "completed"
+    assert scene.deaths() == ["was killed (SIGKILL)"] * 2
+
+
 def test_who_dies_twice_before_taking_part_is_given_up(scene: Scene) -> None:
     def work(number: int) -> None:
         scene.says("starting")
