@@ -42,6 +42,11 @@ def explain(error: BaseException, arguments: Sequence[str]) -> str:
     if match := re.search(r"Interpolation key '(.*)' not found(?s:.*)full_key: (\S+)", text):
         words = [word for word in arguments if word.lstrip("+").startswith(f"{match[2]}=")]
         return f"{words[-1] if words else match[2]}: there is no setting '{match[1]}'"
+    if match := re.search(r"raised while resolving interpolation: (.*)(?s:.*)full_key: (\S+)", text):
+        words = [word for word in arguments if word.lstrip("+").startswith(f"{match[2]}=")]
+        why = match[1].strip('"')
+        why = f": {why}" if why.startswith("Environment variable") else ""
+        return f"{words[-1] if words else match[2]}: what stands in ${{...}} cannot be found{why}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, Exception):
         text = f"{text}\n{error.__cause__}"
     if match := re.search(r"Error merging override (.*)\nCannot merge", text):

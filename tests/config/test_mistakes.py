@@ -176,6 +176,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("training.epochs", "'training.epochs' needs a value; write training.epochs=10"),
     ("seed=0,1", "add -m"),
     ("runs_dir=${nowhere}", "runs_dir=${nowhere}: there is no setting 'nowhere'"),
+    ("name=${oc.decode:'['}", "name=${oc.decode:'['}: what stands in ${...} cannot be found"),
+    ("name=${oc.env:NO_SUCH}", "cannot be found: Environment variable 'NO_SUCH' not found"),
     ("optimizer.lr=\\${seed}", "optimizer.lr=${seed}: expected a number"),
     ("name='\\${x}/y'", "name='${x}/y': must be 1 to 100 characters"),
     ("tracker.notes=Größe", """'ö' stands only in quotes: 'tracker.notes="Größe"'"""),
