@@ -51,7 +51,8 @@ def test_the_run_says_so_keeps_its_checkpoint_and_resumes_bit_for_bit(
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["exit"] == 1, found["err"]
-    assert (found["summary"]["status"], set(found["reports"])) == ("failed", {"failed"})
+    assert found["summary"]["status"] == "failed"
+    assert "failed" in found["reports"], "the worker said so itself"
     message = found["summary"]["error"]["message"]
     assert "No space left on device" in message
     assert str(tmp_path) in message
