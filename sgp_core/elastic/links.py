@@ -21,7 +21,7 @@ from sgp_core.errors import PeerLost
 PING_S = 0.5
 _HANDSHAKE_S = 2.0
 _START_S = 30.0
-"""How long a member may be silent that has not sent a vector yet: imports can keep all other threads from running."""
+"""How long a member may be silent that does not train yet: imports can keep all other threads from running."""
 _PIECE = 4 << 20
 
 Place = Callable[[Member, Frame], Sequence[memoryview] | None]
@@ -72,6 +72,7 @@ class Links:
         changed: the condition that is notified whenever something has arrived, left, or died.
         dead: the members that are dead, and how that was noticed.
         ended: the members that have said goodbye.
+        trains: whether this member trains: before it does, imports may keep it from answering for long.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Links:
         self.changed = threading.Condition()
         self.dead: dict[Member, str] = {}
         self.ended: set[Member] = set()
+        self.trains = False
         self._place, self._deliver, self._lose = place, deliver, lose
         self._handshake = Handshake(secret, me)
         self._links: dict[Member, _Link] = {}
@@ -264,7 +266,7 @@ class Links:
             elif now - link.heard > (patience := self.patience_s if link.trains else _START_S):
                 self.bury(link.member, f"nothing has come from it for {patience:g} s")
             elif now - link.said > PING_S and not link.queue:
-                self.send(link.member, Frame(FrameKind.ping))
+                self.send(link.member, Frame(FrameKind.ping, int(self.trains)))
 
     def _send(self, link: _Link) -> None:
         while link.queue:
@@ -319,7 +321,7 @@ class Links:
                 link.into.extend(place for place in places if len(place))
                 return
         frame, body = link.frame, link.body
-        link.trains = link.trains or frame.kind == FrameKind.vector
+        link.trains = link.trains or frame.kind == FrameKind.vector or (frame.kind == FrameKind.ping and frame.a == 1)
         link.frame, link.body = None, None
         link.into.append(link.header)
         if frame.kind == FrameKind.goodbye:

@@ -112,6 +112,7 @@ class Membership:
                 self._links.wait(lambda: self.error or self._promised is None or step < self._promised)
             if self.error is not None:
                 raise self.error
+            self._links.trains = True
             if step > self._begun:
                 now = time.monotonic()
                 self._step_s = now - self._begun_at if self._begun >= 0 else 0.0
@@ -169,7 +170,7 @@ class Membership:
                     self._enforce(*self._fresh.popleft())
                 if self._closed or self.error or not self._wanted():
                     continue
-                if self.living(self.latest)[0] == self.me:
+                if self.living(self.latest)[:1] == [self.me]:
                     self._make_roster()
                 else:
                     self._look_for_roster()

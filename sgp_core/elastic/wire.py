@@ -35,7 +35,7 @@ class FrameKind(IntEnum):
     """What a frame says."""
 
     ping = 1
-    """The sender lives."""
+    """The sender lives, and trains if ``a`` is 1."""
     vector = 2
     """A share of the sender's model, of step ``a`` and PushSum weight ``weight``, follows."""
     part = 3
