@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
@@ -51,6 +52,7 @@ class Registry(Generic[T]):
         self._have_options = options
         self._entries: dict[str, type[Any]] = {}
         self._discovered = False
+        self._discovery = threading.RLock()
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator: make the dataclass known under ``name``. Stable extension point.
@@ -129,13 +131,14 @@ class Registry(Generic[T]):
         return hint if hint.endswith("?") or not others else f", which {_or(others)} has"
 
     def _discover(self) -> None:
-        if self._discovered:
-            return
-        self._discovered = True
-        for name in _expand(self._package):
-            found = importlib.import_module(name)
-            for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
-                importlib.import_module(module.name)
+        with self._discovery:  # another thread waits for all of it
+            if self._discovered:
+                return
+            self._discovered = True
+            for name in _expand(self._package):
+                found = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(found, "__path__", ()), found.__name__ + "."):
+                    importlib.import_module(module.name)
 
 
 @dataclasses.dataclass(frozen=True)

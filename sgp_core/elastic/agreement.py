@@ -44,9 +44,13 @@ class Agreement:
     def gather(self, step: int, values: list[float]) -> Answers:
         """Return the values of all members that are alive, by rank. All must call, as often before each step.
 
+        A member that begins with this very step is alone: the others may have been here before it came.
+
         Args:
             step: steps completed.
         """
+        if self._links.me not in self._participants(step):
+            return {self._links.me.rank: values}
         number = self._next[1] if self._next[0] == step else 0
         self._next = (step, number + 1)
         self.count += 1
