@@ -116,7 +116,9 @@ class ElasticGroup:
             return False
         self.membership.begin(roster)
         others = [one for one in roster.members if one != self.me]
-        self.links.wait(lambda: all(self.links.is_linked(one) or one in self.links.dead for one in others), start_s)
+        self.links.wait(
+            lambda: all(self.links.is_linked(one) or not self.links.is_alive(one) for one in others), start_s
+        )
         return True
 
     def join(self) -> None:
@@ -220,7 +222,8 @@ class ElasticGroup:
         self.links.close()
 
     def drop(self) -> None:
-        """End without a word: for the others, this member dies."""
+        """End without a word: for the others, this member dies. What waits in this one fails."""
+        self.membership.fail(PeerLost(f"{self.me} has been ended", rank=self.rank))
         self.membership.close()
         self.links.drop()
 

@@ -146,20 +146,24 @@ class Membership:
     def _accept(self, roster: Roster) -> None:
         if roster.epoch != self.latest.epoch + 1:
             return
-        self._fresh.append((self.latest, roster))
+        before = self.latest
+        self._fresh.append((before, roster))
         self._rosters.append(roster)
         self._promised, self._minority_since = None, None
         self._promises.clear()
         for member in roster.members:
             self._requests.pop(member, None)
-        if self.me not in roster.members:
-            self._fail(
+        if self.me in before.members and self.me not in roster.members:
+            self.fail(
                 Expelled(f"{self.me} was regarded as dead, and left out at step {roster.first_step}", self.me.rank)
             )
         self._links.changed.notify_all()
 
-    def _fail(self, error: PeerLost) -> None:
-        self.error = self.error or error
+    def fail(self, error: PeerLost) -> None:
+        """Let whatever waits in this member raise ``error``."""
+        with self._links.changed:
+            self.error = self.error or error
+            self._links.changed.notify_all()
 
     # -- the coordinator (in a thread of its own) ----------------------------------------------------------------------
     def _run(self) -> None:
@@ -175,9 +179,7 @@ class Membership:
                 else:
                     self._look_for_roster()
         except (PeerLost, RuntimeError) as error:
-            with self._links.changed:
-                self._fail(error if isinstance(error, PeerLost) else Expelled(str(error), self.me.rank))
-                self._links.changed.notify_all()
+            self.fail(error if isinstance(error, PeerLost) else Expelled(str(error), self.me.rank))
 
     def _wanted(self) -> bool:
         """Whether the latest roster is not right any more."""

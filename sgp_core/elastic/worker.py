@@ -8,6 +8,8 @@ from typing import Any
 
 from sgp_core.elastic.admission import Admission
 from sgp_core.elastic.group import ElasticGroup
+from sgp_core.elastic.network import ElasticNetwork
+from sgp_core.elastic.wire import Member
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.worker_saving import WorkerSaving
 
@@ -19,6 +21,11 @@ class ElasticWorker(WorkerSaving):
     _admission: Admission | None = None
     inherited: dict[str, Any] | None = None
     """What the worker whose model this one began with had for it, see :meth:`admit`; None if there is none."""
+
+    @property
+    def ledger(self) -> dict[Member, list[float]]:
+        """What each peer, a process, has been given by this worker and has given it, in PushSum weights; see docs."""
+        return self.network.ledger if isinstance(self.network, ElasticNetwork) else {}
 
     def admit(self, extra: Callable[[], Mapping[str, Any]] | None = None) -> None:
         """Let workers in that come while training goes on (``elastic``): they get this worker's model and optimizer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -44,9 +45,9 @@ class Fleet:
         self.changes: list[tuple[int, Change]] = []
         self._path = str(folder / "store")
         self._options = {"patience_s": 1.0, **options}
+        self.finish = threading.Event()
         self._pool = ThreadPoolExecutor(32)
         self._dead: set[ElasticGroup] = set()
-        self._stopped: dict[ElasticGroup, threading.Event] = {}
 
     def start(self, rank: int, work: Callable[[ElasticGroup], Any]) -> Future[Any]:
         """Start a member of ``rank`` that does ``work``; its future ends with the result, or None if it was killed."""
@@ -62,10 +63,26 @@ class Fleet:
         self._dead.add(group)
         group.drop()
 
-    def check(self, group: ElasticGroup) -> None:
-        """Called by a member between two steps."""
+    def goes_on(self, group: ElasticGroup) -> bool:
+        """Called by a member between two steps: whether the test has not finished; the same on all members."""
         if group in self._dead:
             raise Killed
+        return not any(said for [said] in group.gather([self.finish.is_set()]).values())
+
+    def wait_for(self, step: int, members: int) -> None:
+        """Wait until so many members are there and all have taken ``step`` steps."""
+        until = time.monotonic() + WAIT_S
+        while time.monotonic() < until:
+            groups = list(self.groups.values())
+            if len(groups) == members and all(group.step >= step for group in groups):
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"not at step {step}: {[(group.me, group.step) for group in self.groups.values()]}")
+
+    @property
+    def step(self) -> int:
+        """How far the furthest member is."""
+        return max(group.step for group in self.groups.values())
 
     def _run(self, rank: int, work: Callable[[ElasticGroup], Any]) -> Any:
         store = dist.FileStore(self._path, -1)
@@ -74,11 +91,15 @@ class Fleet:
         )
         self.groups[rank] = group
         try:
-            return work(group)
+            result = work(group)
+            group.close()
+            return result
         except (Killed, PeerLost):
             if group not in self._dead:
                 raise
             return None
+        finally:
+            group.drop()  # if it has not parted properly, it has died
 
     def close(self) -> None:
         """End what still runs."""

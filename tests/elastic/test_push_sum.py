@@ -56,7 +56,7 @@ def test_mass_is_that_of_the_living_and_of_what_they_got(order: str, seed: int, 
     Worker i begins with the i-th unit vector, so the elements of a numerator tell whose mass it holds, and their sum is
     its PushSum weight: numerators and weights never part.
     """
-    n, steps = 5, 150
+    n = 5
     fleet, chance = make_fleet(n), random.Random(seed)
 
     def work(group: ElasticGroup) -> dict[str, Any]:
@@ -66,9 +66,7 @@ def test_mass_is_that_of_the_living_and_of_what_they_got(order: str, seed: int, 
             with torch.no_grad():
                 model.vector[group.rank] = 1.0
         start = gossip.push_sum_weight
-        while gossip.step < steps:
-            fleet.check(group)
-            group.gather([])  # all are at the same step: the end comes together
+        while fleet.goes_on(group):
             gossip.admit()
             model.loss(torch.zeros(n)).backward()
             gossip.optimizer.step()
@@ -81,13 +79,14 @@ def test_mass_is_that_of_the_living_and_of_what_they_got(order: str, seed: int, 
         return {"me": group.me, "start": start, "sums": sums, "ledger": ledger, "average": average}
 
     done = {rank: fleet.start(rank, work) for rank in range(n)}
-    _wait_for_step(fleet, 10, n)
+    fleet.wait_for(10, n)
     for _ in range(4):
         victim = chance.choice(sorted(fleet.groups))
         fleet.kill(victim)
         done[victim].result(WAIT_S)
         done[victim] = fleet.start(victim, work)
-        _wait_for_step(fleet, max(group.step for group in fleet.groups.values()) + chance.randrange(3, 12), n)
+        fleet.wait_for(fleet.step + chance.randrange(3, 12), n)
+    fleet.finish.set()
     outcomes = [outcome for one in done.values() if (outcome := one.result(WAIT_S)) is not None]
     by_member = {outcome["me"]: outcome for outcome in outcomes}
     assert len(by_member) == n
@@ -119,9 +118,7 @@ def test_a_member_that_comes_is_like_a_living_one(make_fleet: MakeFleet) -> None
         model.register_buffer("count", torch.zeros(()))
         gossip = gossip_of(group, model, lr=0.1)
         began = gossip.step
-        while gossip.step < 60:
-            fleet.check(group)
-            group.gather([])
+        while fleet.goes_on(group):
             gossip.admit(lambda: {"epoch": gossip.step // 10})
             model.loss(torch.zeros(2)).backward()
             gossip.optimizer.step()
@@ -129,16 +126,18 @@ def test_a_member_that_comes_is_like_a_living_one(make_fleet: MakeFleet) -> None
             model.get_buffer("count").add_(1)
         count = int(model.get_buffer("count"))
         gossip.close()
-        return began, gossip.inherited, [count]
+        return began, gossip.inherited, [count, gossip.step]
 
     done = {rank: fleet.start(rank, work) for rank in range(n)}
-    _wait_for_step(fleet, 5, n)
+    fleet.wait_for(5, n)
     fleet.kill(1)
     done[1] = fleet.start(1, work)
-    began, inherited, [count] = done[1].result(WAIT_S)
+    fleet.wait_for(fleet.step + 5, n)
+    fleet.finish.set()
+    began, inherited, [count, steps] = done[1].result(WAIT_S)
     assert began > 5
     assert inherited == {"epoch": began // 10}
-    assert count == 60  # the buffer came with the model
+    assert count == steps  # the buffer came with the model
 
 
 @pytest.mark.parametrize(
@@ -164,16 +163,3 @@ def test_what_cannot_go_on_is_refused(choices: dict[str, Any], message: str, mak
 
     for one in make_fleet(4).start_all(work):
         one.result(WAIT_S)
-
-
-def _wait_for_step(fleet: Fleet, step: int, members: int) -> None:
-    """Wait until so many members are there and all have taken ``step`` steps."""
-    import time
-
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        groups = list(fleet.groups.values())
-        if len(groups) == members and all(group.step >= step for group in groups):
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"not at step {step}: {[(group.me, group.step) for group in fleet.groups.values()]}")
