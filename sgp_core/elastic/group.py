@@ -252,6 +252,7 @@ class ElasticGroup:
         self._ready.wait()
         self.agreement.pass_on()
         if self.membership.has_begun and member in self.membership.latest.members:
+            self.membership.accuse(member)
             self._tell("left", self.membership.latest, left={member.rank: reason})
 
     def _note(self, roster: Roster) -> None:

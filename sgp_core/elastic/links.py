@@ -112,11 +112,7 @@ class Links:
 
     # -- members -------------------------------------------------------------------------------------------------------
     def connect(self, member: Member, address: tuple[str, int]) -> None:
-        """Open the link to a member that listens at ``address``. If it cannot be reached it is dead.
-
-        Raises:
-            ConfigurationError: something else answers there.
-        """
+        """Open the link to a member that listens at ``address``. If it cannot be reached it is dead."""
         try:
             connection = socket.create_connection(address, timeout=_HANDSHAKE_S)
             connection.settimeout(_HANDSHAKE_S)

@@ -130,11 +130,26 @@ class Membership:
             elif message["what"] == "promise":
                 if message["epoch"] == self.latest.epoch + 1:
                     self._promises[sender] = int(message["step"])
+            elif message["what"] == "lost":
+                self._believe(sender, Member(*message["member"]))
             elif message["what"] == "join":
                 self._requests[sender] = tuple(message["address"])
             elif message["what"] == "commit":
                 self._accept(Roster.from_json(message["roster"]))
             self._links.changed.notify_all()
+
+    def accuse(self, member: Member) -> None:
+        """Tell the others that this member has lost ``member``, which they may not have noticed: a link may break."""
+        message = _control({"what": "lost", "member": list(member)})
+        for one in self.living(self.latest):
+            if one != self.me:
+                self._links.send(one, *message)
+
+    def _believe(self, sender: Member, accused: Member) -> None:
+        """The coordinator leaves out whom a member has lost: two that cannot reach each other cannot both go on."""
+        living = self.living(self.latest)
+        if living[0] == self.me and sender in living and accused in living and accused != self.me:
+            self._links.bury(accused, f"{sender} has lost it")
 
     def _promise(self, epoch: int) -> dict[str, int]:
         """Promise not to begin a step before roster ``epoch`` is there; the same step each time it is asked for."""

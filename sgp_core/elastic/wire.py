@@ -11,8 +11,6 @@ import struct
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from sgp_core.errors import ConfigurationError
-
 _HEADER = struct.Struct("!Bqqdq")
 HEADER_BYTES = _HEADER.size
 _HELLO = struct.Struct("!32s32sqq")
@@ -103,15 +101,14 @@ class Handshake:
         """Open a connection that this member has begun.
 
         Raises:
-            ConfigurationError: another member or another run answers there.
-            OSError: none answers.
+            OSError: no member answers there, or another than ``whom``.
         """
         challenge = _read(connection, 32)
         nonce = secrets.token_bytes(32)
         connection.sendall(_HELLO.pack(nonce, self._proof(challenge, self._me), *self._me))
         _, proof, rank, life = _HELLO.unpack(_read(connection, _HELLO.size))
         if Member(rank, life) != whom or not hmac.compare_digest(proof, self._proof(nonce, whom)):
-            raise ConfigurationError(f"what answers in the place of {whom} is not a member of this run")
+            raise OSError("something else answers in its place")
 
     def answer(self, connection: socket.socket) -> Member | None:
         """Admit who has connected; None if that is no member of this run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import as_completed
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 import sgp_core
 from sgp_core.elastic import ElasticGroup
-from sgp_core.errors import ConfigurationError
+from sgp_core.errors import ConfigurationError, Expelled
 from tests.elastic.fleet import WAIT_S, Fleet, Model, gossip_of
 
 MakeFleet = Callable[..., Fleet]
@@ -138,6 +139,34 @@ def test_a_member_that_comes_is_like_a_living_one(make_fleet: MakeFleet) -> None
     assert began > 5
     assert inherited == {"epoch": began // 10}
     assert count == steps  # the buffer came with the model
+
+
+def test_two_that_cannot_reach_each_other_do_not_both_go_on(make_fleet: MakeFleet) -> None:
+    """Their link breaks, and all others still reach both: the coordinator leaves one of them out."""
+    n = 4
+    fleet = make_fleet(n)
+
+    def work(group: ElasticGroup) -> list[int]:
+        gossip = gossip_of(group, Model(torch.zeros(2)), lr=0.1)
+        while fleet.goes_on(group):
+            gossip.admit()
+            gossip.optimizer.step()
+            gossip.consensus_distance()
+        members = group.members
+        gossip.close()
+        return members
+
+    done = fleet.start_all(work)
+    fleet.wait_for(5, n)
+    fleet.groups[2].links.bury(fleet.groups[3].me, "the test has cut the link")
+    with pytest.raises(Expelled):
+        next(one for one in as_completed(done, WAIT_S)).result()
+    fleet.groups = {rank: group for rank, group in fleet.groups.items() if not done[rank].done()}
+    fleet.wait_for(fleet.step + 5, n - 1)
+    fleet.finish.set()
+    left = [one.result(WAIT_S) for one in done if not one.exception(WAIT_S)]
+    assert len(left) == n - 1
+    assert {0, 1} < set(left[0])
 
 
 @pytest.mark.parametrize(
