@@ -229,7 +229,10 @@ class ElasticGroup:
 
     # -- what arrives (in the thread of the links) ---------------------------------------------------------------------
     def _place(self, sender: Member, frame: Frame) -> Sequence[memoryview] | None:
-        return self.vectors.place(sender, frame) if frame.kind == FrameKind.vector else None
+        if frame.kind != FrameKind.vector:
+            return None
+        with self.links.changed:
+            return self.vectors.place(sender, frame)
 
     def _deliver(self, sender: Member, frame: Frame, body: bytearray | None) -> None:
         self._ready.wait()

@@ -187,7 +187,9 @@ class Membership:
                 self._links.wait(lambda: self._closed or self.error or self._wanted() or self._fresh)
                 while self._fresh:
                     self._enforce(*self._fresh.popleft())
-                if self._closed or self.error or not self._wanted():
+                with self._links.changed:
+                    wanted = self._wanted()
+                if self._closed or self.error or not wanted:
                     continue
                 if self.living(self.latest)[:1] == [self.me]:
                     self._make_roster()
