@@ -60,15 +60,8 @@ def check_compatibility(
                 " late; use step_in_backward=false, or nonfinite=stop"
             )
     if elastic:
-        check_elastic(
-            algorithm,
-            topology,
-            pace=pace,
-            compression=compression,
-            node_size=node_size,
-            step_in_backward=step_in_backward,
-            nonfinite=nonfinite,
-        )
+        _check_elastic(algorithm, pace, compression, node_size, step_in_backward, nonfinite)
+        graphs_of_all_sizes(topology)
     if node_size == 1:
         return
     if algorithm.traits.asynchronous:
@@ -77,23 +70,18 @@ def check_compatibility(
         )
 
 
-def check_elastic(
+def _check_elastic(
     algorithm: Algorithm,
-    topology: Topology,
-    *,
-    pace: Pace | None = None,
-    compression: Codec | None = None,
-    node_size: int = 1,
-    step_in_backward: bool = False,
-    nonfinite: Nonfinite | None = None,
+    pace: Pace | None,
+    compression: Codec | None,
+    node_size: int,
+    step_in_backward: bool,
+    nonfinite: Nonfinite | None,
 ) -> None:
-    """Refuse what cannot go on when a worker dies or comes. Arguments as of :func:`check_compatibility`.
+    """Refuse what cannot go on when a worker dies or comes.
 
     What remembers its peers (codecs with replicas, gradient tracking, messages in flight), or needs all of them at
     once (outers, exact averages, node groups), would have to forget or to wait.
-
-    Raises:
-        ConfigurationError: with the reason and what would be right.
     """
     from sgp_core.algorithms.base import Outer
     from sgp_core.pacing.every import Every
@@ -115,7 +103,6 @@ def check_elastic(
         why = "nonfinite=skip asks all workers in each step; use nonfinite=stop"
     if why:
         raise ConfigurationError(f"elastic: {why}")
-    graphs_of_all_sizes(topology)
 
 
 def graphs_of_all_sizes(topology: Topology) -> dict[int, Topology]:
