@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return 128 + signal.SIGPIPE
     except OSError as error:  # as in: sgp-train --help > /dev/full
+        if error.errno is None:  # an error of Hydra's, which its users have asked to see whole
+            raise
         discard(sys.stdout)
         where = f"{error.filename}: " if error.filename else ""
         return print_failure(f"{where}{error.strerror or error}", BAD_CONFIGURATION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from launcher.config.choice import Choice
 from launcher.config.clusters import Cluster
 from launcher.config.former_order import with_former_order
 from launcher.config.schema import SECTIONS, Sections, choice_of_spec
+from sgp_core.bounds import between, check_numbers
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
 from sgp_core.training.config import Experiment
@@ -47,7 +48,7 @@ class RunPlan(Sections):
     experiment: Experiment
     cluster: Cluster
     tracker: Choice
-    log_every: int
+    log_every: int = field(metadata=between(1))
     """Steps between two rows of training metrics."""
     run_dir: Path
     overrides: tuple[str, ...] = ()
@@ -104,11 +105,23 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
             "identity": Identity(spec.get("identity", Identity.settings)),
         }
         plain = {entry.name: spec[entry.name] for entry in dataclasses.fields(RunPlan) if entry.name in spec}
-        return RunPlan(**{**plain, **typed})
+        plan = RunPlan(**{**plain, **typed})
+        _check_bounds(plan)
+        return plan
     except ConfigurationError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"its spec.json is damaged: {error}") from error
+
+
+def _check_bounds(options: Any, prefix: str = "") -> None:
+    """Refuse numbers out of their bounds, also in the sections of a plan."""
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        if dataclasses.is_dataclass(value):
+            _check_bounds(value, "" if entry.name == "experiment" else f"{prefix}{entry.name}.")
+        else:
+            check_numbers(f"{prefix}{entry.name}", value, entry.metadata)
 
 
 def _scores(plan: RunPlan) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from sgp_core.training.callbacks import CALLBACKS
 from tests.support.waiting import LONG_PATIENCE_S
 from tests.workers import full_disk
+
+CALLBACKS.remove("fills_disk")  # it is registered as a plug-in is, and no choice of the tests that follow
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_ITS_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")

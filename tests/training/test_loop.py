@@ -61,7 +61,7 @@ def test_it_learns_reports_and_leaves_checkpoints_and_the_model(tmp_path):
     assert [row["epoch"] for row in rows(tmp_path, "val")] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in rows(tmp_path, "train")] == [10, 20, 30, 40, 50, 60, 70, 78]
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("checkpoints", "metrics.jsonl", "model.safetensors", "model.json")
+        *("checkpoints", "inputs.json", "metrics.jsonl", "model.safetensors", "model.json")
     }
     assert [line["step"] for line in seen] == [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")]
     assert all(line["total_steps"] == 78 and line["total_epochs"] == 6 for line in seen)
@@ -211,7 +211,7 @@ def test_a_failed_write_stops_training(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sgp_core.checkpoint_files.torch.save", full)
+    monkeypatch.setattr("torch.save", full)
     with pytest.raises(RuntimeError, match=r"cannot write checkpoint .*No space left on device"):
         run(tmp_path)
 
