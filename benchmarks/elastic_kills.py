@@ -117,9 +117,6 @@ def train(launches: Launches, folder: Path, words: list[str], storm: Storm) -> d
 def look_back(folder: Path, run: Path, storm: Storm) -> dict[str, Any]:
     """Return what the files of a run say of failures, pauses and mass."""
     found = steps.read_steps(folder)
-    lives: dict[int, list[int]] = {}
-    for of in sorted(found, key=lambda of: of.begin):
-        lives.setdefault(of.rank, []).append(of.pid)
     lived = [of for of in found if of.pid not in storm.died]
     return {
         "failures": len(storm.died),
@@ -129,7 +126,7 @@ def look_back(folder: Path, run: Path, storm: Storm) -> dict[str, Any]:
         "restarts": len(list((run / "logs").glob("attempt-*"))) - 1,
         "longest_pause_s": max((steps.longest_pause(of, of.begin, of.end) for of in lived), default=0.0),
         "step_s": statistics.median(steps.usual_step(of) for of in found) if found else 0.0,
-        "mass_defect": mass.mass_defect(mass.read_accounts(folder, lives)),
+        "mass_defect": mass.mass_defect(mass.read_accounts(folder)),
     }
 
 

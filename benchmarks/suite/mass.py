@@ -21,19 +21,14 @@ class Account:
     """By rank and life: the weights given to it, and taken from it."""
 
 
-def read_accounts(folder: Path, lives: dict[int, list[int]]) -> list[Account]:
-    """Return the account of every process that wrote one.
-
-    Args:
-        lives: by rank, its processes in the order in which they lived.
-    """
+def read_accounts(folder: Path) -> list[Account]:
+    """Return the account of every process that wrote one."""
     found = []
     for path in sorted(folder.glob("ledger-*.json")):
-        _, rank, pid = path.stem.split("-")
         told = json.loads(path.read_text())
+        rank, life = told["member"]
         peers = {(peer, life): (given, taken) for peer, life, given, taken in told["peers"]}
-        life = lives[int(rank)].index(int(pid)) + 1
-        found.append(Account(int(rank), life, told["step"], told["began"], told["weight"], peers))
+        found.append(Account(rank, life, told["step"], told["began"], told["weight"], peers))
     return found
 
 

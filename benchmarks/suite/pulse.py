@@ -44,14 +44,15 @@ class Pulse(Callback):
         self._account(progress)
 
     def _account(self, progress: TrainingProgress) -> None:
-        ledger = getattr(progress.gossip, "ledger", None)
-        if ledger is None:
+        gossip = progress.gossip
+        if gossip.member is None:
             return
         account = {
+            "member": list(gossip.member),
             "step": progress.step,
             "began": self._began,
-            "weight": float(progress.gossip.push_sum_weight),
-            "peers": [[*peer, *amounts] for peer, amounts in ledger.items()],
+            "weight": float(gossip.push_sum_weight),
+            "peers": [[*peer, *amounts] for peer, amounts in gossip.ledger.items()],
         }
         path = Path(self.folder, f"ledger-{self._name}.json")
         scratch = path.with_suffix(".tmp")

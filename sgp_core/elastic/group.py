@@ -130,6 +130,7 @@ class ElasticGroup:
         roster = self._rosters.latest()
         assert roster is not None, "there was one when this worker came"
         self.membership.begin(roster)
+        self.links.trains = True
         asked: set[Member] = set()
         message = [memoryview(encode({"what": "join", "address": list(self.links.address)}))]
         while self.me not in (latest := self.membership.latest).members:

@@ -126,6 +126,12 @@ class Links:
         """Whether there is a link to ``member``."""
         return member in self._links
 
+    def expect(self, member: Member) -> None:
+        """Regard a member as one that trains from now on: it is dead once it is silent for ``patience_s``."""
+        with self.changed:
+            if member in self._links:
+                self._links[member].trains = True
+
     def is_alive(self, member: Member) -> bool:
         """Whether ``member`` is neither dead nor gone, as far as this member knows."""
         return member not in self.dead and member not in self.ended

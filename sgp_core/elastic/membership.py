@@ -134,6 +134,7 @@ class Membership:
                 self._believe(sender, Member(*message["member"]))
             elif message["what"] == "join":
                 self._requests[sender] = tuple(message["address"])
+                self._links.expect(sender)  # it is ready, and will be waited for
             elif message["what"] == "commit":
                 self._accept(Roster.from_json(message["roster"]))
             self._links.changed.notify_all()

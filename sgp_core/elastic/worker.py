@@ -23,6 +23,11 @@ class ElasticWorker(WorkerSaving):
     """What the worker whose model this one began with had for it, see :meth:`admit`; None if there is none."""
 
     @property
+    def member(self) -> Member | None:
+        """Which process of which rank this worker is; None outside of elastic runs."""
+        return None if self._group is None else self._group.me
+
+    @property
     def ledger(self) -> dict[Member, list[float]]:
         """What each peer, a process, has been given by this worker and has given it, in PushSum weights; see docs."""
         return self.network.ledger if isinstance(self.network, ElasticNetwork) else {}

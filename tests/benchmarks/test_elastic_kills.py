@@ -74,9 +74,9 @@ def test_mass_that_does_not_come_out_is_found(wrong: dict[str, object]) -> None:
 
 
 def test_accounts_are_read_with_the_life_of_their_process(tmp_path: Path) -> None:
-    told = {"step": 9, "began": 0.5, "weight": 0.75, "peers": [[1, 2, 0.5, 0.75]]}
+    told = {"member": [0, 2], "step": 9, "began": 0.5, "weight": 0.75, "peers": [[1, 2, 0.5, 0.75]]}
     (tmp_path / "ledger-0-77.json").write_text(json.dumps(told))
-    assert read_accounts(tmp_path, {0: [70, 77]}) == [Account(0, 2, 9, 0.5, 0.75, {(1, 2): (0.5, 0.75)})]
+    assert read_accounts(tmp_path) == [Account(0, 2, 9, 0.5, 0.75, {(1, 2): (0.5, 0.75)})]
 
 
 def test_what_files_say_of_a_run(tmp_path: Path) -> None:

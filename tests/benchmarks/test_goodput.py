@@ -77,6 +77,7 @@ def test_workers_note_their_steps_and_half_a_line_is_left_out(tmp_path: Path) ->
         rank, step = 3, 10
 
         class gossip:
+            member = (3, 2)
             push_sum_weight = 1.25
             ledger = {(2, 1): [0.5, 0.75]}  # noqa: RUF012
 
@@ -93,7 +94,7 @@ def test_workers_note_their_steps_and_half_a_line_is_left_out(tmp_path: Path) ->
     assert step == 10
     assert before - 1e-3 <= at <= time.time()
     account = json.loads((tmp_path / f"ledger-3-{os.getpid()}.json").read_text())
-    assert account == {"step": 10, "began": 1.25, "weight": 1.25, "peers": [[2, 1, 0.5, 0.75]]}
+    assert account == {"member": [3, 2], "step": 10, "began": 1.25, "weight": 1.25, "peers": [[2, 1, 0.5, 0.75]]}
 
 
 def test_torchft_counts_what_it_has_committed(tmp_path: Path) -> None:
