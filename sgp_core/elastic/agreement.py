@@ -11,6 +11,7 @@ from typing import Any
 
 from sgp_core.elastic.links import Links
 from sgp_core.elastic.wire import Frame, FrameKind, Member, encode
+from sgp_core.errors import Expelled
 
 Key = tuple[int, int]
 """A collective: the step it comes before, and its number among those."""
@@ -48,6 +49,9 @@ class Agreement:
 
         Args:
             step: steps completed.
+
+        Raises:
+            Expelled: the others regard this member as dead.
         """
         if self._links.me not in self._participants(step):
             return {self._links.me.rank: values}
@@ -74,7 +78,10 @@ class Agreement:
                     self._tell(coordinator, "say", key, values)
                     told = coordinator
                 self._links.changed.wait(1.0)
-        return self._results[key]
+        answers = self._results[key]
+        if self._links.me.rank not in answers:
+            raise Expelled(f"{self._links.me} was regarded as dead by the others", self._links.me.rank)
+        return answers
 
     def take(self, sender: Member, message: dict[str, Any]) -> None:
         """Take a message of a collective."""

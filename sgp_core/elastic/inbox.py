@@ -16,6 +16,9 @@ class Arrived(NamedTuple):
 
     tensors: list[Tensor]
     weight: float
+    """Its nominal weight."""
+    ratio: float
+    """That of its PushSum weight to the nominal."""
 
 
 class _Key(NamedTuple):
@@ -49,7 +52,7 @@ class VectorInbox:
     def arrive(self, sender: Member, frame: Frame) -> None:
         """The whole vector is here."""
         key = _Key(sender, frame.a, frame.b)
-        self._arrived[key] = Arrived(self._arriving.pop(key), frame.weight)
+        self._arrived[key] = Arrived(self._arriving.pop(key), frame.weight, frame.ratio)
 
     def has(self, sender: Member, step: int, attempt: int) -> bool:
         """Whether the vector of a step is here."""

@@ -4,11 +4,17 @@ A worker sends its numerator, or its model, from where it lies. If an out-peer d
 keeps the share: no sum changes but by what a dead worker has been given or has given before it died, which
 :attr:`ElasticNetwork.ledger` counts. If an in-peer dies, the worker goes without; PushSum weights, which always travel,
 see to it that the models stay averages.
+
+So a weight may fall to a part of what it would be; and since SGP adds updates to numerators, ``x``, they would move
+the model, ``z = x / w``, so much further. Therefore each worker also knows its *nominal* weight ``v``, that of a run in
+which no worker has died: it takes its own in place of those that are missing. Rules work with ``v`` and ``x v / w``, so
+that an update counts ``w / v`` in the numerator, and moves the model as in the published algorithm. Without failures
+``w`` is ``v``, to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sgp_core.compatibility import graphs_of_all_sizes
@@ -39,10 +45,12 @@ class _Outcome(NamedTuple):
     """What came of it."""
 
     own_weight: float
-    """What this member keeps of its own: its share, and those of out-peers that have died."""
+    """By how much what this member has of its own counts: its share, and those of out-peers that have died."""
     arrived: list[Arrived]
     in_weights: list[float]
-    """The mixing weight of each vector that has arrived."""
+    """By how much each vector that has arrived counts."""
+    weight: float
+    """The nominal weight."""
 
 
 class ElasticNetwork(WorkerNetwork):
@@ -55,6 +63,7 @@ class ElasticNetwork(WorkerNetwork):
 
     Attributes:
         ledger: what each peer, a process, has been given and has given in PushSum weights, ``[given, taken]``.
+        ratio: of this member's PushSum weight to its nominal weight, which rules see.
 
     Raises:
         ConfigurationError: the topology does not exist for a smaller number of workers.
@@ -65,6 +74,7 @@ class ElasticNetwork(WorkerNetwork):
         self.members = group
         self.rank, self.world_size = group.rank, group.world_size
         self.ledger: dict[Member, list[float]] = {}
+        self.ratio = 1.0
         self._graphs = graphs_of_all_sizes(topology)
         self._scratch = params.zeros_like()
         self._attempt = 0
@@ -82,7 +92,7 @@ class ElasticNetwork(WorkerNetwork):
         """Do nothing: a vector is sent when it is mixed."""
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
-        """Replace ``x_i`` by ``sum_j P_ij x_j`` over the members that live; return the weights mixed alike."""
+        """Replace ``x_i`` by ``sum_j P_ij x_j`` over the members that live; return the nominal weight."""
         with self._timed("mix", step, x):
             weight = 1.0 if weight is None else float(weight)
             outcome = self._finish(self._begin(x, step, weight), weight)
@@ -90,7 +100,7 @@ class ElasticNetwork(WorkerNetwork):
             for number, mine in enumerate(x.tensors):
                 mix_all_(mine, outcome.own_weight, [one[number] for one in received], outcome.in_weights)
             self.members.step = step + 1
-            return self._end(outcome, outcome.own_weight * weight, outcome.in_weights)
+            return self._end(outcome)
 
     def post_ahead(self, z: FlatVector, step: int, weight: Scalar | None = None) -> None:
         """Begin to send ``z``, which stays as it is until it is combined at ``step``."""
@@ -113,7 +123,7 @@ class ElasticNetwork(WorkerNetwork):
                 else:
                     mix_all_(mine, own, theirs, shares)
             self._apart = difference_scale(own, shares) if apart else 0.0
-            return self._end(outcome, own, outcome.in_weights)
+            return self._end(outcome)
 
     def complete(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Add to ``x`` what was kept apart; return ``weight``."""
@@ -165,12 +175,13 @@ class ElasticNetwork(WorkerNetwork):
 
     def state_dict(self) -> dict[str, object]:
         """Return what a member that joins needs."""
-        return {**super().state_dict(), "attempt": self._attempt}
+        return {**super().state_dict(), "attempt": self._attempt, "ratio": self.ratio}
 
     def load_state_dict(self, state: dict[str, object], step: int) -> None:
         """Continue from :meth:`state_dict`."""
         super().load_state_dict(state, step)
         self._attempt = int(state.get("attempt", 0))  # type: ignore[call-overload]
+        self.ratio = float(state.get("ratio", 1.0))  # type: ignore[arg-type]
 
     def interrupt(self, why: str) -> None:
         """Let what waits for peers fail."""
@@ -192,7 +203,7 @@ class ElasticNetwork(WorkerNetwork):
         outs = [roster.members[peer] for peer in edges.out_peers[place]]
         links.wait(lambda: all(links.is_linked(one) or not links.is_alive(one) for one in outs))
         content = [bytes_of(tensor.cpu()) for tensor in x.tensors] if outs else []
-        frame = Frame(FrameKind.vector, step, self._attempt, weight)
+        frame = Frame(FrameKind.vector, step, self._attempt, weight, self.ratio)
         sendings = [links.send(one, frame, content) for one in outs]
         self.bytes_sent += sum(sending is not None for sending in sendings) * (x.nbytes + 8)
         return _Round(step, edges, place, roster.members, sendings)
@@ -211,20 +222,25 @@ class ElasticNetwork(WorkerNetwork):
             )
         )
         self.members.check()
-        own, arrived, weights = edges.own_weight[place], [], []
+        mass = self.ratio * weight
+        own, nominal, arrived, shares = edges.own_weight[place], edges.own_weight[place] * weight, [], []
         with links.changed:
             for one, share, sending in zip(outs, edges.out_weights[place], began.sendings, strict=True):
                 if sending is not None and sending.left:
-                    self._enter(one, given=share * weight)
+                    self._enter(one, given=share * mass)
                 else:
                     own += share
             for one, share in zip(ins, edges.in_weights[place], strict=True):
                 vector = inbox.take(one, step, self._attempt)
+                nominal += share * (weight if vector is None else vector.weight)
                 if vector is not None:
                     arrived.append(vector)
-                    weights.append(share)
-                    self._enter(one, taken=share * vector.weight)
-        return _Outcome(own, arrived, weights)
+                    shares.append(share)
+                    self._enter(one, taken=share * (vector.ratio * vector.weight))
+        masses = [one.ratio * one.weight for one in arrived]
+        before, self.ratio = self.ratio, (own * mass + weighted_sum(shares, masses)) / nominal
+        weights = [share * one.ratio / self.ratio for share, one in zip(shares, arrived, strict=True)]
+        return _Outcome(own * before / self.ratio, arrived, weights, nominal)
 
     def _wait_for_departure(self, began: _Round) -> None:
         links = self.members.links
@@ -240,12 +256,12 @@ class ElasticNetwork(WorkerNetwork):
         )
         self.members.check()
 
-    def _end(self, outcome: _Outcome, own: float, weights: Sequence[float]) -> float:
-        """Give memory back, and return this member's new weight."""
+    def _end(self, outcome: _Outcome) -> float:
+        """Give memory back, and return this member's nominal weight."""
         with self.members.links.changed:
             for one in outcome.arrived:
                 self.members.vectors.free(one)
-        return own + weighted_sum(weights, [one.weight for one in outcome.arrived])
+        return outcome.weight
 
     def _enter(self, peer: Member, given: float = 0.0, taken: float = 0.0) -> None:
         account = self.ledger.setdefault(peer, [0.0, 0.0])

@@ -11,7 +11,7 @@ import struct
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-_HEADER = struct.Struct("!Bqqdq")
+_HEADER = struct.Struct("!Bqqddq")
 HEADER_BYTES = _HEADER.size
 _HELLO = struct.Struct("!32s32sqq")
 """A nonce, a proof, and the rank and the life of who speaks."""
@@ -35,7 +35,7 @@ class FrameKind(IntEnum):
     ping = 1
     """The sender lives, and trains if ``a`` is 1."""
     vector = 2
-    """A share of the sender's model, of step ``a`` and PushSum weight ``weight``, follows."""
+    """A share of the sender's model, of step ``a``, follows; its PushSum weight is ``ratio`` times ``weight``."""
     part = 3
     """A part of a vector that all members sum, of sum ``a`` and turn ``b``, follows."""
     control = 4
@@ -53,6 +53,7 @@ class Frame(NamedTuple):
     a: int = 0
     b: int = 0
     weight: float = 0.0
+    ratio: float = 1.0
     length: int = 0
 
     def pack(self) -> bytes:

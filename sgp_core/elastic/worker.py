@@ -23,6 +23,12 @@ class ElasticWorker(WorkerSaving):
     """What the worker whose model this one began with had for it, see :meth:`admit`; None if there is none."""
 
     @property
+    def push_sum_weight(self) -> float:
+        """This worker's PushSum weight ``w``; exactly 1 on doubly stochastic graphs as long as no worker has died."""
+        ratio = self.network.ratio if isinstance(self.network, ElasticNetwork) else 1.0
+        return super().push_sum_weight * ratio
+
+    @property
     def member(self) -> Member | None:
         """Which process of which rank this worker is; None outside of elastic runs."""
         return None if self._group is None else self._group.me

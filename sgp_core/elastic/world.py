@@ -13,6 +13,7 @@ from sgp_core.distributed.comm_stats import CommunicationStats
 from sgp_core.distributed.model_shard import ModelShard
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.elastic.group import ElasticGroup
+from sgp_core.elastic.network import ElasticNetwork
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.global_collectives import GlobalCollectives, fingerprints
 from sgp_core.tensors.flat_vector import FlatVector
@@ -84,11 +85,17 @@ class ElasticCollectives(GlobalCollectives):
     @torch.no_grad()
     def average_model(self, worker: Worker) -> None:
         """Set every member's model ``z_i`` to ``sum_i w_i z_i / sum_i w_i``, and its weight to 1."""
-        account = torch.tensor([float(worker.weight)], dtype=torch.float64)
-        worker.params.mul_(worker.weight)
+        weight = float(worker.weight) * self._network_ratio(worker)
+        account = torch.tensor([weight], dtype=torch.float64)
+        worker.params.mul_(weight)
         self._group.add_up(FlatVector([*worker.params.tensors, account]))
         worker.params.div_(float(account))
         worker.weight = 1.0
+
+    @staticmethod
+    def _network_ratio(worker: Worker) -> float:
+        network = worker.network
+        return network.ratio if isinstance(network, ElasticNetwork) else 1.0
 
     def average_buffers(self, buffers: Sequence[Tensor]) -> None:
         """Set numeric buffers to their average over all members, in place; whole numbers are rounded."""
