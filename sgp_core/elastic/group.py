@@ -135,11 +135,13 @@ class ElasticGroup:
         message = [memoryview(encode({"what": "join", "address": list(self.links.address)}))]
         while self.me not in (latest := self.membership.latest).members:
             self.check()
-            for one in latest.members:
-                if one not in asked and self.links.send(one, Frame(FrameKind.control), message) is not None:
-                    asked.add(one)
-            if not self.membership.living(latest):
+            living = self.membership.living(latest)
+            if not living:
                 raise PeerLost("none of the members lives any more", rank=self.rank)
+            if all(self.links.is_linked(one) for one in living):  # else others might call while this one calls them
+                for one in living:
+                    if one not in asked and self.links.send(one, Frame(FrameKind.control), message) is not None:
+                        asked.add(one)
             self.links.wait(lambda: self.me in self.membership.latest.members, 0.1)
 
     # -- what members ask ----------------------------------------------------------------------------------------------

@@ -160,6 +160,8 @@ class Membership:
         return {"epoch": epoch, "step": -1 if self._promised is None else self._promised}
 
     def _accept(self, roster: Roster) -> None:
+        while self.latest.epoch + 1 < roster.epoch and (missed := self._store.read(self.latest.epoch + 1)) is not None:
+            self._accept(missed)  # it was made before this member had asked to join
         if roster.epoch != self.latest.epoch + 1:
             return
         before = self.latest

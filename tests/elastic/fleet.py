@@ -67,7 +67,9 @@ class Fleet:
         """Called by a member between two steps: whether the test has not finished; the same on all members."""
         if group in self._dead:
             raise Killed
-        return not any(said for [said] in group.gather([self.finish.is_set()]).values())
+        said = group.gather([self.finish.is_set()])
+        alone = len(said) == 1  # it begins with this step, and was not there when the others looked
+        return alone or not any(finish for [finish] in said.values())
 
     def wait_for(self, step: int, members: int) -> None:
         """Wait until so many members are there and all have taken ``step`` steps."""
