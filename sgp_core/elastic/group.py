@@ -15,7 +15,7 @@ from sgp_core.elastic.membership import Membership
 from sgp_core.elastic.ring_sum import RingSums
 from sgp_core.elastic.rosters import Roster, RosterStore
 from sgp_core.elastic.wire import Frame, FrameKind, Member, decode, encode
-from sgp_core.errors import ConfigurationError, PeerLost
+from sgp_core.errors import ConfigurationError, Expelled, PeerLost
 from sgp_core.tensors.flat_vector import FlatVector
 
 Address = tuple[str, int]
@@ -176,11 +176,17 @@ class ElasticGroup:
         """Set ``x`` to its sum over all living members, in place; return their number. Collective.
 
         If a member dies meanwhile, the others do it again.
+
+        Raises:
+            Expelled: the others regard this member as dead.
         """
         kept = x.clone()
         while True:
             ranks = sorted(self.gather([]))
             members = [one for one in self.membership.roster_of(self.step).members if one.rank in ranks]
+            if self.me not in members:  # the others have left it out meanwhile
+                self.check()
+                raise Expelled(f"{self.me} was regarded as dead by the others", self.rank)
             number = self.agreement.count
             try:
                 self.sums.add_up(x, members, number)
