@@ -52,7 +52,9 @@ class VectorInbox:
     def arrive(self, sender: Member, frame: Frame) -> None:
         """The whole vector is here."""
         key = _Key(sender, frame.a, frame.b)
-        self._arrived[key] = Arrived(self._arriving.pop(key), frame.weight, frame.ratio)
+        tensors = self._arriving.pop(key, None)
+        if tensors is not None:  # else it was given up meanwhile
+            self._arrived[key] = Arrived(tensors, frame.weight, frame.ratio)
 
     def has(self, sender: Member, step: int, attempt: int) -> bool:
         """Whether the vector of a step is here."""

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from sgp_core.elastic.links import Links
@@ -47,6 +46,8 @@ class Membership:
         self._store = store
         self._on_roster = on_roster
         self._rosters: list[Roster] = []
+        self._early: list[tuple[Member, dict[str, Any]]] = []
+        """What others have said before this member knew of a roster."""
         self._fresh: deque[tuple[Roster | None, Roster]] = deque()
         """Rosters that have come and are not yet in force in the links, each with the one before."""
         self._requests: dict[Member, tuple[str, int]] = {}
@@ -63,8 +64,11 @@ class Membership:
 
     def begin(self, roster: Roster) -> None:
         """Begin with the latest roster."""
-        self._rosters = [roster]
-        self._fresh.append((None, roster))
+        with self._links.changed:
+            self._rosters = [roster]
+            self._fresh.append((None, roster))
+            for sender, message in self._early:
+                self.take(sender, message)
         self._thread.start()
 
     @property
@@ -123,6 +127,9 @@ class Membership:
     def take(self, sender: Member, message: dict[str, Any]) -> None:
         """Take a message about rosters."""
         with self._links.changed:
+            if not self._rosters:  # this member has not read the first yet
+                self._early.append((sender, message))
+                return
             if "last" in message:  # whoever spoke for the coordinator before may have died before it could tell all
                 self._accept(Roster.from_json(message["last"]))
             if message["what"] == "prepare":
@@ -209,15 +216,15 @@ class Membership:
     def _look_for_roster(self) -> None:
         """Look at the store from time to time: this member may have been left out without having been told."""
         epoch = self.latest.epoch + 1
-        self._links.wait(lambda: self._closed or self.latest.epoch >= epoch or not self._wanted(), 1.0)
+        leads = lambda: self.living(self.latest)[:1] == [self.me]  # noqa: E731
+        self._links.wait(lambda: self._closed or self.latest.epoch >= epoch or leads() or not self._wanted(), 1.0)
         if self.latest.epoch < epoch and (found := self._store.read(epoch)) is not None:
             with self._links.changed:
                 self._accept(found)
 
     def _make_roster(self) -> None:
         last = self.latest
-        with suppress(TimeoutError):
-            time.sleep(_GATHER_S)
+        time.sleep(_GATHER_S)
         roster = self._store.read(last.epoch + 1)  # of a coordinator that died before it could tell
         if roster is None:
             living = self.living(last)
@@ -245,7 +252,7 @@ class Membership:
         return False
 
     def _prepare(self, living: list[Member], epoch: int) -> int | None:
-        """Return the first step of the next roster; None if a member died before it had promised one."""
+        """Return the first step of the next roster; None if a member died meanwhile, or if it is there."""
         ask = _control({"what": "prepare", "epoch": epoch, "last": self.latest.to_json()})
         with self._links.changed:
             self._promises = {self.me: self._promise(epoch)["step"]}
@@ -255,6 +262,7 @@ class Membership:
             lambda: (
                 self._closed
                 or self.error
+                or self.latest.epoch >= epoch  # another coordinator was faster
                 or all(one in self._promises for one in living)
                 or any(one != self.me and not self._links.is_alive(one) for one in living)
             )
