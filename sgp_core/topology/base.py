@@ -102,6 +102,10 @@ class Topology(ABC):
         """Return a hash of what was read from files; None if the options say everything."""
         return None
 
+    def drawbacks(self) -> Sequence[str]:
+        """Return, in a sentence each, what this graph lacks at this ``world_size`` and has at others; () if nothing."""
+        return ()
+
     # -- what follows from it -------------------------------------------------------------------------------------
     def out_peers(self, rank: int, step: int) -> tuple[int, ...]:
         """Return the ranks that ``rank`` sends to at ``step``, in a fixed order."""

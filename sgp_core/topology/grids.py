@@ -50,6 +50,13 @@ class Torus(UndirectedTopology):
                 matrix[peer, rank] += 1 / 5
         return matrix
 
+    def drawbacks(self) -> list[str]:
+        n = self.world_size
+        if min(self.shape) > 1 or n < 5:
+            return []
+        why = "" if self.rows else f"{n} is prime: "
+        return [f"{why}the torus is 1 x {n}, which is the ring"]
+
     def _directions(self, rank: int) -> list[int]:
         rows, columns = self.shape
         row, column = divmod(rank, columns)

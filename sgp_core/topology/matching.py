@@ -28,6 +28,10 @@ class Matching(MatrixTopology):
             matrix[[a, a, b, b], [a, b, a, b]] = 0.5
         return matrix
 
+    def drawbacks(self) -> list[str]:
+        n = self.world_size
+        return [f"{n} is odd: one worker has no partner and idles at each step"] if n % 2 and n > 1 else []
+
     @property
     def is_doubly_stochastic(self) -> bool:
         return True

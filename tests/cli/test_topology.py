@@ -62,9 +62,49 @@ def test_all_graphs_in_a_line_each(sgp: Callable[..., Said]) -> None:
     said = sgp("topology", "--workers", "6")
     assert said.code == 0
     lines = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
-    assert lines["complete"] == ["1", "5", "1.000", "1"]
+    assert lines["complete"] == ["1", "5", "1.000", "1", "1", "6"]
     assert "topology 'hypercube' needs a power of two, not 6 workers; nearest: 4 or 8" in said.out
     figures = {one["name"]: one for one in sgp("topology", "-n", "6", "--json").json}
     assert set(figures) == set(TOPOLOGIES.names())
     assert "power of two" in figures["hypercube"]["error"]
     assert sgp("topology", "-o", "peers=2").err == "sgp: --option needs a topology: name one\n"
+
+
+def test_a_topology_that_is_weak_for_so_many_workers_names_the_better_one(sgp: Callable[..., Said]) -> None:
+    """Done when 8 of the plan: no power of two, the residual of a period, base_k with its steps."""
+    said = sgp("topology", "one_peer_exponential", "12")
+    figures = {line[:24].strip(): line[24:].strip() for line in said.out.splitlines()[1:]}
+    assert figures["warning"].startswith("12 is no power of two: a period of 4 steps leaves a residual of 0.209 (")
+    assert figures["warning"].endswith("over 8 or 16 workers it is")
+    assert figures["better"].startswith("base_k: 5 steps to 1e-4, exact after 5 steps; 0.8 x the model a step")
+    data = sgp("topology", "one_peer_exponential", "12", "--json").json
+    assert len(data["warnings"]) == 1
+    assert (data["better"]["name"], data["better"]["exact_in"]) == ("base_k", 5)
+    assert "warning" not in sgp("topology", "one_peer_exponential", "16").out
+
+
+def test_topologies_are_compared_the_fastest_first(sgp: Callable[..., Said]) -> None:
+    heading, *lines = sgp("topology", "ring,torus,one_peer_exponential", "16").out.splitlines()
+    assert heading.split()[0] == "topology"
+    assert [line.split()[0] for line in lines] == ["one_peer_exponential", "torus", "ring"]
+    assert lines[0].split()[1:] == ["4", "1", "1.000", "4", "4", "14.4"]
+    assert lines[2].endswith("one_peer_exponential: 4 to 1e-4")
+    data = sgp("topology", "ring", "one_peer_exponential", "-n", "16", "-o", "peers=3", "--json").json
+    assert [one["name"] for one in data] == ["one_peer_exponential", "ring"]
+    assert [one["options"] for one in data] == [{"peers": 3}, {"weights": "uniform"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ring", "8", "-n", "8"], "the number of workers is given twice"),
+        (["ring", "8", "16"], "the number of workers is given twice"),
+        (["ring", "0"], "the number of workers is 1 to 4096, not 0"),
+        (["ring,rnig", "8"], "unknown topology 'rnig'; did you mean 'ring'?"),
+        (["ring,star", "8", "-o", "peers=2"], "none of ring, star has an option 'peers'; known: weights"),
+        (["ring,hypercube", "6"], "topology 'hypercube' needs a power of two, not 6 workers; nearest: 4 or 8"),
+    ],
+)
+def test_mistakes_in_a_comparison(arguments: list[str], message: str, sgp: Callable[..., Said]) -> None:
+    said = sgp("topology", *arguments)
+    assert (said.code, said.out, said.err) == (2, "", f"sgp: {message}\n")

@@ -2,152 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import JsonOption
-from launcher.cli.table_printing import print_table
-from launcher.runs.number_format import scientific
 from sgp_core.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
-    from sgp_core.topology.analysis import Analysis
+    from launcher.cli.topology_view import Figures
 
 LARGEST = 4096
 """The most workers: their eigenvalues take minutes."""
 
+USUAL = 8
+"""Workers, if their number is not given."""
+
 
 def complete_names(incomplete: str) -> list[str]:
-    """Offer the names of topologies."""
+    """Offer the names of topologies, separated by commas."""
     from launcher.config.schema import choices
 
-    return [name for name in choices("topology") if name.startswith(incomplete)]
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in choices("topology") if name.startswith(last)]
 
 
 def topology(
-    name: Annotated[
-        str | None,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[NAME]",
-            help="As in topology=NAME of sgp-train; by default all, a line each.",
+            metavar="[NAME,...] [WORKERS]",
+            help="As in topology=NAME of sgp-train; several are compared, a line each, by default all.",
             autocompletion=complete_names,
         ),
     ] = None,
     world_size: Annotated[
-        int, typer.Option("--world-size", "--workers", "-n", min=1, max=LARGEST, help="Number of workers.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            "--world-size", "--workers", "-n", min=1, max=LARGEST, help=f"Number of workers [default: {USUAL}]."
+        ),
+    ] = None,
     given: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of it, as in peers=2.")
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of those that have it, as in peers=2."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how fast a graph mixes and what it costs."""
-    if name is None:
-        if given:
+    """Show how fast a graph mixes, what it costs, and whether another is better.
+
+    Examples: sgp topology one_peer_exponential 12; sgp topology ring,torus,one_peer_exponential 16.
+    """
+    names, workers = _read_words(words or [], world_size)
+    options = _read_options(given or [])
+    if len(names) != 1:
+        if options and not names:
             raise ConfigurationError("--option needs a topology: name one")
-        _list_all(world_size, as_json=as_json)
+        _compare(names, workers, options, as_json=as_json)
         return
-    options, analysis = analyse_topology(name, world_size, _read(given or []))
+    from launcher.cli.topology_view import as_data, describe
+
+    figures = analyse_topology(names[0], workers, options)
     if as_json:
-        print_json({**as_data(analysis), "options": options})
+        print_json({**as_data(figures), "options": figures.options})
         return
     changed = "".join(f", {word}" for word in given or [])
-    print(f"{name} over {world_size} worker{'s' if world_size > 1 else ''}{changed}")
-    for title, value in describe(analysis):
+    print(f"{names[0]} over {workers} worker{'s' if workers > 1 else ''}{changed}")
+    for title, value in describe(figures):
         print(f"  {title:<22} {value}")
 
 
-def analyse_topology(name: str, world_size: int, given: dict[str, Any]) -> tuple[dict[str, Any], Analysis]:
-    """Return all options of a topology, and its figures.
+def analyse_topology(name: str, world_size: int, given: dict[str, Any]) -> Figures:
+    """Return the figures of a topology.
 
     Raises:
         ConfigurationError: there is no such topology or option, or none over so many workers.
     """
+    from launcher.cli.topology_view import Figures
     from launcher.config.coerce import coerce_options
     from launcher.config.schema import choices, options_class
     from sgp_core.topology import build_topology
+    from sgp_core.topology.advice import advise
     from sgp_core.topology.analysis import analyse
 
     if name not in choices("topology"):
         raise ConfigurationError(f"unknown topology '{name}'{did_you_mean(name, choices('topology'))}")
     options = coerce_options("topology", given, options_class("topology", name))
-    return options, analyse(build_topology(name, world_size, **options))
+    built = build_topology(name, world_size, **options)
+    analysis = analyse(built)
+    return Figures(built, options, analysis, advise(built, analysis))
 
 
-def as_data(analysis: Analysis) -> dict[str, Any]:
-    """Return the figures as plain data."""
-    figures = asdict(analysis)
-    del figures["bytes_per_step"]  # it needs a model
-    return {**figures, "second_eigenvalue": second_eigenvalue(analysis)}
-
-
-def _list_all(world_size: int, *, as_json: bool) -> None:
-    """Print a line for each topology that exists over so many workers, the fastest mixing first."""
+def _compare(names: Sequence[str], workers: int, given: dict[str, Any], *, as_json: bool) -> None:
+    """Print a line for each topology, the fastest first; if none is named, for all that exist over so many workers."""
+    from launcher.cli.topology_view import as_data, print_comparison, sort
     from launcher.config.schema import choices
 
-    existing: list[Analysis] = []
+    options = _options_of(names, given)
+    compared: list[Figures] = []
     reasons = {}
-    for name in choices("topology"):
+    for name in names or choices("topology"):
         try:
-            existing.append(analyse_topology(name, world_size, {})[1])
+            compared.append(analyse_topology(name, workers, options.get(name, {})))
         except ConfigurationError as error:
+            if names:
+                raise
             reasons[name] = str(error)
-    existing.sort(key=lambda analysis: -analysis.spectral_gap)
+    compared = sort(compared)
     if as_json:
         absent = [{"name": name, "error": reason} for name, reason in reasons.items()]
-        print_json([*(as_data(analysis) for analysis in existing), *absent])
+        print_json([*({**as_data(one), "options": one.options} for one in compared), *absent])
         return
-    columns = ["topology", "period", "sent a step", "spectral gap", "exact after"]
-    rows = [
-        [
-            one.name,
-            str(one.period or "-"),
-            f"{one.messages_per_step:.3g}",
-            f"{one.spectral_gap:.3f}",
-            str(one.exact_in or "-"),
-        ]
-        for one in existing
-    ]
-    print_table(columns, rows, right=columns[1:])
+    print_comparison(compared)
     for reason in reasons.values():
         print(reason)
 
 
-def second_eigenvalue(analysis: Analysis) -> float | None:
-    """Return the modulus of the second largest eigenvalue of one period's product; None without a period."""
-    return None if analysis.period is None else (1 - analysis.spectral_gap) ** analysis.period
+def _options_of(names: Sequence[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the options of each topology: those given that it has.
+
+    Raises:
+        ConfigurationError: none of them has one of the options.
+    """
+    from launcher.config.schema import choices
+    from sgp_core.topology import TOPOLOGIES
+
+    known = {name: set(TOPOLOGIES.options(name)) for name in names if name in choices("topology")}
+    everything = sorted(set().union(*known.values()))
+    for key in given:
+        if key not in everything:
+            raise ConfigurationError(f"none of {', '.join(names)} has an option '{key}'{did_you_mean(key, everything)}")
+    return {name: {key: value for key, value in given.items() if key in has} for name, has in known.items()}
 
 
-def describe(analysis: Analysis) -> Iterator[tuple[str, str]]:
-    """Return the figures in words, each with its title."""
-    from sgp_core.topology.analysis import HORIZON
-
-    period, second = analysis.period, second_eigenvalue(analysis)
-    yield "period", "none: random" if period is None else f"{period} step{'s' if period > 1 else ''}"
-    most = analysis.busiest_messages
-    at_most = f", at most {most}" if most != analysis.messages_per_step else ""
-    yield "sent by a worker", f"{analysis.messages_per_step:.3g} x the model a step{at_most}"
-    doubly = analysis.row_stochastic and analysis.column_stochastic
-    yield "weights", "doubly stochastic" if doubly else "column stochastic: needs PushSum (algorithm=sgp)"
-    product = "" if second is None else f"; second eigenvalue of a period's product {second:.3g}"
-    yield "spectral gap a step", f"{analysis.spectral_gap:.3f}{product}"
-    span = f"over the first {HORIZON} steps" if period is None else "a period"
-    yield "contraction", f"{analysis.contraction_per_step:.3g} a step, {analysis.contraction_per_period:.3g} {span}"
-    yield "exact mean", "never" if analysis.exact_in is None else f"after {analysis.exact_in} steps"
-    reached = [f"{steps or 'never'} to {scientific(to)}" for to, steps in analysis.steps_to.items()]
-    yield "steps to a precision", ", ".join(reached) if analysis.world_size > 1 else "0"
-    averaged = [f"{workers:.3g} at {gamma:g}" for gamma, workers in analysis.effective_neighbors.items()]
-    yield "effective neighbours", f"{', '.join(averaged)}, of {analysis.world_size}"
-    if analysis.mean_resistance is not None:
-        yield "mean resistance", f"{analysis.mean_resistance:.3g}"
+def _read_words(words: Sequence[str], world_size: int | None) -> tuple[list[str], int]:
+    """Return the names, each once, and the number of workers."""
+    names = list(dict.fromkeys(name for word in words for name in word.split(",") if name))
+    numbers = [name for name in names if name.isdecimal()]
+    if len(numbers) + (world_size is not None) > 1:
+        raise ConfigurationError("the number of workers is given twice")
+    workers = int(numbers[0]) if numbers else USUAL if world_size is None else world_size
+    if not 1 <= workers <= LARGEST:
+        raise ConfigurationError(f"the number of workers is 1 to {LARGEST}, not {workers}")
+    return [name for name in names if name not in numbers], workers
 
 
-def _read(words: Sequence[str]) -> dict[str, Any]:
+def _read_options(words: Sequence[str]) -> dict[str, Any]:
     """Read options as the command line of ``sgp-train`` would."""
+    if not words:
+        return {}
     from omegaconf import OmegaConf
 
     for word in words:
