@@ -1,0 +1,63 @@
+"""The experiments of benchmarks/papers, small, against published values and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import consensus
+import delayed_push_sum
+import random_targets
+import slowmo_quadratic
+from comparison import Comparison
+
+
+def test_fixed_graphs_reach_a_precision_when_their_eigenvalue_says() -> None:
+    for row in consensus.fixed_graphs(8):
+        assert row.own == row.theory, row.what
+
+
+def test_exact_graphs_are_exact_when_published() -> None:
+    for row in consensus.exact_graphs():
+        if row.reference is not None:
+            assert row.own == pytest.approx(row.reference, abs=1e-12), row.what
+        else:
+            assert row.own == pytest.approx(0.209, abs=5e-4)
+
+
+def test_random_targets_halve_the_potential_and_need_logarithmically_many_rounds() -> None:
+    assert random_targets.contraction(16, seeds=40) == pytest.approx(0.5 - 1 / 64, abs=0.02)
+    found = random_targets.find(sizes=(16, 64), seeds=6)
+    for row in found.rows[2:]:
+        assert row.own == pytest.approx(row.theory, abs=3), row.what
+
+
+@pytest.mark.parametrize(
+    ("delay", "after_24", "after_48"), [(1, 3.74e-3, 3.86e-6), (2, 0.132, 2.8e-3), (4, 0.659, 0.092)]
+)
+def test_delayed_shares_slow_the_mean_down_and_the_weight_removes_the_bias(
+    delay: int, after_24: float, after_48: float
+) -> None:
+    run = delayed_push_sum.delayed(delay)
+    errors = delayed_push_sum.errors(run)
+    assert errors[24] == pytest.approx(after_24, rel=0.02)
+    assert errors[48] == pytest.approx(after_48, rel=0.02)
+    assert delayed_push_sum.rate(errors) == pytest.approx(delayed_push_sum.rate_by_eigenvalues(delay), abs=3e-3)
+    assert float((run.x[-1] - delayed_push_sum.MEAN).abs().mean()) > 1
+
+
+def test_slowmo_follows_its_recursion() -> None:
+    assert slowmo_quadratic.blocks(0.01, 48, 0.6, 4)[1:] == pytest.approx(
+        [0.61729, 0.151421, -0.186051, -0.31733], abs=1e-6
+    )
+    r = 0.99**12
+    left = slowmo_quadratic.left_a_block(slowmo_quadratic.blocks(0.01, 12, slowmo_quadratic.best(r), 4))
+    assert left == pytest.approx(1 - math.sqrt(1 - r), abs=1e-6)
+
+
+def test_rows_say_what_ours_is_compared_with() -> None:
+    assert Comparison("a", 9, 9, "table 1").cells() == ["a", "9", "-", "9", "0", "table 1"]
+    assert Comparison("a", 1.5, theory=1).cells()[1:] == ["-", "1", "1.5", "+0.5", "no published number"]
+    assert Comparison("a", 2, theory=3, is_bound=True).cells()[2:5] == ["at most 3", "2", "within"]
+    assert Comparison("a", 2).cells()[1:5] == ["-", "-", "2", "-"]
