@@ -31,7 +31,16 @@ _NOT_PRIVATE = re.compile(r"os\._exit|torch\.|torch$|dist\.distributed_c10d|.*\.
 
 LIGHT = (
     *("errors", "registry", "metrics", "plugins", "timeline", "compatibility"),
-    *("topology", "pacing", "compression", "algorithms", "transports.registry", "asynchronous.link_faults", "faults"),
+    *(
+        "topology",
+        "pacing",
+        "compression",
+        "algorithms",
+        "clock",
+        "transports.registry",
+        "asynchronous.link_faults",
+        "faults",
+    ),
     *("tasks.kinds", "tasks.datasets", "tasks.models", "tasks.partitions", "tasks.sharding"),
     *("training.config", "training.optimizers", "training.schedules", "experiment"),
 )

@@ -37,7 +37,7 @@ class WorkerTime:
 
 
 @dataclass(frozen=True)
-class Link:
+class LinkTime:
     """Median milliseconds a message takes, from when both ends were ready for it."""
 
     sender: int
@@ -58,7 +58,7 @@ class RunTimeline:
 
     steps: int
     workers: tuple[WorkerTime, ...]
-    links: tuple[Link, ...]
+    links: tuple[LinkTime, ...]
     hidden: int
 
     def remarks(self) -> list[str]:
@@ -133,7 +133,7 @@ def _worker(rank: int, events: Sequence[Mapping[str, Any]]) -> WorkerTime | None
     )
 
 
-def _links(traces: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[list[Link], int]:
+def _links(traces: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[list[LinkTime], int]:
     ready: dict[tuple[int, int], float] = {}  # (worker, step of the graph) -> when its messages were posted
     for rank, events in traces.items():
         for event in events:
@@ -153,5 +153,5 @@ def _links(traces: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[list[Link
             arrived = event["ts"] + event["ms"] * 1e3
             both_ready = max(ready[sender, step], event["ts"])
             took[sender, receiver].append(max(0.0, arrived - both_ready) / 1e3)
-    links = [Link(sender, receiver, median(times), len(times)) for (sender, receiver), times in took.items()]
+    links = [LinkTime(sender, receiver, median(times), len(times)) for (sender, receiver), times in took.items()]
     return sorted(links, key=lambda link: -link.ms * link.messages), len(links_used) - len(links)
