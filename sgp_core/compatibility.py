@@ -52,6 +52,8 @@ def check_compatibility(
         algorithm.check(graphs_of(topology, pace))
     if compression is not None:
         compression.check(algorithm)
+        if pace is not None and pace.needs_exact_rounds:
+            raise pace.refuse("it combines exact rounds, and codecs mix approximately; use compression=none")
     if step_in_backward:
         _check_in_backward(algorithm, node_size)
         if nonfinite is Nonfinite.skip:

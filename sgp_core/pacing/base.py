@@ -23,11 +23,13 @@ class Plan:
         rounds: of gossip.
         denser: whether they use the denser of the pace's two topologies.
         average: whether all workers average exactly instead.
+        accelerate: whether the rounds are combined by the Chebyshev recurrence.
     """
 
     rounds: int = 0
     denser: bool = False
     average: bool = False
+    accelerate: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,19 @@ class Pace(ABC):
 
     def observe(self, distance: float, numbers: Numbers) -> None:
         """Take note of the relative consensus distance some rounds ago, the same number on every worker."""
+
+    @property
+    def needs_exact_rounds(self) -> bool:
+        """Whether rounds that mix approximately, as those of codecs do, would not do."""
+        return False
+
+    def check(self, topology: Topology) -> None:
+        """Refuse a topology on which the pace is not defined.
+
+        Raises:
+            ConfigurationError: with the reason and what would be right.
+        """
+        return
 
     def denser_than(self, topology: Topology) -> Topology | None:
         """Return what plans with ``denser`` use in place of ``topology``; None if no plan asks for it.

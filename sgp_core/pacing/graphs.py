@@ -35,10 +35,11 @@ def graphs_of(topology: Topology, pace: Pace | None) -> Topology:
     """Return the topology on which a network runs at ``pace``; as it is without one.
 
     Raises:
-        ConfigurationError: the pace needs a denser topology, and there is none.
+        ConfigurationError: the pace needs another topology, or a denser one beside it and there is none.
     """
     if pace is None:
         return topology
+    pace.check(topology)
     schedule = topology if isinstance(topology, TopologySchedule) else None
     phases = schedule.topologies if schedule else (topology,)
     denser = [pace.denser_than(phase) for phase in phases]

@@ -10,6 +10,7 @@ import numpy as np
 from sgp_core.algorithms.worker import Network
 from sgp_core.pacing import Numbers, Pace, Plan
 from sgp_core.pacing.graphs import PacedTopology
+from sgp_core.runtime.accelerated_rounds import AcceleratedRounds
 from sgp_core.runtime.consensus_estimator import ConsensusEstimator, ShardGroup, SketchNetwork
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.topology import Topology
@@ -53,6 +54,7 @@ class ScheduledNetwork:
         self._planned: _Planned | None = None  # what follows a step, once a part or a message of it has left
         self._used: list[int] = []  # the graphs of the rounds that were combined
         self._apart: FlatVector | None = None
+        self._accelerated: AcceleratedRounds | None = None  # made when a plan asks for it
         self._estimator = ConsensusEstimator(network, like, node) if pace.measure_every else None
 
     @property
@@ -76,7 +78,13 @@ class ScheduledNetwork:
 
     def _rounds_of(self, x: FlatVector, step: int, weight: Scalar | None) -> tuple[Scalar | None, list[int]]:
         """Mix as often as the pace says; return the weight, and the graphs that were used."""
-        graphs = [self._count(self._choice(step)) for _ in range(self._plan(step).rounds)]
+        plan = self._plan(step)
+        graphs = [self._count(self._choice(step)) for _ in range(plan.rounds)]
+        if plan.accelerate:
+            if self._accelerated is None:
+                self._accelerated = AcceleratedRounds(self._graphs.topologies[0])
+            self._accelerated.mix(x, plan.rounds, lambda number: self._network.mix(x, graphs[number]))
+            return weight, graphs  # the weights are 1: the graph is doubly stochastic
         for graph in graphs:
             mixed = self._network.mix(x, graph, weight)
             weight = None if weight is None else mixed

@@ -139,8 +139,10 @@ class Topology(ABC):
     @property
     def is_symmetric_and_fixed(self) -> bool:
         """Whether mixing weights are the same at every step, and (to 1e-12) in both directions of an edge."""
+        if self.period != 1:
+            return False
         matrix = self.mixing_matrix(0)
-        return self.period == 1 and np.allclose(matrix, matrix.T, rtol=0, atol=1e-12)
+        return np.allclose(matrix, matrix.T, rtol=0, atol=1e-12)
 
     # -- for subclasses that check their options ------------------------------------------------------------------
     def _refuse(self, reason: str) -> ConfigurationError:

@@ -123,6 +123,7 @@ MISTAKES: list[tuple[str, str]] = [
         "algorithm=gradient_tracking algorithm.order=awc topology=star topology.weights=uniform",
         "rows do not; use order=adapt_then_combine, a regular graph, or metropolis weights",
     ),
+    ("pace=rounds pace.filter=chebyshev", "pace 'rounds' with filter=chebyshev needs symmetric mixing weights"),
     ("pace=threshold pace.action=peer", "pace.action=peer: expected one of average, round, peers"),
     ("pace=threshold pace.calm=2", "pace 'threshold': calm must be above 0 and at most 1"),
     ("pace=threshold pace.denser={name:ring}", "pace 'threshold': denser is for action=peers"),

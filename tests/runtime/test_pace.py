@@ -34,6 +34,9 @@ def threshold(action: str, distance: float = 0.02, **options: Any) -> Pace:
 STAR = threshold("peers", 0.08, denser={"name": "star", "weights": "uniform"})
 
 
+ACCELERATED = sgp_core.build_pace("rounds", rounds=3, steps=2, filter="chebyshev", warmup_steps=3)
+RING = sgp_core.build_topology("ring", world_size=4, weights="metropolis")
+
 LATE = sgp_core.build_algorithm("osgp", order="adapt_then_combine")
 """Its messages are added a step later, so that only a warm-up is left of a pace."""
 
@@ -57,6 +60,9 @@ def cases() -> list[tuple[Any, Any, Pace]]:
         (sgp_core.build_algorithm("sgp"), hybrid, sgp_core.build_pace("every", steps=2, warmup_steps=5)),
         (sgp_core.build_algorithm("osgp"), hybrid, sgp_core.build_pace("every", steps=2, warmup_steps=5)),
         (LATE, hybrid, sgp_core.build_pace("every", warmup_steps=5)),
+        (sgp_core.build_algorithm("sgp"), RING, ACCELERATED),
+        (sgp_core.build_algorithm("osgp"), RING, ACCELERATED),
+        (make_algorithm("dpsgd", "slowmo"), RING, sgp_core.build_pace("rounds", rounds=2)),
     ]
 
 
