@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class SimulatedReplicas:
         node_size: shards that a row is exchanged in, each by workers of its own.
 
     Attributes:
+        message_bytes: of the codes of the first shard of a row, without the weight.
         in_flight: by the step of sending, what has been taken off each row, ``[n, d]``, and weight, ``[n, 1]``, to be
             pulled.
     """
@@ -35,6 +37,7 @@ class SimulatedReplicas:
         self._codec = codec
         self._topology = topology
         self._size = max(1, -(-len(start) // node_size))
+        self.message_bytes = codec.nbytes([memory.between(0, self._size)])
         self._ends = [
             [
                 EdgeReplicas(rank, codec, [memory.between(begin, begin + self._size)], FlatVector([shard]), topology)
@@ -89,12 +92,43 @@ class SimulatedReplicas:
         del self.in_flight[step]
         return weight + self._take(x, self._sent.pop(step))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the copies at both ends of every edge, and the messages that are under way."""
+        return {
+            "ends": [[end.state_dict() for end in ends] for ends in self._ends],
+            "sent": {step: sent.state_dict() for step, sent in self._sent.items()},
+            "ahead": {step: sent.state_dict() for step, sent in self._ahead.items()},
+            "in_flight": {step: [x.clone(), w.clone()] for step, (x, w) in self.in_flight.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        for ends, states in zip(self._ends, state["ends"], strict=True):
+            for end, saved in zip(ends, states, strict=True):
+                end.load_state_dict(saved)
+        self._sent = {step: self._payloads_of(saved, step) for step, saved in state["sent"].items()}
+        self._ahead = {step: self._payloads_of(saved, step) for step, saved in state["ahead"].items()}
+        self.in_flight = {step: (x.clone(), w.clone()) for step, (x, w) in state["in_flight"].items()}
+
+    def _payloads_of(self, saved: dict[str, Any], step: int) -> _SentPayloads:
+        """Return messages of :meth:`_SentPayloads.state_dict`."""
+        payloads: list[list[dict[int, Payload]]] = []
+        for ends, of_shard in zip(self._ends, saved["payloads"], strict=True):
+            payloads.append([end.payloads.take(kept) for end, kept in zip(ends, of_shard, strict=True)])
+            for given, kept in zip(payloads[-1], of_shard, strict=True):
+                for peer, payload in given.items():
+                    payload.bytes().copy_(kept[peer])
+        return _SentPayloads(self._parts(step), payloads, saved["kept"].clone(), saved["weighed"])
+
+    def _parts(self, step: int) -> list[EdgeWeights]:
+        ranks = range(self._topology.world_size)
+        return [EdgeWeights.of(self._topology, rank, step, self._codec.gamma) for rank in ranks]
+
     def _list(self, weight: Scalar | None) -> list[float | None]:
         return weight.flatten().tolist() if isinstance(weight, Tensor) else [None] * self._topology.world_size
 
     def _give(self, x: FlatVector, step: int, weight: Scalar | None, *, ahead: bool = False) -> _SentPayloads:
-        n = self._topology.world_size
-        parts = [EdgeWeights.of(self._topology, rank, step, self._codec.gamma) for rank in range(n)]
+        parts = self._parts(step)
         weights = self._list(weight)
         payloads = [
             [
@@ -143,3 +177,14 @@ class _SentPayloads:
     payloads: Sequence[Sequence[dict[int, Payload]]]
     kept: Tensor
     weighed: bool
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the bytes of all messages, and what goes with them."""
+        return {
+            "payloads": [
+                [{peer: payload.bytes().clone() for peer, payload in given.items()} for given in of_shard]
+                for of_shard in self.payloads
+            ],
+            "kept": self.kept.clone(),
+            "weighed": self.weighed,
+        }

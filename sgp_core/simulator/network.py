@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +19,21 @@ from sgp_core.topology import Topology
 class SimulatedNetwork:
     """Exchanges between virtual workers: rows of stacked tensors, of which ``like`` is the first.
 
+    Args:
+        references: what codes messages; None: they are not coded.
+        node_size: workers of a node, each of which sends a part of the row.
+
     Attributes:
-        bytes_sent: by the mean worker, counted as real workers do; codes are counted as what they stand for.
+        bytes_sent: by the mean worker (node), counted as real workers do; codes are counted as what they stand for.
+        sent_by_first: bytes that the first worker has sent to others, codes as they are: what rank 0 reports.
     """
 
-    def __init__(self, topology: Topology, like: FlatVector, references: SimulatedReplicas | None = None) -> None:
+    def __init__(
+        self, topology: Topology, like: FlatVector, references: SimulatedReplicas | None = None, node_size: int = 1
+    ) -> None:
         self.topology = topology
+        self._node_size = node_size
+        self.sent_by_first = 0
         self._references = references
         self._plans: dict[int, _Plan] = {}
         self._in_flight: dict[int, tuple[FlatVector, Tensor]] = {}
@@ -37,7 +47,7 @@ class SimulatedNetwork:
 
     def mix(self, x: FlatVector, step: int, weight: Scalar | None = None) -> Scalar:
         """Replace row i by ``sum_j P_ij(step) x_j``; return the weights, ``[n, 1]``, mixed alike."""
-        self._count(x, self.topology, step, weighed=weight is not None)
+        self._count(x, self.topology, step, weighed=weight is not None, coded=True)
         if self._references is not None:
             return self._references.mix(x, step, weight)
         plan = self._plan(step)
@@ -55,7 +65,7 @@ class SimulatedNetwork:
         """Replace row i by ``sum_j P_ij w_j z_j``, or keep the difference; return the weights mixed, 1 if None."""
         if self._alike and weight is None:  # they are their average
             return 1.0
-        self._count(z, self.topology, step, weighed=weight is not None)
+        self._count(z, self.topology, step, weighed=weight is not None, coded=True)
         if self._references is not None:
             return self._references.combine(z, step, weight, apart=apart)
         plan = self._plan(step).weighed(weight)
@@ -79,7 +89,7 @@ class SimulatedNetwork:
     def push(self, x: FlatVector, step: int, weight: Scalar) -> Scalar:
         """Keep copies for :meth:`pull`, and each worker's own share in place; return the weights kept, ``[n, 1]``."""
         assert isinstance(weight, Tensor)
-        self._count(x, self.topology, step, weighed=True)
+        self._count(x, self.topology, step, weighed=True, coded=True)
         if self._references is not None:
             return self._references.push(x, step, weight)
         self._in_flight[step] = x.clone(), weight.clone()
@@ -116,6 +126,8 @@ class SimulatedNetwork:
 
     def share(self, tables: Tensor, step: int) -> Tensor:
         """Return what arrives when every worker sends its row of ``tables``, ``[n, ...]``: ``[peers, n, ...]``."""
+        table = tables[0]
+        self.sent_by_first += len(self.topology.edges(step).out_peers[0]) * table.numel() * table.element_size()
         return torch.stack([tables[senders] for senders, _ in self._plan(step).slots] or [tables])
 
     def in_flight(self) -> tuple[Tensor, Tensor]:
@@ -139,6 +151,7 @@ class SimulatedNetwork:
         """Replace every row by the average row."""
         n = self.topology.world_size
         self.bytes_sent += 2 * (n - 1) / n * x.nbytes / n
+        self.sent_by_first += self._shard_bytes(x) * 2 * (n - 1) // n
         for tensor in x.wire:
             tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
@@ -172,10 +185,37 @@ class SimulatedNetwork:
         """Return ``values`` as ``[n, 1]``."""
         return torch.from_numpy(np.array(values, dtype=np.float64)).unsqueeze(1)
 
-    def _count(self, x: FlatVector, topology: Topology, step: int, weighed: bool = False) -> None:
-        n = topology.world_size
-        messages = sum(map(len, topology.edges(step).in_peers)) / n
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes on to the bit, messages in flight included."""
+        return {
+            "in_flight": {step: [*x.clone().tensors, w.clone()] for step, (x, w) in self._in_flight.items()},
+            "alike": self._alike,
+            "bytes_sent": self.bytes_sent,
+            "sent_by_first": self.sent_by_first,
+            "references": None if self._references is None else self._references.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._in_flight = {step: (FlatVector(x).clone(), w.clone()) for step, (*x, w) in state["in_flight"].items()}
+        self._alike = bool(state["alike"])
+        self.bytes_sent, self.sent_by_first = float(state["bytes_sent"]), int(state["sent_by_first"])
+        if self._references is not None:
+            self._references.load_state_dict(state["references"])
+
+    def _count(
+        self, x: FlatVector, topology: Topology, step: int, *, weighed: bool = False, coded: bool = False
+    ) -> None:
+        n, edges = topology.world_size, topology.edges(step)
+        messages = sum(map(len, edges.in_peers)) / n
         self.bytes_sent += messages * (x.nbytes / n + 8 * weighed)
+        codes = self._references if coded else None
+        message = self._shard_bytes(x) if codes is None else codes.message_bytes
+        self.sent_by_first += len(edges.out_peers[0]) * (message + 8 * weighed)
+
+    def _shard_bytes(self, x: FlatVector) -> int:
+        """Return the bytes that one worker sends of its row."""
+        return sum(-(-t.shape[1] // self._node_size) * t.element_size() for t in x.wire)
 
     def _plan(self, step: int) -> _Plan:
         period = self.topology.period

@@ -17,15 +17,9 @@ from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
-from sgp_core.pacing.graphs import graphs_of
-from sgp_core.runtime.optimizers import update_reads_model
-from sgp_core.runtime.scheduled_network import ScheduledNetwork
-from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.asynchronous import run_in_turn
-from sgp_core.simulator.compressed import SimulatedReplicas
-from sgp_core.simulator.network import SimulatedNetwork
+from sgp_core.simulator.stacked_workers import StackedWorkers
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
-from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.tensors.layout import TensorLayout
 from sgp_core.topology import Topology
 
@@ -84,25 +78,24 @@ def simulate(
     if algorithm.traits.asynchronous:
         of_run = optimizer, steps, lr, seed, record_every, link_faults
         return run_in_turn(algorithm, topology, z.detach(), gradient, *of_run)
-    graphs = graphs_of(topology, pace)
     stepper = _make_optimizer(optimizer, z, algorithm)
-    references = None if compression is None else _replicas(compression, z.data, shapes, graphs, node_size)
-    network = SimulatedNetwork(graphs, FlatVector([z.data]), references)
-    paced = None if pace is None else ScheduledNetwork(network, pace, FlatVector([z.data]))
-    worker = WorkerState(
-        FlatVector([z.data]),
+    layout = None if compression is None else _layout(z.data, shapes)
+    workers = StackedWorkers(
+        algorithm,
+        topology,
+        z.data,
         stepper,
-        paced or network,
-        biased=algorithm.leaves_one(graphs),
-        weight=torch.ones(n, 1, dtype=torch.float64),
-        grads=FlatVector([torch.zeros_like(z.data)]),
+        pace=pace,
+        compression=compression,
+        layout=layout,
+        node_size=node_size,
     )
+    network, paced = workers.network, workers.paced
     records: list[tuple[int, Tensor, Tensor, Tensor, Tensor]] = []
     estimates: list[tuple[int, float]] = []
 
     def record() -> None:
-        assert isinstance(worker.weight, Tensor)
-        records.append((worker.step, z.data.clone(), worker.weight.squeeze(1).clone(), *network.in_flight()))
+        records.append((workers.worker.step, z.data.clone(), workers.weights.squeeze(1).clone(), *network.in_flight()))
 
     record()
     with torch.random.fork_rng(devices=[]):
@@ -113,19 +106,11 @@ def simulate(
                     group["lr"] = lr(step)
             of_workers = gradient(z.detach().repeat_interleave(node_size, dim=0), step)
             z.grad = of_workers.view(n, node_size, -1).mean(1)
-            worker.grads = FlatVector([z.grad])
-            algorithm.on_gradients(worker)
-            worker.averaged = False
-            worker.update_reads_model = update_reads_model([stepper])
-            algorithm.before_step(worker)
-            stepper.step()
-            algorithm.after_step(worker)
-            algorithm.receive(worker)
-            worker.step = step + 1
-            algorithm.send_ahead(worker)
+            workers.take_gradients(z.grad)
+            workers.step()
             if paced is not None and paced.estimate is not None and paced.estimate not in estimates[-1:]:
                 estimates.append(paced.estimate)
-            if worker.step % record_every == 0 or worker.step == steps:
+            if (step + 1) % record_every == 0 or step + 1 == steps:
                 record()
     at, *recorded = zip(*records, strict=True)
     z_, w, x_in_flight, w_in_flight = map(torch.stack, recorded)
@@ -148,11 +133,9 @@ def _make_optimizer(make: OptimizerFactory | None, z: Tensor, algorithm: Algorit
     return stepper
 
 
-def _replicas(
-    codec: Codec, x: Tensor, shapes: Sequence[Sequence[int]] | None, graphs: Topology, node_size: int
-) -> SimulatedReplicas:
-    """Return the replicas at both ends of every edge; all start as the first row of ``x``."""
+def _layout(x: Tensor, shapes: Sequence[Sequence[int]] | None) -> TensorLayout:
+    """Return what a row of ``x`` is made of."""
     layout = TensorLayout.packed(shapes or [(x.shape[1],)], str(x.dtype).removeprefix("torch."))
     if layout.numel != x.shape[1]:
         raise ValueError(f"shapes make up {layout.numel} elements, initial has {x.shape[1]}")
-    return SimulatedReplicas(codec, layout, x[0], graphs, node_size)
+    return layout
