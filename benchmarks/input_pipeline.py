@@ -19,12 +19,13 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from sgp_core.gossip import Gossip
 from sgp_core.training.assembly import assemble
 from sgp_core.training.batches import TrainingBatches
 from sgp_core.training.config import Experiment
@@ -66,9 +67,10 @@ def waits(model: str, place: str, path: Path, processes: list[int], rounds: int,
     peers = Peers(CPU)
     chosen = experiment(model, place, path, 32, peers.world_size)
     parts = assemble(chosen, CPU, peers)
+    gossip = cast(Gossip, parts.gossip)
     make = TrainingBatches(parts.task, parts.sampler, 0, peers.rank)
     criterion = partial(parts.task.loss, smoothing=0.0)
-    take = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, chosen.training)
+    take = TrainingStep(parts.model, parts.optimizer, gossip, criterion, chosen.training)
 
     def turn(count: int) -> tuple[float, float]:
         waited = taken = 0.0
@@ -89,7 +91,7 @@ def waits(model: str, place: str, path: Path, processes: list[int], rounds: int,
     for number in range(rounds):
         for count in turns.rotated(processes, number):
             found[count].append(turn(count))
-    parts.gossip.close()
+    gossip.close()
     return [
         {
             "model": model,
@@ -122,7 +124,7 @@ def decoding(path: Path, processes: list[int], rounds: int, batches: int) -> lis
     for number in range(rounds):
         for count in turns.rotated(processes, number):
             found[count].append(turn(count))
-    parts.gossip.close()
+    cast(Gossip, parts.gossip).close()
     return [
         {"processes": count, "images_per_s": statistics.median(rates), "rounds": rates}
         for count, rates in found.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,8 +35,10 @@ class StackedWorkers:
         compression: how messages are coded; None: not at all.
         layout: what a row is made of, for codecs that see matrices; None: one vector.
         node_size: workers of a node.
+        check: looks at the models after the optimizer's step, before anything of them reaches others.
 
     Attributes:
+        seconds: spent in the rule, mixing included, and not in the optimizer.
         worker: all workers as their rule sees them.
         network: the exchanges between them.
         paced: the same at its pace; None where a round follows every step.
@@ -51,8 +55,11 @@ class StackedWorkers:
         compression: Codec | None = None,
         layout: TensorLayout | None = None,
         node_size: int = 1,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.algorithm = algorithm
+        self.seconds = 0.0
+        self._check = check
         graphs, n = graphs_of(topology, pace), topology.world_size
         references = None
         if compression is not None:
@@ -87,12 +94,18 @@ class StackedWorkers:
         algorithm, worker = self.algorithm, self.worker
         worker.averaged = False
         worker.update_reads_model = update_reads_model([self._optimizer])
+        begin = time.perf_counter()
         algorithm.before_step(worker)
+        begin_update = time.perf_counter()
         self._optimizer.step()
+        if self._check is not None:
+            self._check()
+        end_update = time.perf_counter()
         algorithm.after_step(worker)
         algorithm.receive(worker)
         worker.step += 1
         algorithm.send_ahead(worker)
+        self.seconds += time.perf_counter() - end_update + begin_update - begin
 
     def numerators(self) -> tuple[Tensor, Tensor]:
         """Return the sums of the numerators, ``[d]``, and of the weights, ``[]``, what is in flight included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,10 +77,17 @@ def build_sampler(
     Raises:
         ConfigurationError: too few examples for so many workers.
     """
+    return build_samplers(task, partition, world_size, [rank], batch_size, seed)[0]
+
+
+def build_samplers(
+    task: Task, partition: Partition, world_size: int, ranks: Sequence[int], batch_size: int, seed: int
+) -> list[BatchSampler]:
+    """Return :func:`build_sampler` of each of ``ranks``; examples are assigned once for all of them."""
     from sgp_core.tasks.partitions import Assigned
 
     if not isinstance(partition, Assigned):
-        return task.sampler(world_size, rank, batch_size, seed)
+        return [task.sampler(world_size, rank, batch_size, seed) for rank in ranks]
     assert task.labels is not None, "refused by check_labels"
-    own = partition.assign(task.labels.numpy(), world_size, seed)[rank]
-    return ExampleSampler(len(task.labels), world_size, rank, batch_size, seed, own)
+    owns, size = partition.assign(task.labels.numpy(), world_size, seed), len(task.labels)
+    return [ExampleSampler(size, world_size, rank, batch_size, seed, owns[rank]) for rank in ranks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,16 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.pacing.every import Every
 from sgp_core.tasks.base import BatchSampler, Task
-from sgp_core.tasks.sharding import build_sampler
+from sgp_core.tasks.sharding import build_sampler, build_samplers
 from sgp_core.timeline import Timeline
 from sgp_core.training.compiling import compile_blocks
 from sgp_core.training.config import Experiment
 from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.experiment import ExperimentParts, build_parts
+from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
+from sgp_core.training.virtual.gossip import VirtualGossip
+from sgp_core.training.virtual.models import VirtualModels
 from sgp_core.training.weights import load_weights
 
 
@@ -31,12 +35,14 @@ class CommunicationChoice(NamedTuple):
     Attributes:
         transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`.
         elastic: the workers, some of which may die or come; None: those of torch.distributed.
+        virtual: whether this process is all workers.
     """
 
     transport: str = "auto"
     step_in_backward: bool = False
     elastic: ElasticGroup | None = None
     link_faults: LinkFaults | None = None
+    virtual: bool = False
 
 
 @dataclass
@@ -48,7 +54,9 @@ class TrainingParts:
     sampler: BatchSampler
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    gossip: Gossip
+    gossip: GossipingWorkers
+    samplers: Sequence[BatchSampler] = ()
+    """Those of all virtual workers, by rank; none where each worker is a process."""
 
     def record(self, directory: Path, steps: int) -> Timeline | None:
         """Record the exchanges of so many steps in ``directory/timeline``; None if there are none to be recorded."""
@@ -87,14 +95,17 @@ def assemble(
             " has no checkpoint of that"
         )
     training = experiment.training
-    transport, step_in_backward, elastic, link_faults = communication
+    transport, step_in_backward, elastic, link_faults, virtual = communication
     chosen = build_parts(experiment, step_in_backward=step_in_backward)
     task = chosen.dataset.load()
 
     def sampler_of(workers: int, place: int, seed: int) -> BatchSampler:
         return build_sampler(task, chosen.partition, workers, place, training.batch_size, seed)
 
-    sampler = sampler_of(peers.world_size, peers.rank, experiment.seed)
+    sampler, samplers = sampler_of(peers.world_size, peers.rank, experiment.seed), list[BatchSampler]()
+    if virtual:
+        ranks = range(peers.world_size)
+        samplers = build_samplers(task, chosen.partition, peers.world_size, ranks, training.batch_size, experiment.seed)
     if elastic is not None:
         sampler = ElasticSampler(elastic, sampler_of, experiment.seed)
     torch.manual_seed(experiment.seed)
@@ -104,11 +115,22 @@ def assemble(
     model = model.to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    if training.compile is not None:
+    if training.compile is not None and not virtual:
         compile_blocks(model)
     optimizer = chosen.optimizer.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
+    if virtual:
+        virtual_gossip = VirtualGossip(
+            VirtualModels(model, experiment.nodes, experiment.node_size),
+            optimizer,
+            algorithm=chosen.algorithm,
+            topology=chosen.topology_of(sampler.steps_per_epoch),
+            pace=None if chosen.pace == Every() else chosen.pace,
+            compression=chosen.compression,
+            nonfinite=training.nonfinite,
+        )
+        return TrainingParts(chosen, task, sampler, model, optimizer, virtual_gossip, samplers)
     gossip = Gossip(
         model,
         optimizer,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
 from sgp_core.tasks.base import Batch, BatchSampler, Task
@@ -10,6 +13,7 @@ from sgp_core.training.config import LoaderConfig
 from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.loader import Loader
 from sgp_core.training.randomness import data_generator
+from sgp_core.training.virtual.batches import WorkersBatch, WorkersBatches
 
 
 class TrainingBatches:
@@ -44,7 +48,7 @@ class BatchSource:
     """
 
     def __init__(self, parts: TrainingParts, seed: int, total_steps: int, loader: LoaderConfig) -> None:
-        self._task, self._sampler = parts.task, parts.sampler
+        self._task, self._sampler, self._samplers = parts.task, parts.sampler, parts.samplers
         self._seed, self._rank = seed, parts.gossip.rank
         self._total_steps = total_steps
         self._loader = loader
@@ -53,11 +57,14 @@ class BatchSource:
     def begin(self, step: int) -> None:
         """Begin with the batch of ``step``."""
         self.close()
-        make = TrainingBatches(self._task, self._sampler, self._seed, self._rank)
+        make: Callable[[int], Any] = TrainingBatches(self._task, self._sampler, self._seed, self._rank)
+        if self._samplers:
+            of_workers = [TrainingBatches(self._task, one, self._seed, at) for at, one in enumerate(self._samplers)]
+            make = WorkersBatches(of_workers)
         steps = range(step, self._total_steps)
         self._batches = Loader(make, steps, self._loader.number(self._task.slow), self._loader.ahead)
 
-    def next(self, step: int) -> Batch:
+    def next(self, step: int) -> Batch | WorkersBatch:
         """Return the batch of ``step``, the one that is next. In an elastic run, examples may be dealt anew before."""
         if self._batches is None or (isinstance(self._sampler, ElasticSampler) and self._sampler.deal(step)):
             self.begin(step)

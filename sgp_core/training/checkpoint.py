@@ -47,13 +47,22 @@ class CheckpointStore:
 
     Args:
         experiment: fingerprint of the experiment, written into manifests and compared on resume.
+        shards: files of a checkpoint: 1 of virtual workers, which are one process; None: one of each worker.
         patience: seconds :meth:`commit` waits for the other ranks' shards.
     """
 
-    def __init__(self, directory: Path, world_size: int, experiment: str = "", patience: float = 900.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        world_size: int,
+        experiment: str = "",
+        patience: float = 900.0,
+        shards: int | None = None,
+    ) -> None:
         self.folder = Path(directory) / "checkpoints"
         self._directory = SameFolder(Path(directory))
         self._world_size = world_size
+        self._shards = world_size if shards is None else shards
         self._experiment = experiment
         self._patience = patience
 
@@ -92,7 +101,7 @@ class CheckpointStore:
             CheckpointError: a rank announced nothing in time, or the file system refused.
         """
         folder = self.step_folder(step)
-        announced = [folder / f"rank-{rank}.done" for rank in range(self._world_size)]
+        announced = [folder / f"rank-{rank}.done" for rank in range(self._shards)]
         deadline = time.monotonic() + self._patience
         while missing := [path.stem for path in announced if not path.exists()]:
             if abandoned():
@@ -151,6 +160,20 @@ class CheckpointStore:
         if self._experiment and manifest.experiment != self._experiment:
             raise ConfigurationError(
                 f"the checkpoints in {self.folder} belong to another experiment: use another folder"
+            )
+
+    def check_shards(self, manifest: Manifest) -> None:
+        """Refuse a checkpoint of processes where workers are virtual, and the other way round.
+
+        Raises:
+            ConfigurationError: it says which it is.
+        """
+        if len(manifest.shards) != self._shards:
+            virtual, processes = "virtual workers, in one process", "processes, one for each worker"
+            were, are = (processes, virtual) if len(manifest.shards) > 1 else (virtual, processes)
+            raise ConfigurationError(
+                f"the checkpoints in {self.folder} were saved by {were}, and these are {are}: go on as it was, or use"
+                " another folder"
             )
 
     def read_shard(self, manifest: Manifest, rank: int) -> State:

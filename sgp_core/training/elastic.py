@@ -27,6 +27,7 @@ class ElasticPeers(Peers):
     def __init__(self, group: ElasticGroup) -> None:
         super().__init__(torch.device("cpu"))
         self.rank, self.world_size = group.rank, group.world_size
+        self.processes = group.world_size
         self._group = group
         self.ranks = list(range(group.world_size))
 

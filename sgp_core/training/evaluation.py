@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from sgp_core.errors import PeerLost
-from sgp_core.gossip import Gossip
 from sgp_core.nonfinite import NotFinite
 from sgp_core.tasks.base import VALIDATION, Task
 from sgp_core.tasks.evaluation_metrics import EvaluationMetric
 from sgp_core.tasks.kinds import TaskKind
 from sgp_core.training.config import EvaluatedModel, EvaluationConfig, LoaderConfig, TrainingConfig, When
 from sgp_core.training.experiment import build_metrics
+from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.loader import Loader
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import TrainingDiverged, autocast
@@ -29,7 +29,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module,
-        gossip: Gossip,
+        gossip: GossipingWorkers,
         kind: TaskKind,
         task: Task,
         peers: Peers,
@@ -114,9 +114,14 @@ class Evaluator:
 
     def _local(self) -> dict[str, float]:
         """Score every replica on all examples, so that the spread is that of the models, not of the examples."""
-        own = self._task.scores(self._sums(0, 1))
-        losses, ranks = self._peers.gather(own["loss"]), self._peers.gather(own[self._score])
-        self._require_finite(sum(losses), [own["loss"]])
+
+        def compute() -> list[float]:
+            scores = self._task.scores(self._sums(0, 1))
+            return [scores["loss"], scores[self._score]]
+
+        found = self._peers.of_replicas(self._gossip, compute)
+        losses, ranks = ([values[number] for values in found] for number in range(2))
+        self._require_finite(sum(losses), [losses[self._peers.ranks.index(self._peers.rank)]])
         return {
             "loss_local_mean": sum(losses) / len(losses),
             f"{self._score}_local_mean": sum(ranks) / len(ranks),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.elastic import ElasticGroup
+from sgp_core.gossip import Gossip
 from sgp_core.timeline import now
 from sgp_core.tracking import Tracker
 from sgp_core.training.assembly import CommunicationChoice, assemble
@@ -22,15 +22,14 @@ from sgp_core.training.checkpoint import CheckpointStore, State
 from sgp_core.training.companions import Companion, accompany
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment, LoaderConfig
 from sgp_core.training.due import DueSteps
-from sgp_core.training.elastic import ElasticPeers
 from sgp_core.training.evaluation import Evaluator
 from sgp_core.training.export import export_run
 from sgp_core.training.inputs import Inputs, explaining_refusal, inputs_of, keep_inputs
-from sgp_core.training.peers import Peers
+from sgp_core.training.kinds_of_run import build_peers, build_step
 from sgp_core.training.randomness import deterministic, seed_model
 from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, check_resumable, restore
-from sgp_core.training.step import TrainingDiverged, TrainingStep
+from sgp_core.training.step import TrainingDiverged
 from sgp_core.training.stopping import Preempted, Stop, build_stop
 from sgp_core.validation import at_least
 
@@ -55,6 +54,7 @@ def train(
     companions: Sequence[Companion] = (),
     elastic: ElasticGroup | None = None,
     link_faults: LinkFaults | None = None,
+    virtual: bool = False,
 ) -> dict[str, Any]:
     """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
@@ -71,6 +71,7 @@ def train(
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
         transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`; no part of the experiment.
         companions: blocks that training is to go on inside, opened when everything is assembled.
+        virtual: train all workers of ``experiment`` in this process, as :mod:`sgp_core.training.virtual` does.
         elastic: the workers, some of which may die or come, in place of torch.distributed's.
 
     Returns:
@@ -97,7 +98,7 @@ def train(
             trackers,
             on_progress,
             timeline_steps,
-            CommunicationChoice(transport, step_in_backward, elastic, link_faults),
+            CommunicationChoice(transport, step_in_backward, elastic, link_faults, virtual),
         )
         try:
             with accompany(companions, loop.progress):
@@ -136,7 +137,7 @@ class _Loop:
         self.checkpoint = checkpoint
 
         training = experiment.training
-        self.peers = ElasticPeers(communication.elastic) if communication.elastic else Peers(device)
+        self.peers = build_peers(communication, experiment, device)
         begins = not any(directory.glob("checkpoints/step-*/manifest.json"))
         self.parts = parts = assemble(experiment, device, self.peers, communication, begins)
         self.steps_per_epoch = parts.sampler.steps_per_epoch
@@ -145,26 +146,21 @@ class _Loop:
             total_steps = min(total_steps, training.max_steps)
         self.due = DueSteps(log_every, evaluation, checkpoint, self.steps_per_epoch, total_steps)
         self.timeline = parts.record(directory, timeline_steps)
-        criterion = parts.chosen.loss or partial(parts.task.loss, smoothing=training.label_smoothing)
-        self.take_step = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, self.timeline)
+        self.take_step: Callable[[Any], torch.Tensor | None]
+        self.take_step = step = build_step(parts, experiment, self.timeline)
+        self.check_loss = step.check
         self.evaluate = Evaluator(
             parts.model, parts.gossip, parts.chosen.kind, parts.task, self.peers, device, evaluation, training, loader
         )
-        self.report = Reporter(
-            parts.gossip,
-            parts.optimizer,
-            self.peers,
-            parts.chosen.kind,
-            trackers,
-            on_progress,
-            self.steps_per_epoch,
-            total_steps,
-        )
-        who = (parts.model, parts.optimizer, parts.gossip, parts.chosen.kind)
+        kind, of_run = parts.chosen.kind, (trackers, on_progress, self.steps_per_epoch, total_steps)
+        self.report = Reporter(parts.gossip, parts.optimizer, self.peers, kind, *of_run)
+        who = (parts.model, parts.optimizer, cast(Gossip, parts.gossip), kind)
         ranks = (self.peers.rank, self.peers.world_size)
         self.progress = TrainingProgress(*who, *ranks, self.steps_per_epoch, total_steps)
         self.callbacks = CallbackList(parts.chosen.callbacks, self.progress, self.peers)
-        self.store = CheckpointStore(directory, self.peers.world_size, experiment.fingerprint())
+        self.store = CheckpointStore(
+            directory, self.peers.world_size, experiment.fingerprint(), shards=self.peers.processes
+        )
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
         self.concluded = True
@@ -226,7 +222,7 @@ class _Loop:
     def conclude(self) -> None:
         """Do what is due after a step: rows, evaluation, checkpoint; collective where :class:`DueSteps` says so."""
         if self.due.logs(self.step) or self.due.measures_distance(self.step):
-            self.take_step.check(self.report.mean_loss(), self.step)
+            self.check_loss(self.report.mean_loss(), self.step)
             self.report.training(self.step, self.due.measures_distance(self.step))
         improved = False
         if self.due.is_last(self.step):

@@ -70,11 +70,11 @@ def _parse(content: dict[str, Any]) -> Manifest | None:
         return None
     if score is not None and not (isinstance(score, int | float) and math.isfinite(score)):
         return None
-    if not isinstance(shards, list) or len(shards) != world_size:
+    if not isinstance(shards, list) or len(shards) not in (1, world_size):  # virtual workers write one
         return None
     parsed = [_parse_shard(shard, rank) for rank, shard in enumerate(shards)]
     whole = tuple(shard for shard in parsed if shard is not None)
-    return Manifest(step, world_size, experiment, score, whole) if len(whole) == world_size else None
+    return Manifest(step, world_size, experiment, score, whole) if len(whole) == len(shards) else None
 
 
 def _parse_shard(content: Any, rank: int) -> CheckpointShard | None:

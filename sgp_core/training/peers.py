@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from sgp_core.distributed.waits import Waits
+from sgp_core.training.gossiping import GossipingWorkers
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class Peers:
     Every method is a collective: all workers call it, in the same order, from the training thread.
 
     Attributes:
+        processes: how many processes take part.
         waits: where this worker is known to wait for others; None until there is a Gossip.
         ranks: the ranks that took part in the latest collective, in the order of what :meth:`gather` returns.
     """
@@ -42,6 +44,7 @@ class Peers:
         self._active = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if self._active else 0
         self.world_size = dist.get_world_size() if self._active else 1
+        self.processes = self.world_size
         self.waits: Waits | None = None
         self.ranks = list(range(self.world_size))
         self._device = device if self._active and dist.get_backend() == "nccl" else torch.device("cpu")
@@ -93,6 +96,14 @@ class Peers:
             compute: returns the numbers of part ``i`` of ``n``.
         """
         return self.sum(compute(self.rank, self.world_size))
+
+    def weights(self, gossip: GossipingWorkers) -> list[float]:
+        """Return every worker's PushSum weight, by rank."""
+        return self.gather(gossip.push_sum_weight)
+
+    def of_replicas(self, gossip: GossipingWorkers, compute: Callable[[], list[float]]) -> list[list[float]]:
+        """Return what every worker computes with its own model, by rank."""
+        return [list(values) for values in zip(*map(self.gather, compute()), strict=True)]
 
     def writing_duty(self) -> WritingDuty:
         """Return what this worker writes of a checkpoint that all are about to save."""

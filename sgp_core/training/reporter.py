@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from sgp_core.gossip import Gossip
 from sgp_core.tasks.kinds import TaskKind
 from sgp_core.tracking import Row, Tracker
+from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.meter import Meter, row
 from sgp_core.training.peers import Peers
 
@@ -27,7 +27,7 @@ class Reporter:
 
     def __init__(
         self,
-        gossip: Gossip,
+        gossip: GossipingWorkers,
         optimizer: torch.optim.Optimizer,
         peers: Peers,
         kind: TaskKind,
@@ -81,7 +81,7 @@ class Reporter:
         """Log a training row. Collective if ``measure_distance``; else the push-sum weight is this worker's."""
         weights, distance = [self._gossip.push_sum_weight], None
         if measure_distance:
-            weights = self._peers.gather(self._gossip.push_sum_weight)
+            weights = self._peers.weights(self._gossip)
             distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._window, of_all=measure_distance)
         self._log(step, "train", self._window.averages(self._peers.world_size), weights, distance, staleness)
@@ -90,7 +90,7 @@ class Reporter:
     def evaluation(self, step: int, scores: dict[str, float]) -> bool:
         """Log a validation row, and return whether it is the best so far. Collective."""
         timings = {**self._since_evaluation.averages(self._peers.world_size), "loss": None}
-        weights = self._peers.gather(self._gossip.push_sum_weight)
+        weights = self._peers.weights(self._gossip)
         distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._since_evaluation, of_all=True)
         self.latest = self._log(step, "val", {**timings, **scores}, weights, distance, staleness)

@@ -103,6 +103,7 @@ def restore(store: CheckpointStore, peers: Peers) -> State | None:
     manifests, damaged = peers.broadcast((store.manifests(), store.has_set_aside) if peers.leads else ([], False))
     for manifest in manifests:
         store.check(manifest)
+        store.check_shards(manifest)
         state: State | None = None
         problem = ""
         try:

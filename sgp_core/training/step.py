@@ -98,11 +98,12 @@ class TrainingStep:
     def check(self, loss: float, step: int) -> None:
         """Raise TrainingDiverged if the loss is not finite."""
         if not math.isfinite(loss):
-            rank = self._gossip.rank
-            raise TrainingDiverged(
-                f"loss is {loss} at step {step} on rank {rank}: "
-                "try a smaller learning rate, a warm-up or training.clip_norm",
-                rank=rank,
-                step=step,
-                tensor="loss",
-            )
+            raise diverged(loss, step, self._gossip.rank)
+
+
+def diverged(loss: float, step: int, rank: int) -> TrainingDiverged:
+    """Return the error to raise for a loss that is not finite."""
+    message = (
+        f"loss is {loss} at step {step} on rank {rank}: try a smaller learning rate, a warm-up or training.clip_norm"
+    )
+    return TrainingDiverged(message, rank=rank, step=step, tensor="loss")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from sgp_core.gossip import Gossip
+from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
 
 _SECONDS_BETWEEN = 0.5
@@ -38,7 +38,7 @@ class Stop(Protocol):
     """The step before which workers agree next; set it where this one joins others."""
 
 
-def build_stop(gossip: Gossip, peers: Peers, asks: Callable[[], bool] | None) -> Stop:
+def build_stop(gossip: GossipingWorkers, peers: Peers, asks: Callable[[], bool] | None) -> Stop:
     """Return the way to stop that suits the algorithm.
 
     Args:
@@ -63,7 +63,7 @@ class StopAgreement:
         """Return whether to stop now; the same on every worker."""
         if self._asks is None or step < self.next_step:
             return False
-        asked, seconds = self._peers.sum([float(self._asks()), step_seconds / self._peers.world_size])
+        asked, seconds = self._peers.sum([float(self._asks()), step_seconds / self._peers.processes])
         steps = int(_SECONDS_BETWEEN / seconds) if seconds > 0 else 1
         self.next_step = step + min(max(steps, 1), _MOST_STEPS_BETWEEN)
         return asked > 0
@@ -81,7 +81,7 @@ class StopCall:
     a meeting has been requested; if one knows of a request, all stop.
     """
 
-    def __init__(self, gossip: Gossip, peers: Peers, asks: Callable[[], bool] | None) -> None:
+    def __init__(self, gossip: GossipingWorkers, peers: Peers, asks: Callable[[], bool] | None) -> None:
         self._gossip = gossip
         self._peers = peers
         self._asks = asks
