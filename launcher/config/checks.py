@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.config.clusters import Cluster, Device, InlineCluster, SlurmCluster
+from launcher.config.clusters import Cluster, Device, InlineCluster, SimulatorCluster, SlurmCluster
 from sgp_core.errors import ConfigurationError
 from sgp_core.faults import parse_faults
 from sgp_core.transports.registry import AUTO, HostCount, find_transport, transports_by_priority
@@ -23,13 +23,23 @@ def world_size(cluster: Cluster) -> int:
     Raises:
         ConfigurationError: there are more than this kind of cluster can have.
     """
-    if cluster.world_size > cluster.most_workers:
+    if isinstance(cluster, SimulatorCluster):
+        _check_virtual_workers(cluster)
+    elif cluster.world_size > cluster.most_workers:
         where = "" if isinstance(cluster, SlurmCluster) else " on one machine"
         raise ConfigurationError(
             f"cluster.nodes={cluster.nodes} cluster.workers_per_node={cluster.workers_per_node}:"
             f" {cluster.world_size} workers are too many: at most {cluster.most_workers}{where}"
         )
     return cluster.world_size
+
+
+def _check_virtual_workers(cluster: SimulatorCluster) -> None:
+    workers, of_node = cluster.workers, cluster.workers_per_node
+    if workers > cluster.most_workers:
+        raise ConfigurationError(f"cluster.workers={workers}: too many virtual workers: at most {cluster.most_workers}")
+    if workers % of_node:
+        raise ConfigurationError(f"cluster.workers={workers}: must be a multiple of cluster.workers_per_node={of_node}")
 
 
 def check(plan: RunPlan) -> None:
@@ -127,6 +137,16 @@ def _check_slurm(cluster: SlurmCluster) -> None:
 
 def _check_debug(plan: RunPlan) -> None:
     rank = plan.debug.fail_rank
+    if plan.cluster.virtual:
+        for setting, chosen in (
+            ("faults", bool(plan.faults)),
+            ("debug.fail_rank", bool(rank)),
+            ("debug.timeline_steps", plan.debug.timeline_steps > 0),
+        ):
+            if chosen:
+                raise ConfigurationError(
+                    f"{setting}: with cluster=simulator all workers are one process; with cluster=local each is one"
+                )
     if rank is not None and not 0 <= rank < plan.world_size:
         raise ConfigurationError(f"debug.fail_rank={rank}: ranks are 0 to {plan.world_size - 1}")
 

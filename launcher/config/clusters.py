@@ -30,6 +30,8 @@ class Cluster(Choice):
 
     most_workers: ClassVar[int] = 1024
     """On one machine."""
+    virtual: ClassVar[bool] = False
+    """Whether one process is all workers."""
 
     nodes: int = field(default=1, metadata=between(1))
     workers_per_node: int = field(default=4, metadata=between(1, 1024))
@@ -52,6 +54,11 @@ class Cluster(Choice):
     def world_size(self) -> int:
         """Number of workers."""
         return self.nodes * self.workers_per_node
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train."""
+        return 1 if self.virtual else self.world_size
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,31 @@ class LocalCluster(Cluster):
 
     name: ClassVar[str] = "local"
     slots: int | None = field(default=None, metadata=between(1))
+
+
+@dataclass(frozen=True)
+class SimulatorCluster(Cluster):
+    """Virtual workers, all of them in one process on this machine."""
+
+    name: ClassVar[str] = "simulator"
+    most_workers: ClassVar[int] = 65_536
+    virtual: ClassVar[bool] = True
+    workers: int = field(default=8, metadata=between(1))
+    nodes: int = field(default=1, metadata=NOT_AN_OPTION)
+    workers_per_node: int = field(default=1, metadata=between(1, 1024))
+    transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
+    step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
+    elastic: bool = field(default=False, metadata=NOT_AN_OPTION)
+    elastic_patience_s: float = field(default=4.0, metadata=NOT_AN_OPTION)
+    process_group_timeout_s: int = field(default=600, metadata=NOT_AN_OPTION)
+    watchdog_s: int | None = field(default=None, metadata=NOT_AN_OPTION)
+    watchdog_first_s: int = field(default=600, metadata=NOT_AN_OPTION)
+    slots: int | None = field(default=None, metadata=between(1))
+
+    @property
+    def world_size(self) -> int:
+        """Number of virtual workers."""
+        return self.workers
 
 
 @dataclass(frozen=True)

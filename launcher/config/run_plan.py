@@ -71,6 +71,11 @@ class RunPlan(Sections):
         return self.experiment.world_size
 
     @property
+    def processes(self) -> int:
+        """Number of processes that train."""
+        return self.cluster.processes
+
+    @property
     def title(self) -> str:
         """What it is called among the runs of a command."""
         return self.point or self.name

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from launcher.config.choice import Choice, NoOptions, option_fields
-from launcher.config.clusters import InlineCluster, LocalCluster, SlurmCluster
+from launcher.config.clusters import InlineCluster, LocalCluster, SimulatorCluster, SlurmCluster
 from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import Direction
@@ -139,7 +139,7 @@ def _by_name(*choices: type[Choice]) -> dict[str, type[Choice]]:
 
 
 CHOICES: dict[str, dict[str, type[Choice]]] = {
-    "cluster": _by_name(InlineCluster, LocalCluster, SlurmCluster),
+    "cluster": _by_name(InlineCluster, LocalCluster, SimulatorCluster, SlurmCluster),
     "tracker": _by_name(WandbOptions, NoOptions),
     "search": _by_name(NoOptions, RandomSearch, TpeSearch),
 }

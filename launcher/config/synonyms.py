@@ -120,6 +120,7 @@ CHOICES: dict[str, dict[str, str]] = {
         {
             "slurm": "submitit submitit_slurm sbatch srun",
             "inline": "single none one debug",
+            "simulator": "simulate simulated simulation sim virtual",
             "cluster.device=cuda": "gpu gpus cuda",
             "cluster.device=cpu": "cpu",
         }

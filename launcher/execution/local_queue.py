@@ -100,7 +100,7 @@ class _Queue:
         while self._waiting:
             plan = self._waiting[0]
             self._slots = self._slots or WorkerSlots(plan.cluster.slots)
-            lease = self._slots.lease(plan.cluster, plan.world_size)
+            lease = self._slots.lease(plan.cluster, plan.processes)
             if lease is None or (plan.cluster.name == "inline" and self._active):
                 return
             self._waiting.popleft()

@@ -29,13 +29,15 @@ class WorkerSlots:
         self._cores, self._gpus = self._all_cores, list(self._all_gpus)
 
     def lease(self, cluster: Cluster, workers: int) -> Lease | None:
-        """Return a lease for so many workers, None if they have to wait."""
+        """Return a lease for so many worker processes, None if they have to wait. One of virtual workers takes as many
+        cores as it has threads."""
         if self.uses_gpus(cluster, workers):
             if len(self._gpus) < workers:
                 return None
             taken, self._gpus = self._gpus[:workers], self._gpus[workers:]
             return Lease(gpus=tuple(taken))
-        needed = min(workers, self._all_cores)
+        wanted = (cluster.threads_per_worker or self._all_cores) if cluster.virtual else workers
+        needed = min(wanted, self._all_cores)
         if self._cores < needed:
             return None
         self._cores -= needed

@@ -78,7 +78,7 @@ def run_here(
         except FolderGone as error:
             return print_failure(error, FAILED)
         summary = conclude(folder, outcome, display.latest)
-    print_warnings(folder, attempt.number, plan.world_size)
+    print_warnings(folder, attempt.number, plan.processes)
     if outcome.error is not None:
         print_error(outcome.error)
     print_summary(summary, folder.path, label and f"{label}{plan.title}")
@@ -88,7 +88,8 @@ def run_here(
 def announcement(plan: RunPlan, folder: RunFolder) -> str:
     """Return a line about a run that is about to start."""
     saved = any(folder.path.glob("checkpoints/step-*/manifest.json"))
-    workers = f"{plan.world_size} worker{'s' if plan.world_size > 1 else ''}"
+    kind = "virtual worker" if plan.cluster.virtual else "worker"
+    workers = f"{plan.world_size} {kind}{'s' if plan.world_size > 1 else ''}"
     line = f"{plan.title}: {workers}, {'resuming in' if saved else 'in'} {relative(folder.path)}"
     if plan.experiment.extends is not None and not saved:
         line += f"; {describe_extension(plan.experiment, folder.path.parent)}"
@@ -120,7 +121,7 @@ def record(attempt: Attempt, command: Sequence[str], status: str, *, watched: bo
         }
     )
     write_json(folder.spec, spec)
-    reserve.hold(folder, plan.world_size)
+    reserve.hold(folder, plan.processes)
     write_json(logs / "spec.json", spec)  # the next attempt rewrites spec.json itself
     set_status(folder, plan, status)
 

@@ -45,7 +45,7 @@ class Supervisor:
         self._attempt = attempt
         self._display = display
         self._stop = stop
-        self._world_size = attempt.plan.world_size
+        self._world_size = attempt.plan.processes
         self._cancellations: list[int] = []
         self._failure: dict[str, Any] | None = None
         self._tail = Tail(attempt.folder.progress(attempt.number))

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from launcher.config.clusters import SimulatorCluster
 from launcher.runs.failure import ENDED, Report, find_culprit, last_lines
 from launcher.runs.json_fields import mapping, number, text, whole
 from launcher.runs.metric_rows import Row, last_rows
@@ -52,7 +53,7 @@ class Run:
 
     @property
     def cluster(self) -> str:
-        """The ``cluster`` of its latest attempt: ``inline``, ``local`` or ``slurm``."""
+        """The ``cluster`` of its latest attempt: ``inline``, ``local``, ``simulator`` or ``slurm``."""
         return "slurm" if self.job else text(mapping(self.spec.get("cluster")).get("name")) or "?"
 
     @property
@@ -65,6 +66,11 @@ class Run:
         """Number of workers, 0 if unknown."""
         given = whole(self.experiment.get("world_size")) or 0
         return given if given <= _MOST_WORKERS else 0
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that train, 0 if unknown: one where workers are virtual."""
+        return min(self.world_size, 1) if self.cluster == SimulatorCluster.name else self.world_size
 
     @property
     def sweep(self) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.config.clusters import SimulatorCluster
 from launcher.runs.scores import read_scores
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def mirrored_ranks(spec: Mapping[str, Any]) -> list[int]:
     tracker = spec["tracker"]
     if tracker["name"] != "wandb":
         return []
-    return list(range(spec["experiment"]["world_size"])) if tracker.get("per_rank") else [0]
+    per_rank = tracker.get("per_rank") and (spec.get("cluster") or {}).get("name") != SimulatorCluster.name
+    return list(range(spec["experiment"]["world_size"])) if per_rank else [0]
 
 
 def record_of(folder: Path, rank: int) -> Path:

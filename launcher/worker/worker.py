@@ -254,6 +254,7 @@ class _Worker:
                     timeline_steps=plan.debug.timeline_steps,
                     transport=plan.cluster.transport,
                     step_in_backward=plan.cluster.step_in_backward,
+                    virtual=plan.cluster.virtual,
                     link_faults=link_faults(parse_faults(plan.faults)),
                     companions=[watchdog, PlannedFaults(planned).accompany],
                     **more,

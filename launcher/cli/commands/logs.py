@@ -68,7 +68,7 @@ def logs(
 
 def _ranks(run: Run, given: str | None) -> Sequence[int]:
     """Return the ranks whose logs to print."""
-    there = range(run.world_size or 1)
+    there = range(run.processes or 1)
     if given == "all":
         return there
     if given is None:

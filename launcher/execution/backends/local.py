@@ -48,7 +48,7 @@ class LocalJob:
 
         from launcher.worker.worker import WorkerJob
 
-        self.world_size = attempt.plan.world_size
+        self.world_size = attempt.plan.processes
         timeout_min = attempt.plan.cluster.timeout_min
         try:
             executor = LocalExecutor(folder=attempt.folder.attempt(attempt.number))
