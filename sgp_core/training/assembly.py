@@ -108,15 +108,7 @@ def assemble(
         samplers = build_samplers(task, chosen.partition, peers.world_size, ranks, training.batch_size, experiment.seed)
     if elastic is not None:
         sampler = ElasticSampler(elastic, sampler_of, experiment.seed)
-    torch.manual_seed(experiment.seed)
-    model = task.build(chosen.model)
-    if begins:
-        load_weights(model, chosen.model)
-    model = model.to(device)
-    if training.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    if training.compile is not None and not virtual:
-        compile_blocks(model)
+    model = _build_model(experiment, chosen, task, device, begins=begins, compiles=not virtual)
     optimizer = chosen.optimizer.build(model)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
@@ -151,3 +143,20 @@ def assemble(
     if isinstance(sampler, ElasticSampler):
         sampler.begin(gossip.step)
     return TrainingParts(chosen, task, sampler, model, optimizer, gossip)
+
+
+def _build_model(
+    experiment: Experiment, chosen: ExperimentParts, task: Task, device: torch.device, *, begins: bool, compiles: bool
+) -> nn.Module:
+    """Return the model on its device, initialised as on every worker."""
+    training = experiment.training
+    torch.manual_seed(experiment.seed)
+    model = task.build(chosen.model)
+    if begins:
+        load_weights(model, chosen.model)
+    model = model.to(device)
+    if training.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if training.compile is not None and compiles:
+        compile_blocks(model)
+    return model
