@@ -11,9 +11,10 @@ cancelled and resumed; reports; and a member of the long run that dies, or stops
 Weights & Biases offline. Acts are chosen by a seed.
 
 Every few seconds it is noted what each process holds, and after each act what is left of it. Printed is how each
-figure grows after the first third of its time: the median slope a minute for the long run, a finished run for the
-sweep's launcher, an act for what acts leave. More than its limit ends the soak with exit code 1, as does an act that
-goes wrong and anything that is left at the end: processes, entries of /dev/shm, temporary files.
+figure grows in the second half of its time, and the noise of that: the median slope a minute for the long run, a
+finished run for the sweep's launcher, an act for what acts leave. A figure that grows by more than its noise and its
+limit ends the soak with exit code 1. So does an act that goes wrong, a process that an act leaves, and, at the end,
+any process or entry of /dev/shm.
 """
 
 from __future__ import annotations
@@ -57,14 +58,25 @@ AN_ACT = {
 FILES = Limit(0.05 * _MB, 2 * _MB, warm_up=1.0)
 """Bytes a minute of the long run's folder beside its record: metrics, logs and Weights & Biases grow with every row."""
 RECORD = ("metrics.jsonl", "logs", "wandb")
-_RUNS_A_MINUTE = 15
+THEIRS = ("wandb-core", "wandb-symon")
+"""Programs of Weights & Biases: their memory is noted, but not judged."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "memory": ("rss", "anonymous"),
+    "descriptors": ("descriptors",),
+    "threads": ("threads",),
+    "processes": ("processes left",),
+    "disk": ("disk", "temporary files", "files of removed runs", "/dev/shm entries"),
+}
+"""What the verdicts at the end are about, each with its figures."""
+_RUNS_A_MINUTE = 2
+"""Of the sweep, which begins anew once it is through: its launcher composes the settings of all of its runs first."""
 SHARED_MEMORY = Path("/dev/shm")
 
 
 class Soak:
     """The loads, and what is noted of them."""
 
-    def __init__(self, folder: Path, minutes: float, every_s: float, seed: int) -> None:
+    def __init__(self, folder: Path, minutes: float, every_s: float, seed: int, *, own_shm: bool) -> None:
         self.launches = Launches(folder)
         self.runs = {name: folder / name.replace(" ", "-") for name in (LONG, SWEEP, acts.ROLE)}
         self.minutes, self.every_s, self.seed = minutes, every_s, seed
@@ -75,6 +87,7 @@ class Soak:
         self.wrong: list[str] = []
         self._begin = time.monotonic()
         self._over = threading.Event()
+        self._own_shm = own_shm
         self._before = set(os.listdir(SHARED_MEMORY))
 
     def run(self, names: list[str]) -> None:
@@ -104,12 +117,16 @@ class Soak:
             launch.finish(codes=(0, 1, 130, 143))
         if left := [*self.launches.wait_for_none(LONG, 30.0), *self.launches.wait_for_none(SWEEP, 30.0)]:
             raise Unexpected(f"the loads have ended, and these go on: {left}")
+        if self._own_shm and (segments := sorted(self._new_shared_memory())):
+            raise Unexpected(f"the loads have ended, and these are left in {SHARED_MEMORY}: {segments}")
 
     def rows(self) -> list[tables.Row]:
         """Return a row for each figure that was seen often enough."""
         found: list[tables.Row] = []
         for (role, part, figure), samples in sorted(self.held.items()):
             limit = FILES if figure == "disk" else (A_RUN if role == SWEEP else A_MINUTE)[figure]
+            if figure in KINDS["memory"] and any(name in part for name in THEIRS):
+                limit = A_MINUTE["pss"]
             unit = "run" if role == SWEEP else "minute"
             row = {"of": role, "part": part, "figure": figure, "unit": unit}
             found.append({**row, **(judge(samples, limit) or {})})
@@ -141,6 +158,8 @@ class Soak:
         runs = self.runs[acts.ROLE]
         left = acts.perform(acts.Act(self.launches, runs, self.runs[LONG], self.seed + number), name)
         self.performed.append(name)
+        if left:
+            self.wrong.append(f"act {number}, {name}: {left} processes live on")
         print(f"{(time.monotonic() - self._begin) / 60:6.1f} min  {name}", flush=True)
         self.left["processes left"].append((number, left))
         self.left["/dev/shm entries"].append((number, len(self._new_shared_memory())))
@@ -189,7 +208,7 @@ def main() -> None:
     about = {"benchmark": "soak", **machine(), "minutes": options.minutes, "seed": options.seed, "own_shm": own}
     print(f"torch {about['torch']}, {about['cores']} cores, load {about['load']}; {__doc__}", flush=True)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="sgp-soak-"))
-    soak = Soak(folder, options.minutes, options.every_s, options.seed)
+    soak = Soak(folder, options.minutes, options.every_s, options.seed, own_shm=own)
     try:
         soak.run(options.acts)
         rows = soak.rows()
@@ -200,6 +219,7 @@ def main() -> None:
     print(tables.soak(rows), end="\n\n")
     counts = {name: soak.performed.count(name) for name in options.acts}
     print(f"{len(soak.performed)} acts: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    print("\n".join(verdicts := tables.soak_verdicts(rows, KINDS)))
     grown = [
         f"{row['of']}, {row['part']}: {row['figure']} grows by {row['slope']:g} a {row['unit']}"
         for row in rows
@@ -207,7 +227,8 @@ def main() -> None:
     ]
     wrong = [*soak.wrong, *grown]
     if options.json:
-        tables.save(options.json, {**about, "rounds": 1, "acts": counts, "wrong": wrong}, rows)
+        found = {"rounds": 1, "acts": counts, "verdicts": verdicts, "wrong": wrong}
+        tables.save(options.json, {**about, **found}, rows)
     print("\n".join(wrong) or "nothing grew, and nothing was left")
     sys.exit(1 if wrong else 0)
 

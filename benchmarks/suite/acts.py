@@ -126,9 +126,9 @@ def report(act: Act) -> None:
     names = [folder.name for folder in run_folders(act.runs)]
     for command in (
         ["runs"],
-        ["status", *names],
+        ["status", names[0]],
         ["table"],
-        ["report", *names],
+        ["report", *names, "--out", str(act.runs / names[0] / "report")],
         ["logs", names[0]],
         ["export", names[0]],
     ):

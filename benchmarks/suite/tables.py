@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +221,19 @@ def _amount(key: str) -> Callable[[Row], str]:
     return written
 
 
+def _growth(row: Row) -> str:
+    slope, noise = _amount("slope")(row), _amount("noise")(row)
+    return f"{slope.removesuffix(' MB')} ± {noise}"
+
+
 SOAK: list[Column] = [
     ("load", lambda row: row["of"]),
     ("of it", lambda row: row["part"]),
     ("figure", lambda row: row["figure"]),
-    ("after the warm-up", _amount("first")),
+    ("half-way", _amount("first")),
     ("at the end", _amount("last")),
     ("most", _amount("most")),
-    ("growth", lambda row: f"{_amount('slope')(row)} a {row['unit']}"),
+    ("growth", lambda row: f"{_growth(row)} a {row['unit']}"),
     ("limit", lambda row: "none" if row["limit"] == float("inf") else _amount("limit")(row)),
     ("", lambda row: "**grows**" if row["grows"] else "ok"),
 ]
@@ -237,6 +242,26 @@ SOAK: list[Column] = [
 def soak(rows: list[Row]) -> str:
     """Return a line for each figure of each process, and for each that acts leave."""
     return markdown(rows, SOAK, labels=3)
+
+
+def soak_verdicts(rows: list[Row], kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a sentence for each kind of figure: whether anything grows, and what comes closest to its limit.
+
+    Args:
+        kinds: of figures, each with the names of those that count.
+    """
+    sentences = []
+    for kind, figures in kinds.items():
+        found = [row for row in rows if row["figure"] in figures and row["limit"] != float("inf")]
+        if not found:
+            sentences.append(f"{kind}: too short to say")
+            continue
+        grown = [row for row in found if row["grows"]]
+        first = max(grown or found, key=lambda row: row["slope"] / row["limit"] if row["limit"] else row["slope"])
+        verdict = f"{len(grown)} of {len(found)} figures grow" if grown else f"no growth in {len(found)} figures"
+        where = f"{first['of']}, {first['part']}, {first['figure']}"
+        sentences.append(f"{kind}: {verdict}; at most {_growth(first)} a {first['unit']} ({where})")
+    return sentences
 
 
 def leaderboard(rows: list[Row]) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 import soak
 from suite import acts, tables, usage
-from suite.growth import Limit, Sample, judge, slope
+from suite.growth import Limit, Sample, judge, noise, slope
 from suite.launches import Launches, Unexpected
 from tests.docs.pages import ROOT
 
@@ -48,6 +48,22 @@ def test_growth_is_steeper_than_the_limit_and_more_than_nothing_in_all(samples: 
     row = judge(samples, LIMIT)
     assert row is not None
     assert row["grows"] is grows
+
+
+def test_slope_within_the_noise_of_its_samples_is_no_growth() -> None:
+    wild = [(k, 100.0 * (k * 7 % 10)) for k in range(90)]  # the same ten values again and again
+    assert noise(wild, slope(wild)) > 5.0
+    row = judge([(k, value + k) for k, value in wild], LIMIT)
+    assert row is not None
+    assert not row["grows"]
+    calm = judge([(k, value / 1000 + k) for k, value in wild], LIMIT)
+    assert calm is not None
+    assert calm["grows"]
+    assert calm["noise"] < 0.02
+
+
+def test_first_half_is_a_warm_up() -> None:
+    assert judge([(k, min(k, 50)) for k in range(100)], Limit(0.1, 1.0))["grows"] is False  # type: ignore[index]
 
 
 def test_short_series_say_nothing() -> None:
@@ -111,13 +127,31 @@ def test_commands_are_killed_with_what_they_started_and_an_unexpected_end_is_tol
 
 
 def test_table_has_a_line_for_each_figure() -> None:
-    row = {"of": "long run", "part": "worker 0 (7)", "figure": "rss", "unit": "minute"}
+    row = {"of": "long run", "part": "worker 0", "figure": "rss", "unit": "minute"}
     row |= judge([(k, 5e6 * k) for k in range(9)], Limit(2e5, 8e6)) or {}
     assert tables.soak([row]).splitlines()[2] == (
-        "| long run | worker 0 (7) | rss | 15.00 MB | 40.00 MB | 40.00 MB | 5.00 MB a minute | 0.20 MB | **grows** |"
+        "| long run | worker 0 | rss | 20.00 MB | 40.00 MB | 40.00 MB | 5.00 ± 0.00 MB a minute | 0.20 MB | **grows** |"
     )
+
+
+def test_verdict_of_each_kind_names_what_grows_most_or_else_comes_closest_to_its_limit() -> None:
+    def row(part: str, figure: str, by: float, limit: Limit) -> tables.Row:
+        known = {"of": "long run", "part": part, "figure": figure, "unit": "minute"}
+        return {**known, **(judge([(k, by * k) for k in range(99)], limit) or {})}
+
+    memory = Limit(2e5, 8e6)
+    rows = [row("worker 0", "rss", 1e5, memory), row("worker 1", "rss", 1.5e5, memory)]
+    rows += [row("wandb-core", "rss", 9e9, Limit(float("inf"), 0.0)), row("worker 0", "threads", 1.0, Limit(0.1, 3))]
+    kinds = {"memory": ("rss",), "threads": ("threads",), "disk": ("disk",)}
+    assert tables.soak_verdicts(rows, kinds) == [
+        "memory: no growth in 2 figures; at most 0.15 ± 0.00 MB a minute (long run, worker 1, rss)",
+        "threads: 1 of 1 figures grow; at most 1 ± 0 a minute (long run, worker 0, threads)",
+        "disk: too short to say",
+    ]
 
 
 def test_every_act_is_said_in_the_program_s_own_words_and_make_has_a_target() -> None:
     assert all(act.__doc__ for act in acts.ACTS.values())
+    kinds = {figure for figures in soak.KINDS.values() for figure in figures}
+    assert {*soak.A_MINUTE, *soak.AN_ACT, "disk"} - kinds == {"pss"}
     assert "benchmarks/soak.py --minutes $(SOAK_MINUTES)" in (ROOT / "Makefile").read_text()

@@ -21,7 +21,10 @@ FORMATS = ("html", "png", "svg")
 
 def report(
     targets: TargetArguments,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; by default beside the runs.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; by default in that of the run or sweep, or, for several runs, here."),
+    ] = None,
     formats: Annotated[str, typer.Option("--format", help="What to write: html, png, svg.")] = ",".join(FORMATS),
     metric: Annotated[
         str | None,
