@@ -202,11 +202,20 @@ def _places(topology: Topology) -> dict[int, tuple[float, float]]:
     return dict(enumerate([(0.0, 0.0), *circle] if name == "star" else circle))
 
 
+def draw_filters() -> None:
+    """Draw the spectra and responses of some topologies, as ``sgp topology --picture`` does."""
+    from launcher.report.filter_picture import save_picture
+
+    names = ("one_peer_exponential", "exponential", "torus", "ring", "directed_ring")
+    save_picture([build_topology(name, 16) for name in names], IMAGES.parent / "filters.svg")
+
+
 def main() -> None:
     """Draw every topology and write the tables of the page."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     for name in TOPOLOGIES.names():
         draw(name)
+    draw_filters()
     partial = PAGE.with_suffix(".md.part")
     partial.write_text(page_with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     os.replace(partial, PAGE)

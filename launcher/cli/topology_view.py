@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from launcher.cli.filter_view import filter_as_data
 from launcher.cli.table_printing import print_table
 from launcher.runs.number_format import scientific
 
@@ -30,11 +31,17 @@ class Figures:
 
 
 def as_data(figures: Figures) -> dict[str, Any]:
-    """Return the figures as plain data."""
+    """Return the figures, with the spectrum and the response, as plain data."""
     data = asdict(figures.analysis)
     del data["bytes_per_step"]  # it needs a model
-    advice = asdict(figures.advice)
-    return {**data, "second_eigenvalue": second_eigenvalue(figures.analysis), **advice}
+    second = second_eigenvalue(figures.analysis)
+    return {
+        **data,
+        "second_eigenvalue": second,
+        **asdict(figures.advice),
+        "filter": filter_as_data(figures.topology),
+        "options": figures.options,
+    }
 
 
 def second_eigenvalue(analysis: Analysis) -> float | None:
@@ -71,7 +78,7 @@ def print_comparison(compared: Sequence[Figures]) -> None:
 
 
 def describe(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Return the figures in words, each with its title; warnings last."""
+    """Return the figures in words, each with its title."""
     from sgp_core.topology.analysis import HORIZON
 
     analysis = figures.analysis
@@ -93,10 +100,14 @@ def describe(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "effective neighbours", f"{', '.join(averaged)}, of {analysis.world_size}"
     if analysis.mean_resistance is not None:
         yield "mean resistance", f"{analysis.mean_resistance:.3g}"
+
+
+def describe_advice(figures: Figures) -> Iterator[tuple[str, str]]:
+    """Return the warnings and what is better, each with its title."""
     for warning in figures.advice.warnings:
         yield "warning", warning
     if figures.advice.better is not None:
-        yield "better", _describe_better(figures.advice.better, analysis)
+        yield "better", _describe_better(figures.advice.better, figures.analysis)
 
 
 def _better_in_short(advice: Advice) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from launcher.report import palette
 from launcher.report.axis import Axis
 from launcher.report.coincidence import find_coinciding
+from launcher.report.figure_style import INK, MUTED, STYLE
 from launcher.report.panels import Panel
 from launcher.report.record import TIMES
 from launcher.report.report import Report
@@ -25,31 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _MUTED, _RULE = "#161b22", "#5a6472", "#e2e6eb"
-_STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": _INK,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "figure.dpi": 160,
-    "font.size": 9.5,
-    "grid.color": _RULE,
-    "legend.frameon": False,
-    "svg.hashsalt": "sgp",  # the same runs give the same file
-    "text.color": _INK,
-    "xtick.color": _MUTED,
-    "xtick.major.size": 0,
-    "ytick.color": _MUTED,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-}
 _NAMES_BELOW_ONE_ANOTHER = 16
 _MOST_NOTES, _NOTE_WIDTH = 3, 96
 
@@ -60,7 +36,7 @@ def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     written = []
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about flat curves on a logarithmic scale
         for name, figure in _figures(report):
             FigureCanvasAgg(figure)
@@ -140,7 +116,7 @@ def _add_legend(axes: Axes, names: Sequence[tuple[str, Stroke]]) -> None:
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         ncols=-(-len(names) // _NAMES_BELOW_ONE_ANOTHER),
-        labelcolor=_INK,
+        labelcolor=INK,
         handlelength=1.6,
         borderaxespad=0.0,
     )
@@ -154,7 +130,7 @@ def _add_note(axes: Axes, sets: Sequence[Sequence[str]]) -> None:
     if named:
         text = fill(_text(f"Within the width of a line, these coincide: {'; '.join(named)}."), _NOTE_WIDTH)
         axes.annotate(
-            text, (0, 0), xytext=(0, -38), xycoords="axes fraction", textcoords="offset points", va="top", color=_MUTED
+            text, (0, 0), xytext=(0, -38), xycoords="axes fraction", textcoords="offset points", va="top", color=MUTED
         )
 
 
@@ -206,12 +182,12 @@ def _step_time(report: Report) -> Figure:
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            color=_MUTED,
+            color=MUTED,
         )
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_yticks(np.arange(len(rows)), [label for label, _ in rows])
     axes.invert_yaxis()
-    axes.tick_params(axis="y", labelcolor=_INK)
+    axes.tick_params(axis="y", labelcolor=INK)
     below = axes.transAxes + ScaledTranslation(0, -0.3, figure.dpi_scale_trans)
     axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=3, handlelength=1, borderpad=0)
     return figure
@@ -220,5 +196,5 @@ def _step_time(report: Report) -> Figure:
 def _empty(figure: Figure, axes: Axes) -> Figure:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(0.5, 0.5, "No data yet", transform=axes.transAxes, ha="center", va="center", color=_MUTED)
+    axes.text(0.5, 0.5, "No data yet", transform=axes.transAxes, ha="center", va="center", color=MUTED)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,24 @@ def test_topologies_are_compared_the_fastest_first(sgp: Callable[..., Said]) -> 
 def test_mistakes_in_a_comparison(arguments: list[str], message: str, sgp: Callable[..., Said]) -> None:
     said = sgp("topology", *arguments)
     assert (said.code, said.out, said.err) == (2, "", f"sgp: {message}\n")
+
+
+def test_a_graph_as_a_filter(sgp: Callable[..., Said], tmp_path: Path) -> None:
+    lines = sgp("topology", "ring", "4", "--picture", tmp_path / "one.png").out.splitlines()
+    figures = {line[:24].strip(): line[24:].strip() for line in lines}
+    assert figures["eigenvalues"] == "1, 0.333 x2, -0.333"
+    assert figures["left after 1 round"] == "█▃▃▃ 0.33"
+    assert figures["left after 4 rounds"] == "█▁▁▁ 0.012; Chebyshev █▁▁▁ 0.0017"
+    data = sgp("topology", "ring,random_matching", "4", "--json", "--picture", tmp_path / "several.svg").json
+    of_ring = next(one for one in data if one["name"] == "ring")["filter"]
+    assert of_ring["eigenvalues"][0] == pytest.approx([1, 0])
+    assert of_ring["left_after_rounds"]["4"] == pytest.approx(3**-4)
+    assert of_ring["left_after_rounds_chebyshev"]["4"] == pytest.approx(1 / 577)  # 1 / T_4(3)
+    assert next(one for one in data if one["name"] == "random_matching")["filter"] is None
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+    assert "random_matching" in (tmp_path / "several.svg").read_text()
+    assert (
+        sgp("topology", "ring", "--picture", "a.gif").err == "sgp: --picture a.gif: the file ends in .png, .svg, .pdf\n"
+    )
+    assert sgp("topology", "--picture", "a.png").err == "sgp: --picture needs topologies: name one or several\n"
+    assert sgp("topology", "ring", "--picture", tmp_path / "no" / "a.png").code == 2

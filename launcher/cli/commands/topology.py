@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,6 +49,10 @@ def topology(
         list[str] | None,
         typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option of those that have it, as in peers=2."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw spectra and responses, too: a .png, .svg or .pdf file."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how fast a graph mixes, what it costs, and whether another is better.
@@ -56,20 +61,24 @@ def topology(
     """
     names, workers = _read_words(words or [], world_size)
     options = _read_options(given or [])
+    if picture is not None:
+        _check_picture(names, picture)
     if len(names) != 1:
         if options and not names:
             raise ConfigurationError("--option needs a topology: name one")
-        _compare(names, workers, options, as_json=as_json)
+        _compare(names, workers, options, picture, as_json=as_json)
         return
-    from launcher.cli.topology_view import as_data, describe
+    from launcher.cli.filter_view import describe_filter
+    from launcher.cli.topology_view import as_data, describe, describe_advice
 
     figures = analyse_topology(names[0], workers, options)
+    _draw([figures], picture)
     if as_json:
-        print_json({**as_data(figures), "options": figures.options})
+        print_json(as_data(figures))
         return
     changed = "".join(f", {word}" for word in given or [])
     print(f"{names[0]} over {workers} worker{'s' if workers > 1 else ''}{changed}")
-    for title, value in describe(figures):
+    for title, value in (*describe(figures), *describe_filter(figures.topology), *describe_advice(figures)):
         print(f"  {title:<22} {value}")
 
 
@@ -94,7 +103,7 @@ def analyse_topology(name: str, world_size: int, given: dict[str, Any]) -> Figur
     return Figures(built, options, analysis, advise(built, analysis))
 
 
-def _compare(names: Sequence[str], workers: int, given: dict[str, Any], *, as_json: bool) -> None:
+def _compare(names: Sequence[str], workers: int, given: dict[str, Any], picture: Path | None, *, as_json: bool) -> None:
     """Print a line for each topology, the fastest first; if none is named, for all that exist over so many workers."""
     from launcher.cli.topology_view import as_data, print_comparison, sort
     from launcher.config.schema import choices
@@ -110,13 +119,31 @@ def _compare(names: Sequence[str], workers: int, given: dict[str, Any], *, as_js
                 raise
             reasons[name] = str(error)
     compared = sort(compared)
+    _draw(compared, picture)
     if as_json:
         absent = [{"name": name, "error": reason} for name, reason in reasons.items()]
-        print_json([*({**as_data(one), "options": one.options} for one in compared), *absent])
+        print_json([*(as_data(one) for one in compared), *absent])
         return
     print_comparison(compared)
     for reason in reasons.values():
         print(reason)
+
+
+def _check_picture(names: Sequence[str], picture: Path) -> None:
+    """Refuse a picture that cannot be drawn, before anything is computed."""
+    from launcher.report.filter_picture import FORMATS
+
+    if picture.suffix[1:] not in FORMATS:
+        raise ConfigurationError(f"--picture {picture}: the file ends in {', '.join('.' + kind for kind in FORMATS)}")
+    if not names:
+        raise ConfigurationError("--picture needs topologies: name one or several")
+
+
+def _draw(drawn: Sequence[Figures], picture: Path | None) -> None:
+    if picture is not None:
+        from launcher.report.filter_picture import save_picture
+
+        save_picture([one.topology for one in drawn], picture)
 
 
 def _options_of(names: Sequence[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
