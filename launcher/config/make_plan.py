@@ -27,12 +27,14 @@ from launcher.config.run_plan import Identity, RunPlan, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from launcher.config.weights import locate_weights
 from sgp_core.bounds import between
+from sgp_core.clock.choices import check_clock, with_content
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.faults import parse_faults
 from sgp_core.faults.links import link_faults
 from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment
 from sgp_core.training.experiment import build_metrics, build_parts
+from sgp_core.training.groups import CLOCK_GROUPS
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def make_plan(point: Point) -> RunPlan:
         group: coerce_library_choice(group, settings.pop(group, None), point.choices.get(group))
         for group in LIBRARY_GROUPS
     }
+    clock = {group: with_content(group, groups.pop(group)) for group in CLOCK_GROUPS}
     cluster = coerce_launcher_choice("cluster", settings.pop("cluster", None), point.choices.get("cluster"))
     tracker = coerce_launcher_choice("tracker", settings.pop("tracker", None), point.choices.get("tracker"))
     assert isinstance(cluster, Cluster)
@@ -120,6 +123,8 @@ def make_plan(point: Point) -> RunPlan:
         plugins=tuple(plugins),
         identity=top.identity,
         faults=tuple(top.faults),
+        network=clock["network"],
+        computation=clock["computation"],
         **sections,
     )
     checks.check(plan)
@@ -135,6 +140,7 @@ def _check_experiment(plan: RunPlan) -> None:
     if (links := link_faults(parse_faults(plan.faults))) is not None:
         links.check(parts.algorithm, cluster.transport)
     parts.dataset.check()
+    check_clock(plan.network, plan.computation, plan.world_size)
 
 
 def run_name(experiment: Experiment) -> str:

@@ -17,7 +17,7 @@ from launcher.config.schema import SECTIONS, Sections, choice_of_spec
 from sgp_core.bounds import between, check_numbers
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
-from sgp_core.training.config import Experiment
+from sgp_core.training.config import NOTHING, Experiment
 from sgp_core.training.experiment import score_facts
 from sgp_core.training.settings import Settings
 
@@ -62,6 +62,10 @@ class RunPlan(Sections):
     plugins: tuple[Plugin, ...] = ()
     """Users' own code that is loaded before any name is looked up."""
     identity: Identity = Identity.settings
+    network: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
+    """The links that the virtual clock reckons with. No part of the identity, unless turns depend on it."""
+    computation: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
+    """How long its workers compute. Likewise."""
     faults: tuple[str, ...] = ()
     """What goes wrong on purpose, as phrases of :mod:`sgp_core.faults`. No part of the identity."""
 

@@ -27,13 +27,17 @@ from sgp_core.training.config import (
     TrainingConfig,
     registry,
 )
+from sgp_core.training.groups import CLOCK_GROUPS
 from sgp_core.training.settings import Settings
 
 CONFIG_MODULE = "launcher.conf"
 """Package of the YAML files that Hydra composes."""
 
-LIBRARY_GROUPS = GROUPS
-"""Groups whose choices are registered in the library; together they are most of an experiment."""
+LIBRARY_GROUPS = (*GROUPS, *CLOCK_GROUPS)
+"""Groups whose choices are registered in the library; most of them make an experiment."""
+
+
+_MAY_BE_NOTHING = (*OPTIONAL, *CLOCK_GROUPS)
 
 
 class WandbMode(StrEnum):
@@ -154,7 +158,7 @@ def choices(group: str) -> list[str]:
     """Return the names that can be chosen in ``group``."""
     if group in CHOICES:
         return sorted(CHOICES[group])
-    return sorted([*registry(group).names(), *([NOTHING] if group in OPTIONAL else [])])
+    return sorted([*registry(group).names(), *([NOTHING] if group in _MAY_BE_NOTHING else [])])
 
 
 def options_class(group: str, name: str) -> type[Any]:
@@ -167,7 +171,7 @@ def options_class(group: str, name: str) -> type[Any]:
         raise ConfigurationError(f"unknown {group} '{name}'{did_you_mean(name, choices(group))}")
     if group in CHOICES:
         return CHOICES[group][name]
-    return NoOptions if group in OPTIONAL and name == NOTHING else registry(group).get(name)
+    return NoOptions if group in _MAY_BE_NOTHING and name == NOTHING else registry(group).get(name)
 
 
 def choice_of_spec(group: str, values: Mapping[str, Any]) -> Choice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,7 +15,7 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.registry import Registry
 from sgp_core.validation import one_of, require
 
-NETWORKS: Registry[NetworkModel] = Registry("network", "sgp_core.clock")
+NETWORKS: Registry[NetworkChoice] = Registry("network", "sgp_core.clock")
 """Every network by name. A network of a user's own is a dataclass that derives from :class:`NetworkModel`."""
 
 _POSITIVE = between(1e-6, 1e12)
@@ -62,8 +63,23 @@ class CollectiveKind(str, Enum):
 _LINK = ("bandwidth_mbit", "up_mbit", "delay_ms")
 
 
+class NetworkChoice(ABC):
+    """What can be chosen as a network. Fields are the options.
+
+    Stable extension point.
+    """
+
+    @abstractmethod
+    def model(self) -> NetworkModel:
+        """Return the network."""
+
+    def with_content(self) -> dict[str, Any]:
+        """Return the fields that say all of it, what was read from files included."""
+        return {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
-class NetworkModel:
+class NetworkModel(NetworkChoice):
     """Hosts, each with a link of its own, and what else there is between them. Fields are the options.
 
     Stable extension point.
@@ -94,9 +110,9 @@ class NetworkModel:
     bandwidth_mbit: float | None = field(default=None, metadata=_POSITIVE)
     up_mbit: float | None = field(default=None, metadata=_POSITIVE)
     delay_ms: float = field(default=0.0, metadata=_TIME)
-    hosts: dict[Any, Any] = field(default_factory=dict)
-    pairs: dict[str, Any] = field(default_factory=dict)
-    regions: list[Any] = field(default_factory=list)
+    hosts: dict[Any, Any] | None = None
+    pairs: dict[str, Any] | None = None
+    regions: list[Any] | None = None
     workers_per_host: int = field(default=1, metadata=between(0))
     inside_mbit: float | None = field(default=None, metadata=_POSITIVE)
     inside_delay_ms: float = field(default=0.0, metadata=_TIME)
@@ -121,15 +137,16 @@ class NetworkModel:
         for name in ("delay_ms", "inside_delay_ms", "cpu_ms_per_message", "cpu_ms_per_mb"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"network.{name}", "zero or more, and finite", value)
-        object.__setattr__(self, "hosts", {_number(host): links for host, links in self.hosts.items()})
-        for host, links in self.hosts.items():
+        for host, links in (self.hosts or {}).items():
+            require(str(host).isdecimal(), "network.hosts: a host", "a number from 0", host)
             _check_links(f"network.hosts: {host}", links)
-        object.__setattr__(self, "pairs", {str(pair): links for pair, links in self.pairs.items()})
-        for pair, links in self.pairs.items():
+        for pair, links in (self.pairs or {}).items():
             _check_links(f"network.pairs: {pair}", links)
             ends_of(pair)
-        for region in self.regions:
+        for region in self.regions or ():
             _check_links("network.regions", region, more=("hosts",))
+        if self.hosts is not None:
+            object.__setattr__(self, "hosts", {str(host): links for host, links in self.hosts.items()})
 
     # -- as plain data -----------------------------------------------------------------------------------------------
     @classmethod
@@ -141,32 +158,31 @@ class NetworkModel:
         """
         options = {key: value for key, value in values.items() if key != "name"}
         name = values.get("name")
-        return NETWORKS.build(name, **options) if name else _build_plain(options)
+        return NETWORKS.build(name, **options).model() if name else _build_plain(options)
 
     def options(self) -> dict[str, Any]:
         """Return the plain data from which :meth:`from_options` makes the same network."""
         known = NETWORKS.names()
         name = NETWORKS.name_of(type(self))
         values: dict[str, Any] = {"name": name} if name in known else {}
-        for entry in dataclasses.fields(self):
-            if entry.metadata.get("option", True):
-                value = getattr(self, entry.name)
-                values[entry.name] = value.value if isinstance(value, Enum) else value
-        values["hosts"] = {str(host): links for host, links in values["hosts"].items()}
-        return values
+        return values | self.with_content()
+
+    def model(self) -> NetworkModel:
+        """Return itself."""
+        return self
 
     # -- what follows from it ----------------------------------------------------------------------------------------
     def up(self, host: int) -> Link:
         """Return the link out of a host."""
-        return _link(self.hosts.get(host, {}), self, up=True)
+        return _link((self.hosts or {}).get(str(host), {}), self, up=True)
 
     def down(self, host: int) -> Link:
         """Return the link into a host."""
-        return _link(self.hosts.get(host, {}), self, up=False)
+        return _link((self.hosts or {}).get(str(host), {}), self, up=False)
 
     def pair(self, sender: int, receiver: int) -> Link | None:
         """Return the wire of its own from a host to another; None if they have none."""
-        for pair, links in self.pairs.items():
+        for pair, links in (self.pairs or {}).items():
             ends = ends_of(pair)
             if (sender, receiver) in (ends, ends[::-1]):
                 return _link(links, None, up=(sender, receiver) == ends)
@@ -180,7 +196,7 @@ class NetworkModel:
         """
         found = [
             Region(region.get("hosts"), _link(region, None, up=True), _link(region, None, up=False))
-            for region in self.regions
+            for region in self.regions or ()
         ]
         left = hosts - sum(region.hosts or 0 for region in found)
         open_ones = [at for at, region in enumerate(found) if region.hosts is None]
@@ -206,6 +222,10 @@ def build_network_model(values: Mapping[str, Any]) -> NetworkModel | None:
         ConfigurationError: an unknown name or option, or a value out of range.
     """
     return None if values.get("name") == "none" else NetworkModel.from_options(values)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
 
 
 def ends_of(pair: str) -> tuple[int, int]:
@@ -242,11 +262,6 @@ def _link(links: Mapping[str, Any], usual: NetworkModel | None, *, up: bool) -> 
     else:
         mbit = both
     return Link(math.inf if mbit is None else float(mbit), float(value("delay_ms") or 0.0))
-
-
-def _number(host: Any) -> int:
-    require(str(host).isdecimal(), "network.hosts: a host", "a number from 0", host)
-    return int(host)
 
 
 def _check_links(where: str, links: Any, more: tuple[str, ...] = ()) -> None:

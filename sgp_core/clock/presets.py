@@ -56,7 +56,7 @@ class TwoRegions(NetworkModel):
 
     bandwidth_mbit: float | None = 10_000.0
     delay_ms: float = 0.05
-    regions: list[Any] = field(
+    regions: list[Any] | None = field(
         default_factory=lambda: [
             {"bandwidth_mbit": 1_000.0, "delay_ms": 10.0},
             {"bandwidth_mbit": 1_000.0, "delay_ms": 10.0},

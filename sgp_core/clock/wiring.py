@@ -45,7 +45,7 @@ class Wiring:
         self.network, self.workers = network, workers
         self.host = np.arange(workers) // (network.workers_per_host or workers)
         hosts = int(self.host[-1]) + 1
-        named = [*network.hosts, *(end for pair in network.pairs for end in ends_of(pair))]
+        named = [*map(int, network.hosts or ()), *(end for pair in network.pairs or () for end in ends_of(pair))]
         for host in named:
             require(host < hosts, "network: a host", f"below the number of hosts, {hosts}", host)
         self._region = self._regions(hosts)
@@ -68,7 +68,7 @@ class Wiring:
         )
         self._region_delay = np.array([[region.up.delay_ms, region.down.delay_ms] for region in regions]) / 1e3
         self._pairs: dict[tuple[int, int], tuple[int, float]] = {}
-        for pair in network.pairs:
+        for pair in network.pairs or ():
             for sender, receiver in (ends_of(pair), ends_of(pair)[::-1]):
                 wire = network.pair(sender, receiver)
                 assert wire is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,13 +18,10 @@ from typing import Any
 from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.nonfinite import Nonfinite
-from sgp_core.registry import LATER, Registry
+from sgp_core.registry import LATER
+from sgp_core.training.groups import GROUPS, NOTHING, OPTIONAL, registry
 from sgp_core.training.settings import FORMERLY, Settings, former_names, plain, section_name
 from sgp_core.validation import at_least, below_one, one_of, require
-
-NOTHING = "none"
-OPTIONAL = ("outer", "compression", "loss")
-"""Groups in which :data:`NOTHING` may be chosen."""
 
 
 class Precision(StrEnum):
@@ -293,37 +289,8 @@ def choice(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return str(values["name"]), {key: value for key, value in values.items() if key != "name"}
 
 
-_REGISTRIES = {
-    "model": "sgp_core.tasks.models:MODELS",
-    "dataset": "sgp_core.tasks.datasets:DATASETS",
-    "partition": "sgp_core.tasks.partitions:PARTITIONS",
-    "topology": "sgp_core.topology.base:TOPOLOGIES",
-    "algorithm": "sgp_core.algorithms.base:ALGORITHMS",
-    "outer": "sgp_core.algorithms.base:OUTERS",
-    "pace": "sgp_core.pacing.base:PACES",
-    "compression": "sgp_core.compression:COMPRESSIONS",
-    "optimizer": "sgp_core.training.optimizers:OPTIMIZERS",
-    "schedule": "sgp_core.training.schedules:SCHEDULES",
-    "loss": "sgp_core.tasks.losses:LOSSES",
-}
-
-GROUPS = tuple(_REGISTRIES)
-"""Fields of :class:`Experiment` that are one choice each."""
-_REGISTRIES |= {
-    "task": "sgp_core.tasks.kinds:TASKS",
-    "metric": "sgp_core.tasks.evaluation_metrics:METRICS",
-    "callback": "sgp_core.training.callbacks:CALLBACKS",
-}
-
 _LATER = {"pace": "every", "compression": NOTHING, "partition": "iid", "loss": NOTHING}
 """Groups that were added later, with the choice that all earlier runs had."""
-
-
-def registry(group: str) -> Registry[Any]:
-    """Return the registry of one kind of part, such as ``registry("topology")`` or ``registry("callback")``."""
-    module, _, name = _REGISTRIES[group].partition(":")
-    found: Registry[Any] = getattr(importlib.import_module(module), name)
-    return found
 
 
 def _identifying(group: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from launcher.config.launch_options import LaunchOptions
 from launcher.config.make_plan import SECTIONS, RunSettings, make_plan, make_plans
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, AlgorithmOptions, choices, options_class
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.groups import CLOCK_GROUPS
 from tests.support.command_line import composed
 
 CONF = Path(conf.__path__[0])
@@ -35,6 +36,8 @@ NEEDED = {
     ("optimizer", "torch"): ["optimizer.name=RMSprop"],
     ("schedule", "torch"): ["schedule.name=CosineAnnealingLR"],
     ("topology", "custom"): ["topology.path=graph.edgelist"],
+    ("network", "file"): ["network.path=network.json"],
+    ("computation", "trace"): ["computation.path=."],
     ("algorithm", "adpsgd"): ["topology=bipartite_exponential"],
     ("algorithm", "qg_dsgdm"): ["optimizer.momentum=0", "optimizer.nesterov=false"],
     ("algorithm", "decentlam"): ["topology=ring", "optimizer.momentum=0", "optimizer.nesterov=false"],
@@ -67,6 +70,8 @@ def test_every_choice_composes_into_a_plan(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "graph.edgelist").write_text("0 1\n1 2\n2 3\n3 0\n")
     (tmp_path / "picture.jpg").touch()
+    (tmp_path / "network.json").write_text('{"network": {"bandwidth_mbit": 200}}')
+    (tmp_path / "rank-0.json").write_text('{"traceEvents": [{"ph": "X", "tid": 0, "name": "step", "ts": 0, "dur": 9}]}')
     monkeypatch.setattr("sgp_core.tasks.datasets.Dataset.check", lambda self: None)
     for cls in (options_class("dataset", known) for known in choices("dataset")):
         monkeypatch.setattr(cls, "check", lambda self: None)
@@ -75,7 +80,7 @@ def test_every_choice_composes_into_a_plan(
     plan = make_plan(point)
     assert point.choices[group] == name
     if group in LIBRARY_GROUPS:
-        assert getattr(plan.experiment, group)["name"] == name
+        assert getattr(plan if group in CLOCK_GROUPS else plan.experiment, group)["name"] == name
 
 
 @pytest.mark.parametrize("group", GROUPS)
