@@ -10,6 +10,7 @@ import numpy as np
 
 from sgp_core.topology import TOPOLOGIES, Topology, build_topology
 from sgp_core.topology.analysis import Analysis, analyse
+from sgp_core.topology.regions import messages_across
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +44,8 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("star", {}),
     ("spanning_tree", {}),
     ("spanning_tree", {"shape": "chain"}),
+    ("regions", {}),
+    ("regions", {"cross_peers": 2}),
 ]
 """Rows of the tables: fast graphs first, then static ones, then sparse ones."""
 
@@ -70,6 +73,7 @@ PANELS: dict[str, tuple[int, dict[str, Any], tuple[int, ...]]] = {
     "equidyn": (8, {}, (0, 1, 2)),
     "spanning_tree": (7, {}, (0,)),
     "erdos_renyi": (10, {}, (0,)),
+    "regions": (8, {"cross_peers": 2}, (0, 1, 2, 5)),
     "custom": (3, {}, (0,)),
     "schedule": (9, {"steps_per_epoch": 2}, (0, 1, 60, 61)),
 }
@@ -96,9 +100,43 @@ def base_k_table() -> str:
     return "\n".join(lines)
 
 
+def regions_table() -> str:
+    """Return the Markdown table of two regions of four workers: what goes across, and how fast it mixes."""
+    lines = [
+        "| topology | across a step | gap | steps to 1e-4 | messages across until then |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        ("regions", {}),
+        ("regions", {"cross_weight": 0.9}),
+        ("regions", {"cross_peers": 2}),
+        ("regions", {"cross_peers": 4}),
+        ("ring", {}),
+        ("one_peer_exponential", {}),
+        ("base_k", {}),
+        ("exponential", {}),
+    ]
+    for name, options in rows:
+        topology = build_topology(name, 8, **options)
+        across, found = messages_across(topology, (4, 4)), analyse(topology)
+        steps = found.steps_to[1e-4]
+        assert steps is not None
+        region = np.arange(8) // 4
+        crossing = region[:, None] != region
+        until = sum(np.count_nonzero((topology.mixing_matrix(step) != 0) & crossing) for step in range(steps))
+        label = f"`{name}`" + "".join(f" {option}={value}" for option, value in options.items())
+        lines.append(f"| {label} | {across:.2f} | {_rounded(found.spectral_gap, 3)} | {steps} | {until} |")
+    return "\n".join(lines)
+
+
 def page_with_tables(text: str) -> str:
     """Return ``text`` with everything between the markers replaced by fresh tables."""
-    for what, fresh in (("n = 16", table(16)), ("n = 12", table(12)), ("base_k", base_k_table())):
+    for what, fresh in (
+        ("n = 16", table(16)),
+        ("n = 12", table(12)),
+        ("base_k", base_k_table()),
+        ("regions", regions_table()),
+    ):
         before, _, rest = text.partition(BEGIN.format(what=what))
         _, _, after = rest.partition(END)
         text = f"{before}{BEGIN.format(what=what)}\n{fresh}\n{END}{after}"

@@ -61,20 +61,33 @@ def sort(compared: Sequence[Figures]) -> list[Figures]:
 
 def print_comparison(compared: Sequence[Figures]) -> None:
     """Print a line for each topology; for those that are weak over so many workers the better one."""
+    columns = list(_COLUMNS)
+    across = _sent_across(compared)
+    if across:
+        columns.insert(columns.index("sent a step") + 1, "across")
     rows = [
         [
             one.analysis.name,
             str(one.analysis.period or "-"),
             f"{one.analysis.messages_per_step:.3g}",
+            *([f"{across[index]:.3g}"] if across else []),
             f"{one.analysis.spectral_gap:.3f}",
             str(one.analysis.exact_in or "-"),
             str(one.analysis.steps_to[_SHORTEST] or "-"),
             f"{one.analysis.effective_neighbors[0.99]:.3g}",
             _better_in_short(one.advice),
         ]
-        for one in compared
+        for index, one in enumerate(compared)
     ]
-    print_table(_COLUMNS, rows, right=_COLUMNS[1:-1])
+    print_table(columns, rows, right=columns[1:-1])
+
+
+def _sent_across(compared: Sequence[Figures]) -> list[float]:
+    """Return the messages a step between the regions of the first that has some, of all; [] if none has."""
+    from sgp_core.topology.regions import Regions, messages_across
+
+    regions = [one.topology for one in compared if isinstance(one.topology, Regions)]
+    return [messages_across(one.topology, regions[0].region_sizes) for one in compared] if regions else []
 
 
 def describe(figures: Figures) -> Iterator[tuple[str, str]]:
@@ -87,6 +100,8 @@ def describe(figures: Figures) -> Iterator[tuple[str, str]]:
     most = analysis.busiest_messages
     at_most = f", at most {most}" if most != analysis.messages_per_step else ""
     yield "sent by a worker", f"{analysis.messages_per_step:.3g} x the model a step{at_most}"
+    if analysis.messages_across is not None:
+        yield "sent across regions", f"{analysis.messages_across:.3g} x the model a step, all workers together"
     doubly = analysis.row_stochastic and analysis.column_stochastic
     yield "weights", "doubly stochastic" if doubly else "column stochastic: needs PushSum (algorithm=sgp)"
     product = "" if second is None else f"; second eigenvalue of a period's product {second:.3g}"

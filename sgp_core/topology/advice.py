@@ -10,6 +10,7 @@ from typing import Any
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology.analysis import Analysis, effective_neighbors, exact_in, messages_per_step, steps_to
 from sgp_core.topology.base import TOPOLOGIES, Topology
+from sgp_core.topology.regions import Regions, messages_across
 
 SMALL_GAP = 0.1
 """A spectral gap per step below this is small: 1e-4 takes some 90 steps and more."""
@@ -112,17 +113,27 @@ def _is_exact(topology: Topology, size: int) -> bool:
 def _better(topology: Topology, analysis: Analysis) -> Better | None:
     """Return the candidate that takes the fewest steps, if it is much faster; of a draw, that of fewest messages."""
     most = max(1, int(analysis.messages_per_step + 1e-9))
-    candidates = [_figures(name, topology.world_size, peers) for peers in sorted({1, most}) for name in _CANDIDATES]
+    graphs = [
+        TOPOLOGIES.build(name, world_size=topology.world_size, peers=peers)
+        for peers in sorted({1, most})
+        for name in _CANDIDATES
+    ]
+    if isinstance(topology, Regions):  # it is slow because it sends little across
+        sizes = topology.region_sizes
+        graphs = [one for one in graphs if messages_across(one, sizes) <= messages_across(topology, sizes)]
+    candidates = [_figures(graph) for graph in graphs]
+    if not candidates:
+        return None
     best = min(candidates, key=lambda one: (inf if one.steps is None else one.steps, one.messages_per_step))
     own = steps_to(topology, PRECISION)
     faster = best.steps is not None and best.steps <= _FASTER * (inf if own is None else own)
     return best if faster else None
 
 
-def _figures(name: str, world_size: int, peers: int) -> Better:
-    topology = TOPOLOGIES.build(name, world_size=world_size, peers=peers)
+def _figures(topology: Topology) -> Better:
+    peers = getattr(topology, "peers", 1)
     return Better(
-        name=name,
+        name=topology.name,
         options={} if peers == 1 else {"peers": peers},
         exact_in=exact_in(topology),
         steps=steps_to(topology, PRECISION),

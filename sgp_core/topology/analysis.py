@@ -14,6 +14,7 @@ from itertools import islice
 import numpy as np
 
 from sgp_core.topology.base import Topology
+from sgp_core.topology.regions import Regions, messages_across
 
 EXACT = 1e-12
 """||Pi - J|| below which the mean counts as exact."""
@@ -45,6 +46,7 @@ class Analysis:
         kirchhoff_index, mean_resistance, algebraic_connectivity: of the undirected union of a period's graphs with
             resistances of 1; None where there is no period.
         messages_per_step: messages a worker sends per step, on average; ``busiest_messages``: most in any one step.
+        messages_across: messages a step from one region to another, all workers together; None without regions.
         bytes_per_step: ``messages_per_step`` times the bytes of one model; None if those are not known.
     """
 
@@ -65,6 +67,7 @@ class Analysis:
     algebraic_connectivity: float | None
     messages_per_step: float
     busiest_messages: int
+    messages_across: float | None
     bytes_per_step: float | None
 
 
@@ -102,6 +105,7 @@ def analyse(
         algebraic_connectivity=resistances[2],
         messages_per_step=messages[0],
         busiest_messages=messages[1],
+        messages_across=messages_across(topology, topology.region_sizes) if isinstance(topology, Regions) else None,
         bytes_per_step=None if model_bytes is None else messages[0] * model_bytes,
     )
 
@@ -150,12 +154,12 @@ def spectral_gap(topology: Topology) -> float:
 def exact_in(topology: Topology) -> int | None:
     """Return the steps, from step 0, until every worker holds the exact mean (to 1e-12); None if not in finite time.
 
-    Looks one period ahead, or n steps if that is more. Only a jump to the mean counts: a graph that creeps below 1e-12
+    Looks two periods ahead, or n steps if that is more. Only a jump to the mean counts: a graph that creeps below 1e-12
     by contraction is not exact.
     """
     if topology.world_size == 1:
         return 0
-    limit = max(topology.period or HORIZON, topology.world_size)
+    limit = max(2 * topology.period if topology.period else HORIZON, topology.world_size)
     before = 1.0
     for steps, pi in islice(_products(topology), limit):
         distance = _largest_deviation(pi)
