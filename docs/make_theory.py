@@ -23,6 +23,9 @@ SCRIPTS = HERE.parent / "benchmarks" / "papers"
 BEGIN, END = "<!-- table: {name}, written by make_theory.py -->", "<!-- end of table -->"
 COLOURS = ("#2563eb", "#d97706", "#16a34a", "#9333ea", "#dc2626", "#6b7280", "#0891b2", "#9ca3af")
 
+LINES = {"theory": "--"}
+"""How a line is drawn whose name begins so."""
+
 Found = dict[str, Any]
 """What a script wrote: rows, curves, notes."""
 
@@ -41,6 +44,10 @@ PICTURES = {
     "consensus": Picture("rounds", "distance to the exact mean"),
     "random_targets": Picture("rounds", "largest relative error"),
     "delayed_push_sum": Picture("rounds", "largest error"),
+    "moshpit_averaging": Picture("rounds", "variance between workers"),
+    "random_quadratics": Picture("workers", "steps to 1e-6", log_x=True),
+    "gradient_norm": Picture("samples of all workers, n K", "mean square of the gradient", log_x=True),
+    "linear_speed_up": Picture("", "loss", log_x=True),
     "slowmo_quadratic": Picture("blocks", "|x|"),
 }
 
@@ -93,25 +100,32 @@ def draw(found: dict[str, Found], folder: Path) -> None:
 def _paint(curves: dict[str, dict[str, list[list[float]]]], picture: Picture) -> Any:
     """Return a figure with a panel for each group of curves; lines of one name have one colour."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatterMathtext, NullFormatter
 
     names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
-    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
+    one_legend = len(names) < sum(map(len, curves.values())) or len(curves) == 1
     size = (max(5.5, 3.8 * len(curves)), 3.4)
-    figure, panels = plt.subplots(1, len(curves), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    figure, panels = plt.subplots(1, len(curves), figsize=size, layout="constrained", squeeze=False, sharey=one_legend)
     for panel, (title, lines) in zip(panels[0], curves.items(), strict=True):
-        for name, points in lines.items():
-            dashed = "--" if name.startswith("theory") else "-"
-            panel.plot(*zip(*points, strict=True), dashed, color=colours[name], label=name, linewidth=1.3)
+        for place, (name, points) in enumerate(lines.items()):
+            colour = COLOURS[(names.index(name) if one_legend else place) % len(COLOURS)]
+            panel.plot(*zip(*points, strict=True), LINES.get(name[:6], "-"), color=colour, label=name, linewidth=1.3)
         panel.set(xlabel=picture.x, title=title if len(curves) > 1 else None)
         panel.set_xscale("log" if picture.log_x else "linear")
         panel.set_yscale("log" if picture.log_y else "linear")
-        panel.grid(alpha=0.3)
+        for axis in (panel.xaxis, panel.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_formatter(LogFormatterMathtext())
+                axis.set_minor_formatter(NullFormatter())
+        panel.grid(alpha=0.3, which="both" if picture.log_x else "major")
         panel.spines[["top", "right"]].set_visible(False)
+        if not one_legend:
+            panel.legend(frameon=False, fontsize=7)
     panels[0][0].set_ylabel(picture.y)
-    handles = {
-        label: line for panel in panels[0] for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside right center")
+    if one_legend:
+        of_panels = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels[0]]
+        handles = {label: line for pairs in of_panels for line, label in pairs}
+        figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside right center")
     return figure
 
 

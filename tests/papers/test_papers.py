@@ -8,7 +8,12 @@ import pytest
 
 import consensus
 import delayed_push_sum
+import gradient_norm
+import linear_speed_up
+import moshpit_averaging
+import random_quadratics
 import random_targets
+import sgp_core
 import slowmo_quadratic
 from comparison import Comparison
 
@@ -54,6 +59,43 @@ def test_slowmo_follows_its_recursion() -> None:
     r = 0.99**12
     left = slowmo_quadratic.left_a_block(slowmo_quadratic.blocks(0.01, 12, slowmo_quadratic.best(r), 4))
     assert left == pytest.approx(1 - math.sqrt(1 - r), abs=1e-6)
+
+
+def test_moshpits_sgp_column_is_of_the_method_as_printed() -> None:
+    assert moshpit_averaging.as_printed(512, 0.0)[:2] == moshpit_averaging.PUBLISHED[512, 0.0]["sgp"]
+
+
+def test_sgp_is_exact_without_failures_and_keeps_the_mean_with_them() -> None:
+    graph = sgp_core.build_topology("one_peer_exponential", world_size=64)
+    rounds = {}
+    for p in (0.0, 0.02):
+        failing = moshpit_averaging.Failing(64, of=graph, p=p)
+        run = moshpit_averaging.gossip(failing, seed=0, rounds=40)
+        rounds[p] = moshpit_averaging.first_below(run.z.squeeze(2).numpy().var(axis=1))[0]
+        assert float(run.z[-1].mean() - run.z[0].mean()) == pytest.approx(0, abs=1e-4)
+        assert float(run.x.sum((1, 2)).var()) < 1e-24
+    assert rounds[0.0] == 6 < rounds[0.02]
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in random_quadratics.PUBLISHED}))
+def test_random_quadratics_take_the_published_steps(name: str) -> None:
+    for zeta2 in (0.01, 1.0):
+        tuned = random_quadratics.PUBLISHED[name, zeta2]
+        steps, noted = tuned[6]
+        assert random_quadratics.steps_to_target(name, 6, zeta2, 2 * noted, steps + 9) == steps
+
+
+def test_noise_floor_falls_like_one_over_n_and_samples_per_worker_too() -> None:
+    for row in linear_speed_up.noise_floors((4, 32), steps=200).rows:
+        assert row.own == pytest.approx(row.theory, rel=0.15), row.what
+    few, many = linear_speed_up.samples_per_worker((8, 32), target=0.1).rows
+    assert few.own / many.own == pytest.approx(4, rel=0.1)
+
+
+def test_gradient_norm_is_that_of_sgd_with_as_many_samples() -> None:
+    found = gradient_norm.find(sizes=(1, 4), totals=(1024, 4096), seeds=1)
+    for row in found.rows:
+        assert row.own == pytest.approx(row.theory, abs=0.06), row.what
 
 
 def test_rows_say_what_ours_is_compared_with() -> None:
