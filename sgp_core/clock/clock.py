@@ -51,6 +51,11 @@ class VirtualClock:
             self._in_turn = InTurn(self.wiring, computation, traffic, seed, link_faults)
 
     @property
+    def asynchronous(self) -> bool:
+        """Whether workers never wait for each other: then turns are asked for, not steps."""
+        return self._in_turn is not None
+
+    @property
     def meter(self) -> InStep | InTurn:
         """What has been counted so far: ``computed``, ``sent`` of each worker and ``link_bytes`` of each link."""
         engine = self._in_step or self._in_turn

@@ -84,7 +84,7 @@ class CollectiveCosts:
     def _together(self, senders: np.ndarray, receivers: np.ndarray, nbytes: float) -> tuple[float, float]:
         """Return how long messages take that all begin at once, the slowest of them, and the delays in that."""
         network, routes = self._wiring.network, self._wiring.routes(senders, receivers)
-        left = transfer(routes, self._wiring.capacity, np.zeros(len(senders)), nbytes)
+        left = transfer(routes, self._wiring.capacity, np.zeros(len(senders)), np.full(len(senders), nbytes))
         delay = routes.delay * (2 if network.rendezvous else 1) + 2 * network.cpu_ms_per_message / 1e3
         slowest = int(np.argmax(left + delay))
         return float(left[slowest] + delay[slowest]), float(delay[slowest])

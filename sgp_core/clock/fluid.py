@@ -15,13 +15,13 @@ _MOMENTS = 512
 """Beyond so many messages that share links, those that end within this part of the whole time end a round together."""
 
 
-def transfer(routes: Routes, capacity: np.ndarray, starts: np.ndarray, nbytes: float) -> np.ndarray:
+def transfer(routes: Routes, capacity: np.ndarray, starts: np.ndarray, nbytes: np.ndarray) -> np.ndarray:
     """Return when the last byte of each message has left, s, ``[messages]``.
 
     Args:
         capacity: of each link, bytes/s.
         starts: when each message begins, s, ``[messages]``.
-        nbytes: of each.
+        nbytes: of each, ``[messages]``.
     """
     finite = np.isfinite(capacity[routes.link])
     message, link = routes.message[finite], routes.link[finite]
@@ -37,7 +37,7 @@ def transfer(routes: Routes, capacity: np.ndarray, starts: np.ndarray, nbytes: f
         chosen = shared[message]
         index = np.cumsum(shared) - 1
         crowd = Crowd(index[message[chosen]], link[chosen], capacity, routes.limit[shared])
-        ends[shared] = crowd.transfer(starts[shared], nbytes)
+        ends[shared] = crowd.transfer(starts[shared], nbytes[shared])
     return ends
 
 
@@ -110,15 +110,15 @@ class Crowd:
             growing &= ~full
         return rate
 
-    def transfer(self, starts: np.ndarray, nbytes: float) -> np.ndarray:
+    def transfer(self, starts: np.ndarray, nbytes: np.ndarray) -> np.ndarray:
         """Return when the last byte of each has left: each part goes from one begin or end to its next."""
-        ends, left = np.full(len(starts), np.nan), np.full(len(starts), float(nbytes))
+        ends, left = np.full(len(starts), np.nan), nbytes.astype(float)
         waiting, active = np.ones(len(starts), dtype=bool), np.zeros(len(starts), dtype=bool)
         now = self._least(starts)
         grain = 0.0
         if len(starts) > _MOMENTS:
             load = np.bincount(self._link, minlength=len(self._capacity)).max()
-            grain = (np.ptp(starts) + nbytes * load / self._capacity.max()) / _MOMENTS
+            grain = (np.ptp(starts) + nbytes.max() * load / self._capacity.max()) / _MOMENTS
         while True:
             active |= waiting & (starts <= now + grain)
             waiting &= ~active

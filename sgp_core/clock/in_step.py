@@ -6,6 +6,7 @@ from act to act; the waiting is that of the max-plus recurrences of docs/clock.m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,51 @@ from sgp_core.clock.computation import ComputationModel
 from sgp_core.clock.fluid import transfer
 from sgp_core.clock.follow import Follower
 from sgp_core.clock.traffic import Traffic
-from sgp_core.clock.wiring import Routes, Wiring
+from sgp_core.clock.wiring import Routes, Wiring, join
 
 BACKWARD = 2.0 / 3.0
 """Share of a step's computation that backward is: it takes twice as long as forward."""
 _ROUTES_KEPT = 64
+
+
+@dataclass(eq=False)
+class Flight:
+    """Messages that are under way.
+
+    Attributes:
+        senders, receivers: workers, ``[messages]``.
+        nbytes: of each.
+        starts: when they began, s.
+        whole: when all of each was there to be sent, s.
+        left: when their last bytes will have left, s.
+        routes: their ways.
+    """
+
+    senders: np.ndarray
+    receivers: np.ndarray
+    nbytes: float
+    starts: np.ndarray
+    whole: np.ndarray
+    left: np.ndarray
+    routes: Routes
+
+    @property
+    def there(self) -> np.ndarray:
+        """When they will have arrived, s."""
+        return self.left + self.routes.delay
+
+    def state(self) -> list[Any]:
+        """Return plain data from which :meth:`of` makes it again."""
+        arrays = (self.senders, self.receivers, self.starts, self.whole, self.left)
+        return [self.nbytes, *(array.tolist() for array in arrays)]
+
+    @classmethod
+    def of(cls, state: list[Any], wiring: Wiring) -> Flight:
+        """Return what :meth:`state` was of."""
+        nbytes, *arrays = state
+        senders, receivers = (np.array(ends, dtype=np.int64) for ends in arrays[:2])
+        starts, whole, left = map(np.array, arrays[2:])
+        return cls(senders, receivers, nbytes, starts, whole, left, wiring.routes(senders, receivers))
 
 
 class InStep:
@@ -40,10 +81,7 @@ class InStep:
         self._wiring, self._computation, self._seed = wiring, computation, seed
         self._follower = Follower(traffic)
         self._collectives = CollectiveCosts(wiring, traffic.node_size)
-        self._posted: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
-        """By key: senders, receivers, when each message has left, when it is there."""
-        self._queues = traffic.algorithm.traits.steps_in_flight > 1
-        self._busy_until = np.zeros((2, n))  # the links of each worker, out and in
+        self._flights: dict[int, Flight] = {}
         self._routes: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Routes, np.ndarray]] = {}
         self._latest = np.zeros(n)  # how long each computed in the latest step
 
@@ -61,16 +99,16 @@ class InStep:
         return self.times.copy()
 
     def _compute(self, seconds: np.ndarray) -> None:
+        """Let all workers compute, more slowly while their messages travel."""
         speed = self._wiring.network.busy_speed
-        self._latest = seconds
         self.computed += seconds
-        if speed < 1.0 and self._posted:
+        self._latest = seconds
+        if speed < 1.0 and self._flights:
             until = self.times.copy()
-            for senders, receivers, left, there in self._posted.values():
-                np.maximum.at(until, senders, left)
-                np.maximum.at(until, receivers, there)
-            slow = np.minimum(until - self.times, seconds / speed)
-            self._latest = seconds + slow * (1.0 - speed)
+            for flight in self._flights.values():
+                np.maximum.at(until, flight.senders, flight.left)
+                np.maximum.at(until, flight.receivers, flight.there)
+            self._latest = seconds + np.minimum(until - self.times, seconds / speed) * (1.0 - speed)
         self.times = self.times + self._latest
 
     def _do(self, act: Act) -> None:
@@ -82,40 +120,44 @@ class InStep:
             self._join(act)
 
     def _leave(self, act: Leave) -> None:
+        """Let messages leave, once both ends are there if they must be, and share links with those under way."""
         senders, receivers = act.senders, act.receivers
         routes, load = self._routes_of(senders, receivers)
         self.link_bytes += load * act.nbytes
         np.add.at(self.sent, senders, act.nbytes)
         network = self._wiring.network
-        ready = self.times
         if network.cpu_ms_per_message:
-            ready = self.times + np.bincount(senders, minlength=len(ready)) * network.cpu_ms_per_message / 1e3
-            self.times = ready
-        if act.in_backward:
-            ready = ready - BACKWARD * self._latest
+            cost = np.bincount(senders, minlength=len(self.times)) * network.cpu_ms_per_message / 1e3
+            self.times = self.times + cost
+        ready = self.times - BACKWARD * self._latest if act.in_backward else self.times
         starts = ready[senders]
         if network.rendezvous:
             starts = np.maximum(starts, ready[receivers] + routes.delay)
-        if self._queues:
-            starts = np.maximum(starts, np.maximum(self._busy_until[0, senders], self._busy_until[1, receivers]))
-        left = transfer(routes, self._wiring.capacity, starts, float(act.nbytes))
-        if act.in_backward:
-            left = np.maximum(left, np.maximum(self.times[senders], self.times[receivers]))
-        if self._queues:
-            np.maximum.at(self._busy_until[0], senders, left)
-            np.maximum.at(self._busy_until[1], receivers, left)
-        self._posted[act.key] = senders, receivers, left, left + routes.delay
+        whole = self.times[senders] if act.in_backward else starts  # the last part leaves when there is all of it
+        self._flights[act.key] = Flight(senders, receivers, float(act.nbytes), starts, whole, starts, routes)
+        self._share()
+
+    def _share(self) -> None:
+        """Find out when each message under way will have left."""
+        flights = list(self._flights.values())
+        routes = flights[0].routes if len(flights) == 1 else join([flight.routes for flight in flights])
+        starts = np.concatenate([flight.starts for flight in flights])
+        nbytes = np.concatenate([np.full(len(flight.starts), flight.nbytes) for flight in flights])
+        left = transfer(routes, self._wiring.capacity, starts, nbytes)
+        ends = np.cumsum([len(flight.starts) for flight in flights])
+        for flight, part in zip(flights, np.split(left, ends[:-1]), strict=True):
+            flight.left = np.maximum(part, flight.whole)
 
     def _await(self, act: Await) -> None:
-        senders, receivers, left, there = self._posted[act.key]
+        flight = self._flights[act.key]
         times = self.times.copy()
         if act.sent:
-            np.maximum.at(times, senders, left)
+            np.maximum.at(times, flight.senders, flight.left)
         if act.received:
-            np.maximum.at(times, receivers, there)
+            np.maximum.at(times, flight.receivers, flight.there)
             if (cost := self._wiring.network.cpu_ms_per_message) > 0.0:
-                times += np.bincount(receivers, minlength=len(times)) * cost / 1e3
-            del self._posted[act.key]
+                times += np.bincount(flight.receivers, minlength=len(times)) * cost / 1e3
+            del self._flights[act.key]
         self.times = times
 
     def _join(self, act: Collective) -> None:
@@ -148,8 +190,8 @@ class InStep:
             "computed": self.computed.tolist(),
             "sent": self.sent.tolist(),
             "link_bytes": self.link_bytes.tolist(),
-            "busy_until": self._busy_until.tolist(),
-            "posted": {str(key): [part.tolist() for part in parts] for key, parts in self._posted.items()},
+            "latest": self._latest.tolist(),
+            "flights": {str(key): flight.state() for key, flight in self._flights.items()},
             "follower": self._follower.state(),
         }
 
@@ -157,9 +199,6 @@ class InStep:
         """Go on from :meth:`state`."""
         self.times, self.computed = np.array(state["times"]), np.array(state["computed"])
         self.sent, self.link_bytes = np.array(state["sent"]), np.array(state["link_bytes"])
-        self._busy_until = np.array(state["busy_until"])
-        self._posted = {}
-        for key, (senders, receivers, left, there) in state["posted"].items():
-            ends = np.array(senders, dtype=np.int64), np.array(receivers, dtype=np.int64)
-            self._posted[int(key)] = (*ends, np.array(left), np.array(there))
+        self._latest = np.array(state["latest"])
+        self._flights = {int(key): Flight.of(flight, self._wiring) for key, flight in state["flights"].items()}
         self._follower.load(state["follower"])

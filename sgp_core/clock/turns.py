@@ -185,15 +185,14 @@ class InTurn:
     def _send(self, message: _Message, seconds: float) -> None:
         """Let a message pass its links once they are free."""
         links, limit, delay = self._way(message.sender, message.receiver)
-        begins = max([seconds, *(self._free[link] for link in links)])
-        seconds_alone = 0.0
-        for link in links:
-            taken = self._nbytes / float(self._wiring.capacity[link])
-            self._free[link] = begins + taken
+        begins, left = seconds, seconds
+        for link in links:  # its first byte passes one after another, and its last byte leaves the slowest last
+            begins = max(begins, self._free[link])
+            self._free[link] = begins + self._nbytes / float(self._wiring.capacity[link])
             self.link_bytes[link] += self._nbytes
-            seconds_alone = max(seconds_alone, taken)
+            left = max(left, self._free[link])
         self.sent[message.sender] += self._nbytes
-        there = begins + max(seconds_alone, self._nbytes / limit) + delay
+        there = max(left, begins + self._nbytes / limit) + delay
         self._foresee(there, message.receiver, message)
 
     def _arrive(self, message: _Message, seconds: float) -> Turn | None:

@@ -29,6 +29,17 @@ class Routes:
     limit: np.ndarray
 
 
+def join(routes: Sequence[Routes]) -> Routes:
+    """Return the ways of all messages, those of the first before those of the second."""
+    first = np.cumsum([0, *(len(each.delay) for each in routes)])
+    return Routes(
+        np.concatenate([each.message + begin for each, begin in zip(routes, first, strict=False)]),
+        np.concatenate([each.link for each in routes]),
+        np.concatenate([each.delay for each in routes]),
+        np.concatenate([each.limit for each in routes]),
+    )
+
+
 class Wiring:
     """The links of a network between ``workers`` workers.
 
