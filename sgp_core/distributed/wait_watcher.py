@@ -259,13 +259,12 @@ class PositionBoard:
         return None if text is None else Position.from_json(text)
 
     def arrive(self, name: str, number: int) -> None:
-        """Tell that this worker has come to a place for the ``number``-th time."""
-        if self._store.add(f"met/{name}/{number}", 1) == self._world_size:
-            self._store.set(f"met/{name}/{number}/all", "")
+        """Tell that this worker has come to a place for the ``number``-th time, once all have met for the last time."""
+        self._store.add(f"met/{name}", 1)
 
     def have_met(self, name: str, number: int) -> bool:
-        """Whether all workers have come to it as often."""
-        return self._store.check([f"met/{name}/{number}/all"])
+        """Whether all workers have come to it as often. One counter tells: none comes again before all have come."""
+        return int(self._store.get(f"met/{name}")) >= number * self._world_size
 
     def decide(self, verdict: DeadlockVerdict) -> DeadlockVerdict:
         """Give a verdict; return the one that was given first."""

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch.distributed as dist
 
 from sgp_core.distributed.positions import Position, advise, describe, is_deadlock
+from sgp_core.distributed.wait_watcher import PositionBoard
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import run_workers
 from tests.workers import ends_at_once, waits
@@ -130,6 +132,26 @@ def test_all_workers_know_the_reason_before_one_ends_with_it() -> None:
     sentence = r"rank 0 waits in averaged\(\) after 2 steps, rank 1 in step 2: "
     for rank in (0, 1):
         assert re.search(f"^Deadlock of rank {rank}: {sentence}", said, re.MULTILINE), said
+
+
+def test_workers_that_meet_often_leave_one_key_in_the_store() -> None:
+    store = dist.HashStore()
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        keys = set()
+        first, second = (PositionBoard(None, rank, world_size=2) for rank in range(2))
+        for number in range(1, 101, 2):
+            first.arrive("averaged()", number)
+            assert not first.have_met("averaged()", number)
+            second.arrive("averaged()", number)
+            assert first.have_met("averaged()", number)
+            first.arrive("averaged()", number + 1)  # the faster one is at the next before the other has looked
+            assert second.have_met("averaged()", number)
+            second.arrive("averaged()", number + 1)
+            keys.add(store.num_keys())
+        assert len(keys) == 1
+    finally:
+        dist.destroy_process_group()
 
 
 def averaging(steps: int, times: int = 0) -> Position:
