@@ -80,6 +80,7 @@ RUN_METRICS = (
     Metric("step", format=NumberFormat.whole, dashboard="step"),
     Metric("epoch", dashboard="epoch"),
     Metric("wall_time_s", Direction.minimize, "s", NumberFormat.seconds, "time", "time/wall_s"),
+    Metric("virtual_time_s", Direction.minimize, "s", NumberFormat.seconds, "virtual time", "time/virtual_s"),
     Metric("lr", label="learning rate", dashboard="train/lr", windowed=True),
     Metric(
         "samples_per_s",

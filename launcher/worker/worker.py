@@ -223,6 +223,7 @@ class _Worker:
         from sgp_core.faults.links import link_faults
         from sgp_core.faults.phrases import parse_faults
         from sgp_core.training.loop import Preempted, train
+        from sgp_core.training.virtual.world import VirtualWorld
 
         if self.separate:
             gc.freeze()  # imported objects stay for good: garbage collection need not visit them
@@ -254,7 +255,7 @@ class _Worker:
                     timeline_steps=plan.debug.timeline_steps,
                     transport=plan.cluster.transport,
                     step_in_backward=plan.cluster.step_in_backward,
-                    virtual=plan.cluster.virtual,
+                    virtual=VirtualWorld() if plan.cluster.virtual else None,
                     link_faults=link_faults(parse_faults(plan.faults)),
                     companions=[watchdog, PlannedFaults(planned).accompany],
                     **more,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sgp_core.errors import ConfigurationError
@@ -61,12 +62,20 @@ class ExampleSampler:
         import numpy as np
         import torch
 
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_examples)
+        order = _order(self.num_examples, self.seed, epoch)
         dealt = order[self.rank :: self.world_size] if self.own is None else order[np.isin(order, self.own)]
         own = torch.from_numpy(dealt.astype(np.int64))
         steps = self.steps_per_epoch
         full = max(steps - 2, 0) * self.batch_size
         return [*own[:full].split(self.batch_size), *own[full:].tensor_split(min(steps, 2))][-steps:]
+
+
+@lru_cache(maxsize=2)
+def _order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of an epoch, the same for all workers, which virtual ones of one process form once."""
+    import numpy as np
+
+    return np.random.default_rng([seed, epoch]).permutation(num_examples)
 
 
 def build_sampler(

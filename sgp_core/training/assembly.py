@@ -24,8 +24,8 @@ from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.experiment import ExperimentParts, build_parts
 from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
-from sgp_core.training.virtual.gossip import VirtualGossip
-from sgp_core.training.virtual.models import VirtualModels
+from sgp_core.training.virtual.build import build_workers
+from sgp_core.training.virtual.world import VirtualWorld
 from sgp_core.training.weights import load_weights
 
 
@@ -35,14 +35,14 @@ class CommunicationChoice(NamedTuple):
     Attributes:
         transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`.
         elastic: the workers, some of which may die or come; None: those of torch.distributed.
-        virtual: whether this process is all workers.
+        virtual: the world of virtual workers, if this process is all of them.
     """
 
     transport: str = "auto"
     step_in_backward: bool = False
     elastic: ElasticGroup | None = None
     link_faults: LinkFaults | None = None
-    virtual: bool = False
+    virtual: VirtualWorld | None = None
 
 
 @dataclass
@@ -103,31 +103,29 @@ def assemble(
         return build_sampler(task, chosen.partition, workers, place, training.batch_size, seed)
 
     sampler, samplers = sampler_of(peers.world_size, peers.rank, experiment.seed), list[BatchSampler]()
-    if virtual:
+    if virtual is not None:
         ranks = range(peers.world_size)
         samplers = build_samplers(task, chosen.partition, peers.world_size, ranks, training.batch_size, experiment.seed)
     if elastic is not None:
         sampler = ElasticSampler(elastic, sampler_of, experiment.seed)
-    model = _build_model(experiment, chosen, task, device, begins=begins, compiles=not virtual)
-    optimizer = chosen.optimizer.build(model)
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-    if virtual:
-        virtual_gossip = VirtualGossip(
-            VirtualModels(model, experiment.nodes, experiment.node_size),
-            optimizer,
-            algorithm=chosen.algorithm,
-            topology=chosen.topology_of(sampler.steps_per_epoch),
-            pace=None if chosen.pace == Every() else chosen.pace,
-            compression=chosen.compression,
-            nonfinite=training.nonfinite,
-        )
-        return TrainingParts(chosen, task, sampler, model, optimizer, virtual_gossip, samplers)
+    model = _build_model(experiment, chosen, task, device, begins=begins, compiles=virtual is None)
+
+    def build_optimizer() -> torch.optim.Optimizer:
+        built = chosen.optimizer.build(model)
+        for group in built.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return built
+
+    optimizer = build_optimizer()
+    topology = chosen.topology_of(sampler.steps_per_epoch)
+    if virtual is not None:
+        workers = build_workers(virtual, experiment, chosen, topology, model, optimizer, build_optimizer)
+        return TrainingParts(chosen, task, sampler, model, optimizer, workers, samplers)
     gossip = Gossip(
         model,
         optimizer,
         algorithm=chosen.algorithm,
-        topology=chosen.topology_of(sampler.steps_per_epoch),
+        topology=topology,
         pace=None if chosen.pace == Every() else chosen.pace,
         transport=transport,
         node_size=experiment.node_size,

@@ -50,6 +50,7 @@ class BatchSource:
     def __init__(self, parts: TrainingParts, seed: int, total_steps: int, loader: LoaderConfig) -> None:
         self._task, self._sampler, self._samplers = parts.task, parts.sampler, parts.samplers
         self._seed, self._rank = seed, parts.gossip.rank
+        self._apart = parts.gossip.asynchronous  # virtual workers are then at steps of their own
         self._total_steps = total_steps
         self._loader = loader
         self._batches: Loader | None = None
@@ -58,7 +59,7 @@ class BatchSource:
         """Begin with the batch of ``step``."""
         self.close()
         make: Callable[[int], Any] = TrainingBatches(self._task, self._sampler, self._seed, self._rank)
-        if self._samplers:
+        if self._samplers and not self._apart:
             of_workers = [TrainingBatches(self._task, one, self._seed, at) for at, one in enumerate(self._samplers)]
             make = WorkersBatches(of_workers)
         steps = range(step, self._total_steps)

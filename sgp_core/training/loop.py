@@ -31,6 +31,7 @@ from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, check_resumable, restore
 from sgp_core.training.step import TrainingDiverged
 from sgp_core.training.stopping import Preempted, Stop, build_stop
+from sgp_core.training.virtual.world import VirtualWorld
 from sgp_core.validation import at_least
 
 __all__ = ["Preempted", "TrainingDiverged", "train"]
@@ -54,7 +55,7 @@ def train(
     companions: Sequence[Companion] = (),
     elastic: ElasticGroup | None = None,
     link_faults: LinkFaults | None = None,
-    virtual: bool = False,
+    virtual: VirtualWorld | None = None,
 ) -> dict[str, Any]:
     """Train as one worker of ``experiment``; resume from the newest complete checkpoint in ``directory``.
 
@@ -71,7 +72,7 @@ def train(
         timeline_steps: how many steps to record in ``directory/timeline/rank-<k>.json``, after the first few.
         transport, step_in_backward, link_faults: as in :class:`sgp_core.Gossip`; no part of the experiment.
         companions: blocks that training is to go on inside, opened when everything is assembled.
-        virtual: train all workers of ``experiment`` in this process, as :mod:`sgp_core.training.virtual` does.
+        virtual: train all workers of ``experiment`` in this process, in this world; None: each is a process.
         elastic: the workers, some of which may die or come, in place of torch.distributed's.
 
     Returns:
@@ -147,7 +148,8 @@ class _Loop:
         self.due = DueSteps(log_every, evaluation, checkpoint, self.steps_per_epoch, total_steps)
         self.timeline = parts.record(directory, timeline_steps)
         self.take_step: Callable[[Any], torch.Tensor | None]
-        self.take_step = step = build_step(parts, experiment, self.timeline)
+        last = lambda: self.due.total_steps  # noqa: E731
+        self.take_step = step = build_step(parts, experiment, device, self.timeline, self.rate, last)
         self.check_loss = step.check
         self.evaluate = Evaluator(
             parts.model, parts.gossip, parts.chosen.kind, parts.task, self.peers, device, evaluation, training, loader
@@ -158,9 +160,7 @@ class _Loop:
         ranks = (self.peers.rank, self.peers.world_size)
         self.progress = TrainingProgress(*who, *ranks, self.steps_per_epoch, total_steps)
         self.callbacks = CallbackList(parts.chosen.callbacks, self.progress, self.peers)
-        self.store = CheckpointStore(
-            directory, self.peers.world_size, experiment.fingerprint(), shards=self.peers.processes
-        )
+        self.store = CheckpointStore(directory, ranks[1], experiment.fingerprint(), shards=self.peers.processes)
         self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
         self.step = 0
         self.concluded = True
@@ -247,10 +247,14 @@ class _Loop:
 
     def set_learning_rate(self) -> None:
         """Give the next step its learning rate: a pure function of the step."""
-        world_size = self.peers.world_size
-        factor = self.parts.chosen.schedule.factor(self.step, self.steps_per_epoch, self.due.total_steps, world_size)
+        factor = self.rate(self.step)
         for group in self.parts.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+    def rate(self, step: int) -> float:
+        """Return what the schedule multiplies the learning rate by at a step."""
+        sizes = self.steps_per_epoch, self.due.total_steps, self.peers.world_size
+        return self.parts.chosen.schedule.factor(step, *sizes)
 
     # -- state --------------------------------------------------------------------------------------------------
     def save(self) -> None:

@@ -14,6 +14,7 @@ from sgp_core.tracking import Row, Tracker
 from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.meter import Meter, row
 from sgp_core.training.peers import Peers
+from sgp_core.training.virtual.workers import VirtualWorkers
 
 OnProgress = Callable[[dict[str, Any]], None]
 
@@ -148,6 +149,7 @@ class Reporter:
             epoch=step / self._steps_per_epoch,
             split=split,
             wall_time_s=self.seconds(),
+            virtual_time_s=self._gossip.virtual_time_s if isinstance(self._gossip, VirtualWorkers) else None,
             lr=self._optimizer.param_groups[0]["lr"],
             measured=measured,
             bytes_sent=self._gossip.bytes_sent,

@@ -13,13 +13,14 @@ from sgp_core.tracking.jsonl import JsonlTracker, read_rows
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from sgp_core.training.loop import train
+from sgp_core.training.virtual.world import VirtualWorld
 from tests.training import tiny
 
 
 def _train(directory: Path, experiment: Any, **overrides: Any) -> list[dict[str, Any]]:
     """Train and return rank 0's rows."""
     tracker = JsonlTracker(directory / "metrics.jsonl")
-    options = {"virtual": True, **overrides}
+    options = {"virtual": VirtualWorld(), **overrides}
     try:
         train(experiment, directory=directory, trackers=[tracker], **tiny.settings(**options))
     finally:
@@ -35,7 +36,7 @@ def _numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_one_virtual_worker_is_one_process(tmp_path):
     chosen = tiny.experiment(1, max_steps=5, accumulation_steps=2, clip_norm=0.5)
     rows = _numbers(_train(tmp_path / "virtual", chosen))
-    real = _numbers(_train(tmp_path / "process", chosen, virtual=False))
+    real = _numbers(_train(tmp_path / "process", chosen, virtual=None))
     assert len(rows) == len(real)
     for mine, theirs in zip(rows, real, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-5)
@@ -44,6 +45,8 @@ def test_one_virtual_worker_is_one_process(tmp_path):
 CASES: dict[str, dict[str, Any]] = {
     "osgp": {"algorithm": {"name": "sgp", "overlap_steps": 2}},
     "ahead": {"algorithm": {"name": "osgp"}, "compression": {"name": "int8"}},
+    "asgp": {"algorithm": {"name": "asgp"}, "topology": {"name": "exponential"}},
+    "adpsgd": {"algorithm": {"name": "adpsgd"}, "topology": {"name": "bipartite_exponential"}},
     "slowmo": {"outer": {"name": "slowmo", "tau": 3}, "topology": {"name": "star"}},
 }
 

@@ -41,16 +41,30 @@ class VirtualFiniteCheck:
         if (row := find_not_finite(self._models.z)) is not None:
             self._look(row, self._models.z[row], step, sends=sends)
 
-    def admit(self, step: int) -> bool:
+    def check_row(self, row: int, step: int) -> None:
+        """Look at one model, which is about to be sent.
+
+        Raises:
+            NotFinite: it is not finite.
+        """
+        if find_not_finite(self._models.z[row : row + 1]) is not None:
+            self._look(row, self._models.z[row], step)
+
+    def admit(self, step: int, gradients: Tensor | None = None, first: int = 0) -> bool:
         """Return whether a step may be taken with the gradients of all workers.
+
+        Args:
+            step: counted from 1.
+            gradients: None: of all; or of some, of which ``first`` is the first row.
 
         Raises:
             NotFinite: steps are not skipped, or too many were in a row.
         """
-        row = find_not_finite(self._models.gradients)
+        row = find_not_finite(self._models.gradients if gradients is None else gradients)
         if row is None:
             self._in_a_row = 0
             return True
+        row += first
         try:
             self._look(row, self._models.gradients[row], step)
         except NotFinite as error:

@@ -61,8 +61,11 @@ class VirtualGradients:
             parts: that a batch is computed in.
             workers: None: all of them.
         """
-        workers = range(self._models.workers) if workers is None else workers
-        self._models.gradients.zero_()
+        if workers is None:
+            workers = range(self._models.workers)
+            self._models.gradients.zero_()
+        else:
+            self._clear(workers)
         losses = torch.zeros(len(batches), dtype=torch.float64, device=self._models.z.device)
         if self._batched:
             try:
@@ -71,10 +74,14 @@ class VirtualGradients:
             except (RuntimeError, NotImplementedError, ValueError) as error:  # random numbers, branches on values
                 logging.getLogger(__name__).debug("workers are computed one after another: %s", error)
                 self._batched = False
-                self._models.gradients.zero_()
+                self._clear(workers)
                 losses.zero_()
         self._in_turn(batches, parts, workers, losses)
         return losses
+
+    def _clear(self, workers: Sequence[int]) -> None:
+        for worker in workers:
+            self._models.gradients[worker // self._models.node_size].zero_()
 
     # -- worker after worker -------------------------------------------------------------------------------------------
     def _in_turn(self, batches: Sequence[Batch], parts: int, workers: Sequence[int], losses: Tensor) -> None:

@@ -13,13 +13,16 @@ from sgp_core.training.virtual.models import VirtualModels
 _NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon")
 
 
-def stack_optimizer(optimizer: torch.optim.Optimizer, models: VirtualModels) -> list[tuple[nn.Parameter, Tensor]]:
+def stack_optimizer(
+    optimizer: torch.optim.Optimizer, models: VirtualModels, rows: slice = slice(None)
+) -> list[tuple[nn.Parameter, Tensor]]:
     """Let an optimizer over a module's parameters step on those of all workers, which are columns of their matrix.
 
     What it does to an element must depend on that element alone, as for node groups, whose workers step on shards.
 
     Args:
         optimizer: has taken no step; its groups keep their options.
+        rows: those of the workers that it steps on.
 
     Returns:
         The new parameters, ``[n, columns]``, each with the gradients that belong to it.
@@ -48,11 +51,11 @@ def stack_optimizer(optimizer: torch.optim.Optimizer, models: VirtualModels) -> 
             begin, end = places[id(run[0])][0], places[id(run[-1])][1]
             if len(run) == len(models.parameters):
                 begin, end = 0, models.z.shape[1]  # padding included: zeros, which stay zero
-            elif "fused" in group:
+            elif "fused" in group and models.z[rows].shape[0] > 1:
                 group["fused"] = None  # the kernels on CPUs are for contiguous memory
-            columns = nn.Parameter(models.z[:, begin:end])
+            columns = nn.Parameter(models.z[rows, begin:end])
             group["params"].append(columns)
-            stacked.append((columns, models.gradients[:, begin:end]))
+            stacked.append((columns, models.gradients[rows, begin:end]))
             _stack_state(optimizer, run, columns)
     return stacked
 

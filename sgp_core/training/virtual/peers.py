@@ -8,7 +8,7 @@ import torch
 
 from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
-from sgp_core.training.virtual.gossip import VirtualGossip
+from sgp_core.training.virtual.workers import VirtualWorkers
 
 
 class VirtualPeers(Peers):
@@ -30,12 +30,12 @@ class VirtualPeers(Peers):
 
     def weights(self, gossip: GossipingWorkers) -> list[float]:
         """Return every worker's PushSum weight, by rank."""
-        assert isinstance(gossip, VirtualGossip)
+        assert isinstance(gossip, VirtualWorkers)
         return gossip.push_sum_weights
 
     def of_replicas(self, gossip: GossipingWorkers, compute: Callable[[], list[float]]) -> list[list[float]]:
         """Return what comes out with the model of each worker, by rank."""
-        assert isinstance(gossip, VirtualGossip)
+        assert isinstance(gossip, VirtualWorkers)
         found = []
         for worker in range(self.world_size):
             with gossip.replica(worker):
