@@ -35,6 +35,7 @@ from sgp_core.plugins import load_plugins
 from sgp_core.training.config import NOTHING, OPTIONAL, EvaluationConfig, Experiment
 from sgp_core.training.experiment import build_metrics, build_parts
 from sgp_core.training.groups import CLOCK_GROUPS
+from sgp_core.training.virtual.limits import check_virtual
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,9 @@ def make_plan(point: Point) -> RunPlan:
 def _check_experiment(plan: RunPlan) -> None:
     """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
     cluster = plan.cluster
+    if cluster.virtual:
+        chosen = {group: getattr(plan, group)["name"] != NOTHING for group in ("network", "computation")}
+        check_virtual(plan.experiment.optimizer, **chosen)
     parts = build_parts(plan.experiment, step_in_backward=cluster.step_in_backward, elastic=cluster.elastic)
     build_metrics(plan.evaluation.metrics, parts.kind)
     if (links := link_faults(parse_faults(plan.faults))) is not None:

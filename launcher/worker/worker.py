@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan, plan_of_spec
@@ -31,6 +31,9 @@ from launcher.worker.warning_log import keep_warnings
 from sgp_core.atomic_files import read_json
 from sgp_core.errors import Expelled
 from sgp_core.plugins import changed_sources, load_recorded_plugins
+
+if TYPE_CHECKING:
+    from sgp_core.training.virtual.world import VirtualWorld
 
 Row = dict[str, Any]
 
@@ -203,6 +206,15 @@ class _Worker:
         if self.separate:
             print(message, flush=True)
 
+    def virtual_world(self) -> VirtualWorld | None:
+        """Return the world of virtual workers; None where each worker is a process."""
+        if not self.plan.cluster.virtual:
+            return None
+        from sgp_core.clock import build_computation, build_network_model
+        from sgp_core.training.virtual.world import VirtualWorld
+
+        return VirtualWorld(build_network_model(self.plan.network), build_computation(self.plan.computation))
+
     def update_summary(self, **news: Any) -> Row:
         """Update ``summary.json``, keep what earlier attempts achieved, and return its content."""
         earlier = read_json(self.folder.summary) or {}
@@ -223,7 +235,6 @@ class _Worker:
         from sgp_core.faults.links import link_faults
         from sgp_core.faults.phrases import parse_faults
         from sgp_core.training.loop import Preempted, train
-        from sgp_core.training.virtual.world import VirtualWorld
 
         if self.separate:
             gc.freeze()  # imported objects stay for good: garbage collection need not visit them
@@ -255,7 +266,7 @@ class _Worker:
                     timeline_steps=plan.debug.timeline_steps,
                     transport=plan.cluster.transport,
                     step_in_backward=plan.cluster.step_in_backward,
-                    virtual=VirtualWorld() if plan.cluster.virtual else None,
+                    virtual=self.virtual_world(),
                     link_faults=link_faults(parse_faults(plan.faults)),
                     companions=[watchdog, PlannedFaults(planned).accompany],
                     **more,

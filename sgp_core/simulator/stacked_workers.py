@@ -83,9 +83,14 @@ class StackedWorkers:
         assert isinstance(weight, Tensor)
         return weight
 
-    def take_gradients(self, gradients: Tensor) -> None:
-        """Let the rule see, and change, the gradients of all workers (nodes), ``[n, d]``."""
-        self.worker.grads = FlatVector([gradients])
+    def take_gradients(self, gradients: Tensor, parameters: int = 0) -> None:
+        """Let the rule see, and change, the gradients of all workers (nodes), ``[n, d]``.
+
+        Args:
+            parameters: of how many real workers also send whether there is a gradient.
+        """
+        wire = [gradients, gradients.new_ones(len(gradients), parameters)] if parameters else None
+        self.worker.grads = FlatVector([gradients], wire=wire)
         self.algorithm.on_gradients(self.worker)
 
     @torch.no_grad()

@@ -93,7 +93,7 @@ class VirtualGossip(VirtualWorkers):
         if self._gradients_travel or self.finite.skips:
             taken = self.finite.admit(self.step + 1)
         if taken:
-            self._stack.take_gradients(self.models.gradients)
+            self._stack.take_gradients(self.models.gradients, len(self.models.parameters))
             if clip_norm is not None:
                 clip_rows_(self.models.gradients, clip_norm)
         for parameter, gradient in self._parameters:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
+from sgp_core.training.virtual.limits import check_element_wise
 from sgp_core.training.virtual.models import VirtualModels
-
-_NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon")
 
 
 def stack_optimizer(
@@ -30,12 +29,7 @@ def stack_optimizer(
     Raises:
         ConfigurationError: it looks at whole tensors.
     """
-    name = type(optimizer).__name__
-    if name in _NOT_ELEMENT_WISE:
-        raise ConfigurationError(
-            f"{name} looks at whole matrices, and virtual workers share one optimizer, which may look at single"
-            " elements only; use another optimizer, or processes"
-        )
+    check_element_wise(type(optimizer).__name__)
     places = {id(parameter): place for parameter, place in zip(models.parameters, models.spans, strict=True)}
     order = {id(parameter): number for number, parameter in enumerate(models.parameters)}
     stacked: list[tuple[nn.Parameter, Tensor]] = []

@@ -9,6 +9,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.topology import Topology
 from sgp_core.training.config import Experiment
 from sgp_core.training.experiment import ExperimentParts
+from sgp_core.training.virtual.limits import NETWORK_ALONE
 from sgp_core.training.virtual.models import VirtualModels
 
 
@@ -29,10 +30,7 @@ class VirtualWorld:
 
     def __post_init__(self) -> None:
         if self.network is not None and self.computation is None:
-            raise ConfigurationError(
-                "network: how long messages matter depends on how long a step computes; say so, as with"
-                " computation=constant computation.step_ms=50"
-            )
+            raise ConfigurationError(NETWORK_ALONE)
 
     def build_clock(
         self, experiment: Experiment, chosen: ExperimentParts, topology: Topology, models: VirtualModels
