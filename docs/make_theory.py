@@ -48,6 +48,7 @@ PICTURES = {
     "random_quadratics": Picture("workers", "steps to 1e-6", log_x=True),
     "gradient_norm": Picture("samples of all workers, n K", "mean square of the gradient", log_x=True),
     "linear_speed_up": Picture("", "loss", log_x=True),
+    "speed_up_in_seconds": Picture("workers", "virtual seconds to the loss", log_x=True),
     "slowmo_quadratic": Picture("blocks", "|x|"),
 }
 

@@ -15,6 +15,7 @@ import random_quadratics
 import random_targets
 import sgp_core
 import slowmo_quadratic
+import speed_up_in_seconds
 from comparison import Comparison
 
 
@@ -96,6 +97,16 @@ def test_gradient_norm_is_that_of_sgd_with_as_many_samples() -> None:
     found = gradient_norm.find(sizes=(1, 4), totals=(1024, 4096), seeds=1)
     for row in found.rows:
         assert row.own == pytest.approx(row.theory, abs=0.06), row.what
+
+
+def test_a_step_of_sgp_takes_as_long_however_many_workers_there_are_and_one_of_allreduce_longer() -> None:
+    seconds = {
+        name: [speed_up_in_seconds.step_seconds(name, "ethernet_10g", n, steps=20) for n in (4, 32)]
+        for name in ("allreduce", "sgp", "osgp")
+    }
+    assert seconds["sgp"][1] == pytest.approx(seconds["sgp"][0], rel=0.04)
+    assert seconds["osgp"] == pytest.approx([0.271, 0.271], rel=0.03)
+    assert seconds["allreduce"][1] > 1.1 * seconds["allreduce"][0] > 1.2 * seconds["sgp"][0]
 
 
 def test_rows_say_what_ours_is_compared_with() -> None:
