@@ -20,7 +20,7 @@ import sgp_core
 from comparison import Comparison, Findings, report
 from sgp_core.clock import VirtualClock, traffic_of
 from sgp_core.clock.computation import LogNormalComputation
-from sgp_core.clock.network import NETWORKS
+from sgp_core.clock.network import build_network_model
 
 MODEL_BYTES = 4 * 25_560_000
 COMPUTATION = LogNormalComputation(step_ms=271.0, sigma=0.05)
@@ -34,7 +34,7 @@ def step_seconds(algorithm: str, network: str, n: int, steps: int = 40) -> float
     """Return the mean time of a step once the first ten are over."""
     rule, graph = sgp_core.build_algorithm(algorithm), sgp_core.build_topology("one_peer_exponential", world_size=n)
     traffic = traffic_of(rule, graph, model_bytes=MODEL_BYTES)
-    clock = VirtualClock(NETWORKS.build(network), COMPUTATION, traffic, n)
+    clock = VirtualClock(build_network_model({"name": network}), COMPUTATION, traffic, n)
     times = [float(np.mean(clock.advance(step))) for step in range(steps)]
     return (times[-1] - times[9]) / (steps - 10)
 
