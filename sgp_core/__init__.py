@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm, Outer, build_algorithm, build_outer
     from sgp_core.asynchronous.link_faults import LinkFaults
+    from sgp_core.averaging import Average, average, average_simulated
     from sgp_core.checkpoint_files import CheckpointError
     from sgp_core.compression import Codec, build_compression
     from sgp_core.errors import ConfigurationError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Algorithm": "sgp_core.algorithms",
+    "Average": "sgp_core.averaging",
     "CheckpointError": "sgp_core.checkpoint_files",
     "Codec": "sgp_core.compression",
     "ConfigurationError": "sgp_core.errors",
@@ -31,6 +33,8 @@ _HOME = {
     "NotFinite": "sgp_core.nonfinite",
     "Outer": "sgp_core.algorithms",
     "Topology": "sgp_core.topology",
+    "average": "sgp_core.averaging",
+    "average_simulated": "sgp_core.averaging",
     "build_algorithm": "sgp_core.algorithms",
     "build_compression": "sgp_core.compression",
     "build_outer": "sgp_core.algorithms",
@@ -42,6 +46,7 @@ _HOME = {
 
 __all__ = [
     "Algorithm",
+    "Average",
     "CheckpointError",
     "Codec",
     "ConfigurationError",
@@ -50,6 +55,8 @@ __all__ = [
     "NotFinite",
     "Outer",
     "Topology",
+    "average",
+    "average_simulated",
     "build_algorithm",
     "build_compression",
     "build_outer",

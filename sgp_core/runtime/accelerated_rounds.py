@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sgp_core.tensors.flat_vector import FlatVector
 from sgp_core.topology import Topology
@@ -18,20 +18,26 @@ class AcceleratedRounds:
 
     def __init__(self, topology: Topology) -> None:
         self._rho = second_modulus(topology)
-        self._memory: tuple[FlatVector, FlatVector] | None = None
+        self._memory: tuple[FlatVector, FlatVector] | None = None  # the iterates before the last one, and a spare
+        self._weights: Iterator[float] = iter(())
+        self._done = 0
 
-    def mix(self, x: FlatVector, rounds: int, mix_once: Callable[[int], object]) -> None:
-        """Replace ``x`` by its ``rounds``-th iterate; ``mix_once(j)`` replaces it by P x in the round j from 0.
+    def begin(self) -> None:
+        """Start at the vector as it will be, with k = 0."""
+        self._weights, self._done = weights(self._rho), 0
 
-        What x was before the first round is read before that round ends, so a round that was posted is fine.
+    def once(self, x: FlatVector, mix: Callable[[], object]) -> None:
+        """Replace ``x`` by the next iterate; ``mix`` replaces it by P x.
+
+        What x was is read before it mixes, so a round whose messages have been posted is fine.
         """
         if self._memory is None:
             self._memory = x.clone(), x.clone()
-        before, now = self._memory  # x_{j-2} and x_{j-1}
-        for number, weight in zip(range(rounds), weights(self._rho), strict=False):
-            now.copy_(x)
-            mix_once(number)
-            if number:  # x = weight * P x_{j-1} + (1 - weight) x_{j-2}
-                x.mul_(weight)
-                x.add_(before, 1 - weight)
-            before, now = now, before
+        before, spare = self._memory
+        spare.copy_(x)
+        mix()
+        weight = next(self._weights)
+        if self._done:  # x = weight * P x_{j-1} + (1 - weight) x_{j-2}
+            x.mul_(weight)
+            x.add_(before, 1 - weight)
+        self._memory, self._done = (spare, before), self._done + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -83,7 +84,9 @@ class ScheduledNetwork:
         if plan.accelerate:
             if self._accelerated is None:
                 self._accelerated = AcceleratedRounds(self._graphs.topologies[0])
-            self._accelerated.mix(x, plan.rounds, lambda number: self._network.mix(x, graphs[number]))
+            self._accelerated.begin()
+            for graph in graphs:
+                self._accelerated.once(x, partial(self._network.mix, x, graph))
             return weight, graphs  # the weights are 1: the graph is doubly stochastic
         for graph in graphs:
             mixed = self._network.mix(x, graph, weight)
