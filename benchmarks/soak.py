@@ -100,7 +100,7 @@ class Soak:
             for number, name in enumerate(self._choose(names)):
                 if background[1].process.poll() is not None:
                     background[1] = self._start_sweep(number)
-                self._perform(number, name)
+                self.attempt(number, name)
                 if (code := background[0].process.poll()) is not None:
                     raise Unexpected(f"the long run has ended with {code}: {background[0].said.read_text()[-2000:]}")
             self._end(background)
@@ -153,6 +153,16 @@ class Soak:
             turn = (self.seed + number // len(names)) % len(names)  # each as often, each after each other one
             yield [*names[turn:], *names[:turn]][number % len(names)]
             number += 1
+
+    def attempt(self, number: int, name: str) -> None:
+        """Perform an act. One that goes wrong is noted, and what it leaves is removed: the loads go on."""
+        try:
+            self._perform(number, name)
+        except Unexpected as error:
+            self.wrong.append(f"act {number}, {name}: {error}")
+            print(self.wrong[-1], flush=True)
+            self.launches.kill(acts.ROLE)
+            shutil.rmtree(self.runs[acts.ROLE], ignore_errors=True)
 
     def _perform(self, number: int, name: str) -> None:
         runs = self.runs[acts.ROLE]

@@ -85,9 +85,9 @@ class Launches:
             time.sleep(_LOOK_S)
         return left
 
-    def kill(self) -> None:
-        """Kill what lives."""
-        while left := self.processes():
+    def kill(self, role: str | None = None) -> None:
+        """Kill what lives, of all commands or of those of a role."""
+        while left := self.processes(role):
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)

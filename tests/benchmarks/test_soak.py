@@ -126,6 +126,25 @@ def test_commands_are_killed_with_what_they_started_and_an_unexpected_end_is_tol
     assert launches.processes() == []
 
 
+def test_act_that_goes_wrong_is_noted_and_cleared_away_and_the_next_one_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(act: acts.Act) -> None:
+        """It leaves a process and a file."""
+        act.runs.mkdir()
+        act.launches.start(acts.ROLE, ["--help"]).process.send_signal(signal.SIGSTOP)
+        raise Unexpected("it hangs")
+
+    monkeypatch.setattr(acts, "ACTS", {"hang": hang, "rest": lambda act: None})
+    under_test = soak.Soak(tmp_path, 1.0, 5.0, 0, own_shm=False)
+    under_test.attempt(0, "hang")
+    assert under_test.wrong == ["act 0, hang: it hangs"]
+    assert under_test.launches.processes() == []
+    assert not under_test.runs[acts.ROLE].exists()
+    under_test.attempt(1, "rest")
+    assert under_test.performed == ["rest"]
+
+
 def test_table_has_a_line_for_each_figure() -> None:
     row = {"of": "long run", "part": "worker 0", "figure": "rss", "unit": "minute"}
     row |= judge([(k, 5e6 * k) for k in range(9)], Limit(2e5, 8e6)) or {}
