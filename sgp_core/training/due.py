@@ -33,9 +33,9 @@ class DueSteps:
         """Return whether an evaluation is due."""
         return _divides(self.evaluation.every_epochs * self.steps_per_epoch, step) or self.is_last(step)
 
-    def saves(self, step: int) -> bool:
-        """Return whether a checkpoint is due."""
-        by_epochs = _divides(self.checkpoint.every_epochs * self.steps_per_epoch, step)
+    def saves(self, step: int, *, rests: bool = False) -> bool:
+        """Return whether a checkpoint is due; with ``rests`` those by epochs are left out."""
+        by_epochs = not rests and _divides(self.checkpoint.every_epochs * self.steps_per_epoch, step)
         return by_epochs or _divides(self.checkpoint.every_steps, step) or self.is_last(step)
 
     def is_collective(self, step: int) -> bool:

@@ -13,6 +13,7 @@ from sgp_core.timeline import Timeline
 from sgp_core.training.assembly import CommunicationChoice, TrainingParts
 from sgp_core.training.batches import TrainingBatches
 from sgp_core.training.config import Experiment
+from sgp_core.training.due import DueSteps
 from sgp_core.training.elastic import ElasticPeers
 from sgp_core.training.peers import Peers
 from sgp_core.training.step import TrainingStep
@@ -35,13 +36,13 @@ def build_step(
     device: torch.device,
     timeline: Timeline | None,
     rate: Callable[[int], float],
-    last: Callable[[], int],
+    due: DueSteps,
 ) -> TrainingStep | VirtualStep | VirtualTurnsStep:
     """Return what takes one step: of this worker, or of all virtual ones.
 
     Args:
         rate: returns what the initial learning rate is multiplied by at a step.
-        last: returns how many steps a worker takes.
+        due: says how many steps a worker takes.
     """
     training, seed = experiment.training, experiment.seed
     criterion = parts.chosen.loss or partial(parts.task.loss, smoothing=training.label_smoothing)
@@ -53,6 +54,6 @@ def build_step(
         def batch_of(rank: int, step: int) -> Batch:
             return makers[rank](step).to(device, channels_last=training.channels_last)
 
-        return VirtualTurnsStep(parts.gossip, criterion, training, seed, batch_of=batch_of, rate=rate, last=last)
+        return VirtualTurnsStep(parts.gossip, criterion, training, seed, batch_of=batch_of, rate=rate, due=due)
     assert isinstance(parts.gossip, Gossip)
     return TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training, timeline)

@@ -148,8 +148,7 @@ class _Loop:
         self.due = DueSteps(log_every, evaluation, checkpoint, self.steps_per_epoch, total_steps)
         self.timeline = parts.record(directory, timeline_steps)
         self.take_step: Callable[[Any], torch.Tensor | None]
-        last = lambda: self.due.total_steps  # noqa: E731
-        self.take_step = step = build_step(parts, experiment, device, self.timeline, self.rate, last)
+        self.take_step = step = build_step(parts, experiment, device, self.timeline, self.rate, self.due)
         self.check_loss = step.check
         self.evaluate = Evaluator(
             parts.model, parts.gossip, parts.chosen.kind, parts.task, self.peers, device, evaluation, training, loader
@@ -161,7 +160,7 @@ class _Loop:
         self.progress = TrainingProgress(*who, *ranks, self.steps_per_epoch, total_steps)
         self.callbacks = CallbackList(parts.chosen.callbacks, self.progress, self.peers)
         self.store = CheckpointStore(directory, ranks[1], experiment.fingerprint(), shards=self.peers.processes)
-        self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint)
+        self.saver = CheckpointSaver(self.store, self.peers.rank, checkpoint, self.peers.checkpoint_rest_s)
         self.step = 0
         self.concluded = True
         """Whether everything that was due after the latest step is done."""
@@ -233,7 +232,8 @@ class _Loop:
                 scores |= self.end_early()
             improved = self.report.evaluation(self.step, scores)
         self.concluded = True
-        if self.due.saves(self.step) or (improved and self.checkpoint.keep_best):
+        rests = self.saver.rests
+        if self.due.saves(self.step, rests=rests) or (improved and self.checkpoint.keep_best and not rests):
             self.save()
         self.saver.check()
 

@@ -36,6 +36,7 @@ class Peers:
 
     Attributes:
         processes: how many processes take part.
+        checkpoint_rest_s: seconds between two checkpoints that are due by epochs or by the best score.
         waits: where this worker is known to wait for others; None until there is a Gossip.
         ranks: the ranks that took part in the latest collective, in the order of what :meth:`gather` returns.
     """
@@ -45,6 +46,7 @@ class Peers:
         self.rank = dist.get_rank() if self._active else 0
         self.world_size = dist.get_world_size() if self._active else 1
         self.processes = self.world_size
+        self.checkpoint_rest_s = 0.0
         self.waits: Waits | None = None
         self.ranks = list(range(self.world_size))
         self._device = device if self._active and dist.get_backend() == "nccl" else torch.device("cpu")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,17 @@ class CheckpointSaver:
     A state with numbers that are not finite is not written: the failed write raises :class:`sgp_core.NotFinite`.
     At most one write is in progress: an early save waits for the previous one. A write that failed raises
     in the training thread at the next :meth:`check`, :meth:`save` or :meth:`wait`.
+
+    Args:
+        store: where to.
+        rank: this worker's.
+        config: what is kept.
+        rest_s: seconds after a checkpoint within which none is worth its time that was not asked for by its step.
     """
 
-    def __init__(self, store: CheckpointStore, rank: int, config: CheckpointConfig) -> None:
+    def __init__(self, store: CheckpointStore, rank: int, config: CheckpointConfig, rest_s: float = 0.0) -> None:
+        self._rest_s = rest_s
+        self._saved_at = -math.inf
         self._store = store
         self._rank = rank
         self._config = config
@@ -44,7 +54,7 @@ class CheckpointSaver:
             duty: what this worker writes, if it is not that.
         """
         self.wait()
-        self.saved_step = step
+        self.saved_step, self._saved_at = step, time.monotonic()
         duty = duty or WritingDuty((self._rank,), self._rank == 0)
         self._thread = threading.Thread(
             target=self._write, args=(step, snapshot(state), score, duty), name=f"checkpoint-{step}", daemon=True
@@ -52,6 +62,11 @@ class CheckpointSaver:
         self._thread.start()
         if not self._config.asynchronous:
             self.wait()
+
+    @property
+    def rests(self) -> bool:
+        """Whether the latest checkpoint is so new that one by epochs, or of the best model, can be left out."""
+        return time.monotonic() - self._saved_at < self._rest_s
 
     def check(self) -> None:
         """Raise what the background write raised, if it did."""

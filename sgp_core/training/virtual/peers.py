@@ -10,6 +10,9 @@ from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
 from sgp_core.training.virtual.workers import VirtualWorkers
 
+_REST_S = 30.0
+"""An epoch of many virtual workers may be a step, and a checkpoint holds the models of all of them."""
+
 
 class VirtualPeers(Peers):
     """All workers, in this process: what they agree on is what it says."""
@@ -18,6 +21,7 @@ class VirtualPeers(Peers):
         super().__init__(torch.device("cpu"))
         self.rank, self.world_size = 0, workers
         self.processes = 1
+        self.checkpoint_rest_s = _REST_S
         self.ranks = [0]
 
     def gather(self, value: float) -> list[float]:

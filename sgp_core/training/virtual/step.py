@@ -10,6 +10,7 @@ from torch import Tensor
 from sgp_core.nonfinite import Nonfinite
 from sgp_core.tasks.base import Batch
 from sgp_core.training.config import TrainingConfig
+from sgp_core.training.due import DueSteps
 from sgp_core.training.randomness import seed_model
 from sgp_core.training.step import Criterion, autocast, diverged
 from sgp_core.training.virtual.batches import WorkersBatch
@@ -64,7 +65,7 @@ class VirtualTurnsStep:
         criterion, config, seed: of the experiment.
         batch_of: returns a worker's batch of its own step.
         rate: returns what the initial learning rate is multiplied by at a step.
-        last: returns how many steps a worker takes.
+        due: says how many steps a worker takes.
 
     Raises:
         TrainingDiverged: a worker's loss is nan or infinite.
@@ -80,14 +81,14 @@ class VirtualTurnsStep:
         *,
         batch_of: Callable[[int, int], Batch],
         rate: Callable[[int], float],
-        last: Callable[[], int],
+        due: DueSteps,
     ) -> None:
         self._turns = turns
         self._config = config
         self._batch_of = batch_of
         self._rate = rate
         self._loss: Tensor | None = None
-        turns.take_turn, turns.last = self._take_turn, last
+        turns.take_turn, turns.last = self._take_turn, lambda: due.total_steps
         device = turns.models.z.device
         self._gradients = VirtualGradients(
             turns.models,
