@@ -50,6 +50,7 @@ PICTURES = {
     "linear_speed_up": Picture("", "loss", log_x=True),
     "speed_up_in_seconds": Picture("workers", "virtual seconds to the loss", log_x=True),
     "slowmo_quadratic": Picture("blocks", "|x|"),
+    "slowmo_times": Picture("Gbit/s of a link", "ms an iteration", log_x=True),
 }
 
 
