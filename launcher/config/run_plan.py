@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +20,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
 from sgp_core.training.config import NOTHING, Experiment
 from sgp_core.training.experiment import score_facts
+from sgp_core.training.groups import registry
 from sgp_core.training.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -139,13 +141,36 @@ def _scores(plan: RunPlan) -> dict[str, Any]:
     return {"score": score, "scores": [metric.to_dict() for metric in metrics]}
 
 
-def run_id_of(experiment: Experiment, plugins: Sequence[Plugin], identity: Identity) -> str:
+def turns_of(
+    experiment: Experiment, cluster: Cluster, network: Mapping[str, Any], computation: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what decides in which order virtual workers take turns; empty where they keep step, or are real."""
+    traits = registry("algorithm").get(experiment.algorithm["name"]).traits
+    if not (cluster.virtual and traits.asynchronous):
+        return {}
+    clock = {"network": network, "computation": computation}
+    return {
+        group: {option: value for option, value in chosen.items() if option != "path"}
+        for group, chosen in clock.items()
+        if chosen["name"] != NOTHING
+    }
+
+
+def run_id_of(
+    experiment: Experiment, plugins: Sequence[Plugin], identity: Identity, turns: Mapping[str, Any] | None = None
+) -> str:
     """Return the first hex digits of the hash of what defines a run.
+
+    Args:
+        turns: what :func:`turns_of` has returned.
 
     Raises:
         ConfigurationError: the experiment has an unknown name or option.
     """
     fingerprint = experiment.fingerprint()
+    if turns:
+        canonical = json.dumps(turns, sort_keys=True, separators=(",", ":"))
+        fingerprint = hashlib.sha256(f"{fingerprint}\n{canonical}".encode()).hexdigest()
     if identity is Identity.code:
         sources = sorted(plugin.sha256 for plugin in plugins)
         fingerprint = hashlib.sha256("\n".join([fingerprint, *sources]).encode()).hexdigest()

@@ -14,6 +14,7 @@ from sgp_core.algorithms.base import OneSided
 from sgp_core.clock.computation import ComputationModel
 from sgp_core.clock.traffic import Traffic
 from sgp_core.clock.wiring import Wiring
+from sgp_core.topology.base import Edges
 
 
 class MessageFate(Protocol):
@@ -98,6 +99,7 @@ class InTurn:
         self._pairs = traffic.one_sided is OneSided.pairs
         self._staleness: int | None = getattr(traffic.algorithm, "max_staleness", None)
         self._steps = [0] * n
+        self._capacity: list[float] = wiring.capacity.tolist()
         self._free = [0.0] * len(wiring.names)  # from when on each link passes the next message
         self._numbers: dict[tuple[int, int], int] = {}  # messages of each link so far
         self._late: list[list[tuple[int, _Message]]] = [[] for _ in range(n)]  # by sender: due at which step
@@ -106,7 +108,7 @@ class InTurn:
         self._blocked: dict[int, float] = {}  # workers that wait for shares, since when
         self._events: list[_Event] = []
         self._foreseen = 0
-        self._durations: dict[int, np.ndarray] = {}
+        self._known: dict[int, tuple[list[float], Edges]] = {}
         self._ways: dict[tuple[int, int], tuple[tuple[int, ...], float, float]] = {}
         for rank in range(n):
             self._begin(rank, 0.0)
@@ -123,14 +125,19 @@ class InTurn:
 
     # -- steps -------------------------------------------------------------------------------------------------------
     def _begin(self, rank: int, seconds: float) -> None:
-        step = self._steps[rank]
-        if step not in self._durations:
-            self._durations[step] = self._computation.seconds(step, len(self._steps), self._seed)
-            for old in [known for known in self._durations if known < min(self._steps)]:
-                del self._durations[old]
-        duration = float(self._durations[step][rank])
+        duration = self._of_step(self._steps[rank])[0][rank]
         self.computed[rank] += duration
         self._foresee(seconds + duration, rank, None)
+
+    def _of_step(self, step: int) -> tuple[list[float], Edges]:
+        """Return how long each worker computes in a step of its own, and the graph of that step."""
+        if step not in self._known:
+            seconds = self._computation.seconds(step, len(self._steps), self._seed).tolist()
+            self._known[step] = seconds, self._topology.edges(step)
+            over = min(self._steps) - (self._staleness or 0)
+            for old in [known for known in self._known if known < over]:
+                del self._known[old]
+        return self._known[step]
 
     def _computed(self, rank: int, seconds: float) -> Turn | None:
         """Let a worker push, or ask its partner; return its turn if it waits for nothing."""
@@ -160,7 +167,7 @@ class InTurn:
         if self._staleness is None or (wanted := self._steps[rank] - self._staleness) < 0:
             return True
         heard = self._heard[rank]
-        return all(heard.get(peer, -1) >= wanted for peer in self._topology.in_peers(rank, wanted))
+        return all(heard.get(peer, -1) >= wanted for peer in self._of_step(wanted)[1].in_peers[rank])
 
     # -- messages ----------------------------------------------------------------------------------------------------
     def _leaving(self, rank: int, step: int) -> list[_Message]:
@@ -168,7 +175,7 @@ class InTurn:
         late = self._late[rank]
         leaving = [message for due, message in late if due <= step]
         self._late[rank] = [entry for entry in late if entry[0] > step]
-        for receiver in self._topology.out_peers(rank, step):
+        for receiver in self._of_step(step)[1].out_peers[rank]:
             message = _Message(rank, receiver, step, False)
             if self._faults is None:
                 leaving.append(message)
@@ -188,7 +195,7 @@ class InTurn:
         begins, left = seconds, seconds
         for link in links:  # its first byte passes one after another, and its last byte leaves the slowest last
             begins = max(begins, self._free[link])
-            self._free[link] = begins + self._nbytes / float(self._wiring.capacity[link])
+            self._free[link] = begins + self._nbytes / self._capacity[link]
             self.link_bytes[link] += self._nbytes
             left = max(left, self._free[link])
         self.sent[message.sender] += self._nbytes
@@ -214,11 +221,20 @@ class InTurn:
     def _way(self, sender: int, receiver: int) -> tuple[tuple[int, ...], float, float]:
         """Return the links between two workers, the most a message gets, and its delay."""
         if (sender, receiver) not in self._ways:
-            routes = self._wiring.routes(np.array([sender]), np.array([receiver]))
-            links = tuple(sorted(set(routes.link.tolist())))
-            cost = 2 * self._wiring.network.cpu_ms_per_message / 1e3
-            self._ways[sender, receiver] = links, float(routes.limit[0]), float(routes.delay[0]) + cost
+            peers = self._of_step(self._steps[sender])[1].out_peers  # all of one graph at once
+            pairs = {(sender, receiver), *((a, b) for a, out in enumerate(peers) for b in out)}
+            self._learn(sorted(pairs - self._ways.keys()))
         return self._ways[sender, receiver]
+
+    def _learn(self, pairs: list[tuple[int, int]]) -> None:
+        ends = np.array(pairs, dtype=np.int64)
+        routes = self._wiring.routes(ends[:, 0], ends[:, 1])
+        cost = 2 * self._wiring.network.cpu_ms_per_message / 1e3
+        links: list[set[int]] = [set() for _ in pairs]
+        for message, link in zip(routes.message.tolist(), routes.link.tolist(), strict=True):
+            links[message].add(link)
+        for pair, passed, limit, delay in zip(pairs, links, routes.limit.tolist(), routes.delay.tolist(), strict=True):
+            self._ways[pair] = tuple(sorted(passed)), limit, delay + cost
 
     def _foresee(self, seconds: float, rank: int, message: _Message | None) -> None:
         heapq.heappush(self._events, _Event(seconds, self._foreseen, rank, message))
@@ -256,7 +272,7 @@ class InTurn:
             _Event(seconds, number, rank, None if parts is None else _message(parts))
             for seconds, number, rank, parts in state["events"]
         ]
-        self._foreseen, self._durations = state["foreseen"], {}
+        self._foreseen, self._known = state["foreseen"], {}
 
 
 def _message(parts: Sequence[Any]) -> _Message:

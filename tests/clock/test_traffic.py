@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
+import torch
 
 from sgp_core import build_algorithm, build_topology
-from sgp_core.algorithms import Algorithm, build_outer
+from sgp_core.algorithms import Algorithm, Worker, build_outer
 from sgp_core.clock import NetworkModel, build_computation, predict, traffic_of
 from sgp_core.clock.acts import Await, Collective, Leave
 from sgp_core.clock.follow import Follower
@@ -76,6 +79,26 @@ def test_paces() -> None:
     graph = build_topology("one_peer_exponential", world_size=N)
     unknown = traffic_of(build_algorithm("sgp"), graph, model_bytes=M, pace=build_pace("threshold"))
     assert ["cannot be known beforehand" in remark for remark in unknown.remarks] == [True]
+
+
+def test_several_rounds_are_several_messages() -> None:
+    rounds = build_pace("rounds", rounds=3, filter="chebyshev")
+    assert bytes_per_step(build_algorithm("dpsgd"), "ring", pace=rounds) == pytest.approx(3 * 2 * M)
+
+
+@dataclass(frozen=True)
+class NeedsTensors(Algorithm):
+    """A rule that looks at its vectors, which are not there."""
+
+    def receive(self, worker: Worker) -> None:
+        torch.linalg.vector_norm(worker.params.tensors[0])
+        worker.network.mix(worker.params, worker.step)
+
+
+def test_a_rule_that_cannot_be_followed_counts_as_plain_gossip() -> None:
+    traffic = traffic_of(NeedsTensors(), build_topology("ring", world_size=N), model_bytes=M)
+    assert ["could not be found" in remark for remark in traffic.remarks] == [True]
+    assert bytes_per_step(NeedsTensors(), "ring") == pytest.approx(2 * M)
 
 
 def test_coded_messages_have_the_bytes_of_their_codec() -> None:
