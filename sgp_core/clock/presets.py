@@ -14,7 +14,7 @@ class Loopback(NetworkModel):
     """All workers on one host of two cores, over gloo: what moves bytes is the processor."""
 
     workers_per_host: int = 0
-    inside_mbit: float | None = 32_000.0
+    inside_mbit: float | None = 26_000.0
     inside_delay_ms: float = 0.05
     message_mbit: float | None = 17_600.0
     payload: float = 1.0

@@ -81,3 +81,42 @@ def test_a_shared_uplink_is_shared() -> None:
     clock = VirtualClock(network(regions=regions), computation, traffic, N)
     ends = np.array([clock.advance(step).max() for step in range(3)])
     assert np.diff(ends, prepend=0.0) == pytest.approx(np.array([1, 2, 4]) * M / RATE)
+
+
+def test_steps_inside_backward_hide_what_leaves_during_it() -> None:
+    """Messages of 80 ms begin with backward, the last two thirds of the computation."""
+    for step_ms, expected in ((300.0, 0.3), (60.0, 0.02 + 0.08)):
+        graph = build_topology("one_peer_exponential", world_size=N)
+        traffic = traffic_of(build_algorithm("sgp"), graph, model_bytes=M, step_in_backward=True)
+        computation = build_computation({"name": "constant", "step_ms": step_ms})
+        assert computation is not None
+        assert predict(network(), computation, traffic, N).step_s == pytest.approx(expected)
+
+
+def test_computation_is_slower_while_messages_travel() -> None:
+    """160 ms of work: 80 at half the speed, then 120 more."""
+    assert seconds("osgp", network(busy_speed=0.5), step_ms=160.0, steps=400) == pytest.approx(0.2, rel=0.01)
+
+
+def test_workers_of_a_host_share_its_link() -> None:
+    """One hop leads out of the host for one of two workers, two and four hops for both."""
+    took = seconds("sgp", network(workers_per_host=2, inside_mbit=1000.0), steps=12)
+    assert took == pytest.approx((1 + 2 + 2) / 3 * M / RATE)
+
+
+def test_processors_bound_what_a_host_moves() -> None:
+    """Eight messages inside a host cost 0.5 ms a megabyte at either end, on two processors."""
+    took = seconds("sgp", network(workers_per_host=0, cpu_ms_per_mb=0.5, cores=2))
+    assert took == pytest.approx(8 * 2 * 0.5e-3 / 2)
+
+
+def test_nodes_scatter_inside_and_exchange_shards() -> None:
+    """Four nodes of two: half a gradient and half a model to the other worker, then half a model to the peer node."""
+    inside = network(workers_per_host=2, inside_mbit=1000.0)
+    graph = build_topology("directed_ring", world_size=N // 2)
+    traffic = traffic_of(build_algorithm("sgp"), graph, model_bytes=M, node_size=2)
+    computation = build_computation({"name": "constant", "step_ms": 0.0})
+    assert computation is not None
+    took = predict(inside, computation, traffic, N)
+    within = 2 * (M / 2) / (RATE * 10)  # both halves pass what joins the workers
+    assert took.step_s == pytest.approx(2 * within + 2 * (M / 2) / RATE)

@@ -54,3 +54,10 @@ def test_where_delay_rules_the_ratio_is_that_of_the_messages() -> None:
     allreduce, push = milliseconds("allreduce", network, 1_000), milliseconds("sgp", network, 1_000)
     assert allreduce == pytest.approx(154, rel=0.1)
     assert allreduce / push == pytest.approx(14, rel=0.01)
+
+
+def test_loopback() -> None:
+    """Two cores without foreign load: AllReduce of 100 MB 476 ms, push 241, one message alone 46."""
+    network = NetworkModel.from_options({"name": "loopback"})
+    assert milliseconds("allreduce", network, 100_000_000) == pytest.approx(476, rel=0.12)
+    assert milliseconds("sgp", network, 100_000_000) == pytest.approx(241, rel=0.05)

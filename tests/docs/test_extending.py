@@ -13,7 +13,7 @@ from tests.docs.pages import ROOT, session
 from tests.support.launched import read
 
 KINDS = {"model", "dataset", "algorithm", "outer", "topology", "optimizer", "schedule", "partition", "compression"}
-KINDS |= {"pace", "loss", "metric", "callback", "task"}
+KINDS |= {"pace", "loss", "metric", "callback", "task", "network", "computation"}
 QUICK = ["tracker=none", "training.max_steps=4", "log_every=2", "cluster=inline"]
 
 
