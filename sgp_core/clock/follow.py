@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from sgp_core.algorithms.worker import Worker
 
 _LEARNING_RATE = 0.1
+_NO_ONE = np.zeros(0, dtype=np.int64)
 
 
 class _Network:
     """What :class:`sgp_core.algorithms.Network` describes, which notes what it is asked for."""
 
-    def __init__(self, traffic: Traffic) -> None:
+    def __init__(self, traffic: Traffic, names_only: bool) -> None:
         self.topology = traffic.topology
         self.acts: list[Act] = []
         self.numbers: Numbers = {}
@@ -33,7 +34,7 @@ class _Network:
         self.posted: int | None = None
         self.began = False  # whether models may differ: until they have been sent once, they are alike
         self.first = True
-        self._traffic = traffic
+        self._traffic, self._names_only = traffic, names_only
         self._planned: tuple[int, Plan] | None = None
         self._edges: dict[int, tuple[Edges, np.ndarray, np.ndarray]] = {}
         """By identity of the edges of a node graph, what they are between workers."""
@@ -43,7 +44,7 @@ class _Network:
         """Note that messages begin to travel, where they leave inside backward."""
         plan = self._plan(step)
         if self._traffic.step_in_backward and plan.rounds and not plan.average:
-            self.posted = self._leave(self._edges_of(self._graph(step)), in_backward=True)
+            self.posted = self._leave(self._graph(step), in_backward=True)
 
     def mix(self, x: Placeholder, step: int, weight: Any = None) -> Any:
         """Note the rounds of a step, or the exact average that its pace has in their place."""
@@ -54,7 +55,7 @@ class _Network:
         for number in range(plan.rounds if not plan.average else 0):
             key, self.posted = self.posted, None
             if key is None or number:
-                key = self._leave(self._edges_of(self._graph(step)))
+                key = self._leave(self._graph(step))
             self.acts.append(Await(key))
             self._count(step)
         self._planned = None
@@ -65,7 +66,7 @@ class _Network:
         plan = self._plan(step)
         self.began = True
         if plan.rounds == 1 and not plan.average:
-            self.ahead = self._leave(self._edges_of(self._graph(step)))
+            self.ahead = self._leave(self._graph(step))
 
     def combine(self, z: Placeholder, step: int, weight: Any = None, *, apart: bool = False) -> Any:
         """Note that a worker waits for the models of a step; at first all are alike, and none are sent."""
@@ -75,7 +76,7 @@ class _Network:
             return 1.0
         for number in range(plan.rounds):
             if key is None or number:
-                key = self._leave(self._edges_of(self._graph(step)))
+                key = self._leave(self._graph(step))
             self.acts.append(Await(key))
             self._count(step)
         return 1.0
@@ -94,8 +95,7 @@ class _Network:
         before = self.pushed.get(step - self._traffic.algorithm.traits.steps_in_flight)
         if before is not None:
             self.acts.append(Await(before, received=False))
-        graph = self._each_step(step)
-        self.pushed[step] = self._leave(self._edges_of(graph), in_backward=self._traffic.step_in_backward)
+        self.pushed[step] = self._leave(self._each_step(step), in_backward=self._traffic.step_in_backward)
         return 1.0
 
     def pull(self, x: Placeholder, step: int, weight: Any) -> Any:
@@ -121,11 +121,11 @@ class _Network:
 
     def mix_along(self, x: Placeholder, topology: Topology, step: int) -> None:
         """Note a round along another graph."""
-        self.acts.append(Await(self._leave(topology.edges(step), nbytes=self._traffic.model_bytes)))
+        self.acts.append(Await(self._leave(step, topology, nbytes=self._traffic.model_bytes)))
 
     def swap(self, outgoing: Sequence[Placeholder], incoming: Sequence[Placeholder], step: int) -> None:
         """Note an exchange with every neighbour."""
-        self.acts.append(Await(self._leave(self.topology.edges(step), nbytes=self._traffic.model_bytes)))
+        self.acts.append(Await(self._leave(step, nbytes=self._traffic.model_bytes)))
 
     def scratch(self) -> Placeholder:
         """Return what takes the place of memory."""
@@ -168,12 +168,14 @@ class _Network:
             choice = cast(PacedTopology, self.topology).choice(step, denser=self._plan(step).denser)
             self.numbers[f"rounds {choice}"] = self.numbers.get(f"rounds {choice}", 0) + 1
 
-    def _edges_of(self, graph: int) -> Edges:
-        return self.topology.edges(graph)
-
-    def _leave(self, edges: Edges, *, nbytes: int | None = None, in_backward: bool = False) -> int:
+    def _leave(
+        self, graph: int, topology: Topology | None = None, *, nbytes: int | None = None, in_backward: bool = False
+    ) -> int:
         key, self.next_key = self.next_key, self.next_key + 1
-        senders, receivers = self._between_workers(edges)
+        if self._names_only:
+            senders = receivers = _NO_ONE
+        else:
+            senders, receivers = self._between_workers((topology or self.topology).edges(graph))
         size = self._traffic.message_bytes if nbytes is None else nbytes
         self.acts.append(Leave(senders, receivers, -(-size // self._traffic.node_size), key, in_backward))
         return key
@@ -223,10 +225,15 @@ class _IdleWorker:
 
 
 class Follower:
-    """Says what happens after the computation of each step, from the first on, in turn."""
+    """Says what happens after the computation of each step, from the first on, in turn.
 
-    def __init__(self, traffic: Traffic) -> None:
-        self._network = _Network(traffic)
+    Args:
+        traffic: of the rule.
+        names_only: leave out who sends to whom, which takes longest to find.
+    """
+
+    def __init__(self, traffic: Traffic, *, names_only: bool = False) -> None:
+        self._network = _Network(traffic, names_only)
         self._worker = _IdleWorker(self._network, traffic.algorithm.leaves_one(traffic.topology))
         self._rule = traffic.algorithm
 

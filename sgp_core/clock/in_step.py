@@ -86,6 +86,11 @@ class InStep:
         self._latest = np.zeros(n)  # how long each computed in the latest step
 
     @property
+    def elapsed(self) -> float:
+        """When the mean worker was done with the latest step, s."""
+        return float(self.times.mean())
+
+    @property
     def step(self) -> int:
         """Number of steps that are done."""
         return self._follower.step

@@ -86,6 +86,7 @@ class InTurn:
     Messages queue at both their ends: a link passes one after another, in the order in which they left.
 
     Attributes:
+        elapsed: s until the latest event.
         computed, sent, link_bytes: as of :class:`sgp_core.clock.in_step.InStep`.
     """
 
@@ -94,6 +95,7 @@ class InTurn:
     ) -> None:
         n = traffic.workers
         self.computed, self.sent, self.link_bytes = np.zeros(n), np.zeros(n), np.zeros(len(wiring.names))
+        self.elapsed = 0.0
         self._wiring, self._computation, self._seed = wiring, computation, seed
         self._topology, self._nbytes, self._faults = traffic.topology, float(traffic.message_bytes), faults
         self._pairs = traffic.one_sided is OneSided.pairs
@@ -117,6 +119,7 @@ class InTurn:
         """Return the next step that is over."""
         while True:
             event = heapq.heappop(self._events)
+            self.elapsed = event.seconds
             if event.message is None:
                 if (turn := self._computed(event.rank, event.seconds)) is not None:
                     return turn
@@ -256,6 +259,7 @@ class InTurn:
             "blocked": list(map(list, self._blocked.items())),
             "events": [[*event[:3], None if event.message is None else list(event.message)] for event in self._events],
             "foreseen": self._foreseen,
+            "elapsed": self.elapsed,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -273,6 +277,7 @@ class InTurn:
             for seconds, number, rank, parts in state["events"]
         ]
         self._foreseen, self._known = state["foreseen"], {}
+        self.elapsed = state["elapsed"]
 
 
 def _message(parts: Sequence[Any]) -> _Message:

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from sgp_core import build_algorithm, build_topology
-from sgp_core.algorithms import Algorithm, Worker, build_outer
+from sgp_core.algorithms import Algorithm, Outer, Worker, build_outer
 from sgp_core.clock import NetworkModel, build_computation, predict, traffic_of
 from sgp_core.clock.acts import Await, Collective, Leave
 from sgp_core.clock.follow import Follower
+from sgp_core.clock.prediction import rhythm
 from sgp_core.compression import build_compression
-from sgp_core.pacing import build_pace
+from sgp_core.pacing import Pace, build_pace
 
 N, M = 8, 1_000_000
 RING = 2 * (N - 1) / N * M
@@ -75,7 +76,7 @@ def test_an_average_that_is_asked_for_twice_is_made_once() -> None:
 def test_paces() -> None:
     assert bytes_per_step(build_algorithm("sgp"), pace=build_pace("every", steps=4)) == pytest.approx(M / 4)
     warm = bytes_per_step(build_algorithm("sgp"), pace=build_pace("every", warmup_steps=12))
-    assert warm == pytest.approx(RING / 4 + 3 / 4 * M)
+    assert warm == pytest.approx(4 / 48 * RING + 44 / 48 * M)  # of 56 steps, the first eight are left out
     graph = build_topology("one_peer_exponential", world_size=N)
     unknown = traffic_of(build_algorithm("sgp"), graph, model_bytes=M, pace=build_pace("threshold"))
     assert ["cannot be known beforehand" in remark for remark in unknown.remarks] == [True]
@@ -127,3 +128,24 @@ def test_allreduce_has_one_collective() -> None:
     acts = Follower(traffic_of(build_algorithm("allreduce"), graph, model_bytes=M)).acts()
     assert [(type(act), act.nbytes) for act in acts if isinstance(act, Collective)] == [(Collective, M)]
     assert len(acts) == 1
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "pace", "expected"),
+    [
+        (build_algorithm("sgp"), None, 3),
+        (build_algorithm("gossip_pga", period=16), None, 48),
+        (build_outer("diloco", build_algorithm("local_sgd", period=0), tau=500), None, 500),
+        (build_outer("slowmo", build_algorithm("osgp"), tau=48), build_pace("every", steps=5), 240),
+        (build_algorithm("d2", lazy=True), None, 300),
+    ],
+)
+def test_means_are_over_whole_rhythms(algorithm: Algorithm, pace: Pace | None, expected: int) -> None:
+    name = "ring" if algorithm == build_algorithm("d2", lazy=True) else "one_peer_exponential"
+    topology = build_topology(name, world_size=N)
+    traffic = traffic_of(algorithm, topology, model_bytes=M, pace=pace)
+    assert rhythm(traffic) in (expected, expected // 3)
+    computation = build_computation({"name": "constant"})
+    assert computation is not None
+    if isinstance(algorithm, Outer) and pace is None:
+        assert predict(None, computation, traffic, N).wire_bytes == pytest.approx(RING / 500)
