@@ -10,6 +10,7 @@ from sgp_core.algorithms.dpsgd import DPSGD
 from sgp_core.algorithms.local_sgd import LocalSGD
 from sgp_core.clock.follow import Follower
 from sgp_core.clock.traffic import Traffic
+from sgp_core.errors import ConfigurationError
 from sgp_core.pacing.graphs import graphs_of
 from sgp_core.pacing.target import Target
 from sgp_core.pacing.threshold import Threshold
@@ -47,6 +48,9 @@ def traffic_of(
         node_size: workers of a gossip node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
         layout: of the model, which codecs that keep shapes need; None for one vector of float32.
+
+    Raises:
+        ConfigurationError: the topology counts epochs, and does not know their length.
     """
     message_bytes = model_bytes
     if compression is not None:
@@ -66,6 +70,8 @@ def _followed(traffic: Traffic) -> Traffic:
     try:
         Follower(traffic).acts()
         return traffic
+    except ConfigurationError:
+        raise
     except Exception as error:
         name = ALGORITHMS.name_of(type(traffic.algorithm))
         remark = (

@@ -128,9 +128,10 @@ class InTurn:
 
     # -- steps -------------------------------------------------------------------------------------------------------
     def _begin(self, rank: int, seconds: float) -> None:
-        duration = self._of_step(self._steps[rank])[0][rank]
-        self.computed[rank] += duration
-        self._foresee(seconds + duration, rank, None)
+        durations, edges = self._of_step(self._steps[rank])
+        messages = 2 * len(edges.out_peers[rank])  # as many come as leave
+        cost = messages * self._wiring.network.cpu_ms_per_message / 1e3
+        self._foresee(seconds + durations[rank] + cost, rank, None)
 
     def _of_step(self, step: int) -> tuple[list[float], Edges]:
         """Return how long each worker computes in a step of its own, and the graph of that step."""
@@ -145,6 +146,7 @@ class InTurn:
     def _computed(self, rank: int, seconds: float) -> Turn | None:
         """Let a worker push, or ask its partner; return its turn if it waits for nothing."""
         step = self._steps[rank]
+        self.computed[rank] += self._of_step(step)[0][rank]
         if self._pairs:
             other = partner(self._topology, rank, step)
             if other is None:
@@ -232,12 +234,11 @@ class InTurn:
     def _learn(self, pairs: list[tuple[int, int]]) -> None:
         ends = np.array(pairs, dtype=np.int64)
         routes = self._wiring.routes(ends[:, 0], ends[:, 1])
-        cost = 2 * self._wiring.network.cpu_ms_per_message / 1e3
         links: list[set[int]] = [set() for _ in pairs]
         for message, link in zip(routes.message.tolist(), routes.link.tolist(), strict=True):
             links[message].add(link)
         for pair, passed, limit, delay in zip(pairs, links, routes.limit.tolist(), routes.delay.tolist(), strict=True):
-            self._ways[pair] = tuple(sorted(passed)), limit, delay + cost
+            self._ways[pair] = tuple(sorted(passed)), limit, delay
 
     def _foresee(self, seconds: float, rank: int, message: _Message | None) -> None:
         heapq.heappush(self._events, _Event(seconds, self._foreseen, rank, message))
