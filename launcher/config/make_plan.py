@@ -72,8 +72,11 @@ def make_plans(points: Sequence[Point]) -> list[RunPlan]:
     return list(plans.values())
 
 
-def make_plan(point: Point) -> RunPlan:
+def make_plan(point: Point, *, needs_data: bool = True) -> RunPlan:
     """Turn composed settings into a checked plan.
+
+    Args:
+        needs_data: whether the data have to be there.
 
     Raises:
         ConfigurationError: a wrong type, an unknown option, or settings that contradict each other.
@@ -130,11 +133,11 @@ def make_plan(point: Point) -> RunPlan:
         **sections,
     )
     checks.check(plan)
-    _check_experiment(plan)
+    _check_experiment(plan, needs_data)
     return plan
 
 
-def _check_experiment(plan: RunPlan) -> None:
+def _check_experiment(plan: RunPlan, needs_data: bool) -> None:
     """Build every part, which is cheap: each refuses options of its own, and parts that do not go with it."""
     cluster = plan.cluster
     if cluster.virtual:
@@ -144,7 +147,8 @@ def _check_experiment(plan: RunPlan) -> None:
     build_metrics(plan.evaluation.metrics, parts.kind)
     if (links := link_faults(parse_faults(plan.faults))) is not None:
         links.check(parts.algorithm, cluster.transport)
-    parts.dataset.check()
+    if needs_data:
+        parts.dataset.check()
     check_clock(plan.network, plan.computation, plan.world_size)
 
 

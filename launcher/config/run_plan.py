@@ -70,6 +70,8 @@ class RunPlan(Sections):
     """How long its workers compute. Likewise."""
     faults: tuple[str, ...] = ()
     """What goes wrong on purpose, as phrases of :mod:`sgp_core.faults`. No part of the identity."""
+    calibrates: bool = False
+    """Whether workers measure the network and a step's computation, and do not train."""
 
     @property
     def world_size(self) -> int:
@@ -89,6 +91,8 @@ class RunPlan(Sections):
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
         fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+        if not self.calibrates:
+            del fields["calibrates"]
         return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self)}
 
 

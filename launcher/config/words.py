@@ -31,7 +31,7 @@ def check_words(arguments: Sequence[str]) -> None:
         if re.match(r"hydra[./]", name) and not name.startswith(HYDRA_IN_USE):
             raise ConfigurationError(_explain_hydra(name, word.partition("=")[2]))
         if word.startswith("~"):
-            _check_removal(word, name)
+            _check_removal(word, name, arguments)
         elif name in (*GROUPS, *PRESETS):
             _check_choice(word, name)
 
@@ -44,9 +44,16 @@ def _explain_hydra(name: str, value: str) -> str:
     return f"{name} is not used: {find_hydra(name)}"
 
 
-def _check_removal(word: str, name: str) -> None:
-    """Refuse to remove what would then have its default; an entry of a dictionary may be removed."""
+def _check_removal(word: str, name: str, arguments: Sequence[str]) -> None:
+    """Refuse to remove what would then have its default.
+
+    An entry of a dictionary may be removed, and what a preset has set that another choice in its place has not.
+    """
     section, _, option = name.rpartition(".")
+    chosen = [other.partition("=")[2] for other in arguments if other.startswith(f"{section}=")]
+    known = section in GROUPS and chosen and chosen[-1] in choices(section)
+    if known and option not in option_fields(options_class(section, chosen[-1])):
+        return
     if name in GROUPS:
         instead = f"{name}={NOTHING}" if NOTHING in choices(name) else f"{name}=NAME; known: {', '.join(choices(name))}"
         raise ConfigurationError(f"'{word}': a choice cannot be removed; make another: {instead}")

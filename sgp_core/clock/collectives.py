@@ -85,6 +85,10 @@ class CollectiveCosts:
         """Return how long messages take that all begin at once, the slowest of them, and the delays in that."""
         network, routes = self._wiring.network, self._wiring.routes(senders, receivers)
         left = transfer(routes, self._wiring.capacity, np.zeros(len(senders)), np.full(len(senders), nbytes))
-        delay = routes.delay * (2 if network.rendezvous else 1) + 2 * network.cpu_ms_per_message / 1e3
+        left /= network.collective_speed
+        if network.collective_delay_ms is None:
+            delay = routes.delay * (2 if network.rendezvous else 1) + 2 * network.cpu_ms_per_message / 1e3
+        else:
+            delay = np.full(len(senders), network.collective_delay_ms / 1e3)
         slowest = int(np.argmax(left + delay))
         return float(left[slowest] + delay[slowest]), float(delay[slowest])

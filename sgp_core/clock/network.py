@@ -104,6 +104,8 @@ class NetworkModel(NetworkChoice):
         cores: of a host, for that.
         busy_speed: speed of a worker's computation while its messages travel, 1 being that when none do.
         collective: how an AllReduce is made.
+        collective_speed: of the bytes of a collective, which are added besides, 1 being that of messages.
+        collective_delay_ms: of each step of a collective, in all, ms. None: as that of a message.
         loss: share of packets that are lost and sent again.
     """
 
@@ -124,6 +126,8 @@ class NetworkModel(NetworkChoice):
     cores: int = field(default=1, metadata=between(1))
     busy_speed: float = field(default=1.0, metadata=between(1e-3, 1))
     collective: CollectiveKind = CollectiveKind.ring
+    collective_speed: float = field(default=1.0, metadata=between(1e-3, 1e3))
+    collective_delay_ms: float | None = field(default=None, metadata=_TIME)
     loss: float = field(default=0.0, metadata=between(0, 0.5))
 
     def __post_init__(self) -> None:
@@ -132,10 +136,11 @@ class NetworkModel(NetworkChoice):
             value = getattr(self, name)
             require(value is None or 0 < value < math.inf, f"network.{name}", "positive or null", value)
         require(0 < self.payload <= 1, "network.payload", "above 0 and at most 1", self.payload)
+        require(0 < self.collective_speed < math.inf, "network.collective_speed", "positive", self.collective_speed)
         require(0 < self.busy_speed <= 1, "network.busy_speed", "above 0 and at most 1", self.busy_speed)
         require(0 <= self.loss <= 0.5, "network.loss", "a share from 0 to 0.5", self.loss)
-        for name in ("delay_ms", "inside_delay_ms", "cpu_ms_per_message", "cpu_ms_per_mb"):
-            value = getattr(self, name)
+        for name in ("delay_ms", "inside_delay_ms", "cpu_ms_per_message", "cpu_ms_per_mb", "collective_delay_ms"):
+            value = getattr(self, name) or 0.0
             require(0 <= value < math.inf, f"network.{name}", "zero or more, and finite", value)
         for host, links in (self.hosts or {}).items():
             require(str(host).isdecimal(), "network.hosts: a host", "a number from 0", host)

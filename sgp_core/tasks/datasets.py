@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 DATASETS: Registry[Dataset] = Registry("dataset", "sgp_core.tasks.*.datasets")
 """Every data set by name. A new one is one file in ``datasets`` of its task's folder."""
 
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a model is built for, known without reading the data.
+
+    Attributes:
+        facts: arguments of the ``build`` of the task's models, such as ``{"features": 10}``.
+        inputs: dtype and shape of each argument of the model in one training step.
+    """
+
+    facts: Mapping[str, Any]
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+
+
 NOT_IDENTITY = {"identity": False}
 """Field metadata for options that say where or how data are found, not which experiment is run."""
 
@@ -41,6 +55,14 @@ class Dataset(ABC):
         Raises:
             ConfigurationError: one sentence that names what is to be used instead.
         """
+
+    def blueprint(self, batch_size: int) -> Blueprint | None:
+        """Return what a model is built for; None where only the data tell.
+
+        Args:
+            batch_size: examples of a worker and step.
+        """
+        return None
 
     @abstractmethod
     def load(self) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sgp_core.tasks.datasets import DATASETS, Dataset
+from sgp_core.tasks.datasets import DATASETS, Blueprint, Dataset
 from sgp_core.tasks.regression.kind import TASK
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ class Diabetes(Dataset):
     task: ClassVar = TASK
     validation_examples: int = 88
     """Patients to validate on, drawn with a fixed seed; the other ones train."""
+
+    def blueprint(self, batch_size: int) -> Blueprint:
+        """Return the number of measurements."""
+        return Blueprint({"features": 10}, (("float32", (batch_size, 10)),))
 
     def load(self) -> Task:
         """Read the data from the installed scikit-learn."""

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sgp_core.tasks.datasets import Dataset
+from sgp_core.tasks.datasets import Blueprint, Dataset
 from sgp_core.tasks.images.kind import TASK
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ class ImageDataset(Dataset):
 
     task: ClassVar = TASK
     labelled: ClassVar = True
+
+    @property
+    def shape(self) -> tuple[tuple[int, int, int], int] | None:
+        """Channels, height and width of an input, and the number of classes; None where only the data tell."""
+        return None
+
+    def blueprint(self, batch_size: int) -> Blueprint | None:
+        """Return the shape of the images and the number of classes."""
+        if self.shape is None:
+            return None
+        example, num_classes = self.shape
+        return Blueprint({"example": example, "num_classes": num_classes}, (("float32", (batch_size, *example)),))
 
     @abstractmethod
     def load(self) -> ImageClassification:

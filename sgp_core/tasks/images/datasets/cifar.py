@@ -21,6 +21,7 @@ class _Cifar(StandardDataset):
 
     shift: ClassVar = 4
     flip: ClassVar = True
+    example: ClassVar = (3, 32, 32)
     folder: ClassVar[str]
     train_files: ClassVar[Sequence[str]]
     test_files: ClassVar[Sequence[str]]

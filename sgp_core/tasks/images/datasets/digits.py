@@ -34,6 +34,11 @@ class Digits(ImageDataset):
     augment: bool = False
     """Train on random crops of the padded image, one pixel either way."""
 
+    @property
+    def shape(self) -> tuple[tuple[int, int, int], int]:
+        """Of a scan."""
+        return (1, 8, 8), 10
+
     def load(self) -> ImageClassification:
         """Read the data from the installed scikit-learn."""
         import torch

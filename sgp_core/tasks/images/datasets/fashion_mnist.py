@@ -32,6 +32,7 @@ class FashionMnist(StandardDataset):
     num_classes: ClassVar = 10
     shift: ClassVar = 2
     flip: ClassVar = True
+    example: ClassVar = (1, 28, 28)
 
     def find(self, root: Path) -> Path | None:
         """Return the first of the known folders that holds all four files."""

@@ -22,3 +22,8 @@ class ImageNet(ImageFolder):
     """Height and width of inputs."""
     crop: Crop = Crop.resized
     """How augmentation crops."""
+
+    @property
+    def shape(self) -> tuple[tuple[int, int, int], int]:
+        """Of ImageNet-1k. Another tree of photographs may have another number of classes."""
+        return (3, self.image_size, self.image_size), 1000

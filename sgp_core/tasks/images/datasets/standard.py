@@ -31,6 +31,8 @@ class StandardDataset(ImageDataset):
     num_classes: ClassVar[int]
     shift: ClassVar[int]
     """Pixels that augmentation shifts an image either way."""
+    example: ClassVar[tuple[int, int, int]]
+    """Channels, height and width of an image."""
     flip: ClassVar[bool]
     """Whether a mirror image is as good an example."""
 
@@ -40,6 +42,11 @@ class StandardDataset(ImageDataset):
     """The folder the data are in or go to; null: sgp/ in the user's cache folder."""
     download: bool = field(default=False, metadata=NOT_IDENTITY)
     """Get the data from the internet if they are not there."""
+
+    @property
+    def shape(self) -> tuple[tuple[int, int, int], int]:
+        """The same for all of these images."""
+        return self.example, self.num_classes
 
     @abstractmethod
     def find(self, root: Path) -> Path | None:

@@ -36,6 +36,11 @@ class SyntheticImages(ImageDataset):
         for option, smallest in least.items():
             at_least(smallest, f"dataset.{option}", getattr(self, option))
 
+    @property
+    def shape(self) -> tuple[tuple[int, int, int], int]:
+        """As the options say."""
+        return (3, self.image_size, self.image_size), self.classes
+
     def load(self) -> ImageClassification:
         """Draw the patterns and the noise."""
         from sgp_core.tasks.images.classification import ImageClassification

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.cache import cache_root
-from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY, Dataset
+from sgp_core.tasks.datasets import DATASETS, NOT_IDENTITY, Blueprint, Dataset
 from sgp_core.tasks.translation.kind import TASK
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.task import Translation
     from sgp_core.tasks.translation.text import ParallelText
 
+_USUAL_LENGTH = 32
+"""Tokens of a sentence of news; only the cost of a step is estimated by it."""
 _LAYOUT = "text-1"
 """Changes when what is kept in the cache changes, so that older files are not read."""
 
@@ -63,6 +65,12 @@ class TextDataset(Dataset):
         ):
             if option in options:
                 raise ConfigurationError(f"training.{option}={options[option]}: {instead}")
+
+    def blueprint(self, batch_size: int) -> Blueprint:
+        """Return the size of the vocabulary, and a full batch of sentences of usual length."""
+        sentences = max(1, self.max_tokens // _USUAL_LENGTH)
+        tokens = ("int64", (sentences, min(self.max_tokens, _USUAL_LENGTH)))
+        return Blueprint({"vocabulary": self.vocabulary}, (tokens, tokens))
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -1,0 +1,124 @@
+"""A plan as text and as data: tables, the rule of thumb, and the command line of the winner."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from launcher.cli.table_printing import align
+from launcher.planning.advice import Advice, RuleOfThumb, advise, rule_of_thumb
+from launcher.planning.command import command_line
+from launcher.planning.evaluation import Evaluated, Question, as_data, closest_first
+from launcher.runs.number_format import milliseconds, size
+
+if TYPE_CHECKING:
+    from sgp_core.tasks.model_size import ModelSize
+
+COLUMNS = ("", "candidate", "ms a step", "vs allreduce", "computes", "busiest link", "sent", "spread", "departs")
+Found = Mapping[int, Sequence[Evaluated]]
+
+
+def describe_plan(
+    question: Question,
+    words: Sequence[str],
+    model: ModelSize,
+    found: Found,
+    left_out: Mapping[int, Sequence[str]],
+    assumed: Sequence[str],
+) -> Iterator[str]:
+    """Yield the lines of a plan: for each number of workers a table, the rule of thumb, and the advice."""
+    yield f"{model.parameters / 1e6:.4g} M parameters, {size(model.bytes)} a message"
+    yield from assumed
+    for workers, rows in found.items():
+        advice = advise(rows)
+        yield ""
+        yield f"{_workers(question, workers)}:"
+        yield from align(COLUMNS, [_cells(row, advice) for row in closest_first(rows)], right=COLUMNS[2:-1])
+        for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
+            yield f"note: {remark}"
+        yield _thumb(question, rows).sentence()
+        yield f"run {advice.reason}"
+        if advice.fastest is not advice.winner and advice.fastest.prediction.step_s < advice.winner.prediction.step_s:
+            yield (
+                f"faster steps: {advice.fastest.candidate.label} ({advice.fastest.departure}) takes"
+                f" {milliseconds(advice.fastest.prediction.step_s * 1e3)} ms, and may need more of them"
+            )
+        yield f"  {shlex.join(command_line(question.plan, words, advice.winner.candidate))}"
+        if left_out[workers]:
+            yield f"{len(left_out[workers])} candidates cannot be here: {'; '.join(map(_label, left_out[workers]))}"
+
+
+def plan_as_data(
+    question: Question,
+    words: Sequence[str],
+    model: ModelSize,
+    found: Found,
+    left_out: Mapping[int, Sequence[str]],
+    assumed: Sequence[str],
+) -> dict[str, Any]:
+    """Return a plan as plain data."""
+    plans = []
+    for workers, rows in found.items():
+        advice, thumb = advise(rows), _thumb(question, rows)
+        plans.append(
+            {
+                "workers": workers,
+                "candidates": [as_data(row) for row in rows],
+                "left_out": list(left_out[workers]),
+                "rule_of_thumb": {
+                    "compute_s": thumb.compute_s,
+                    "ring_s": thumb.ring_s,
+                    "message_s": thumb.message_s,
+                    "sgp_vs_allreduce": thumb.waiting,
+                    "osgp_vs_allreduce": thumb.overlapped,
+                },
+                "winner": as_data(advice.winner),
+                "reason": advice.reason,
+                "fastest": as_data(advice.fastest),
+                "command": command_line(question.plan, words, advice.winner.candidate),
+            }
+        )
+    return {
+        "parameters": model.parameters,
+        "message_bytes": model.bytes,
+        "assumed": list(assumed),
+        "network": question.network.options(),
+        "computation": question.computation.options(),
+        "most_spread": question.most_spread,
+        "plans": plans,
+    }
+
+
+def _cells(row: Evaluated, advice: Advice) -> list[str]:
+    mark = "*" if row is advice.winner else "own" if row.candidate.own else ""
+    found = row.prediction
+    return [
+        mark,
+        row.candidate.label,
+        milliseconds(found.step_s * 1e3),
+        f"{found.step_s / advice.allreduce.prediction.step_s:.2f}",
+        f"{found.utilisation:.0%}",
+        size(found.busiest_link_bytes),
+        size(found.wire_bytes),
+        f"{row.spread:.2f}",
+        row.departure,
+    ]
+
+
+def _thumb(question: Question, rows: Sequence[Evaluated]) -> RuleOfThumb:
+    allreduce = next(row for row in rows if row.is_allreduce)
+    experiment = allreduce.candidate.experiment
+    hosts = question.network.workers_per_host
+    nodes = max(1, experiment.nodes if hosts in (0, 1) else -(-allreduce.workers // hosts))
+    return rule_of_thumb(question.network, allreduce.prediction.compute_s, question.model_bytes, nodes)
+
+
+def _workers(question: Question, workers: int) -> str:
+    node_size = question.plan.experiment.node_size
+    nodes = f" in {workers // node_size} nodes that gossip" if node_size > 1 else ""
+    return f"{workers} worker{'s' if workers > 1 else ''}{nodes}"
+
+
+def _label(reason: str) -> str:
+    return reason.partition(":")[0]

@@ -1,0 +1,1 @@
+"""Measures what a network carries and how fast a model computes, as the virtual clock reads it."""
