@@ -15,7 +15,17 @@ from launcher.runs.number_format import milliseconds, size
 if TYPE_CHECKING:
     from sgp_core.tasks.model_size import ModelSize
 
-COLUMNS = ("", "candidate", "ms a step", "vs allreduce", "computes", "busiest link", "sent", "spread", "departs")
+COLUMNS: Sequence[str] = (
+    "",
+    "candidate",
+    "ms a step",
+    "vs allreduce",
+    "computes",
+    "busiest link",
+    "sent",
+    "spread",
+    "departs",
+)
 Found = Mapping[int, Sequence[Evaluated]]
 
 
@@ -34,19 +44,26 @@ def describe_plan(
         advice = advise(rows)
         yield ""
         yield f"{_workers(question, workers)}:"
-        yield from align(COLUMNS, [_cells(row, advice) for row in closest_first(rows)], right=COLUMNS[2:-1])
-        for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
-            yield f"note: {remark}"
-        yield _thumb(question, rows).sentence()
-        yield f"run {advice.reason}"
-        if advice.fastest is not advice.winner and advice.fastest.prediction.step_s < advice.winner.prediction.step_s:
-            yield (
-                f"faster steps: {advice.fastest.candidate.label} ({advice.fastest.departure}) takes"
-                f" {milliseconds(advice.fastest.prediction.step_s * 1e3)} ms, and may need more of them"
-            )
-        yield f"  {shlex.join(command_line(question.plan, words, advice.winner.candidate))}"
+        yield from align(COLUMNS, [cells(row, advice) for row in closest_first(rows)], right=COLUMNS[2:-1])
+        yield from advice_lines(question, words, rows)
         if left_out[workers]:
             yield f"{len(left_out[workers])} candidates cannot be here: {'; '.join(map(_label, left_out[workers]))}"
+
+
+def advice_lines(question: Question, words: Sequence[str], rows: Sequence[Evaluated]) -> Iterator[str]:
+    """Yield what follows a table: remarks, the rule of thumb, what to run and why, and its command line."""
+    advice = advise(rows)
+    for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
+        yield f"note: {remark}"
+    yield _thumb(question, rows).sentence()
+    yield f"run {advice.reason}"
+    fastest = advice.fastest
+    if fastest.prediction.step_s < advice.winner.prediction.step_s:
+        yield (
+            f"faster steps: {fastest.candidate.label} ({fastest.departure}) takes"
+            f" {milliseconds(fastest.prediction.step_s * 1e3)} ms, and may need more of them"
+        )
+    yield f"  {shlex.join(command_line(question.plan, words, advice.winner.candidate))}"
 
 
 def plan_as_data(
@@ -90,7 +107,8 @@ def plan_as_data(
     }
 
 
-def _cells(row: Evaluated, advice: Advice) -> list[str]:
+def cells(row: Evaluated, advice: Advice) -> list[str]:
+    """Return a line of the table, under :data:`COLUMNS`."""
     mark = "*" if row is advice.winner else "own" if row.candidate.own else ""
     found = row.prediction
     return [

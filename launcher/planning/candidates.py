@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,9 +61,11 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What it is called in a table, such as ``sgp ring pace.steps=4``."""
+        """What it is called in a table, such as ``sgp one_peer_exponential peers=2``."""
         short = [word.partition("=")[2] if word.partition("=")[0] in COMPARED else word for word in self.words]
-        return " ".join(word.removeprefix("cluster.").removesuffix("=true") for word in short)
+        return " ".join(
+            re.sub(r"^(algorithm|topology|outer|cluster)\.", "", word).removesuffix("=true") for word in short
+        )
 
 
 def candidates(experiment: Experiment, step_in_backward: bool) -> Iterator[Candidate]:

@@ -1,7 +1,7 @@
 """How long exchanges of some size take among the workers: gossip to a peer inside a host or on another, and AllReduce.
 
 What is timed is what a run does: steps of :class:`sgp_core.Gossip` over the transport that the run would use, with a
-model that is one vector. What such a step takes without any exchange is taken off.
+model that is one vector. What such a step takes without any exchange, the update, is taken off.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _REPEATS = 5
 _WARM_UP = 2
 _SHORT_S = 0.3
 """Exchanges get larger until one takes so long."""
+_LEAST_S = 1e-7
 _BUDGET_S = 1.0
 """For all repetitions of one size."""
 
@@ -65,8 +66,9 @@ Timings = list[tuple[int, float]]
 
 
 def measure_exchanges(peers: Peers, device: torch.device, places: Places, transport: str) -> dict[str, Timings]:
-    """Return timings of ``inside`` a host, ``across`` hosts, and ``all_reduce``; of those that there can be.
+    """Return timings of ``inside`` a host, ``across`` hosts, and ``all_reduce``, of those that there can be.
 
+    And of ``update``: what the optimizer's step takes on a vector of that size while all workers take theirs.
     Collective: all workers call it. What is returned is the slowest worker's, in the median of repetitions.
     """
     n = peers.world_size
@@ -78,15 +80,17 @@ def measure_exchanges(peers: Peers, device: torch.device, places: Places, transp
     if n > 1:
         kinds["all_reduce"] = build_algorithm("allreduce"), Shifted(n)
     found: dict[str, Timings] = {kind: [] for kind in kinds}
+    updates: dict[int, list[float]] = {}
     for kind, (algorithm, topology) in kinds.items():
         size = SMALL
         while size <= LARGE:
-            seconds = _exchange(peers, device, algorithm, topology, transport, size)
+            seconds, update = _exchange(peers, device, algorithm, topology, transport, size)
             found[kind].append((size, seconds))
+            updates.setdefault(size, []).append(update)
             if seconds > _SHORT_S:
                 break
             size *= _GROWTH
-    return found
+    return {**found, "update": [(size, min(taken)) for size, taken in updates.items()]}
 
 
 def measure_lone_pair(peers: Peers, device: torch.device, size: int) -> float:
@@ -102,33 +106,58 @@ def measure_lone_pair(peers: Peers, device: torch.device, size: int) -> float:
             for work in works:
                 work.wait()  # type: ignore[union-attr]
 
-    return _repeat(peers, exchange)
+    return _repeat(peers, [exchange])[0]
 
 
 def _exchange(
     peers: Peers, device: torch.device, algorithm: Algorithm, topology: Topology, transport: str, size: int
-) -> float:
-    """Return the seconds that an exchange adds to a step of a model of ``size`` bytes."""
-    took = []
-    for rule, way in ((algorithm, transport), (build_algorithm("local_sgd", period=0), "auto")):
-        model = nn.ParameterList([nn.Parameter(torch.zeros(size // 4, device=device))])
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        parameter = next(iter(model.parameters()))
-        gossip = Gossip(model, optimizer, algorithm=rule, topology=topology, transport=way)
-        parameter.grad = torch.zeros_like(parameter)
-        took.append(_repeat(peers, optimizer.step))
-        gossip.finish()
-        gossip.close()
-    return max(took[0] - took[1], 1e-7)
+) -> tuple[float, float]:
+    """Return the seconds that an exchange adds to a step of a model of ``size`` bytes, and those of the update."""
+    exchanging, alone = _Vector(algorithm, topology, transport, size, device), _Vector(None, topology, "", size, device)
+    whole, without, update = _repeat(peers, [exchanging.step, alone.step, alone.optimizer.step])
+    exchanging.close()
+    return max(whole - without, _LEAST_S), max(update, _LEAST_S)
 
 
-def _repeat(peers: Peers, step: Callable[[], object]) -> float:
-    """Return the seconds of ``step``, which all workers take together: the median of several series."""
-    for _ in range(_WARM_UP):
-        step()
-    once = _slowest(peers, _time(peers, step, 1))
-    count = max(1, min(20, int(_BUDGET_S / _REPEATS / max(once, 1e-6))))
-    return statistics.median(_slowest(peers, _time(peers, step, count)) for _ in range(_REPEATS))
+class _Vector:
+    """A model that is one vector, and what trains it: with a backward, in which some rules communicate."""
+
+    def __init__(
+        self, algorithm: Algorithm | None, topology: Topology, transport: str, size: int, device: torch.device
+    ) -> None:
+        self._parameter = nn.Parameter(torch.zeros(size // 4, device=device))
+        model = nn.ParameterList([self._parameter])
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        self._gossip = None
+        if algorithm is not None:
+            self._gossip = Gossip(model, self.optimizer, algorithm=algorithm, topology=topology, transport=transport)
+
+    def step(self) -> None:
+        """Take a step."""
+        self.optimizer.zero_grad()
+        self._parameter.sum().backward()
+        self.optimizer.step()
+
+    def close(self) -> None:
+        """Complete messages in flight, and remove the hooks."""
+        if self._gossip is not None:
+            self._gossip.finish()
+            self._gossip.close()
+
+
+def _repeat(peers: Peers, steps: Sequence[Callable[[], object]]) -> list[float]:
+    """Return the seconds of each of ``steps``, which all workers take together: medians of series that take turns."""
+    counts = []
+    for step in steps:
+        for _ in range(_WARM_UP):
+            step()
+        once = _slowest(peers, _time(peers, step, 1))
+        counts.append(max(1, min(20, int(_BUDGET_S / _REPEATS / max(once, 1e-6)))))
+    taken: list[list[float]] = [[] for _ in steps]
+    for _ in range(_REPEATS):
+        for series, step, count in zip(taken, steps, counts, strict=True):
+            series.append(_slowest(peers, _time(peers, step, count)))
+    return [statistics.median(series) for series in taken]
 
 
 def _time(peers: Peers, step: Callable[[], object], count: int) -> float:

@@ -63,7 +63,7 @@ def network_options(
     half of what a message takes without bytes. Rates are those of messages, so the share of headers is in them.
 
     Args:
-        timings: of ``inside``, ``across`` and ``all_reduce``, each bytes and seconds.
+        timings: of ``inside``, ``across`` and ``all_reduce``, bytes and seconds each; others do not matter here.
         workers, per_host: how many there are, and on each host.
         cores: of a host.
         lone_pair: bytes and seconds of an exchange between two workers while all others are idle.

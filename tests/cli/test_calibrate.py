@@ -24,7 +24,7 @@ def test_the_page_s_commands(sgp: Callable[..., Said]) -> None:
     data = sgp(*measure.split()[1:], "--json").json
     measured = data["measured"]
     assert (measured["workers"], measured["workers_per_host"]) == (2, 2)
-    assert {"inside", "all_reduce"} == set(measured["exchanges"])
+    assert {"inside", "all_reduce", "update"} == set(measured["exchanges"])
     assert all(seconds > 0 for timings in measured["exchanges"].values() for _, seconds in timings)
     assert data["computation"]["step_ms"] > 0
     network, computation = (

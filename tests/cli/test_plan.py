@@ -74,6 +74,14 @@ def test_several_numbers_of_workers_and_a_picture(sgp: Callable[..., Said]) -> N
     assert "5 workers" in Path("plan.svg").read_text()
 
 
+def test_network_and_computation_may_be_settings(sgp: Callable[..., Said]) -> None:
+    words = ["network=ethernet_1g", "network.bandwidth_mbit=8", "network.payload=1.0", "computation=constant"]
+    data = sgp("plan", *MLP, *words, "computation.step_ms=9", "--json").json
+    assert data["assumed"] == ["network ethernet_1g", "computation constant"]
+    assert data["plans"][0]["rule_of_thumb"]["compute_s"] == pytest.approx(0.009)
+    assert data["network"]["bandwidth_mbit"] == 8
+
+
 def test_a_calibration_is_read(sgp: Callable[..., Said]) -> None:
     content = {"network": {"bandwidth_mbit": 5.0}, "computation": {"name": "constant", "step_ms": 7.0}}
     Path("calibration.json").write_text(json.dumps(content))

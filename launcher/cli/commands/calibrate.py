@@ -63,6 +63,7 @@ def describe(found: dict[str, Any]) -> Iterator[str]:
     hosts = measured["workers"] // measured["workers_per_host"]
     yield f"{measured['workers']} workers on {hosts} host{'s' if hosts > 1 else ''}, in {measured['took_s']:.0f} s"
     words = {"inside": "to a peer on the host", "across": "to a peer on another host", "all_reduce": "AllReduce"}
+    words["update"] = "the update itself"
     for kind, timings in measured["exchanges"].items():
         cells = ", ".join(f"{size(nbytes)} {milliseconds(seconds * 1e3)} ms" for nbytes, seconds in timings)
         yield f"{words[kind]:<26} {cells}"

@@ -101,7 +101,10 @@ def _measure(composed: RunPlan) -> ModelSize:
 
 def _network(named: str | None, composed: RunPlan) -> tuple[NetworkModel, str]:
     from launcher.planning.question import CALIBRATION, USUAL_NETWORK, of_hosts, read_network
+    from sgp_core.clock import build_network_model
 
+    if named is None and (chosen := build_network_model(composed.network)) is not None:
+        return of_hosts(chosen, composed), f"network {composed.network['name']}"
     if named is None:
         named = str(CALIBRATION) if CALIBRATION.is_file() else USUAL_NETWORK
         model, called = read_network(named)
@@ -116,15 +119,17 @@ def _computation(
     named: str | None, step_ms: float | None, tflops: float | None, composed: RunPlan
 ) -> tuple[ComputationModel, str]:
     from launcher.planning.question import CALIBRATION, USUAL_TFLOPS, read_computation, read_settings
-    from sgp_core.clock import ComputationModel
+    from sgp_core.clock import ComputationModel, build_computation
 
     if sum(value is not None for value in (named, step_ms, tflops)) > 1:
         raise ConfigurationError("--computation, --step-ms and --device-tflops say the same; give one of them")
     if named is not None:
         model, what = read_computation(named)
         return model, f"computation {what}"
-    unsaid = step_ms is None and tflops is None and CALIBRATION.is_file()
-    if unsaid and "computation" in read_settings(str(CALIBRATION), "--computation", []):
+    unsaid = step_ms is None and tflops is None
+    if unsaid and (chosen := build_computation(composed.computation)) is not None:
+        return chosen, f"computation {composed.computation['name']}"
+    if unsaid and CALIBRATION.is_file() and "computation" in read_settings(str(CALIBRATION), "--computation", []):
         model, what = read_computation(str(CALIBRATION))
         return model, f"computation {what}"
     if step_ms is not None:
