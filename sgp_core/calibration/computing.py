@@ -7,15 +7,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 
+from sgp_core.gossip import Gossip
 from sgp_core.tasks.base import Batch
 from sgp_core.training.assembly import assemble
 from sgp_core.training.config import NOTHING, Experiment
-from sgp_core.training.kinds_of_run import build_step
 from sgp_core.training.peers import Peers
+from sgp_core.training.step import TrainingStep
 
 _WARM_UP, _LEAST, _MOST = 2, 5, 40
 _BUDGET_S = 4.0
@@ -78,7 +79,9 @@ def _prepare(experiment: Experiment, peers: Peers, device: torch.device) -> Call
     parts = assemble(local, device, peers)
     training, task = experiment.training, parts.task
     indices = parts.sampler.indices(0)[: _WARM_UP + _MOST]
-    take: Any = build_step(parts, local, None)
+    assert isinstance(parts.gossip, Gossip), "the workers are processes"
+    criterion = parts.chosen.loss or partial(task.loss, smoothing=training.label_smoothing)
+    take = TrainingStep(parts.model, parts.optimizer, parts.gossip, criterion, training)
     batches = [task.batch(chosen).to(device, channels_last=training.channels_last) for chosen in indices[:4]]
     for group in parts.optimizer.param_groups:
         group["lr"] = 0.0  # the loss is not to run away while time is taken
