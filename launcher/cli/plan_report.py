@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.table_printing import align
 from launcher.planning.advice import Advice, RuleOfThumb, advise, rule_of_thumb
 from launcher.planning.command import command_line
 from launcher.planning.evaluation import Evaluated, Question, as_data, closest_first
-from launcher.runs.number_format import milliseconds, size
+from launcher.runs.number_format import duration, milliseconds, size
+from sgp_core.tasks.kinds import task_kind_of
 
 if TYPE_CHECKING:
+    from launcher.execution.simulated_time import Reached
     from sgp_core.tasks.model_size import ModelSize
 
 COLUMNS: Sequence[str] = (
@@ -73,6 +76,7 @@ def plan_as_data(
     found: Found,
     left_out: Mapping[int, Sequence[str]],
     assumed: Sequence[str],
+    reached: Mapping[int, Sequence[Reached]],
 ) -> dict[str, Any]:
     """Return a plan as plain data."""
     plans = []
@@ -93,6 +97,7 @@ def plan_as_data(
                 "winner": as_data(advice.winner),
                 "reason": advice.reason,
                 "fastest": as_data(advice.fastest),
+                "target": [asdict(one) for one in reached.get(workers, ())],
                 "command": command_line(question.plan, words, advice.winner.candidate),
             }
         )
@@ -105,6 +110,18 @@ def plan_as_data(
         "most_spread": question.most_spread,
         "plans": plans,
     }
+
+
+def describe_times(times: Sequence[Reached], workers: int, dataset: str, target: float) -> Iterator[str]:
+    """Yield when each candidate reached the target, by virtual workers that have learned."""
+    yield ""
+    yield f"{workers} virtual workers to {task_kind_of(dataset).score} {target:g}:"
+    rows = []
+    for one in times:
+        best = "-" if one.best is None else f"{one.best:.4g}"
+        never = one.step is None or one.seconds is None
+        rows.append([one.label, "-" if never else str(one.step), "-" if never else duration(one.seconds or 0.0), best])
+    yield from align(["candidate", "steps", "virtual time", "best score"], rows, right=["steps", "virtual time"])
 
 
 def cells(row: Evaluated, advice: Advice) -> list[str]:

@@ -70,8 +70,8 @@ class RunPlan(Sections):
     """How long its workers compute. Likewise."""
     faults: tuple[str, ...] = ()
     """What goes wrong on purpose, as phrases of :mod:`sgp_core.faults`. No part of the identity."""
-    calibrates: bool = False
-    """Whether workers measure the network and a step's computation, and do not train."""
+    calibration_s: float | None = None
+    """Seconds in which workers measure the network and a step's computation; None: they train."""
 
     @property
     def world_size(self) -> int:
@@ -91,8 +91,8 @@ class RunPlan(Sections):
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
         fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
-        if not self.calibrates:
-            del fields["calibrates"]
+        if self.calibration_s is None:
+            del fields["calibration_s"]
         return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self)}
 
 

@@ -230,10 +230,12 @@ class _Worker:
         device = device_setup.prepare(plan, self.place, attempt_folder, gpus, separate=self.separate)
         for path in changed_sources(plan.plugins, load_recorded_plugins(plan.plugins)):
             logging.getLogger(__name__).warning("%s has changed since the launcher read it", path)
-        if plan.calibrates:
+        if plan.calibration_s is not None:
             from sgp_core.calibration.calibrate import calibrate
 
-            found = calibrate(plan.experiment, device, self.place.local_world_size, plan.cluster.transport)
+            found = calibrate(
+                plan.experiment, device, self.place.local_world_size, plan.cluster.transport, plan.calibration_s
+            )
             return {"status": "completed", "steps": 0, "final": None, "best": None, "calibration": found}
         from launcher.worker.fault_injection import PlannedFaults
         from launcher.worker.watching import watch_worker

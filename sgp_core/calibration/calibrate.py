@@ -16,9 +16,13 @@ from sgp_core.training.config import Experiment
 from sgp_core.training.peers import Peers
 
 _LONE_BYTES = 1 << 22
+_OF_EXCHANGES, _OF_STEPS = 0.6, 0.3
+"""Shares of the time."""
 
 
-def calibrate(experiment: Experiment, device: torch.device, per_host: int, transport: str = "auto") -> dict[str, Any]:
+def calibrate(
+    experiment: Experiment, device: torch.device, per_host: int, transport: str = "auto", seconds: float = 40.0
+) -> dict[str, Any]:
     """Measure exchanges among the workers and the computation of ``experiment``. Collective: all workers call it.
 
     Args:
@@ -26,6 +30,7 @@ def calibrate(experiment: Experiment, device: torch.device, per_host: int, trans
         device: of this worker.
         per_host: workers of each host, consecutive ranks.
         transport: as in :class:`sgp_core.Gossip`.
+        seconds: how long it may take, about.
 
     Returns:
         Plain data: ``network`` and ``computation``, options that the virtual clock reads, and ``measured``.
@@ -35,12 +40,12 @@ def calibrate(experiment: Experiment, device: torch.device, per_host: int, trans
     """
     began, peers = time.perf_counter(), Peers(device)
     places = Places(peers.world_size, per_host)
-    timings = measure_exchanges(peers, device, places, transport)
+    timings = measure_exchanges(peers, device, places, transport, _OF_EXCHANGES * seconds)
     lone = None
     if places.per_host > 1:
         lone = _LONE_BYTES, measure_lone_pair(peers, device, _LONE_BYTES)
     rates = [fit_line(timings[kind]).rate for kind in ("across", "inside") if timings.get(kind)]
-    steps = measure_computation(experiment, peers, device, rates[0] if rates else None)
+    steps = measure_computation(experiment, peers, device, rates[0] if rates else None, _OF_STEPS * seconds)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     busy_speed = 1.0 if steps.busy is None else steps.together / steps.busy
     return {

@@ -19,7 +19,6 @@ from sgp_core.training.peers import Peers
 from sgp_core.training.step import TrainingStep
 
 _WARM_UP, _LEAST, _MOST = 2, 5, 40
-_BUDGET_S = 4.0
 _LARGEST_MESSAGE = 1 << 26
 _FULLY_BUSY = 1.5
 """Times a step that a message takes which travels all the time of the step."""
@@ -41,12 +40,13 @@ class StepTimes:
 
 
 def measure_computation(
-    experiment: Experiment, peers: Peers, device: torch.device, bytes_per_s: float | None
+    experiment: Experiment, peers: Peers, device: torch.device, bytes_per_s: float | None, budget_s: float
 ) -> StepTimes:
     """Return how long the steps of ``experiment`` compute. Collective: all workers call it.
 
     Args:
         bytes_per_s: what a worker sends a second while all send; None with a single worker.
+        budget_s: how long it may take, about.
 
     Raises:
         ConfigurationError: the experiment cannot be assembled, for example because its data are not there.
@@ -54,8 +54,8 @@ def measure_computation(
     step = _prepare(experiment, peers, device)
     for _ in range(_WARM_UP):
         step()
-    together = _mean(peers, _time(peers, step, peers.world_size))
-    alone = _time(peers, step, 1)
+    together = _mean(peers, _time(peers, step, peers.world_size, budget_s / 2))
+    alone = _time(peers, step, 1, budget_s / 4)
     alone = peers.broadcast(alone)
     busy = None
     if bytes_per_s is not None and peers.world_size > 1:
@@ -97,11 +97,11 @@ def _prepare(experiment: Experiment, peers: Peers, device: torch.device) -> Call
     return step
 
 
-def _time(peers: Peers, step: Callable[[], object], workers: int) -> float:
+def _time(peers: Peers, step: Callable[[], object], workers: int, budget_s: float) -> float:
     """Return the median seconds of a step on this worker while the first ``workers`` compute, all others being idle."""
     computes = peers.rank < workers
     once = max(peers.gather(_once(step) if computes else 0.0))
-    count = max(_LEAST, min(_MOST, int(_BUDGET_S / max(once, 1e-6))))
+    count = max(_LEAST, min(_MOST, int(budget_s / max(once, 1e-6))))
     peers.sum([0.0])
     taken = [_once(step) for _ in range(count)] if computes else [0.0]
     peers.sum([0.0])

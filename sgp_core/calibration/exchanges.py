@@ -28,8 +28,8 @@ _WARM_UP = 2
 _SHORT_S = 0.3
 """Exchanges get larger until one takes so long."""
 _LEAST_S = 1e-7
-_BUDGET_S = 1.0
-"""For all repetitions of one size."""
+_SIZES, _SERIES = 4, 3
+"""How many sizes are tried, and series of steps at each: with the exchange, without, and the update alone."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ Timings = list[tuple[int, float]]
 """Bytes of a message, and seconds that its exchange takes."""
 
 
-def measure_exchanges(peers: Peers, device: torch.device, places: Places, transport: str) -> dict[str, Timings]:
+def measure_exchanges(
+    peers: Peers, device: torch.device, places: Places, transport: str, budget_s: float = 24.0
+) -> dict[str, Timings]:
     """Return timings of ``inside`` a host, ``across`` hosts, and ``all_reduce``, of those that there can be.
 
     And of ``update``: what the optimizer's step takes on a vector of that size while all workers take theirs.
@@ -81,10 +83,11 @@ def measure_exchanges(peers: Peers, device: torch.device, places: Places, transp
         kinds["all_reduce"] = build_algorithm("allreduce"), Shifted(n)
     found: dict[str, Timings] = {kind: [] for kind in kinds}
     updates: dict[int, list[float]] = {}
+    one_s = budget_s / max(1, len(kinds)) / _SIZES / _SERIES
     for kind, (algorithm, topology) in kinds.items():
         size = SMALL
         while size <= LARGE:
-            seconds, update = _exchange(peers, device, algorithm, topology, transport, size)
+            seconds, update = _exchange(peers, device, algorithm, topology, transport, size, one_s)
             found[kind].append((size, seconds))
             updates.setdefault(size, []).append(update)
             if seconds > _SHORT_S:
@@ -106,15 +109,21 @@ def measure_lone_pair(peers: Peers, device: torch.device, size: int) -> float:
             for work in works:
                 work.wait()  # type: ignore[union-attr]
 
-    return _repeat(peers, [exchange])[0]
+    return _repeat(peers, [exchange], 1.0)[0]
 
 
 def _exchange(
-    peers: Peers, device: torch.device, algorithm: Algorithm, topology: Topology, transport: str, size: int
+    peers: Peers,
+    device: torch.device,
+    algorithm: Algorithm,
+    topology: Topology,
+    transport: str,
+    size: int,
+    budget_s: float,
 ) -> tuple[float, float]:
     """Return the seconds that an exchange adds to a step of a model of ``size`` bytes, and those of the update."""
     exchanging, alone = _Vector(algorithm, topology, transport, size, device), _Vector(None, topology, "", size, device)
-    whole, without, update = _repeat(peers, [exchanging.step, alone.step, alone.optimizer.step])
+    whole, without, update = _repeat(peers, [exchanging.step, alone.step, alone.optimizer.step], budget_s)
     exchanging.close()
     return max(whole - without, _LEAST_S), max(update, _LEAST_S)
 
@@ -145,14 +154,14 @@ class _Vector:
             self._gossip.close()
 
 
-def _repeat(peers: Peers, steps: Sequence[Callable[[], object]]) -> list[float]:
+def _repeat(peers: Peers, steps: Sequence[Callable[[], object]], budget_s: float) -> list[float]:
     """Return the seconds of each of ``steps``, which all workers take together: medians of series that take turns."""
     counts = []
     for step in steps:
         for _ in range(_WARM_UP):
             step()
         once = _slowest(peers, _time(peers, step, 1))
-        counts.append(max(1, min(20, int(_BUDGET_S / _REPEATS / max(once, 1e-6)))))
+        counts.append(max(1, min(20, int(budget_s / _REPEATS / max(once, 1e-6)))))
     taken: list[list[float]] = [[] for _ in steps]
     for _ in range(_REPEATS):
         for series, step, count in zip(taken, steps, counts, strict=True):

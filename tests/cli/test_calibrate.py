@@ -21,7 +21,7 @@ def test_the_page_s_commands(sgp: Callable[..., Said]) -> None:
     """The figures are those of a busy machine, so only that they are there is tested."""
     lines = commands(ROOT / "docs" / "plan.md")
     measure = next(line for line in lines if line.startswith("sgp calibrate"))
-    data = sgp(*measure.split()[1:], "--json").json
+    data = sgp(*measure.split()[1:], "--seconds", "4", "--json").json
     measured = data["measured"]
     assert (measured["workers"], measured["workers_per_host"]) == (2, 2)
     assert {"inside", "all_reduce", "update"} == set(measured["exchanges"])
@@ -45,6 +45,7 @@ def test_the_page_s_commands(sgp: Callable[..., Said]) -> None:
     [
         (["seed=1,2"], "seed"),
         (["cluster.elastic=true"], "elastic"),
+        (["cluster=simulator"], "virtual workers have no network"),
         (["--out", "nowhere/file.json"], "there is no folder"),
     ],
 )

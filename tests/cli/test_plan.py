@@ -106,3 +106,20 @@ def test_mistakes_are_said_in_a_sentence(words: list[str], message: str, sgp: Ca
     assert said.code == 2
     assert message in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_virtual_workers_say_when_a_score_is_reached(sgp: Callable[..., Said]) -> None:
+    words = ["default", "model=mlp", "cluster.workers_per_node=2", "training.max_steps=20", "evaluation.every_epochs=1"]
+    words += ["training.batch_size=256", "log_every=20", "network=ethernet_1g", "network.bandwidth_mbit=1"]
+    said = sgp("plan", *words, "--step-ms", "100", "--most-spread", "0", "--target", "0.3", "--json")
+    assert said.code == 0, said.err
+    [plan] = said.json["plans"]
+    times = {row["label"]: row for row in plan["target"]}
+    assert {"allreduce", "sgp one_peer_exponential", plan["fastest"]["label"]} <= set(times)
+    for row in plan["candidates"]:
+        reached = times.get(row["label"])
+        if reached is not None and reached["step"] is not None:
+            assert reached["best"] >= 0.3
+            assert reached["seconds"] == pytest.approx(reached["step"] * row["step_s"], rel=0.2)
+    assert times["allreduce"]["step"] is not None
+    assert [path.name for path in Path("runs").iterdir()] == []

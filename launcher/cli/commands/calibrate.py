@@ -26,6 +26,7 @@ def calibrate(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The JSON file to write.")] = CALIBRATION,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure, about.")] = 40.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure exchanges among the workers and the computation of a step.
@@ -43,9 +44,11 @@ def calibrate(
         raise ConfigurationError("one experiment is measured at a time; name one value for each setting")
     if plans[0].cluster.elastic:
         raise ConfigurationError("an elastic run is calibrated as its workers are: leave cluster.elastic false")
+    if plans[0].cluster.name == "simulator":
+        raise ConfigurationError("virtual workers have no network to measure; use cluster=local or cluster=slurm")
     if not out.absolute().parent.is_dir():
         raise ConfigurationError(f"--out {out}: there is no folder {out.absolute().parent}")
-    code, found = measure(plans[0], ["sgp", "calibrate", *(overrides or [])])
+    code, found = measure(plans[0], seconds, ["sgp", "calibrate", *(overrides or [])])
     if code or found is None:
         raise typer.Exit(code or 1)
     write_json(out, found)

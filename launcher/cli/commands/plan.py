@@ -12,7 +12,11 @@ from launcher.cli.options import JsonOption
 from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from launcher.config.run_plan import RunPlan
+    from launcher.execution.simulated_time import Reached
+    from launcher.planning.evaluation import Evaluated, Question
     from sgp_core.clock import ComputationModel, NetworkModel
     from sgp_core.tasks.model_size import ModelSize
 
@@ -54,6 +58,10 @@ def plan(
     most_spread: Annotated[
         float | None, typer.Option(min=0, help="How far apart models may be to count as close, in updates.")
     ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Train the candidates in question with virtual workers up to this score."),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the candidates to a PNG or SVG file.")
     ] = None,
@@ -61,9 +69,9 @@ def plan(
 ) -> None:
     """Predict what each algorithm would take a step, and say which to run.
 
-    Nothing is trained and no data are read.
+    Nothing is trained and no data are read, unless there is a target.
     """
-    from launcher.cli.plan_report import describe_plan, plan_as_data
+    from launcher.cli.plan_report import describe_plan, describe_times, plan_as_data
     from launcher.planning.departure import MOST_SPREAD
     from launcher.planning.evaluation import Question, evaluate
     from launcher.planning.figure import save_figure
@@ -80,15 +88,38 @@ def plan(
     for number in _numbers(workers, composed):
         found[number], left_out[number] = evaluate(question, number)
     assumed = [network_is, computation_is]
+    reached = {}
+    if target is not None:
+        reached = {number: _train(question, rows, target, experiment) for number, rows in found.items()}
     if figure is not None:
         save_figure(found, f"{composed.name}: {size.parameters / 1e6:.1f} M parameters, {network_is}", figure)
     if as_json:
-        print_json(plan_as_data(question, words, size, found, left_out, assumed))
+        print_json(plan_as_data(question, words, size, found, left_out, assumed, reached))
         return
     for line in describe_plan(question, words, size, found, left_out, assumed):
         print(line)
+    for number, times in reached.items():
+        for line in describe_times(times, number, composed.experiment.dataset["name"], float(target or 0.0)):
+            print(line)
     if figure is not None:
         print(f"picture: {figure}")
+
+
+def _train(question: Question, rows: Sequence[Evaluated], target: float, given: list[str]) -> list[Reached]:
+    """Train AllReduce, the advised candidate, the experiment's own and the fastest with virtual workers."""
+    from launcher.execution.simulated_time import time_to_score
+    from launcher.planning.advice import advise
+    from sgp_core.training.experiment import build_parts
+
+    build_parts(question.plan.experiment).dataset.check()
+    advice, times = advise(rows), {}
+    own = next(row for row in rows if row.candidate.own)
+    for row in (advice.allreduce, advice.winner, own, advice.fastest):
+        candidate = row.candidate
+        if candidate.label not in times:
+            chosen = (question.plan, candidate, question.network, question.computation)
+            times[candidate.label] = time_to_score(*chosen, target, ["sgp", "plan", *given])
+    return list(times.values())
 
 
 def _measure(composed: RunPlan) -> ModelSize:
