@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.table_printing import align
-from launcher.planning.advice import Advice, RuleOfThumb, advise, rule_of_thumb
+from launcher.planning.advice import Recommendation, RuleOfThumb, advise, rule_of_thumb
 from launcher.planning.command import command_line
 from launcher.planning.evaluation import Evaluated, Question, as_data, closest_first
 from launcher.runs.number_format import duration, milliseconds, size
@@ -124,7 +124,7 @@ def describe_times(times: Sequence[Reached], workers: int, dataset: str, target:
     yield from align(["candidate", "steps", "virtual time", "best score"], rows, right=["steps", "virtual time"])
 
 
-def cells(row: Evaluated, advice: Advice) -> list[str]:
+def cells(row: Evaluated, advice: Recommendation) -> list[str]:
     """Return a line of the table, under :data:`COLUMNS`."""
     mark = "*" if row is advice.winner else "own" if row.candidate.own else ""
     found = row.prediction

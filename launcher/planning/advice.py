@@ -13,7 +13,7 @@ WORTH_IT = 0.05
 
 
 @dataclass(frozen=True)
-class Advice:
+class Recommendation:
     """What to run over some number of workers.
 
     Attributes:
@@ -29,7 +29,7 @@ class Advice:
     reason: str
 
 
-def advise(rows: Sequence[Evaluated]) -> Advice:
+def advise(rows: Sequence[Evaluated]) -> Recommendation:
     """Return what to run among candidates over the same workers, AllReduce among them.
 
     Only candidates that learn as AllReduce does are advised: a faster step that needs more of them may be no faster.
@@ -48,8 +48,8 @@ def advise(rows: Sequence[Evaluated]) -> Advice:
             f"{best.candidate.label}: {_ms(best)} ms a step where AllReduce takes {_ms(allreduce)}, {saved:.0%} less;"
             f" its workers stay within {best.spread:.2g} updates of each other"
         )
-        return Advice(best, allreduce, fastest, reason)
-    return Advice(allreduce, allreduce, fastest, _why_allreduce(best, allreduce, saved))
+        return Recommendation(best, allreduce, fastest, reason)
+    return Recommendation(allreduce, allreduce, fastest, _why_allreduce(best, allreduce, saved))
 
 
 def _why_allreduce(best: Evaluated, allreduce: Evaluated, saved: float) -> str:
