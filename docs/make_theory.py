@@ -46,6 +46,7 @@ PICTURES = {
     "delayed_push_sum": Picture("rounds", "largest error"),
     "moshpit_averaging": Picture("rounds", "variance between workers"),
     "random_quadratics": Picture("workers", "steps to 1e-6", log_x=True),
+    "graph_filter": Picture("rounds", "left of any component"),
     "gradient_norm": Picture("samples of all workers, n K", "mean square of the gradient", log_x=True),
     "linear_speed_up": Picture("", "loss", log_x=True),
     "speed_up_in_seconds": Picture("workers", "virtual seconds to the loss", log_x=True),

@@ -27,7 +27,6 @@ from comparison import Comparison, Findings, report
 from sgp_core import Algorithm, Topology
 from sgp_core.algorithms.d2 import D2
 from sgp_core.pacing import Pace
-from sgp_core.pacing.base import Numbers, Plan
 
 SOURCE = "RelaySGD, figure 2, stored in the authors' notebook, seed 0"
 D, FAR, TARGET, MOST = 10, 100.0, 1e-6, 20_000
@@ -102,15 +101,6 @@ class Quadratics:
 
 
 @dataclass(frozen=True)
-class TwoRounds(Pace):
-    """Two rounds of gossip after every step."""
-
-    def after(self, step: int, numbers: Numbers) -> Plan:
-        """Return them."""
-        return Plan(rounds=2)
-
-
-@dataclass(frozen=True)
 class UncheckedD2(D2):
     """D2 on a graph whose least eigenvalue is -1/3, which it refuses."""
 
@@ -132,7 +122,8 @@ def method(name: str, n: int) -> tuple[Algorithm, Topology, Pace | None]:
         return UncheckedD2(), ring, None
     if name == "gradient tracking, ring":
         return sgp_core.build_algorithm("gradient_tracking"), ring, None
-    return sgp_core.build_algorithm("sgp"), sgp_core.build_topology("one_peer_exponential", world_size=n), TwoRounds()
+    graph = sgp_core.build_topology("one_peer_exponential", world_size=n)
+    return sgp_core.build_algorithm("sgp"), graph, sgp_core.build_pace("rounds", rounds=2)
 
 
 def steps_to_target(name: str, n: int, zeta2: float, lr: float, most: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 import consensus
 import delayed_push_sum
 import gradient_norm
+import graph_filter
 import linear_speed_up
 import moshpit_averaging
 import random_quadratics
@@ -107,6 +108,13 @@ def test_a_step_of_sgp_takes_as_long_however_many_workers_there_are_and_one_of_a
     assert seconds["sgp"][1] == pytest.approx(seconds["sgp"][0], rel=0.04)
     assert seconds["osgp"] == pytest.approx([0.271, 0.271], rel=0.03)
     assert seconds["allreduce"][1] > 1.1 * seconds["allreduce"][0] > 1.2 * seconds["sgp"][0]
+
+
+def test_accelerated_rounds_leave_what_chebyshevs_polynomial_does() -> None:
+    ring = sgp_core.build_topology("ring", world_size=16)
+    assert graph_filter.left(ring, 10, "chebyshev") == pytest.approx(0.077011, abs=1e-6)
+    assert graph_filter.rounds_to(ring, 1e-2, "plain") == 89
+    assert graph_filter.rounds_to(ring, 1e-2, "chebyshev") == 17
 
 
 def test_rows_say_what_ours_is_compared_with() -> None:
