@@ -63,9 +63,12 @@ class UnknownSGD(torch.optim.SGD):
 
 def _check_conserved(rule, graph, dtype, seed, **options):
     run, sums, scale = _run(rule, graph, dtype, seed, **options)
-    assert sums.diff(dim=0).abs().max() <= TOLERANCE[dtype] * scale, "a single step changed the sum"
+    base = rule.base if isinstance(rule, Outer) else rule
+    kept = STEPS if ALGORITHMS.name_of(type(base)) == "d2" else 1  # it adds the rounding of all steps before to each
+    tolerance = kept * TOLERANCE[dtype] * scale
+    assert sums.diff(dim=0).abs().max() <= tolerance, "a single step changed the sum"
     if not isinstance(rule, Outer):  # an outer also updates, by multiples of what it remembers: rounding adds up
-        assert (sums - sums[0]).abs().max() <= TOLERANCE[dtype] * scale
+        assert (sums - sums[0]).abs().max() <= tolerance
     assert (run.w.sum(1) + run.w_in_flight - graph.world_size).abs().max() <= 1e-12 * graph.world_size
     return run
 
