@@ -69,7 +69,7 @@ def advise(topology: Topology, analysis: Analysis) -> Advice:
     if inexact := _exact_elsewhere(topology, analysis):
         warnings.append(inexact)
     if analysis.spectral_gap < SMALL_GAP:
-        steps = steps_to(topology, PRECISION)
+        steps = _steps(topology, analysis)
         warnings.append(
             f"the spectral gap is small, {analysis.spectral_gap:.2g} a step: {steps or 'endless'} steps to 1e-4"
         )
@@ -125,9 +125,14 @@ def _better(topology: Topology, analysis: Analysis) -> Better | None:
     if not candidates:
         return None
     best = min(candidates, key=lambda one: (inf if one.steps is None else one.steps, one.messages_per_step))
-    own = steps_to(topology, PRECISION)
+    own = _steps(topology, analysis)
     faster = best.steps is not None and best.steps <= _FASTER * (inf if own is None else own)
     return best if faster else None
+
+
+def _steps(topology: Topology, analysis: Analysis) -> int | None:
+    """Return the steps to the precision, which the analysis may hold already: the search takes most of the time."""
+    return analysis.steps_to[PRECISION] if PRECISION in analysis.steps_to else steps_to(topology, PRECISION)
 
 
 def _figures(topology: Topology) -> Better:
