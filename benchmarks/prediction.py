@@ -29,6 +29,7 @@ import torch.distributed as dist
 
 import sgp_core
 from sgp_core.algorithms import Algorithm, build_algorithm, build_outer
+from sgp_core.algorithms.base import Outer
 from sgp_core.calibration.exchanges import Places, measure_exchanges, measure_lone_pair
 from sgp_core.calibration.fit import fit_line, network_options
 from sgp_core.clock import ComputationModel, NetworkModel, predict, traffic_of
@@ -107,6 +108,7 @@ class Training:
 
     def __init__(self, rule: Algorithm, parameters: int, compute_s: float, problem: Problem) -> None:
         self._clock, self._problem = Clock(compute_s), problem
+        self._first = TAU if isinstance(rule, Outer) else 2  # a block, so that each turn begins where one does
         self._model = PacedModel(parameters, self._clock)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=0.01)
         topology = build_topology(TOPOLOGY, dist.get_world_size())
@@ -115,8 +117,8 @@ class Training:
         )
 
     def turn(self) -> float:
-        """Take ``STEPS`` steps after a first one, which is not counted; return this worker's seconds per step."""
-        for _ in range(TAU):  # whole blocks, so that each turn begins where a block does
+        """Take ``STEPS`` steps after a few that are not counted; return this worker's seconds per step."""
+        for _ in range(self._first):
             self._step()
         began = time.perf_counter()
         for _ in range(STEPS):
