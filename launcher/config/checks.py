@@ -23,23 +23,15 @@ def world_size(cluster: Cluster) -> int:
     Raises:
         ConfigurationError: there are more than this kind of cluster can have.
     """
-    if isinstance(cluster, SimulatorCluster):
-        _check_virtual_workers(cluster)
-    elif cluster.world_size > cluster.most_workers:
-        where = "" if isinstance(cluster, SlurmCluster) else " on one machine"
+    if cluster.world_size > cluster.most_workers:
+        where = " on one machine" if not isinstance(cluster, SlurmCluster) and not cluster.virtual else ""
+        settings = f"cluster.nodes={cluster.nodes} cluster.workers_per_node={cluster.workers_per_node}"
+        if isinstance(cluster, SimulatorCluster) and cluster.workers is not None:
+            settings = f"cluster.workers={cluster.workers}"
         raise ConfigurationError(
-            f"cluster.nodes={cluster.nodes} cluster.workers_per_node={cluster.workers_per_node}:"
-            f" {cluster.world_size} workers are too many: at most {cluster.most_workers}{where}"
+            f"{settings}: {cluster.world_size} workers are too many: at most {cluster.most_workers}{where}"
         )
     return cluster.world_size
-
-
-def _check_virtual_workers(cluster: SimulatorCluster) -> None:
-    workers, of_node = cluster.workers, cluster.workers_per_node
-    if workers > cluster.most_workers:
-        raise ConfigurationError(f"cluster.workers={workers}: too many virtual workers: at most {cluster.most_workers}")
-    if workers % of_node:
-        raise ConfigurationError(f"cluster.workers={workers}: must be a multiple of cluster.workers_per_node={of_node}")
 
 
 def check(plan: RunPlan) -> None:

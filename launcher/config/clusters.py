@@ -92,9 +92,10 @@ class SimulatorCluster(Cluster):
     name: ClassVar[str] = "simulator"
     most_workers: ClassVar[int] = 65_536
     virtual: ClassVar[bool] = True
-    workers: int = field(default=8, metadata=between(1))
-    nodes: int = field(default=1, metadata=NOT_AN_OPTION)
-    workers_per_node: int = field(default=1, metadata=between(1, 1024))
+    workers: int | None = field(default=None, metadata=between(1))
+    nodes: int = field(default=1, metadata=between(1))
+    workers_per_node: int = field(default=4, metadata=between(1, 65_536))
+    device: Device = Device.cpu
     transport: str = field(default=AUTO, metadata=NOT_AN_OPTION)
     step_in_backward: bool = field(default=False, metadata=NOT_AN_OPTION)
     elastic: bool = field(default=False, metadata=NOT_AN_OPTION)
@@ -107,7 +108,7 @@ class SimulatorCluster(Cluster):
     @property
     def world_size(self) -> int:
         """Number of virtual workers."""
-        return self.workers
+        return super().world_size if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from launcher.config.clusters import SimulatorCluster
 from launcher.runs.json_fields import mapping
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -29,7 +30,7 @@ _SECTIONS = ("evaluation", "checkpoint", "loader", "cluster", "tracker", "debug"
 
 def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide a run's result: its experiment and its evaluation. A choice is its name."""
-    given = {**mapping(spec.get("experiment")), "evaluation": spec.get("evaluation")}
+    given = {**mapping(spec.get("experiment")), **_clock(spec), "evaluation": spec.get("evaluation")}
     flat: dict[str, Any] = {}
     for key, value in given.items():
         if key == _EXTENDS and isinstance(value, Mapping):
@@ -41,6 +42,13 @@ def experiment_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
     if "algorithm" in flat:
         flat[UNIT] = "node" if NODE_SIZE in flat else "worker"
     return flat
+
+
+def _clock(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the network and the computation of a run that has a virtual clock."""
+    choices = {group: mapping(spec.get(group)) for group in ("network", "computation")}
+    virtual = mapping(spec.get("cluster")).get("name") == SimulatorCluster.name
+    return choices if virtual and choices["computation"].get("name", "none") != "none" else {}
 
 
 def all_settings(spec: Mapping[str, Any]) -> dict[str, Any]:

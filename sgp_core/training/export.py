@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,8 +172,7 @@ def averaged_state(
     buffers = dict(model.named_buffers())
     summed = {name: torch.zeros_like(buffer, dtype=torch.float64) for name, buffer in buffers.items()}
     shards: list[list[Tensor]] = []
-    for rank in range(manifest.world_size):
-        shard = store.read_shard(manifest, rank)
+    for rank, shard in enumerate(_shards(store, manifest, node_size)):
         worker = shard["gossip"]
         shards.append(worker["parameters"])
         if len(shards) == node_size:
@@ -197,6 +196,28 @@ def averaged_state(
             mean = summed[name].div_(manifest.world_size)
             buffer.copy_(mean if buffer.is_floating_point() else mean.round())
     return model.state_dict()
+
+
+def _shards(store: CheckpointStore, manifest: Manifest, node_size: int) -> Iterator[dict[str, Any]]:
+    """Yield what each worker saved, by rank; virtual workers have saved it all together."""
+    if len(manifest.shards) == manifest.world_size > 1:
+        yield from (store.read_shard(manifest, rank) for rank in range(manifest.world_size))
+        return
+    state = store.read_shard(manifest, 0)
+    gossip = state["gossip"]
+    if "worker_buffers" not in gossip:
+        yield state
+        return
+    for rank in range(manifest.world_size):
+        row, place = divmod(rank, node_size)
+        yield {
+            "gossip": {
+                "parameters": [gossip["parameters"][0][row].chunk(node_size)[place]],
+                "push_sum_weight": float(gossip["push_sum_weight"][row]),
+                "device": gossip["device"],
+            },
+            "buffers": {name: stack[rank] for name, stack in gossip["worker_buffers"].items()},
+        }
 
 
 def _build_untrained(experiment: Experiment, task: Task) -> nn.Module:

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from sgp_core.clock import build_computation, build_network_model
 from sgp_core.errors import ConfigurationError
+from sgp_core.nonfinite import NotFinite
 from sgp_core.tracking.jsonl import JsonlTracker, read_rows
 from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
+from sgp_core.training.export import averaged_state
 from sgp_core.training.loop import train
 from sgp_core.training.virtual.world import VirtualWorld
 from tests.training import tiny
@@ -73,4 +77,37 @@ def test_a_checkpoint_of_virtual_workers_is_none_of_processes(tmp_path):
     store = CheckpointStore(tmp_path, 2, chosen.fingerprint())
     with pytest.raises(ConfigurationError, match="virtual workers, in one process"):
         store.check_shards(store.manifests()[0])
-    assert torch.isfinite(store.read_shard(store.manifests()[0], 0)["gossip"]["parameters"][0]).all()
+
+
+@pytest.mark.parametrize("node_size", [1, 2])
+def test_the_average_of_a_checkpoint_is_the_model_that_is_exported(node_size, tmp_path):
+    chosen = tiny.experiment(4, choices={"node_size": node_size}, max_steps=3)
+    _train(tmp_path, chosen)
+    store = CheckpointStore(tmp_path, 4)
+    model = tiny.NoisyNet().build((2, 5, 5), tiny.CLASSES)
+    averaged = averaged_state(store, store.manifests()[0], model, node_size)
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        assert torch.allclose(averaged[name].to(tensor.dtype), tensor, atol=1e-6), name
+
+
+def test_a_clock_gives_every_row_its_virtual_time(tmp_path):
+    computation = build_computation({"name": "slow_worker", "worker": 1, "times": 2.0, "step_ms": 100.0})
+    world = VirtualWorld(build_network_model({"name": "ethernet_1g"}), computation)
+    sync = _train(tmp_path / "sync", tiny.experiment(4, max_steps=4), virtual=world)
+    times = {row["step"]: row["virtual_time_s"] for row in sync}
+    assert times[4] == pytest.approx(0.8, rel=0.02), "all wait for the slow worker"
+    turns = tiny.experiment(4, choices={"algorithm": {"name": "asgp"}}, max_steps=4)
+    assert _train(tmp_path / "turns", turns, virtual=world)[3]["virtual_time_s"] < 0.6, "none does"
+    assert "virtual_time_s" not in _train(tmp_path / "none", tiny.experiment(4, max_steps=1))[0]
+
+
+def test_an_optimizer_that_looks_at_matrices_is_refused(tmp_path):
+    chosen = tiny.experiment(2, choices={"optimizer": {"name": "torch", "class_name": "Adafactor"}}, max_steps=1)
+    with pytest.raises(ConfigurationError, match="Adafactor looks at whole matrices"):
+        _train(tmp_path, chosen)
+
+
+def test_a_loss_that_is_not_finite_names_its_rank(tmp_path):
+    chosen = tiny.experiment(4, choices={"optimizer": {"name": "sgd", "lr": 1e30}}, max_steps=9)
+    with pytest.raises(NotFinite, match=r"on rank \d"):
+        _train(tmp_path, chosen)

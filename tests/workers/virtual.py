@@ -32,7 +32,7 @@ from sgp_core.training.loop import train
 from sgp_core.training.virtual.world import VirtualWorld
 from tests.workers.agreement import Lopsided
 
-WORKERS, STEPS = 8, 100
+WORKERS, STEPS, TOGETHER = 8, 100, 6
 Case = dict[str, Any]
 CPU = torch.device("cpu")
 
@@ -183,10 +183,13 @@ def main() -> int:
     from tests.support.workers import run_workers
 
     cases, worst = matrix(), 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        real = run_workers(WORKERS, run_processes, cases, STEPS, folder)[0]
-        for case, rows, virtual in zip(cases, real, run_virtual(cases, STEPS, folder), strict=True):
-            apart = difference(rows, virtual)
+    for begin in range(0, len(cases), TOGETHER):
+        some = cases[begin : begin + TOGETHER]
+        with tempfile.TemporaryDirectory() as folder:
+            real = run_workers(WORKERS, run_processes, some, STEPS, folder)[0]
+            virtual = run_virtual(some, STEPS, folder)
+        for case, rows, simulated in zip(some, real, virtual, strict=True):
+            apart = difference(rows, simulated)
             worst = max(worst, apart["loss"])
             others = {key: value for key, value in apart.items() if value > 1e-10 and key != "loss"}
             print(f"{apart['loss']:.1e}  {case}  {others or ''}", flush=True)

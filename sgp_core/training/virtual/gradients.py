@@ -17,7 +17,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 _CHUNK_BYTES = 2**25
 """Parameters that are computed with at a time, 32 MB: what stays near the cores, beside a few copies, is fast."""
 _BATCHED_LAYERS = (nn.Linear, nn.Flatten, nn.Identity, nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.LayerNorm)
-"""Layers that are faster with all workers at once; convolutions with weights of their own are slower."""
+"""Layers that are faster with all workers at once; convolutions with weights of their own gain nothing."""
 
 
 class VirtualGradients:
