@@ -80,7 +80,8 @@ def with_tables(page: str, found: dict[str, Found]) -> str:
         begin = BEGIN.format(name=name)
         before, rest = page.split(begin + "\n")
         table = comparison["markdown"]([comparison["Comparison"](**row) for row in of_script["rows"]])
-        parts = [table, *(f"*{note}*" for note in of_script["notes"])]
+        summary = f"<details><summary>{len(of_script['rows'])} numbers</summary>"
+        parts = [*(f"*{note}*" for note in of_script["notes"]), summary, table, "</details>"]
         page = f"{before}{begin}\n" + "\n\n".join(parts) + f"\n{END}{rest.partition(END)[2]}"
     return page
 

@@ -55,6 +55,7 @@ OTHER = {
     'eval "$(sgp-train --shell-completion install=bash)"',
     "python docs/examples/library.py",
     "python docs/make_benchmarks.py",
+    "python docs/make_stragglers.py",
     "python docs/make_theory.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/nodes.py",
