@@ -9,7 +9,7 @@ from launcher.planning.command import command_line
 from launcher.planning.question import compose_plan, experiment_words
 
 
-@pytest.mark.parametrize("line", ["imagenet_sgp", "wmt16_local_adam_slowmo", "default pace.steps=3"])
+@pytest.mark.parametrize("line", ["wmt16_local_adam_slowmo", "default pace.steps=3"])
 def test_every_candidate_can_be_started(line: str) -> None:
     words = experiment_words(line.split())
     plan = compose_plan(words)
