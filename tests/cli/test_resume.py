@@ -134,7 +134,7 @@ def test_complete_and_live_runs_are_left_alone(tmp_path: Path, sgp: Sgp) -> None
     [
         ({"schema_version": 0}, "its spec.json is of version 0, not 1"),
         ({"experiment": [1]}, "its spec.json is damaged: "),
-        ({"cluster": {"name": "cloud"}}, "unknown cluster 'cloud'; known: inline, local, slurm"),
+        ({"cluster": {"name": "cloud"}}, "unknown cluster 'cloud'; known: inline, local, simulator, slurm"),
         ({"cluster": {"name": "inline", "nodes": 2}}, "its spec.json is damaged: 2 workers are not 1"),
         ({"cluster": {"name": "inline", "slots": 2}}, "cluster has no option 'slots'"),
         ({"log_every": 0}, "log_every=0: must be at least 1"),

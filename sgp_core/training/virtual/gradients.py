@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
 
 from sgp_core.tasks.base import Batch
 from sgp_core.training.virtual.models import VirtualModels
@@ -120,6 +119,8 @@ class VirtualGradients:
     def _chunk_at_once(
         self, parts: list[Batch], shares: list[float], workers: list[int], at: list[int], losses: Tensor
     ) -> None:
+        from torch.func import functional_call, grad_and_value, vmap  # which workers that are processes do not need
+
         models = self._models
         inputs = tuple(torch.stack(tensors) for tensors in zip(*(part.inputs for part in parts), strict=True))
         targets = torch.stack([part.targets for part in parts])
