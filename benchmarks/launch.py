@@ -70,11 +70,12 @@ WORKER = {
     "read data": "from sgp_core.tasks.datasets import DATASETS; DATASETS.build('digits').load()",
     "assemble": (
         "experiment = loop.Experiment.from_dict(EXPERIMENT); torch.set_num_threads(1); cpu = torch.device('cpu'); "
-        "peers = loop.Peers(cpu); parts = loop.assemble(experiment, cpu, peers)"
+        "from sgp_core.training import peers, step; "
+        "parts = loop.assemble(experiment, cpu, peers.Peers(cpu))"
     ),
     "first step": (
         "batch = parts.task.batch(torch.arange(32)); "
-        "loop.TrainingStep(parts.model, parts.optimizer, parts.gossip, torch.nn.functional.cross_entropy, "
+        "step.TrainingStep(parts.model, parts.optimizer, parts.gossip, torch.nn.functional.cross_entropy, "
         "experiment.training)(batch)"
     ),
 }
