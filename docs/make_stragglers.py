@@ -60,9 +60,9 @@ Points = list[tuple[float, float]]
 def main() -> None:
     """Start the runs that are missing, draw the picture and write the table."""
     runs = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/stragglers")
-    for number, scenario in enumerate(SCENARIOS.values()):  # a folder each, as the network is no part of a run's id
+    for scenario in SCENARIOS.values():
         for words in CURVES.values():
-            to = f"runs_dir={runs / str(number)}"
+            to = f"runs_dir={runs}"
             subprocess.run([sys.executable, "-m", "launcher.cli.train", *COMMON, *scenario, *words, to], check=True)
     found = collect(runs)
     draw(found, PICTURE)
@@ -72,7 +72,7 @@ def main() -> None:
 def collect(runs: Path) -> dict[str, dict[str, list[Points]]]:
     """Return virtual seconds and accuracies of every seed, by scenario and algorithm, read from the run folders."""
     found: dict[str, dict[str, list[Points]]] = {scenario: {name: [] for name in CURVES} for scenario in SCENARIOS}
-    for folder in sorted(path.parent for path in runs.glob("*/*/spec.json")):
+    for folder in sorted(path.parent for path in runs.glob("*/spec.json")):
         chosen = set(json.loads((folder / "spec.json").read_text(encoding="utf-8"))["overrides"])
         scenario = next(name for name, words in SCENARIOS.items() if set(words) <= chosen)
         curve = next(name for name, words in CURVES.items() if set(words) <= chosen)

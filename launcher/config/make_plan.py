@@ -23,7 +23,7 @@ from launcher.config.former_order import as_begun
 from launcher.config.launch_options import LaunchOptions, command_settings
 from launcher.config.plugins import plugin_names
 from launcher.config.redact import redact, without_secrets
-from launcher.config.run_plan import Identity, RunPlan, run_id_of, turns_of
+from launcher.config.run_plan import Identity, RunPlan, clock_of, run_id_of
 from launcher.config.schema import CHOICES, LIBRARY_GROUPS, SECTIONS, AlgorithmOptions, GossipUnit, options_class
 from launcher.config.weights import locate_weights
 from sgp_core.bounds import between
@@ -112,8 +112,7 @@ def make_plan(point: Point, *, needs_data: bool = True) -> RunPlan:
     )
     if top.extend is not None:
         experiment = extend(experiment, top.extend, runs_dir)
-    turns = turns_of(experiment, cluster, **clock)
-    identify = partial(run_id_of, plugins=plugins, identity=top.identity, turns=turns)
+    identify = partial(run_id_of, plugins=plugins, identity=top.identity, clock=clock_of(cluster, **clock))
     experiment = as_begun(experiment, identify, runs_dir)
     run_id = identify(experiment)
     plan = RunPlan(

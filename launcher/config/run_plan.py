@@ -20,7 +20,6 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
 from sgp_core.training.config import NOTHING, Experiment
 from sgp_core.training.experiment import score_facts
-from sgp_core.training.groups import registry
 from sgp_core.training.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -65,7 +64,7 @@ class RunPlan(Sections):
     """Users' own code that is loaded before any name is looked up."""
     identity: Identity = Identity.settings
     network: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
-    """The links that the virtual clock reckons with. No part of the identity, unless turns depend on it."""
+    """The links that the virtual clock reckons with. Part of the identity of virtual workers only."""
     computation: dict[str, Any] = field(default_factory=lambda: {"name": NOTHING})
     """How long its workers compute. Likewise."""
     faults: tuple[str, ...] = ()
@@ -145,12 +144,10 @@ def _scores(plan: RunPlan) -> dict[str, Any]:
     return {"score": score, "scores": [metric.to_dict() for metric in metrics]}
 
 
-def turns_of(
-    experiment: Experiment, cluster: Cluster, network: Mapping[str, Any], computation: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what decides in which order virtual workers take turns; empty where they keep step, or are real."""
-    traits = registry("algorithm").get(experiment.algorithm["name"]).traits
-    if not (cluster.virtual and traits.asynchronous):
+def clock_of(cluster: Cluster, network: Mapping[str, Any], computation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the clock of virtual workers, which decides on the times in their rows, and in which order asynchronous
+    ones take turns; empty where workers are real, or there is none."""
+    if not cluster.virtual:
         return {}
     clock = {"network": network, "computation": computation}
     return {
@@ -161,19 +158,19 @@ def turns_of(
 
 
 def run_id_of(
-    experiment: Experiment, plugins: Sequence[Plugin], identity: Identity, turns: Mapping[str, Any] | None = None
+    experiment: Experiment, plugins: Sequence[Plugin], identity: Identity, clock: Mapping[str, Any] | None = None
 ) -> str:
     """Return the first hex digits of the hash of what defines a run.
 
     Args:
-        turns: what :func:`turns_of` has returned.
+        clock: what :func:`clock_of` has returned.
 
     Raises:
         ConfigurationError: the experiment has an unknown name or option.
     """
     fingerprint = experiment.fingerprint()
-    if turns:
-        canonical = json.dumps(turns, sort_keys=True, separators=(",", ":"))
+    if clock:
+        canonical = json.dumps(clock, sort_keys=True, separators=(",", ":"))
         fingerprint = hashlib.sha256(f"{fingerprint}\n{canonical}".encode()).hexdigest()
     if identity is Identity.code:
         sources = sorted(plugin.sha256 for plugin in plugins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from launcher.config import checks
-from launcher.config.run_plan import RunPlan, plan_of_spec, run_id_of, turns_of
+from launcher.config.run_plan import RunPlan, clock_of, plan_of_spec, run_id_of
 from launcher.config.schema import DebugOptions
 from launcher.runs.find import Run
 from launcher.runs.recorded_code import find_plugins, find_snapshot
@@ -53,7 +53,7 @@ def _check_identity(plan: RunPlan) -> None:
     workers = checks.world_size(plan.cluster)
     if workers != plan.world_size:
         raise ConfigurationError(f"its spec.json is damaged: {workers} workers are not {plan.world_size}")
-    turns = turns_of(plan.experiment, plan.cluster, plan.network, plan.computation)
-    today = run_id_of(plan.experiment, plan.plugins, plan.identity, turns)
+    clock = clock_of(plan.cluster, plan.network, plan.computation)
+    today = run_id_of(plan.experiment, plan.plugins, plan.identity, clock)
     if plan.snapshot is None and today != plan.run_id:
         raise ConfigurationError(f"its settings make run {today} now: spec.json or the code was changed")

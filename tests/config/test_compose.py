@@ -123,18 +123,6 @@ def test_a_sweep_gives_a_plan_per_point(order: list[str]) -> None:
     assert [plan.overrides for plan in plans] == [("seed=1", "log_every=3"), ("seed=2", "log_every=3")]
 
 
-def test_the_clock_is_part_of_a_run_where_it_decides_the_order_of_turns() -> None:
-    def run_id(*words: str) -> str:
-        return make_plan(composed(*words)).run_id
-
-    slow = ("network=ethernet_1g", "computation=slow_worker")
-    simulated = ("cluster=simulator", "cluster.workers=4")
-    assert run_id(*simulated, *slow) == run_id(*simulated) == run_id("cluster.workers_per_node=4")
-    turns = ("algorithm=asgp", *simulated)
-    assert len({run_id(*turns, *slow), run_id(*turns, slow[1]), run_id(*turns)}) == 3
-    assert run_id(*turns) == run_id("algorithm=asgp", "cluster.workers_per_node=4")
-
-
 def test_points_that_are_the_same_experiment_are_one_run() -> None:
     assert len(make_plans(compose(["-m", "log_every=1,2,3"]))) == 1
 

@@ -33,9 +33,10 @@ def test_without_a_number_of_its_own_it_has_the_workers_of_a_preset() -> None:
     assert plan(*SIMULATOR, *preset).world_size == 8
 
 
-def test_a_clock_makes_it_another_run_where_it_decides_on_the_order_of_turns() -> None:
+def test_a_clock_makes_it_another_run_of_virtual_workers_alone() -> None:
     clocks = [(), ("computation=constant", "network=ethernet_1g"), ("computation=constant", "network=home_internet")]
-    assert len({plan(*SIMULATOR, *clock).run_id for clock in clocks}) == 1
+    assert len({plan(*SIMULATOR, *clock).run_id for clock in clocks}) == 3
+    assert len({plan("cluster=local", *clock).run_id for clock in clocks}) == 1
     assert len({plan(*SIMULATOR, "algorithm=asgp", *clock).run_id for clock in clocks}) == 3
 
 
