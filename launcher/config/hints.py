@@ -68,7 +68,9 @@ def explain_setting(key: str, known: KnownSettings, value: str | None = None) ->
     section, option = _split(key)
     of = owners(section, option)
     if of:
-        return f"{key} is an option of {_choose(section, of)}, not of {section}={known.chosen.get(section)}"
+        instead = find_setting(key)
+        hint = f"; {fill(instead, value)}" if instead is not None and _is_clause(instead) else ""
+        return f"{key} is an option of {_choose(section, of)}, not of {section}={known.chosen.get(section)}{hint}"
     meaning = find_meaning(key, known) or _nearest_setting(key, known)
     if meaning is not None:
         return f"unknown option '{key}'{say_meaning(meaning, known, value)}"

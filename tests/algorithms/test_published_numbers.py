@@ -10,7 +10,7 @@ import torch
 
 import sgp_core
 from sgp_core.errors import ConfigurationError
-from sgp_core.simulator import simulate
+from sgp_core.simulator import stacked_workers
 from sgp_core.simulator.network import SimulatedNetwork
 from sgp_core.topology import Topology
 from tests.support.published import CONSENSUS_RMS
@@ -280,7 +280,7 @@ class CountingNetwork(SimulatedNetwork):
 
 @pytest.mark.parametrize(("period", "means"), [(0, 3), (4, 3), (2, 6), (3, 4 + 3 - 1)])
 def test_an_outer_over_local_sgd_averages_once_where_the_periods_meet(monkeypatch, period, means):
-    monkeypatch.setattr(simulate, "SimulatedNetwork", CountingNetwork)
+    monkeypatch.setattr(stacked_workers, "SimulatedNetwork", CountingNetwork)
     CountingNetwork.means = 0
     base = sgp_core.build_algorithm("local_sgd", period=period)
     quadratic(sgp_core.build_outer("slowmo", base, tau=4), 12, 0.1)

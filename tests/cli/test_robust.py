@@ -40,7 +40,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
 """Verbs and how they are called here, once for each RUN or SWEEP there is."""
 
 ONLY_LOOK = ("runs", "status", "logs", "table", "topology")
-VERBS = sorted(set(command_names()) - {"resume", "init"})  # they start runs, or have none
+VERBS = sorted(set(command_names()) - {"resume", "init", "plan", "calibrate"})  # they start workers, or read no run
 
 
 @pytest.mark.filterwarnings("error")  # they would be on the terminal

@@ -27,7 +27,7 @@ def test_every_verb_helps_and_speaks_json(verb: str, sgp: Callable[..., Said]) -
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(f"Usage: sgp {verb} ")
     assert "--json" in said.out
-    assert ("--runs-dir" in said.out) == (verb not in ("topology", "init"))
+    assert ("--runs-dir" in said.out) == (verb not in ("topology", "init", "plan", "calibrate"))
 
 
 def test_help_lists_every_verb_with_its_purpose(sgp: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:

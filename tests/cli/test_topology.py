@@ -63,7 +63,7 @@ def test_all_graphs_in_a_line_each(sgp: Callable[..., Said]) -> None:
     said = sgp("topology", "--workers", "6")
     assert said.code == 0
     lines = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()}
-    assert lines["complete"] == ["1", "5", "1.000", "1", "1", "6"]
+    assert lines["complete"] == ["1", "5", "18", "1.000", "1", "1", "6"]
     assert "topology 'hypercube' needs a power of two, not 6 workers; nearest: 4 or 8" in said.out
     figures = {one["name"]: one for one in sgp("topology", "-n", "6", "--json").json}
     assert set(figures) == set(TOPOLOGIES.names())
