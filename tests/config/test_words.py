@@ -28,7 +28,7 @@ OPTIONS_OF_OTHER_CHOICES = [
     ("algorithm.period=4", "is an option of algorithm=gossip_pga or local_sgd, not of algorithm=sgp"),
     (
         "topology=ring topology.peers=2",
-        "of topology=alternating_exponential, base_k, directed_linear, one_peer_exponential or regions, not of topology=ring",
+        "base_k, directed_linear, one_peer_exponential or regions, not of topology=ring",
     ),
 ]
 CHOICES_OF_OTHERS = [
