@@ -115,7 +115,7 @@ class Soak:
             launch.process.terminate()
         for launch in background:
             launch.finish(codes=(0, 1, 130, 143))
-        if left := [*self.launches.wait_for_none(LONG, 30.0), *self.launches.wait_for_none(SWEEP, 30.0)]:
+        if left := [*self.launches.wait_for_none(LONG, 60.0), *self.launches.wait_for_none(SWEEP, 60.0)]:
             raise Unexpected(f"the loads have ended, and these go on: {left}")
         if self._own_shm and (segments := sorted(self._new_shared_memory())):
             raise Unexpected(f"the loads have ended, and these are left in {SHARED_MEMORY}: {segments}")

@@ -142,7 +142,7 @@ def lose_a_member(act: Act) -> None:
     before = workers(folder, MEMBERS)
     rank = act.chance.choice(MORTALS)
     os.kill(before[rank]["pid"], act.chance.choice([signal.SIGKILL, signal.SIGSTOP]))
-    for _ in looks(120.0):
+    for _ in looks(300.0):
         now = workers(folder, MEMBERS)
         if now[rank]["pid"] != before[rank]["pid"] and now[rank]["status"] == "training":
             break
