@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.table_printing import align
@@ -32,18 +32,33 @@ COLUMNS: Sequence[str] = (
 Found = Mapping[int, Sequence[Evaluated]]
 
 
-def describe_plan(
-    question: Question,
-    words: Sequence[str],
-    model: ModelSize,
-    found: Found,
-    left_out: Mapping[int, Sequence[str]],
-    assumed: Sequence[str],
-) -> Iterator[str]:
+@dataclass(frozen=True)
+class Answer:
+    """What ``sgp plan`` has found out.
+
+    Attributes:
+        words: of the command line.
+        found: the candidates, by number of workers.
+        left_out: what cannot be with so many, likewise.
+        assumed: sentences on network and computation.
+        reached: when candidates that were trained reached the target, by number of workers.
+    """
+
+    question: Question
+    words: Sequence[str]
+    model: ModelSize
+    found: Found
+    left_out: Mapping[int, Sequence[str]]
+    assumed: Sequence[str]
+    reached: Mapping[int, Sequence[Reached]]
+
+
+def describe_plan(answer: Answer) -> Iterator[str]:
     """Yield the lines of a plan: for each number of workers a table, the rule of thumb, and the advice."""
+    question, words, model, left_out = answer.question, answer.words, answer.model, answer.left_out
     yield f"{model.parameters / 1e6:.4g} M parameters, {size(model.bytes)} a message"
-    yield from assumed
-    for workers, rows in found.items():
+    yield from answer.assumed
+    for workers, rows in answer.found.items():
         advice = advise(rows)
         yield ""
         yield f"{_workers(question, workers)}:"
@@ -69,24 +84,17 @@ def advice_lines(question: Question, words: Sequence[str], rows: Sequence[Evalua
     yield f"  {shlex.join(command_line(question.plan, words, advice.winner.candidate))}"
 
 
-def plan_as_data(
-    question: Question,
-    words: Sequence[str],
-    model: ModelSize,
-    found: Found,
-    left_out: Mapping[int, Sequence[str]],
-    assumed: Sequence[str],
-    reached: Mapping[int, Sequence[Reached]],
-) -> dict[str, Any]:
+def plan_as_data(answer: Answer) -> dict[str, Any]:
     """Return a plan as plain data."""
+    question, words = answer.question, answer.words
     plans = []
-    for workers, rows in found.items():
+    for workers, rows in answer.found.items():
         advice, thumb = advise(rows), _thumb(question, rows)
         plans.append(
             {
                 "workers": workers,
                 "candidates": [as_data(row) for row in rows],
-                "left_out": list(left_out[workers]),
+                "left_out": list(answer.left_out[workers]),
                 "rule_of_thumb": {
                     "compute_s": thumb.compute_s,
                     "ring_s": thumb.ring_s,
@@ -97,14 +105,14 @@ def plan_as_data(
                 "winner": as_data(advice.winner),
                 "reason": advice.reason,
                 "fastest": as_data(advice.fastest),
-                "target": [asdict(one) for one in reached.get(workers, ())],
+                "target": [asdict(one) for one in answer.reached.get(workers, ())],
                 "command": command_line(question.plan, words, advice.winner.candidate),
             }
         )
     return {
-        "parameters": model.parameters,
-        "message_bytes": model.bytes,
-        "assumed": list(assumed),
+        "parameters": answer.model.parameters,
+        "message_bytes": answer.model.bytes,
+        "assumed": list(answer.assumed),
         "network": question.network.options(),
         "computation": question.computation.options(),
         "most_spread": question.most_spread,

@@ -38,11 +38,7 @@ class BaseK(MatrixTopology):
         return max(len(self._rounds), 1)
 
     def mixing_matrix(self, step: int) -> np.ndarray:
-        matrix = np.eye(self.world_size)
-        for a, b, weight in self._rounds[step % self.period] if self._rounds else ():
-            matrix[a, b] = matrix[b, a] = weight
-            matrix[[a, b], [a, b]] -= weight
-        return matrix
+        return matrix_of(self._rounds[step % self.period] if self._rounds else [], self.world_size)
 
     @property
     def is_doubly_stochastic(self) -> bool:
@@ -51,6 +47,15 @@ class BaseK(MatrixTopology):
     @cached_property
     def _rounds(self) -> list[Round]:
         return base_rounds(range(self.world_size), self.peers)
+
+
+def matrix_of(edges: Round, workers: int) -> np.ndarray:
+    """Return the mixing matrix, ``[workers, workers]``, of a round: symmetric, so doubly stochastic."""
+    matrix = np.eye(workers)
+    for a, b, weight in edges:
+        matrix[a, b] = matrix[b, a] = weight
+        matrix[[a, b], [a, b]] -= weight
+    return matrix
 
 
 def base_rounds(workers: Sequence[int], k: int) -> list[Round]:

@@ -10,7 +10,7 @@ from math import gcd, lcm
 import numpy as np
 
 from sgp_core.topology.base import TOPOLOGIES, MatrixTopology, Topology
-from sgp_core.topology.base_k import Round, base_rounds
+from sgp_core.topology.base_k import Round, base_rounds, matrix_of
 
 _MOST_SHIFTS = 4
 
@@ -81,11 +81,7 @@ class Regions(MatrixTopology):
         return (self._between + 1) * lcm(len(self._across), self._shifts, *unfinished)
 
     def mixing_matrix(self, step: int) -> np.ndarray:
-        matrix = np.eye(self.world_size)
-        for a, b, weight in self._edges_at(step):
-            matrix[a, b] = matrix[b, a] = weight
-            matrix[[a, b], [a, b]] -= weight
-        return matrix
+        return matrix_of(self._edges_at(step), self.world_size)
 
     @property
     def is_doubly_stochastic(self) -> bool:

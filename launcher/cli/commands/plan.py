@@ -71,7 +71,7 @@ def plan(
 
     Nothing is trained and no data are read, unless there is a target.
     """
-    from launcher.cli.plan_report import describe_plan, describe_times, plan_as_data
+    from launcher.cli.plan_report import Answer, describe_plan, describe_times, plan_as_data
     from launcher.planning.departure import MOST_SPREAD
     from launcher.planning.evaluation import Question, evaluate
     from launcher.planning.figure import save_figure
@@ -87,16 +87,16 @@ def plan(
     found, left_out = {}, {}
     for number in _numbers(workers, composed):
         found[number], left_out[number] = evaluate(question, number)
-    assumed = [network_is, computation_is]
     reached = {}
     if target is not None:
         reached = {number: _train(question, rows, target, experiment) for number, rows in found.items()}
     if figure is not None:
         save_figure(found, f"{composed.name}: {size.parameters / 1e6:.1f} M parameters, {network_is}", figure)
+    answer = Answer(question, words, size, found, left_out, [network_is, computation_is], reached)
     if as_json:
-        print_json(plan_as_data(question, words, size, found, left_out, assumed, reached))
+        print_json(plan_as_data(answer))
         return
-    for line in describe_plan(question, words, size, found, left_out, assumed):
+    for line in describe_plan(answer):
         print(line)
     for number, times in reached.items():
         for line in describe_times(times, number, composed.experiment.dataset["name"], float(target or 0.0)):

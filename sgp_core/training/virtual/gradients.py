@@ -71,7 +71,7 @@ class VirtualGradients:
                 self._at_once(batches, parts, workers, losses)
                 return losses
             except (RuntimeError, NotImplementedError, ValueError) as error:  # random numbers, branches on values
-                logging.getLogger(__name__).debug("workers are computed one after another: %s", error)
+                logging.getLogger(__name__).warning("virtual workers are computed one after another, since: %s", error)
                 self._batched = False
                 self._clear(workers)
                 losses.zero_()
