@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from launcher.config.compose import compose
+from launcher.config.make_plan import make_plans
 from tests.support.workers import run_workers
 from tests.workers import virtual
 
@@ -17,4 +21,12 @@ def test_losses_are_those_of_eight_processes(tmp_path):
         validation = [value for key, value in apart.items() if key.startswith("validation")]
         assert max(validation) < 1e-5, case  # the task computes it in float32
         others = {key: value for key, value in apart.items() if not key.startswith("validation")}
-        assert max(others.values()) < 1e-10, (case, others)
+        assert max(others.values()) < virtual.CLOSE, (case, others)
+
+
+@pytest.mark.parametrize(("number", "simulated"), [(1, False), (5, True)])
+def test_the_command_line_is_given_the_same_experiment(number, simulated):
+    case = virtual.MORE[number]
+    [plan] = make_plans(compose(virtual.words(case, 14, virtual=simulated)))
+    assert plan.experiment.fingerprint() == virtual.experiment(case, 14).fingerprint()
+    assert plan.cluster.virtual is simulated

@@ -1,145 +1,68 @@
 """The same experiments with processes and with virtual workers, in float64: ``python -m tests.workers.virtual``.
 
-As a script it runs every algorithm with every outer that it goes with, and more, for 100 steps on 8 workers each, and
-prints how far apart the losses are.
+As a script it gives ``sgp-train`` every algorithm with every outer that it goes with, and more, for 100 steps: once to
+8 processes, once to 8 virtual workers. It prints how far apart their rows are. Words after it choose among the cases:
+those in whose words each occurs, as in ``algorithm=osgp outer=slowmo``.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
+import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
 from sgp_core.algorithms import ALGORITHMS, OUTERS
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.images.models import ImageModel
-from sgp_core.tasks.losses import LOSSES, Loss
-from sgp_core.tasks.models import MODELS
-from sgp_core.topology import TOPOLOGIES
+from sgp_core.plugins import load_plugins
 from sgp_core.tracking import JsonlTracker, read_rows
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 from sgp_core.training.experiment import build_parts
 from sgp_core.training.loop import train
 from sgp_core.training.virtual.world import VirtualWorld
-from tests.workers.agreement import Lopsided
 
-WORKERS, STEPS, TOGETHER = 8, 100, 6
-Case = dict[str, Any]
+WORKERS, STEPS, CLOSE = 8, 100, 1e-10
+TOGETHER = 2
+"""Cases that are trained at a time: much of it is one process that starts."""
+PLUGIN = Path(__file__).parents[1] / "plugins" / "doubles.py"
+EVALUATION = {"model": "both", "every_epochs": 2, "consensus_every": 20}
+CHECKPOINT = {"every_epochs": 0}
 CPU = torch.device("cpu")
 
+Case = dict[str, Any]
+"""What an experiment has that others have not: its choices, ``training``, ``node_size``."""
 
-class _Double(nn.Module):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.double()
+LOPSIDED = {
+    "name": "schedule",
+    "unit": "step",
+    "phases": [
+        {"start": 0, "name": "star", "weights": "uniform"},
+        {"start": 4, "name": "directed_ring"},
+        {"start": 9, "name": "star", "weights": "uniform"},
+        {"start": 60, "name": "one_peer_exponential"},
+    ],
+}
+"""Weights leave 1 by far, and graphs change."""
 
-
-@dataclass(frozen=True)
-class DoubleMlp(ImageModel):
-    """A perceptron in float64."""
-
-    dropout: float = 0.0
-
-    def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
-        layers = [nn.Linear(prod(example), 16), nn.Tanh(), nn.Linear(16, num_classes)]
-        middle = [nn.BatchNorm1d(16), nn.Dropout(self.dropout)] if self.dropout else []
-        return nn.Sequential(nn.Flatten(), _Double(), layers[0], *middle, *layers[1:]).double()
-
-
-@dataclass(frozen=True)
-class DoubleLoss(Loss):
-    """Cross entropy in float64."""
-
-    task = "images"
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, targets)
-
-
-@contextlib.contextmanager
-def doubles() -> Iterator[None]:
-    """Register the model, the loss and an irregular graph for the time of a block."""
-    MODELS.register("double_mlp")(DoubleMlp)
-    LOSSES.register("double_loss")(DoubleLoss)
-    TOPOLOGIES.register("lopsided")(Lopsided)
-    try:
-        yield
-    finally:
-        MODELS.remove("double_mlp")
-        LOSSES.remove("double_loss")
-        TOPOLOGIES.remove("lopsided")
-
-
-def experiment(case: Case, steps: int) -> Experiment:
-    """Return a case as an experiment."""
-    values: dict[str, Any] = {
-        "model": {"name": "double_mlp"},
-        "dataset": {"name": "digits"},
-        "loss": {"name": "double_loss"},
-        "topology": {"name": "one_peer_exponential"},
-        "algorithm": {"name": "sgp"},
-        "optimizer": {"name": "sgd", "lr": 0.05},
-        "schedule": {"name": "constant"},
-        "world_size": WORKERS,
-        **case,
-    }
-    training = {"epochs": 100, "max_steps": steps, "batch_size": 16, **case.get("training", {})}
-    return Experiment.from_dict({**values, "training": training})
-
-
-def run(case: Case, steps: int, directory: Path, *, virtual: bool) -> list[dict[str, Any]]:
-    """Train, and return rank 0's rows."""
-    leads = virtual or dist.get_rank() == 0
-    trackers = [JsonlTracker(directory / "metrics.jsonl")] if leads else []
-    train(
-        experiment(case, steps),
-        directory=directory,
-        device=CPU,
-        evaluation=EvaluationConfig(model="both", every_epochs=2, consensus_every=20),
-        checkpoint=CheckpointConfig(every_epochs=0),
-        log_every=1,
-        trackers=trackers,
-        virtual=VirtualWorld() if virtual else None,
-    )
-    for tracker in trackers:
-        tracker.finish("completed", {})
-    return read_rows(directory / "metrics.jsonl") if leads else []
-
-
-def run_processes(cases: Sequence[Case], steps: int, folder: str) -> list[list[dict[str, Any]]]:
-    """Train all cases as one worker of a group; return rank 0's rows."""
-    torch.set_num_threads(1)
-    with doubles():
-        return [run(case, steps, Path(folder, str(number)), virtual=False) for number, case in enumerate(cases)]
-
-
-def run_virtual(cases: Sequence[Case], steps: int, folder: str) -> list[list[dict[str, Any]]]:
-    """Train all cases with virtual workers."""
-    with doubles():
-        return [run(case, steps, Path(folder, f"v{number}"), virtual=True) for number, case in enumerate(cases)]
-
-
-def difference(real: list[dict[str, Any]], virtual: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the largest difference of each number that both have, relative to 1 or the number."""
-    assert [(row["step"], row["split"]) for row in real] == [(row["step"], row["split"]) for row in virtual]
-    found: dict[str, float] = {}
-    for one, other in zip(real, virtual, strict=True):
-        assert one.keys() == other.keys()
-        for key, value in one.items():
-            if key.endswith(("_ms", "_per_s", "_time_s")) or not isinstance(value, int | float):
-                continue
-            name = f"validation {key}" if one["split"] == "val" and key.startswith("loss") else key
-            apart = abs(value - other[key]) / max(1.0, abs(value))
-            found[name] = max(found.get(name, 0.0), apart)
-    return found
+MORE: list[Case] = [
+    {"topology": LOPSIDED},
+    {"topology": LOPSIDED, "algorithm": {"name": "sgp", "overlap_steps": 2}},
+    {"topology": LOPSIDED, "algorithm": {"name": "osgp"}, "outer": {"name": "slowmo", "tau": 7}},
+    {"compression": {"name": "int8"}, "topology": {"name": "ring"}},
+    {"pace": {"name": "every", "steps": 3}, "optimizer": {"name": "adamw", "lr": 0.01}},
+    {"node_size": 2, "training": {"clip_norm": 0.5}},
+    {"training": {"accumulation_steps": 3, "clip_norm": 0.5}, "model": {"name": "double_mlp", "dropout": 0.2}},
+    {"partition": {"name": "dirichlet", "alpha": 0.5}, "algorithm": {"name": "allreduce"}},
+]
+"""Weights that leave 1, messages in flight, codes, paces, node groups, clipping, dropout, BatchNorm, unequal shares."""
 
 
 def matrix() -> list[Case]:
@@ -157,45 +80,151 @@ def matrix() -> list[Case]:
             if ALGORITHMS.get(name).traits.own_momentum:
                 case["optimizer"] = {"name": "sgd", "lr": 0.05, "momentum": 0.0, "nesterov": False}
             try:
-                with doubles():
-                    build_parts(experiment(case, 1))
+                build_parts(experiment(case, 1))
             except ConfigurationError:
                 continue
             cases.append(case)
     return [*cases, *MORE]
 
 
-MORE: list[Case] = [
-    {"topology": {"name": "lopsided"}},
-    {"topology": {"name": "lopsided"}, "algorithm": {"name": "sgp", "overlap_steps": 2}},
-    {"algorithm": {"name": "osgp"}, "topology": {"name": "lopsided"}, "outer": {"name": "slowmo", "tau": 7}},
-    {"compression": {"name": "int8"}, "topology": {"name": "ring"}},
-    {"pace": {"name": "every", "steps": 3}, "optimizer": {"name": "adamw", "lr": 0.01}},
-    {"node_size": 2, "training": {"clip_norm": 0.5}},
-    {"training": {"accumulation_steps": 3, "clip_norm": 0.5}, "model": {"name": "double_mlp", "dropout": 0.2}},
-    {"partition": {"name": "dirichlet", "alpha": 0.5}, "algorithm": {"name": "allreduce"}},
-]
-"""Weights that leave 1, messages in flight, codes, paces, node groups, clipping, dropout, BatchNorm, unequal shares."""
+# -- a case, as an experiment and as words ----------------------------------------------------------------------------
+def settings(case: Case, steps: int) -> dict[str, Any]:
+    """Return the choices of a case, and its training."""
+    chosen = {
+        "model": {"name": "double_mlp"},
+        "dataset": {"name": "digits"},
+        "loss": {"name": "double_loss"},
+        "topology": {"name": "one_peer_exponential"},
+        "algorithm": {"name": "sgp"},
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "schedule": {"name": "constant"},
+        **{key: value for key, value in case.items() if key != "node_size"},
+    }
+    return {**chosen, "training": {"epochs": 100, "max_steps": steps, "batch_size": 16, **case.get("training", {})}}
 
 
-def main() -> int:
-    """Run the whole matrix and print a line for each case."""
-    from tests.support.workers import run_workers
+def experiment(case: Case, steps: int) -> Experiment:
+    """Return a case as an experiment; the plug-in has to be loaded."""
+    load_plugins([PLUGIN])
+    return Experiment.from_dict({**settings(case, steps), "world_size": WORKERS, "node_size": case.get("node_size", 1)})
 
-    cases, worst = matrix(), 0.0
-    for begin in range(0, len(cases), TOGETHER):
-        some = cases[begin : begin + TOGETHER]
-        with tempfile.TemporaryDirectory() as folder:
-            real = run_workers(WORKERS, run_processes, some, STEPS, folder)[0]
-            virtual = run_virtual(some, STEPS, folder)
-        for case, rows, simulated in zip(some, real, virtual, strict=True):
-            apart = difference(rows, simulated)
+
+def words(case: Case, steps: int, *, virtual: bool) -> list[str]:
+    """Return what ``sgp-train`` is told for the same experiment, and where it is to run."""
+    size = case.get("node_size", 1)
+    found = [f"plugins={PLUGIN}", f"cluster={'simulator' if virtual else 'local'}", "cluster.threads_per_worker=1"]
+    if virtual:
+        found.append(f"cluster.workers={WORKERS}")
+    if size > 1:
+        found += ["algorithm.unit=node", f"cluster.workers_per_node={size}"]
+        found += [] if virtual else [f"cluster.nodes={WORKERS // size}"]
+    elif not virtual:
+        found.append(f"cluster.workers_per_node={WORKERS}")
+    sections = {**settings(case, steps), "evaluation": EVALUATION, "checkpoint": CHECKPOINT}
+    for section, options in sections.items():
+        found += [f"{section}={options['name']}"] if "name" in options else []
+        found += [f"{section}.{key}={_word(value)}" for key, value in options.items() if key != "name"]
+    return [*found, "tracker=none", "log_every=1"]
+
+
+def _word(value: Any) -> str:
+    """Return a value as Hydra reads it: JSON without quotation marks."""
+    return json.dumps(value).replace('"', "")
+
+
+# -- in one group of workers, for a test ------------------------------------------------------------------------------
+def run_processes(cases: Sequence[Case], steps: int, folder: str) -> list[list[dict[str, Any]]]:
+    """Train all cases as one worker of a group; return rank 0's rows."""
+    torch.set_num_threads(1)
+    return [_run(case, steps, Path(folder, str(number)), virtual=False) for number, case in enumerate(cases)]
+
+
+def run_virtual(cases: Sequence[Case], steps: int, folder: str) -> list[list[dict[str, Any]]]:
+    """Train all cases with virtual workers."""
+    return [_run(case, steps, Path(folder, f"v{number}"), virtual=True) for number, case in enumerate(cases)]
+
+
+def _run(case: Case, steps: int, directory: Path, *, virtual: bool) -> list[dict[str, Any]]:
+    leads = virtual or dist.get_rank() == 0
+    trackers = [JsonlTracker(directory / "metrics.jsonl")] if leads else []
+    train(
+        experiment(case, steps),
+        directory=directory,
+        device=CPU,
+        evaluation=EvaluationConfig.from_dict(EVALUATION),
+        checkpoint=CheckpointConfig.from_dict(CHECKPOINT),
+        log_every=1,
+        trackers=trackers,
+        virtual=VirtualWorld() if virtual else None,
+    )
+    for tracker in trackers:
+        tracker.finish("completed", {})
+    return read_rows(directory / "metrics.jsonl") if leads else []
+
+
+# -- through the command line -----------------------------------------------------------------------------------------
+def call_sgp_train(case: Case, steps: int, folder: Path, *, virtual: bool) -> dict[str, list[dict[str, Any]]]:
+    """Train a case by ``sgp-train`` and return the rows of its run by the run's id.
+
+    Raises:
+        RuntimeError: the command has failed; with what it said.
+    """
+    runs = folder / ("virtual" if virtual else "processes")
+    command = [sys.executable, "-m", "launcher.cli.train", *words(case, steps, virtual=virtual), f"runs_dir={runs}"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}")
+    return {path.parent.name: read_rows(path) for path in runs.glob("*/metrics.jsonl")}
+
+
+def difference(real: list[dict[str, Any]], virtual: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the largest difference of each number that both have, relative to 1 or the number.
+
+    What the task computes of the validation set is in float32, and named so.
+    """
+    assert [(row["step"], row["split"]) for row in real] == [(row["step"], row["split"]) for row in virtual]
+    found: dict[str, float] = {}
+    for one, other in zip(real, virtual, strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            if key.endswith(("_ms", "_per_s", "_time_s")) or not isinstance(value, int | float):
+                continue
+            name = f"validation {key}" if one["split"] == "val" and key.startswith("loss") else key
+            apart = abs(value - other[key]) / max(1.0, abs(value))
+            found[name] = max(found.get(name, 0.0), apart)
+    return found
+
+
+def compare(case: Case) -> dict[str, float]:
+    """Train a case both ways by ``sgp-train``, and return the differences of the rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        real = call_sgp_train(case, STEPS, Path(folder), virtual=False)
+        virtual = call_sgp_train(case, STEPS, Path(folder), virtual=True)
+    assert real.keys() == virtual.keys(), "one experiment has one run id"
+    [rows], [simulated] = real.values(), virtual.values()
+    return difference(rows, simulated)
+
+
+def main(chosen: Sequence[str]) -> int:
+    """Compare the cases that have all ``chosen`` words, and print a line for each."""
+    cases = [case for case in matrix() if set(chosen) <= set(words(case, STEPS, virtual=False))]
+    worst, failures = 0.0, 0
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        compared = [pool.submit(compare, case) for case in cases]
+        for number, (case, found) in enumerate(zip(cases, compared, strict=True), start=1):
+            try:
+                apart = found.result()
+            except (AssertionError, RuntimeError) as error:
+                failures += 1
+                print(f"{number}/{len(cases)}  FAILED  {json.dumps(case)}  {error!r}", flush=True)
+                continue
             worst = max(worst, apart["loss"])
-            others = {key: value for key, value in apart.items() if value > 1e-10 and key != "loss"}
-            print(f"{apart['loss']:.1e}  {case}  {others or ''}", flush=True)
-    print(f"{len(cases)} cases, largest difference of a training loss {worst:.1e}")
-    return int(worst > 1e-10)
+            others = {key: value for key, value in apart.items() if value > CLOSE and key != "loss"}
+            print(f"{number}/{len(cases)}  {apart['loss']:.1e}  {json.dumps(case)}  {others or ''}", flush=True)
+    print(f"{len(cases)} cases, {failures} failed, largest difference of a training loss {worst:.1e}")
+    return int(failures > 0 or worst > CLOSE)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
