@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.cli.run_fields import progress, state_or_no_folder
 from launcher.cli.table_printing import print_table
-from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow
+from launcher.runs.comparison import NUMBERS, VIRTUAL_TIME, Comparison, ComparisonRow
 from launcher.runs.find import STATES
 from launcher.runs.number_format import format_std, format_value
 from launcher.runs.plain_text import clean
@@ -17,7 +17,7 @@ from launcher.runs.scores import common_scores
 from launcher.runs.settings import format_setting
 from sgp_core.metrics import LOSS, Metric
 
-_TITLES = {"distance": "consensus_distance", "time": "wall_time_s"}
+_TITLES = {"distance": "consensus_distance", "time": "wall_time_s", "virtual_time": VIRTUAL_TIME}
 """Short titles of columns, by which users may name them as well."""
 
 

@@ -27,6 +27,7 @@ def details(run: Run) -> dict[str, Any]:
         "attempt": run.attempt,
         "eta_s": eta(run),
         "wall_time_s": _wall_time(run),
+        "virtual_time_s": number(_latest(run, "virtual_time_s")),
         "world_size": run.world_size,
         "replacements": count_replacements(run.folder),
         "workers": [_worker(rank, dict(report)) for rank, report in run.workers.items()],
@@ -102,6 +103,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "last change", f"{last_sign_age(run)} ago"
     if (spent := _wall_time(run)) is not None:
         yield "training time", duration(spent)
+    if (reached := number(_latest(run, "virtual_time_s"))) is not None:
+        yield "virtual time", duration(reached)
     for title, row in (("loss", run.last_rows.get("train", {})), ("validation loss", run.last_rows.get("val", {}))):
         if (loss := number(row.get("loss"))) is not None:
             yield title, f"{plain(loss)} at step {whole(row.get('step')) or '?'}"

@@ -84,9 +84,9 @@ def _facts(summary: Summary, run_dir: Path) -> list[tuple[str, str]]:
         remarks = "".join(f" ({value})" for value in measured.values() if isinstance(value, str))
         for metric, value in scores.values_in(measured):
             facts.append((f"{split} {metric.label}", f"{format_value(metric, value)}{remarks}"))
-    if (distance := number(final.get("consensus_distance"))) is not None:
-        metric = find_metric("consensus_distance")
-        facts.append((metric.label, format_value(metric, distance)))
+    for metric in map(find_metric, ("consensus_distance", "virtual_time_s")):
+        if (at_last := number(final.get(metric.name))) is not None:
+            facts.append((metric.label, format_value(metric, at_last)))
     if number(final.get("step_time_ms")) is not None:
         parts = (number(final.get(f"{part}_time_ms")) or 0.0 for part in ("step", "compute", "comm"))
         total, compute, communication = parts

@@ -14,12 +14,13 @@ from launcher.console.summary import print_complete, relative
 from launcher.execution.provenance import input_changes
 from launcher.execution.run_lifecycle import LIVE
 from launcher.execution.slurm_submission import SlurmQueue
+from launcher.execution.unused_clock import print_unused_clock
 from launcher.runs.run_folder import RunFolder, RunInProgress
 from sgp_core.atomic_files import read_json
 
 
 def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
-    """Return the plans to start, and print why the others are not started.
+    """Return the plans to start. Print why the others are not started, and which settings these do not heed.
 
     Raises:
         RunInProgress: the only plan's run is on SLURM already.
@@ -51,6 +52,7 @@ def find_due(plans: Sequence[RunPlan], rerun: Rerun | None) -> list[RunPlan]:
         }
         others = [f"{count} {what}" for what, count in counts.items() if count]
         print(f"sweep {plans[0].sweep}: {len(plans)} runs, {', '.join([*others, f'{len(due)} to start'])}", flush=True)
+    print_unused_clock(due)
     return due
 
 

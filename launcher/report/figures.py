@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from launcher.report import palette
-from launcher.report.axis import Axis
 from launcher.report.coincidence import find_coinciding
 from launcher.report.figure_style import INK, MUTED, STYLE
 from launcher.report.panels import Panel
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMES_BELOW_ONE_ANOTHER = 16
-_MOST_NOTES, _NOTE_WIDTH = 3, 96
+_MOST_NAMES, _NOTE_WIDTH = 3, 96
 
 
 def save_figures(report: Report, folder: Path, formats_wanted: Sequence[str]) -> list[Path]:
@@ -66,14 +65,17 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _curves(report: Report, chart: Panel) -> Figure:
     figure, axes = _figure(6.4, 3.9)
     axes.set_title(chart.title)
-    unit, name = _unit_of_time(report) if report.axis is Axis.time else (1.0, "")
-    bands = {}
+    unit, name = _unit_of_time(report) if report.axis.in_seconds else (1.0, "")
+    bands: dict[int, tuple[Band, bool]] = {}
+    absent: list[str] = []
     for index, group in enumerate(report.groups):
         series = [one for member in group.members if (one := chart.series(report.records[member])) is not None]
         if (curve := band(series, report.axis)) is not None:
             bands[index] = (curve, len(series) > 1)
+        elif series:
+            absent.append(group.label)
     if not bands:
-        return _empty(figure, axes)
+        return _empty(figure, axes, "Nothing is on this axis" if absent else "No data yet")
     sets = _coinciding(report, chart, {index: curve for index, (curve, _) in bands.items()})
     strokes = line_strokes(report.looks.groups, sets)
     for index, (curve, several) in bands.items():
@@ -93,7 +95,10 @@ def _curves(report: Report, chart: Panel) -> Figure:
     axes.set_xlabel(f"{report.axis.heading} ({name})" if name else report.axis.heading, loc="right")
     if len(bands) > 1:
         _add_legend(axes, [(report.groups[index].label, Stroke(report.looks.groups[index])) for index in bands])
-    _add_note(axes, [[report.groups[index].label for index in one] for one in sets])
+    note = _name_coinciding([[report.groups[index].label for index in one] for one in sets])
+    if absent:
+        note = f"{note} Without {report.axis.metric.label}: {_enumerate(absent, ', ', 'others')}.".lstrip()
+    _add_note(axes, note)
     return figure
 
 
@@ -122,15 +127,24 @@ def _add_legend(axes: Axes, names: Sequence[tuple[str, Stroke]]) -> None:
     )
 
 
-def _add_note(axes: Axes, sets: Sequence[Sequence[str]]) -> None:
-    """Name the curves that coincide, below the chart."""
-    named = [", ".join(names) for names in sets[:_MOST_NOTES]]
-    if len(sets) > _MOST_NOTES:
-        named.append(f"and {len(sets) - _MOST_NOTES} more sets")
-    if named:
-        text = fill(_text(f"Within the width of a line, these coincide: {'; '.join(named)}."), _NOTE_WIDTH)
+def _name_coinciding(sets: Sequence[Sequence[str]]) -> str:
+    """Return a sentence about the curves that coincide; empty if none do."""
+    named = _enumerate([", ".join(names) for names in sets], "; ", "sets")
+    return f"Within the width of a line, these coincide: {named}." if named else ""
+
+
+def _enumerate(names: Sequence[str], sign: str, what: str) -> str:
+    """Return the first names with a sign between them, and how many more there are of what."""
+    more = [f"and {len(names) - _MOST_NAMES} more {what}"] if len(names) > _MOST_NAMES else []
+    return sign.join([*names[:_MOST_NAMES], *more])
+
+
+def _add_note(axes: Axes, note: str) -> None:
+    """Write a note below the chart."""
+    if note:
+        text, below = fill(_text(note), _NOTE_WIDTH), (0, -38)
         axes.annotate(
-            text, (0, 0), xytext=(0, -38), xycoords="axes fraction", textcoords="offset points", va="top", color=MUTED
+            text, (0, 0), xytext=below, xycoords="axes fraction", textcoords="offset points", va="top", color=MUTED
         )
 
 
@@ -193,8 +207,8 @@ def _step_time(report: Report) -> Figure:
     return figure
 
 
-def _empty(figure: Figure, axes: Axes) -> Figure:
+def _empty(figure: Figure, axes: Axes, why: str = "No data yet") -> Figure:
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.text(0.5, 0.5, "No data yet", transform=axes.transAxes, ha="center", va="center", color=MUTED)
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED)
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.report.axis import Axis
 from launcher.report.series import Series, series_of
 from launcher.runs.find import Run
 from launcher.runs.json_fields import mapping, number
@@ -26,6 +27,7 @@ class Record:
         curves: by split and metric.
         steps: steps completed.
         wall_time_s: seconds of training.
+        virtual_time_s: seconds on the virtual clock; None for a run without one.
         step_time_ms: mean milliseconds per step at rank 0, for each of :data:`TIMES`.
         measured: names of the metrics in validation rows.
         timeline: of the steps that its workers have recorded.
@@ -42,6 +44,7 @@ class Record:
     curves: Mapping[tuple[str, str], Series] = field(default_factory=dict)
     steps: float | None = None
     wall_time_s: float | None = None
+    virtual_time_s: float | None = None
     step_time_ms: Mapping[str, float] | None = None
     measured: frozenset[str] = frozenset()
     timeline: RunTimeline | None = None
@@ -60,6 +63,10 @@ class Record:
         """Return the latest value of a metric, None if it was never measured."""
         found = self.curves.get((split, metric))
         return float(found.values[-1]) if found is not None and len(found) else None
+
+    def is_on(self, axis: Axis) -> bool:
+        """Whether some curve has a place on a horizontal axis."""
+        return any(len(curve.over(axis)[0]) for curve in self.curves.values())
 
 
 def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
@@ -84,13 +91,18 @@ def read_record(run: Run, wanted: Sequence[tuple[str, str]]) -> Record:
         provenance=mapping(run.spec.get("provenance")),
         error=_message(run.error),
         curves=curves,
-        steps=max((step for row in rows if (step := number(row.get("step"))) is not None), default=None),
-        wall_time_s=max((time for row in rows if (time := number(row.get("wall_time_s"))) is not None), default=None),
+        steps=_greatest(rows, "step"),
+        wall_time_s=_greatest(rows, "wall_time_s"),
+        virtual_time_s=_greatest(rows, "virtual_time_s"),
         step_time_ms=_step_time(by_split["train"]),
         timeline=read_timeline(run.folder.path),
         measured=frozenset(name for row in by_split["val"] for name in row if number(row[name]) is not None),
         thinned=any(len(curves[key]) < len(full[key]) for key in curves),
     )
+
+
+def _greatest(rows: list[dict[str, Any]], name: str) -> float | None:
+    return max((value for row in rows if (value := number(row.get(name))) is not None), default=None)
 
 
 def _step_time(rows: list[dict[str, Any]]) -> dict[str, float] | None:

@@ -51,6 +51,8 @@ class Report:
         changed: the settings in which the runs differ.
         shared: settings that are the same for all runs, by their titles.
         objective: the metric that ranks the runs.
+        axis: the horizontal axis at first.
+        axes: all that there are to choose from.
         runs: a row for each run, in the order of ``records``.
         merged: a row for each group, in the order of ``groups``.
         ranking: which of them is best.
@@ -67,6 +69,7 @@ class Report:
     shared: Mapping[str, str]
     objective: Metric
     axis: Axis
+    axes: tuple[Axis, ...]
     charts: tuple[Panel, ...]
     runs: tuple[TableRow, ...]
     merged: tuple[TableRow, ...]
@@ -93,8 +96,13 @@ def make_report(
         ranking: of the same runs, in the same order.
 
     Raises:
-        ConfigurationError: no run has measured the objective, though there are measurements.
+        ConfigurationError: no run has measured the objective, though there are measurements, or none is on the axis.
     """
+    axes = tuple(one for one in Axis if not one.optional or any(record.is_on(one) for record in records))
+    if axis not in axes:
+        raise ConfigurationError(
+            f"--x {axis}: no run has a {axis.metric.label}; runs with cluster=simulator and computation=constant do"
+        )
     objective = ranking.objective
     measured = {name for record in records for name in record.measured}
     if measured and not measured & {objective.name, f"{objective.name}_local_mean"}:
@@ -116,6 +124,7 @@ def make_report(
         shared=_shared(records, keys),
         objective=objective,
         axis=axis,
+        axes=axes,
         charts=tuple(
             chart for chart in make_panels(objective) if not chart.optional or any(map(chart.series, records))
         ),

@@ -1,4 +1,4 @@
-"""A series: one metric of one run, over steps, epochs and seconds of training."""
+"""A series: one metric of one run, over each horizontal axis."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ COLUMNS = (
     _column("step_time_ms", "ms / step"),
     _column("bytes_sent", "Sent"),
     _column("wall_time_s", "Time"),
+    _column("virtual_time_s", "Virtual time"),
 )
 
 _COUNTS = ("steps", "best_step", "bytes_sent")
@@ -116,7 +117,7 @@ def _numbers(record: Record, evaluation: Evaluation | None) -> dict[str, float]:
         numbers |= {"final": evaluation.last, "best": evaluation.best, "best_step": evaluation.best_step}
     for key in ("consensus_distance", "bytes_sent"):
         numbers[key] = record.last("all", key)
-    numbers["steps"], numbers["wall_time_s"] = record.steps, record.wall_time_s
+    numbers |= {"steps": record.steps, "wall_time_s": record.wall_time_s, "virtual_time_s": record.virtual_time_s}
     if record.step_time_ms is not None:
         numbers["step_time_ms"] = sum(record.step_time_ms.values())
         numbers |= {f"{part}_time_ms": spent for part, spent in record.step_time_ms.items()}

@@ -16,6 +16,8 @@ from sgp_core.metrics import Metric
 
 NUMBERS = ("step", "loss", "best", "best_step", "last", "consensus_distance", "wall_time_s")
 """What a comparison says of a run besides its settings. ``best`` and ``last`` are values of the objective."""
+VIRTUAL_TIME = "virtual_time_s"
+"""What it says besides of a run that has a virtual clock."""
 
 
 @dataclass(frozen=True)

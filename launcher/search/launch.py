@@ -12,6 +12,7 @@ from launcher.execution.attempts import next_attempts
 from launcher.execution.backends.base import Attempt
 from launcher.execution.run_lifecycle import FAILED, OK
 from launcher.execution.slurm_submission import SlurmQueue, submit
+from launcher.execution.unused_clock import print_unused_clock
 
 if TYPE_CHECKING:
     from launcher.search.search import Search
@@ -25,6 +26,7 @@ def launch_search(search: Search, command: Sequence[str]) -> int:
         print_plans([search.example()])
         return OK
     example = search.open()
+    print_unused_clock([example])
     if isinstance(example.cluster, SlurmCluster):
         from launcher.execution.slurm_wait import run_feed
 

@@ -44,7 +44,7 @@ def dashboard_numbers_of_rank(row: Row) -> dict[str, float]:
 
 def summary_scores(prefix: str, row: Row | None) -> dict[str, float]:
     """Return the scores of an evaluation, and where they were reached, as ``prefix/accuracy``, ``prefix/step``, ..."""
-    wanted = (*AXES, "time/wall_s", "gossip/consensus_distance")
+    wanted = (*AXES, "time/wall_s", "time/virtual_s", "gossip/consensus_distance")
     numbers = dashboard_numbers({"split": "val", **(row or {})})
     return {
         f"{prefix}/{name.rpartition('/')[2]}": value

@@ -52,6 +52,18 @@ def test_everything_as_json(tmp_path: Path, sgp: Callable[..., Said]) -> None:
     assert told["error"] is None
 
 
+def test_virtual_time_stands_below_the_time_of_training(tmp_path: Path, sgp: Callable[..., Said]) -> None:
+    folder = running_run(tmp_path, ONE)
+    assert "virtual time" not in sgp("status", ONE, "--runs-dir", tmp_path).out
+    assert sgp("status", ONE, "--json", "--runs-dir", tmp_path).json["virtual_time_s"] is None
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 24, "split": "train", "wall_time_s": 0.5, "virtual_time_s": 90.0}) + "\n")
+    lines = sgp("status", ONE, "--runs-dir", tmp_path).out.splitlines()
+    titles = [line[2:22].strip() for line in lines]
+    assert lines[titles.index("training time") + 1].split() == ["virtual", "time", "1", "min", "30", "s"]
+    assert sgp("status", ONE, "--json", "--runs-dir", tmp_path).json["virtual_time_s"] == 90.0
+
+
 def test_the_culprit_is_named_and_not_a_victim(tmp_path: Path, sgp: Callable[..., Said]) -> None:
     folder = failed_run(tmp_path, ONE)
     said = sgp("status", ONE, "--runs-dir", tmp_path)

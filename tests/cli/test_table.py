@@ -170,6 +170,24 @@ def test_columns_can_be_chosen(home: Path, sgp: Callable[..., Said]) -> None:
     assert rows[0]["bytes_sent"] == 40000
 
 
+def test_virtual_time_is_a_column_where_it_differs(home: Path, sgp: Callable[..., Said]) -> None:
+    assert "no run has that" in sgp("table", SWEEP, "--columns", "virtual_time").err
+    for number in (1, 2, 3):
+        with open(home / f"{number}000000000" / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": 50, "split": "train", "virtual_time_s": 100.0 / number}) + "\n")
+    said = sgp("table", SWEEP)
+    assert said.out.splitlines()[1].split()[-2:] == ["time", "virtual_time"]
+    assert said.out.splitlines()[2].endswith("33.3 s  *")
+    assert first_letters(sgp("table", SWEEP, "--sort", "virtual_time", "--json")) == "3210"
+    rows = sgp("table", SWEEP, "--columns", "algorithm", "--json").json["rows"]
+    assert {row["run_id"][0]: row.get("virtual_time_s") for row in rows} == {
+        "0": None, "1": 100.0, "2": 50.0, "3": pytest.approx(100 / 3)
+    }  # fmt: skip
+    assert "virtual_time" not in sgp("table", "3000000000").out
+    chosen = sgp("table", "3000000000", "--columns", "algorithm,virtual_time", "--format", "csv").out
+    assert chosen.splitlines()[0] == "algorithm,virtual_time"
+
+
 def test_scores_of_test_splits_are_columns_too(home: Path, sgp: Callable[..., Said]) -> None:
     for number, bleu in enumerate((24.9, 25.1, 26.0, 27.0)):
         file = home / f"{number}000000000" / "summary.json"

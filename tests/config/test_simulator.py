@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from launcher.config.make_plan import make_plan
 from launcher.config.run_plan import RunPlan
 from sgp_core.errors import ConfigurationError
 from tests.support.command_line import composed
+from tests.support.launched import Said
 
 SIMULATOR = ("cluster=simulator", "cluster.workers=8")
 
@@ -38,6 +41,19 @@ def test_a_clock_makes_it_another_run_of_virtual_workers_alone() -> None:
     assert len({plan(*SIMULATOR, *clock).run_id for clock in clocks}) == 3
     assert len({plan("cluster=local", *clock).run_id for clock in clocks}) == 1
     assert len({plan(*SIMULATOR, "algorithm=asgp", *clock).run_id for clock in clocks}) == 3
+
+
+def test_a_clock_of_real_workers_is_said_to_be_without_effect(sgp_train: Callable[..., Said]) -> None:
+    clock = ("network=ethernet_1g", "computation=constant", "dry_run=true")
+    told = (
+        "warning: network=ethernet_1g computation=constant: recorded, without effect on real workers; "
+        "the virtual clock is that of cluster=simulator\n"
+    )
+    for words in (("cluster=local",), ("-m", "seed=1,2")):  # once for a sweep
+        said = sgp_train(*words, *clock)
+        assert (said.code, said.err) == (0, told)
+    for words in (("cluster=local", "dry_run=true"), (*SIMULATOR, *clock)):
+        assert sgp_train(*words).err == ""
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,9 @@ def test_the_summary_splits_the_time_of_a_step(tmp_path: Path, capsys: pytest.Ca
     print_summary({**summary, "sync_command": f"wandb sync {tmp_path}/wandb/offline-run-*"}, tmp_path)
     said = capsys.readouterr().out
     assert f"upload to W&B        sgp sync {tmp_path}\n" in said
+    assert "virtual time" not in said
+    print_summary({**summary, "final": {**final, "virtual_time_s": 90.0}}, tmp_path)
+    assert "  virtual time         1 min 30 s\n" in capsys.readouterr().out
     print_summary({**summary, "mirror_error": "not finished after 15 s"}, tmp_path)
     again = capsys.readouterr().out
     assert f"W&B is incomplete    not finished after 15 s; sgp sync {tmp_path} uploads the whole record\n" in again

@@ -89,6 +89,32 @@ def test_the_axis_can_be_changed(axis: str, title: str, last: str, sweep: list[s
     assert said == see([SWEEP], words, x=Axis(axis))
 
 
+def test_virtual_time_is_an_axis_where_a_run_has_it(runs: Path, see: Callable[..., Any]) -> None:
+    on_the_clock = [{**row, "virtual_time_s": 60 * row["step"]} for row in make_rows()]
+    for seed in (1, 2):
+        make_run(runs, f"{seed}000000000", rows=on_the_clock, seed=seed)
+    make_run(runs, "3000000000", rows=make_rows(), seed=1, algorithm={"name": "dpsgd"})
+    three, choices = [path.name for path in sorted(runs.iterdir())], "[...document.querySelectorAll('[data-value]')]"
+    axes = f"{choices}.map(one => one.textContent).filter(text => /Step|Epoch|[Tt]ime/.test(text))"
+    assert see(three, axes) == ["Step", "Epoch", "Time", "Virtual time"]
+    assert see(["3000000000"], axes) == ["Step", "Epoch", "Time"]
+
+    choose = "document.querySelector('[data-value=virtual]').click()"
+    chart = see(three, first=choose)["validation_accuracy"]
+    assert [curve["runs"] for curve in chart["curves"]] == ["0 1"]
+    assert chart["note"] == "Without virtual time: dpsgd."
+    words = "[...document.querySelectorAll('#validation_accuracy text')].map(text => text.textContent)"
+    said = see(three, words, x=Axis.virtual)
+    assert {"Virtual time (min)", "40"} <= set(said)
+    assert said == see(three, words, first=choose)
+    single = see(three, first=f"{choose}; document.querySelector('[data-value=single]').click()")
+    assert [curve["points"] for curve in single["training_loss"]["curves"]] == [10, 10]
+    last = "[...document.querySelectorAll('.table:not([hidden]) tr')].map(row => [...row.cells].at(-1).innerText)"
+    heading, *times = see(three, last)
+    assert heading == "Virtual time"
+    assert sorted(times) == ["40 min 00 s", "–"]
+
+
 def test_hovering_shows_the_numbers_of_all_runs(sweep: list[str], see: Callable[..., Any]) -> None:
     first = """
       const plot = document.querySelector('#validation_accuracy .plot'), box = plot.getBoundingClientRect();
@@ -252,6 +278,18 @@ def test_every_chart_is_a_figure_too(sweep: list[str], runs: Path, capsys: pytes
         assert ElementTree.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
     report(["ffffffffff"], formats="svg")
     assert (runs / "ffffffffff" / "report" / "training_loss.svg").exists()
+
+
+def test_figures_over_virtual_time_name_the_curves_that_have_none(runs: Path) -> None:
+    make_run(runs, "1000000000", rows=[{**row, "virtual_time_s": row["step"]} for row in make_rows()])
+    make_run(runs, "2000000000", rows=make_rows(), algorithm={"name": "dpsgd"})
+    report(["1000000000", "2000000000"], out=Path("out"), formats="svg", x=Axis.virtual)
+    drawn = Path("out/training_loss.svg").read_text()
+    assert "<!-- Virtual time (s) -->" in drawn
+    assert "<!-- Without virtual time: dpsgd. -->" in drawn
+    with pytest.raises(ConfigurationError, match="--x virtual: no run has a virtual time; runs with cluster=simulator"):
+        report(["2000000000"], out=Path("none"), x=Axis.virtual)
+    assert not Path("none").exists()
 
 
 def test_json_has_the_numbers(sweep: list[str], capsys: pytest.CaptureFixture[str]) -> None:

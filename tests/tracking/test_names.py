@@ -81,6 +81,13 @@ def test_a_summary_says_what_was_reached_and_where() -> None:
     assert summary_scores("best", None) == {}
 
 
+def test_virtual_time_is_at_every_point_as_wall_time_is() -> None:
+    for row in (TRAIN, VAL):
+        numbers = dashboard_numbers({**row, "virtual_time_s": 7.5})
+        assert (numbers["time/wall_s"], numbers["time/virtual_s"]) == (2.0, 7.5)
+    assert summary_scores("final", {**VAL, "virtual_time_s": 7.5})["final/virtual_s"] == 7.5
+
+
 def test_what_runs_are_grouped_by_is_one_level_deep() -> None:
     experiment = {
         "algorithm": {"name": "sgp", "overlap_steps": 1},

@@ -22,7 +22,7 @@ from launcher.cli.comparison_table import (
 )
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
-from launcher.runs.comparison import NUMBERS, Comparison, ComparisonRow, compare
+from launcher.runs.comparison import NUMBERS, VIRTUAL_TIME, Comparison, ComparisonRow, compare
 from launcher.runs.find import Run, Sweep, all_runs, find, find_runs
 from launcher.runs.json_fields import number
 from launcher.runs.ranking import choose_objective
@@ -117,7 +117,7 @@ def as_data(compared: Comparison, columns: Sequence[str], *, mean: bool) -> dict
     for row in compared.rows:
         about = {"runs": [run.run_id for run in row.runs], "states": row.states} if mean else _describe(row.runs[0])
         settings = {key: row.settings.get(key) for key in compared.changed}
-        wanted = [*NUMBERS, *(key for key in columns if key in row.numbers)]
+        wanted = [*NUMBERS, *(key for key in (VIRTUAL_TIME, *columns) if key in row.numbers)]
         numbers = {key: exact(row.numbers.get(key)) for key in dict.fromkeys(wanted)}
         spread = {"spread": {key: row.spread[key] for key in numbers if key in row.spread}} if mean else {}
         rows.append({**about, "settings": settings, **numbers, **spread, "winner": row.winner})
@@ -165,7 +165,8 @@ def _choose_columns(given: str | None, compared: Comparison, known: set[str], *,
     """
     if given is None:
         who = "seeds" if mean else "run"
-        return [who, *compared.changed, "state", "step", "loss", "best", "last", "consensus_distance", "wall_time_s"]
+        times = ["wall_time_s", *([VIRTUAL_TIME] if _differs(VIRTUAL_TIME, compared) else [])]
+        return [who, *compared.changed, "state", "step", "loss", "best", "last", "consensus_distance", *times]
     named = [word.strip() for word in given.split(",") if word.strip()]
     chosen = [find_column(word, compared) for word in named]
     for word in chosen:
@@ -174,6 +175,10 @@ def _choose_columns(given: str | None, compared: Comparison, known: set[str], *,
     if not chosen:
         raise ConfigurationError("--columns needs at least one column, such as algorithm,best")
     return chosen
+
+
+def _differs(column: str, compared: Comparison) -> bool:
+    return len({row.numbers.get(column) for row in compared.rows}) > 1
 
 
 def _sort(compared: Comparison, key: str, known: set[str]) -> Comparison:

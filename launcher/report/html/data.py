@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from launcher.report import palette
@@ -17,7 +18,7 @@ def page_data(report: Report) -> dict[str, Any]:
     group_of = {member: index for index, group in enumerate(report.groups) for member in group.members}
     return {
         "axis": report.axis.value,
-        "axes": {axis.value: axis.heading for axis in Axis},
+        "axes": {axis.value: {"heading": axis.heading, "seconds": axis.in_seconds} for axis in report.axes},
         "seeds": report.seeds,
         "groups": [
             {
@@ -49,17 +50,17 @@ def _chart(report: Report, chart: Panel) -> dict[str, Any]:
         "unit": chart.unit,
         "log": chart.log,
         "scalable": chart.scalable,
-        "runs": [one and [*(_plain(one.x[axis], 9) for axis in Axis), _plain(one.values)] for one in series],
-        "bands": [_bands([series[member] for member in group.members]) for group in report.groups],
+        "runs": [one and [*(_plain(one.x[axis], 9) for axis in report.axes), _plain(one.values)] for one in series],
+        "bands": [_bands([series[member] for member in group.members], report.axes) for group in report.groups],
     }
 
 
-def _bands(members: list[Series | None]) -> dict[str, Any] | None:
+def _bands(members: list[Series | None], axes: Iterable[Axis]) -> dict[str, Any] | None:
     """Return mean and standard deviation over a group, for each axis; None for a group of one run."""
     found = [one for one in members if one is not None]
     if len(members) == 1 or not found:
         return None
-    over = {axis: band(found, axis) for axis in Axis}
+    over = {axis: band(found, axis) for axis in axes}
     names = ("x", "mean", "std", "count")
     return {axis.value: one and {name: _plain(getattr(one, name)) for name in names} for axis, one in over.items()}
 

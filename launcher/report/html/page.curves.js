@@ -2,14 +2,18 @@
 const MARGIN = { left: 62, right: 14, top: 8, bottom: 36 };
 
 function drawCurves(chart, figure) {
-  const log = view.log[chart.key], off = [], drawn = [];
+  const log = view.log[chart.key], off = [], away = [], drawn = [];
   for (const entity of visible()) {
     const rows = curve(chart, entity), kept = rows && log ? positive(rows) : rows;
+    if (!rows && entity.members.some((run) => chart.runs[run])) away.push(entity.label);
     if (kept !== rows && kept.length < rows.length) off.push(entity.label);
     if (kept?.length) drawn.push({ entity, rows: kept });
   }
   const place = figure.querySelector(".plots");
-  const notes = off.length ? [`Zeros have no place on a logarithmic scale: ${off.slice(0, 3).join(", ")}${off.length > 3 ? " and others" : ""}.`] : [];
+  const notes = [
+    off.length ? `Zeros have no place on a logarithmic scale: ${few(off)}.` : "",
+    away.length ? `Without ${AXES[view.axis].heading.toLowerCase()}: ${few(away)}.` : "",
+  ];
   if (drawn.length) {
     const panels = panelsOf(drawn), several = view.multiples !== null;
     place.className = several ? "plots several" : "plots";
@@ -20,10 +24,12 @@ function drawCurves(chart, figure) {
   } else {
     const any = chart.runs.some(Boolean);
     place.className = "plots";
-    place.innerHTML = `<div class="plot"><div class="empty">${off.length ? "All values are 0" : any ? "Nothing is switched on" : "No data yet"}</div></div>`;
+    place.innerHTML = `<div class="plot"><div class="empty">${off.length ? "All values are 0" : away.length ? "Nothing is on this axis" : any ? "Nothing is switched on" : "No data yet"}</div></div>`;
   }
   figure.querySelector(".aside").textContent = notes.filter(Boolean).join(" ");
 }
+
+const few = (names) => `${names.slice(0, 3).join(", ")}${names.length > 3 ? " and others" : ""}`;
 
 function positive(rows) {
   return rows.filter((row) => row.mean > 0).map((row) => ({ ...row, low: row.low > 0 ? row.low : row.low === undefined ? undefined : row.mean }));

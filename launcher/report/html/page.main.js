@@ -51,7 +51,7 @@ function addCurves(chart, index) {
   figure.querySelector("figcaption").append(choice);
 }
 function addSwitches() {
-  addSwitch("Over", segments("Horizontal axis", Object.entries(AXES), () => view.axis, (axis) => { view.axis = axis; draw(); }));
+  addSwitch("Over", segments("Horizontal axis", COLUMNS.map((axis) => [axis, AXES[axis].heading]), () => view.axis, (axis) => { view.axis = axis; draw(); }));
   if (report.seeds) {
     const modes = [["merged", "Mean ± std"], ["single", "Each run"]];
     addSwitch("Seeds", segments("Seeds", modes, () => (view.merged ? "merged" : "single"), (mode) => { view.merged = mode === "merged"; legend(); tables(); draw(); }));

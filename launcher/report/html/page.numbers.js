@@ -24,6 +24,6 @@ function clock(limit) {
 }
 function place(x) {
   if (view.axis === "step") return `Step ${Math.round(x).toLocaleString("en")}`;
-  if (view.axis === "epoch") return `Epoch ${trimmed(x, 4)}`;
-  return x < 120 ? `${x.toFixed(1)} s` : x < 7200 ? `${(x / 60).toFixed(1)} min` : `${(x / 3600).toFixed(2)} h`;
+  if (!AXES[view.axis].seconds) return `${AXES[view.axis].heading} ${trimmed(x, 4)}`;
+  return x < 1 ? `${trimmed(x, 3)} s` : x < 120 ? `${x.toFixed(1)} s` : x < 7200 ? `${(x / 60).toFixed(1)} min` : `${(x / 3600).toFixed(2)} h`;
 }

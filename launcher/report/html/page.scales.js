@@ -36,14 +36,14 @@ function valueScale(rows, log, unit) {
 // One for all charts, so that what is above one another happened together. Training begins at 0.
 function positionScale() {
   const ends = report.charts.flatMap((chart) => visible().map((entity) => curve(chart, entity)?.at(-1).x ?? 0));
-  const low = 0, high = Math.max(...ends) || 1;
-  const [unit, name] = view.axis === "time" ? clock(high) : [1, ""];
+  const low = 0, high = Math.max(...ends) || 1, { heading, seconds } = AXES[view.axis];
+  const [unit, name] = seconds ? clock(high) : [1, ""];
   const { ticks } = linear(low / unit, high / unit, 6);
   return {
     at: (x) => (x - low) / (high - low),
     back: (share) => low + share * (high - low),
     ticks: ticks.map((tick) => tick * unit),
     name: (tick) => (tick / unit).toLocaleString("en", { maximumFractionDigits: 4 }),
-    title: view.axis === "time" ? `Time (${name})` : AXES[view.axis],
+    title: seconds ? `${heading} (${name})` : heading,
   };
 }

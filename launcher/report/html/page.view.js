@@ -1,7 +1,7 @@
 // The data of the page, and what its reader has chosen to see.
 const report = JSON.parse(document.getElementById("data").textContent);
 const AXES = report.axes;
-const COLUMN = { step: 0, epoch: 1, time: 2 }, VALUE = 3;
+const COLUMNS = Object.keys(AXES); // of a run, before its values
 const view = {
   axis: report.axis,
   merged: report.seeds,
@@ -36,7 +36,7 @@ function curve(chart, entity) {
   const band = several ? chart.bands[entity.group] : null;
   if (band) return points(band[view.axis], "x", ["mean", "std", "count"])?.map((row) => ({ ...row, low: row.mean - row.std, high: row.mean + row.std })) ?? null;
   const run = chart.runs[entity.members[0]];
-  return run && points({ x: run[COLUMN[view.axis]], mean: run[VALUE] }, "x", ["mean"]);
+  return run && points({ x: run[COLUMNS.indexOf(view.axis)], mean: run.at(-1) }, "x", ["mean"]);
 }
 function points(columns, x, names) {
   if (!columns) return null;
