@@ -97,7 +97,7 @@ def _curves(report: Report, chart: Panel) -> Figure:
         _add_legend(axes, [(report.groups[index].label, Stroke(report.looks.groups[index])) for index in bands])
     note = _name_coinciding([[report.groups[index].label for index in one] for one in sets])
     if absent:
-        note = f"{note} Without {report.axis.metric.label}: {_enumerate(absent, ', ', 'others')}.".lstrip()
+        note = f"{note} Without {report.axis.metric.label}: {_enumerate(absent, ', ', 'curves')}.".lstrip()
     _add_note(axes, note)
     return figure
 
