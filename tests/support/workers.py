@@ -22,8 +22,11 @@ GROUP_TIMEOUT = timedelta(seconds=PATIENCE_S)
 """How long workers wait for each other."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-# The first optimizer of a process imports torch._dynamo, which takes longer than most of these runs.
-_CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "sgp_core.gossip", "sgp_core.training.loop"])
+# The first optimizer of a process imports torch._dynamo, the problem that workers solve is scikit-learn's, and their
+# graphs are networkx's: each import takes longer than most of these runs.
+_CONTEXT.set_forkserver_preload(
+    ["torch", "torch._dynamo", "networkx", "sklearn.datasets", "sgp_core.gossip", "sgp_core.training.loop"]
+)
 
 
 def run_workers(world_size: int, function: Callable[..., Any], *args: Any, killed: Collection[int] = ()) -> list[Any]:
