@@ -116,6 +116,14 @@ def test_later_choices_win_over_earlier_ones() -> None:
     assert point.settings["training"]["epochs"] == 2
 
 
+def test_one_run_is_composed_as_by_hydras_command_line(tmp_path: Path) -> None:
+    """A flag takes the longer way, on which Hydra composes twice."""
+    words = ["experiment=smoke", "topology=ring", "seed=3", "name=${hydra:runtime.choices.topology}"]
+    [point] = compose(words)
+    assert [point] == compose(["--config-dir", str(tmp_path), *words])
+    assert point.settings["name"] == "ring"
+
+
 @pytest.mark.parametrize("order", [["seed=1,2", "-m", "log_every=3"], ["-m", "seed=1,2", "log_every=3"]])
 def test_a_sweep_gives_a_plan_per_point(order: list[str]) -> None:
     plans = make_plans(compose(order))
