@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 pytest_plugins = ("tests.support.launched", "tests.support.command_line", "tests.support.sgp_command")
 
 FIRST = ("simulator", "runtime", "transports", "asynchronous", "benchmarks", "docs", "worker", "execution")
+FIRST += ("training", "watchdog", "elastic", "plugins", "fuzz")
 """Folders whose files compute longest, the longest first: the last to run should be short, or a worker ends late."""
 
 
