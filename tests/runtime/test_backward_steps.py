@@ -27,7 +27,7 @@ def _cases() -> list[Any]:
         (make_algorithm("sgp"), Irregular(4), "adamw", {}),
         (make_algorithm("dpsgd"), ring, "sgd", {}),
         (sgp_core.build_algorithm("sgp", overlap_steps=2), Irregular(4), "sgd", {}),
-        (sgp_core.build_outer("slowmo", LATE, tau=7), ring, "adamw", {}),
+        (sgp_core.build_outer("slowmo", LATE, tau=4), ring, "adamw", {}),
         (make_algorithm("local_sgd", "slowmo"), one_peer, "sgd", {}),
         (make_algorithm("sgp"), ring, "sgd", {"compression": sgp_core.build_compression("int8")}),
         (LATE, Irregular(4), "sgd", {"compression": sgp_core.build_compression("int8")}),
@@ -36,7 +36,7 @@ def _cases() -> list[Any]:
 
 def test_the_numbers_are_those_of_steps_after_backward_bit_for_bit():
     cases = _cases()
-    for rank in run_workers(4, both_ways, cases, 14):
+    for rank in run_workers(4, both_ways, cases, 10):
         for case, ways in zip(cases, rank, strict=True):
             first = ways.pop("after, p2p")
             for way, found in ways.items():

@@ -13,7 +13,7 @@ from tests.support.workers import run_workers
 from tests.workers import nodes
 from tests.workers.agreement import Irregular, make_algorithm, make_model, simulate_case
 
-STEPS = 40
+STEPS = 16
 PARAMETERS = 64 * 16 + 16 + 16 * 10 + 10
 """Of the model that the cases train, an even number."""
 

@@ -19,6 +19,11 @@ EVALUATES = (
     "Deadlock",
     r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in step 2: all workers must call averag",
 )
+HAVE_LEFT = (
+    "PeerLost",  # the busier the machine, the more are still closing
+    r"rank 0 waits in finish\(\) after 2 steps, (ranks? [1-3 and]+ in close\(\) after 2 steps, )?"
+    r"(ranks [1-3 andto]+ have closed their|rank [1-3] has closed its) Gossip after 2 steps",
+)
 EXPECTED = {
     "allreduce": (
         "Deadlock",
@@ -26,7 +31,7 @@ EXPECTED = {
     ),
     "local_sgd": (
         "Deadlock",
-        r"rank 0 waits in averaged\(\) after 4 steps, ranks 1 to 3 in step 4: all workers must call",
+        r"rank 0 waits in averaged\(\) after 2 steps, ranks 1 to 3 in step 2: all workers must call",
     ),
     "two collectives": (
         "Deadlock",
@@ -79,15 +84,9 @@ EXPECTED = {
         "Deadlock",
         r"ranks 0, 2 and 3 wait in step 2, rank 1 in averaged\(\) after 2 steps: all workers must",
     ),
-    "asynchronous": (
-        "PeerLost",
-        r"rank 0 waits in finish\(\) after 2 steps, ranks 1 to 3 have closed their Gossip after 2",
-    ),
-    "asynchronous messages": ("PeerLost", r"rank 0 waits in finish\(\) after 2 steps, ranks 1 to 3 have closed their"),
-    "pairs": (
-        "PeerLost",
-        r"rank 0 waits in finish\(\) after 2 steps, ranks 1 to 3 have closed their Gossip after 2 steps",
-    ),
+    "asynchronous": HAVE_LEFT,
+    "asynchronous messages": HAVE_LEFT,
+    "pairs": HAVE_LEFT,
 }
 HAVE_CLOSED = dict.fromkeys(("closed", "closed in memory", "closed, ahead"), (1,)) | dict.fromkeys(
     ("asynchronous", "asynchronous messages", "pairs"), (1, 2, 3)

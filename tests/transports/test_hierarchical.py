@@ -18,6 +18,7 @@ from sgp_core.tensors.mixing import GRAIN
 from sgp_core.topology import TOPOLOGIES
 from sgp_core.transports.hierarchical.plan import InterHostPlan, PlanChunk, plan_of, split_into_chunks
 from sgp_core.transports.shared_memory.blocked_mixing import BlockedMixer
+from tests.support.examples import examples
 from tests.support.workers import GROUP_TIMEOUT, run_workers
 from tests.workers import hosts, shared_memory
 from tests.workers.agreement import Irregular
@@ -40,7 +41,7 @@ def _mine(routes: InterHostPlan, chunks: tuple[PlanChunk, ...], rank: int) -> tu
     return chunks[members.index(rank) :: len(members)]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(set(TOPOLOGIES.names()) - {"custom", "schedule"})),
     n=st.integers(1, 12),
@@ -127,7 +128,7 @@ def ranks(request):
         graphs.append(sgp_core.build_topology("complete", world_size=n))
         cases += [(sgp_core.build_algorithm("dpsgd"), ring), (sgp_core.build_algorithm("sgp", overlap_steps=1), ring)]
     return run_workers(
-        n, hosts.beside_each_other, request.param, shared_memory.LAYOUTS[3:], graphs, cases, 200 if n == 4 else 20
+        n, hosts.beside_each_other, request.param, shared_memory.LAYOUTS[3:], graphs, cases, 40 if n == 4 else 20
     )
 
 

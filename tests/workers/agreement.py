@@ -16,8 +16,8 @@ import sgp_core
 from sgp_core.algorithms import ALGORITHMS, Algorithm
 from sgp_core.topology import Topology
 
-STEPS = 70
-"""Two times the steps after which periods of 5 and of 7 meet again."""
+STEPS = 24
+"""Two times the steps after which periods of 3 and of 4 meet again."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ BATCH = 8
 
 
 def make_algorithm(name: str, outer: str | None = None, **outer_options: Any) -> Algorithm:
-    base = sgp_core.build_algorithm(name, **({"period": 5} if "period" in ALGORITHMS.options(name) else {}))
-    return base if outer is None else sgp_core.build_outer(outer, base, **{"tau": 7, **outer_options})
+    base = sgp_core.build_algorithm(name, **({"period": 3} if "period" in ALGORITHMS.options(name) else {}))
+    return base if outer is None else sgp_core.build_outer(outer, base, **{"tau": 4, **outer_options})
 
 
 def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:

@@ -58,7 +58,7 @@ def train(
         optimizer.zero_grad()
         models.append(flatten(model))
         weights.append(gossip.push_sum_weight)
-        if step % 10 == 9:
+        if step % 5 == 4:
             with gossip.averaged():
                 models.append(flatten(model))
     gossip.finish()

@@ -16,7 +16,7 @@ from sgp_core.topology import Topology
 from tests.workers.agreement import Irregular, batch, flatten, make_model, make_optimizer
 from tests.workers.features import Awkward
 
-STEPS = 20
+STEPS = 8
 
 
 def graphs() -> list[Topology]:

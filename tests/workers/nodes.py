@@ -137,7 +137,7 @@ def beside_sharded(name: str, outer: str | None, kind: str) -> dict[str, Any]:
         topology = sgp_core.build_topology("one_peer_exponential", world_size=2)
         options = {"topology": topology, "node_size": 2, "shard_optimizer": shard_optimizer}
         gossip = sgp_core.Gossip(model, optimizer, algorithm=algorithm, **options)
-        for step in range(20):
+        for step in range(10):
             for micro in range(2):  # both averaged, the second added to the first
                 inputs, targets = batch(gossip.rank, 2 * step + micro)
                 loss = nn.functional.cross_entropy(model(inputs), targets)

@@ -37,7 +37,7 @@ def several_beside_one() -> dict[str, Any]:
                 optimizer.step()
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            if several and step == 6:  # tau is 7: the outer has reset the momenta of both
+            if several and step == 3:  # tau is 4: the outer has reset the momenta of both
                 reset = all(
                     not optimizer.state[p]["momentum_buffer"].any() for optimizer in optimizers for p in optimizer.state
                 )
