@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOAK_MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench soak leaderboard slurm-up slurm-down clean
+.PHONY: help train test thorough lint bench soak leaderboard slurm-up slurm-down clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ train: .venv/installed  ## install, then train: four gossiping workers on handwr
 test: .venv/installed-dev  ## install, Debian packages such as SLURM included, then run all tests
 	@$(BIN)/python -m tests.support.install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+thorough: .venv/installed-dev  ## hours: the tests, with many more examples, damaged files, hangs, kills and interruptions
+	SGP_EXAMPLES=20 SGP_FUZZ_CASES=1000 SGP_HANG_CASES=20 SGP_KILLS=5 SGP_INTERRUPTIONS=10 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout=0
 
 lint: .venv/installed-dev  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from sgp_core.algorithms import ALGORITHMS, OUTERS, Outer
 from sgp_core.compatibility import check_compatibility
 from sgp_core.errors import ConfigurationError
 from sgp_core.topology import TOPOLOGIES
+from tests.support.examples import examples
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 STEPS = 12
@@ -73,7 +74,9 @@ def _check_conserved(rule, graph, dtype, seed, **options):
     return run
 
 
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(60), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much]
+)
 @given(
     algorithm=st.sampled_from(CONSERVING),
     outer=st.sampled_from(["none", *OUTERS.names()]),
@@ -95,7 +98,7 @@ def test_sums_are_conserved(algorithm, outer, tau, topology, other, n, switch, u
     _check_conserved(rule, graph, dtype, seed)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=examples(40), deadline=None, derandomize=True)
 @given(
     outer=st.sampled_from(["none", *sorted({*OUTERS.names()} - {"noloco"})]),  # which has no weights, and refuses
     tau=st.integers(2, 5),
@@ -113,7 +116,9 @@ def test_sums_are_conserved_where_weights_leave_one(outer, tau, topology, other,
     assert (run.w - 1).abs().max() > 0.05
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(60), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much]
+)
 @given(
     overlap_steps=st.integers(1, 5),
     outer=st.sampled_from(["none", "slowmo"]),
@@ -153,7 +158,7 @@ PACES = [
 ]
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(
     algorithm=st.sampled_from(["osgp", "osgp", "gossip_pga", "dpsgd", "gradient_tracking"]),
     outer=st.sampled_from(["none", "none", *OUTERS.names()]),

@@ -105,9 +105,9 @@ def test_a_worker_that_raises_ends_the_run_which_can_be_resumed(launch: Launch) 
     assert steps == [10, 20, 23, 23]
 
 
-def test_one_of_four_workers_killed_ends_the_run(launch: Launch) -> None:
-    launched = launch(*LONG)
-    run = launched.until_training(workers=4)
+def test_one_of_three_workers_killed_ends_the_run(launch: Launch) -> None:
+    launched = launch(*LONG, "cluster.workers_per_node=3")
+    run = launched.until_training(workers=3)
     os.kill(read(run / "rank-2.json")["pid"], signal.SIGKILL)
     said = launched.finish()
     assert said.code == 1

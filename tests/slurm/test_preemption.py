@@ -30,15 +30,18 @@ from tests.support.wandb_files import stored
 INTERRUPTIONS = int(os.environ.get("SGP_INTERRUPTIONS", "2"))
 """More by hand: each takes about 15 s."""
 
+PLUGIN = Path(__file__).parents[1] / "plugins" / "unhurried.py"
 LONG = (
+    f"plugins=[{PLUGIN}]",
+    "callbacks=[unhurried]",
     "cluster.threads_per_worker=1",
-    "training.max_steps=2400",
+    "training.max_steps=1500",
     "training.epochs=1000",
-    "evaluation.every_epochs=20",
-    "checkpoint.every_epochs=10",
+    "evaluation.every_epochs=10",
+    "checkpoint.every_epochs=5",
     "log_every=20",
 )
-ON_TWO_NODES = ("cluster=slurm", "cluster.nodes=2", "cluster.workers_per_node=2", 'cluster.srun_args=["--wait=5"]')
+ON_TWO_NODES = ("cluster=slurm", "cluster.nodes=2", "cluster.workers_per_node=1", 'cluster.srun_args=["--wait=5"]')
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ KINDS = [requeue, signal_usr2, kill_step, break_node, signal_usr1]
 
 
 def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work: Path) -> None:
-    assert train("cluster=local", "cluster.workers_per_node=4", "tracker=none", "runs_dir=here", *LONG) == 0
+    assert train("cluster=local", "cluster.workers_per_node=2", "tracker=none", "runs_dir=here", *LONG) == 0
     whole = run_of(work / "here")
 
     seed = random.SystemRandom().randrange(10**6)
@@ -86,9 +89,9 @@ def test_interrupted_at_random_moments_it_ends_with_the_same_bits(lab: Lab, work
     for number in range(1, INTERRUPTIONS + 1):
         attempt = folder.next_attempt() - 1 if done else 1
         reached = max((row["step"] for row in rows(folder)), default=0) if done else 0
-        until_step(folder, attempt, min(2300, reached + chance.randrange(20, 2000 // INTERRUPTIONS)))
+        until_step(folder, attempt, min(1400, reached + chance.randrange(20, 1000 // INTERRUPTIONS)))
         kind = KINDS[(number - 1) % len(KINDS)]
-        node = json.loads(folder.rank(chance.randrange(4)).read_text())["node"]
+        node = json.loads(folder.rank(chance.randrange(2)).read_text())["node"]
         kind(lab, job, node)
         done.append(kind.__name__)
         wait_until(lambda attempt=attempt: folder.next_attempt() - 1 > attempt, f"attempt after {done}: {logs(folder)}")

@@ -13,7 +13,7 @@ from tests.slurm.training import job_of, rows, run_of, shards, train, until_stat
 
 DIGITS = ("training.epochs=2", "log_every=4", "tracker=none", "cluster.threads_per_worker=1")
 """Sums over threads depend on how many there are, and the cores of this machine may be more than SLURM gives."""
-SWEEP = ("-m", "algorithm=sgp,dpsgd,allreduce", "seed=1,2", "training.max_steps=6", "tracker=none")
+SWEEP = ("-m", "algorithm=sgp,dpsgd", "seed=1,2", "topology=complete", "training.max_steps=6", "tracker=none")
 
 
 @pytest.fixture
@@ -43,29 +43,29 @@ def test_the_same_bits_on_four_nodes_on_two_and_on_this_machine(lab: Lab, work: 
 
 def test_a_sweep_is_one_array_and_is_submitted_once(lab: Lab, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = "cluster.additional_parameters={hold: true}"  # or some would be complete before the second submission
-    on_slurm = (*SWEEP, "cluster=slurm", "cluster.workers_per_node=2", "cluster.array_parallelism=2", held)
+    on_slurm = (*SWEEP, "cluster=slurm", "cluster.workers_per_node=1", "cluster.array_parallelism=2", held)
     assert train(*on_slurm) == 0
-    assert "6 runs, 6 to start" in capsys.readouterr().out
+    assert "4 runs, 4 to start" in capsys.readouterr().out
     [sweep] = (work / "runs" / "sweeps").iterdir()
     runs = [point["run_id"] for point in json.loads((sweep / "sweep.json").read_text())["points"]]
     folders = [RunFolder(work / "runs" / run) for run in runs]
     jobs = [job_of(folder) for folder in folders]
     array = jobs[0].partition("_")[0]
-    assert jobs == [f"{array}_{index}" for index in range(6)]
+    assert jobs == [f"{array}_{index}" for index in range(4)]
 
     assert train(*on_slurm) == 0
-    assert "6 on SLURM already, 0 to start" in capsys.readouterr().out
+    assert "4 on SLURM already, 0 to start" in capsys.readouterr().out
     lab.run("scontrol", "release", array)
     for folder in folders:
         until_status(folder, "completed")
     assert train(*on_slurm) == 0
-    assert "6 complete already, 0 to start" in capsys.readouterr().out
+    assert "4 complete already, 0 to start" in capsys.readouterr().out
 
     broken = [word.replace("seed=1,2", "seed=1,two") for word in on_slurm]
     assert train(*broken) == 2
-    assert "point 2 of 6 (algorithm=sgp seed=two" in capsys.readouterr().err
-    assert len(list((work / "runs").glob("[0-9a-f]*"))) == 6
-    assert len(lab.run("squeue", "-h", "-t", "all", "-r").splitlines()) >= 6
+    assert "point 2 of 4 (algorithm=sgp seed=two" in capsys.readouterr().err
+    assert len(list((work / "runs").glob("[0-9a-f]*"))) == 4
+    assert len(lab.run("squeue", "-h", "-t", "all", "-r").splitlines()) >= 4
     assert {line for line in lab.run("squeue", "-h", "-r", "-t", "all", "-o", "%F").split() if line == array} == {array}
 
 

@@ -15,6 +15,7 @@ from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.partitions import PARTITIONS, Assigned, check_labels
 from sgp_core.tasks.sharding import ExampleSampler, build_sampler
+from tests.support.examples import examples
 
 BALANCED = np.repeat(np.arange(10), 400)
 
@@ -43,7 +44,7 @@ def assigned(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     return "label_shards", {"shards": draw(st.integers(1, 50))}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     assigned(),
     st.integers(1, 9),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.sharding import ExampleSampler
+from tests.support.examples import examples
 
 
 @st.composite
@@ -16,7 +17,7 @@ def sharing(draw: st.DrawFn) -> tuple[int, int, int]:
     return examples, workers, draw(st.integers(1, 40))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(60))
 @given(sharing(), st.integers(0, 3), st.integers(0, 2**31))
 def test_every_epoch_is_dealt_out_exactly_once_in_equally_many_nonempty_batches(
     shape: tuple[int, int, int], epoch: int, seed: int

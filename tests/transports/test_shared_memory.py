@@ -17,6 +17,7 @@ from sgp_core.tensors.mixing import GRAIN, mix_all_
 from sgp_core.topology import TOPOLOGIES
 from sgp_core.transports.select import place_model
 from sgp_core.transports.shared_memory.mixing_plan import component_of
+from tests.support.examples import examples
 from tests.support.workers import GROUP_TIMEOUT, run_workers
 from tests.workers import shared_memory
 
@@ -29,7 +30,7 @@ def test_numbers_are_those_of_messages_bit_for_bit(world_size, layouts):
         assert differences == []
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(set(TOPOLOGIES.names()) - {"custom", "schedule"})),
     n=st.integers(1, 12),

@@ -125,7 +125,10 @@ def _pushed(vector: _Vector, tau: int) -> list[Any]:
 def differences_of_bits(
     layouts: list[dict[torch.dtype, int]], graphs: list[Topology], transport: str = "shared_memory"
 ) -> list[str]:
-    """Let the same vectors travel by messages and by ``transport``; return where the results differ."""
+    """Let the same vectors travel by messages and by ``transport``; return where the results differ.
+
+    Graphs take every second layout in turn.
+    """
     blocked_mixing._CACHE_BYTES = 1 << 14  # several blocks even of small vectors
     found = []
 
@@ -135,8 +138,8 @@ def differences_of_bits(
         if not all(same):
             found.append(f"{what} {layout} {topology} tau={tau}: {same}")
 
-    for topology in graphs:
-        for layout in layouts:
+    for number, topology in enumerate(graphs):
+        for layout in layouts[number % 2 :: 2]:
             compare("mix", layout, topology, 0, _mixed)
             compare("combine", layout, topology, 0, _combined)
         compare("mix elsewhere", layouts[-1], topology, 0, _mixed_elsewhere)
