@@ -15,7 +15,7 @@ class WorkerSign:
     Attributes:
         silent_s: seconds for which it has not said that it runs.
         still_s: seconds for which it has done the same.
-        limit_s: how long it may.
+        limit_s: how long it may, as long as it says that it runs.
         step: the step that it is in, from 1.
         phase: what it does, or waits in.
         waits: whether it waits for others.
@@ -46,23 +46,27 @@ class Hang:
     phase: str
 
 
-def find_hang(signs: Mapping[int, WorkerSign], silent_after_s: float) -> Hang | None:
+def find_hang(signs: Mapping[int, WorkerSign], silent_after_s: float, patience_s: float) -> Hang | None:
     """Return who does not go on, and what others wait for; None as long as a worker that others need goes on.
 
-    A worker is missing if it has done the same for longer than it may, and does not wait for others, or says nothing
-    any more. If all wait, those in the earliest step are.
+    A worker is missing if it has done the same for longer than it may, and does not wait for others, or if it has said
+    nothing for longer than any may. If all wait, those that do not run are, else those in the earliest step.
 
     Args:
         signs: of the workers that have not ended, by rank.
-        silent_after_s: a worker that has said nothing for so long does not run.
+        silent_after_s: a worker that has said nothing for so long does not run, at least for a while: whoever holds the
+            interpreter's lock, or gets no processor, says nothing either.
+        patience_s: how long it may say nothing, whatever it does.
     """
-    still = {rank: sign for rank, sign in signs.items() if sign.still_s >= sign.limit_s}
-    missing = [rank for rank, sign in still.items() if not sign.waits or sign.silent_s >= silent_after_s]
+    dead = [rank for rank, sign in signs.items() if sign.silent_s >= patience_s]
+    still = {rank: sign for rank, sign in signs.items() if sign.still_s >= sign.limit_s or rank in dead}
+    missing = [rank for rank, sign in still.items() if not sign.waits or rank in dead]
     if not missing:
         if len(still) < len(signs) or len(still) < 2:
             return None
         earliest = min(sign.step for sign in still.values())
-        missing = [rank for rank, sign in still.items() if sign.step == earliest]
+        silent = [rank for rank, sign in still.items() if sign.silent_s >= silent_after_s]
+        missing = silent or [rank for rank, sign in still.items() if sign.step == earliest]
     first = signs[missing[0]]
     return Hang(_describe(signs, missing, silent_after_s), tuple(missing), first.step, first.phase)
 

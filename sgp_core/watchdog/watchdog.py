@@ -165,17 +165,17 @@ class Watchdog:
         """Return the hang, if there is one that this worker sees, or another has announced."""
         heart = self._heart
         if heart is None:
-            return find_hang({self._rank: self._own_sign()}, math.inf)
+            return find_hang({self._rank: self._own_sign()}, math.inf, math.inf)
         if (announced := self._announced(heart)) is not None:
             return announced
         if heart.store_silent_s >= self._limits_s[0]:
             return self._blame_store()
         signs = self._signs(heart)
-        silent_after_s = _SILENT_BEATS * self._interval_s
-        hang = find_hang(signs, silent_after_s)
+        after_s = _SILENT_BEATS * self._interval_s, self._limits_s[0]
+        hang = find_hang(signs, *after_s)
         if hang is not None:
             signs |= {rank: self._read_sign(heart, rank, signs[rank]) for rank in hang.peers if rank != self._rank}
-            hang = find_hang(signs, silent_after_s) or hang
+            hang = find_hang(signs, *after_s) or hang
             _LOG.error("%s", hang.text)
             heart.announce(json.dumps(dataclasses.asdict(hang)))
             self._ask_for_stacks(heart, hang)
@@ -192,15 +192,13 @@ class Watchdog:
         others = [(self._rank + n) % self._workers for n in range(1, self._workers)]
         if self._still_s < _WAITED_BEATS * self._interval_s:
             del others[1:]
-        silent_after_s = _SILENT_BEATS * self._interval_s
         silent, signs = heart.last_seen(others), {self._rank: self._own_sign()}
         for rank, progress in heart.progress(others).items():
             if progress is None:  # it has not begun yet, or the first look is still to come
-                signs[rank] = WorkerSign(silent[rank], silent[rank], math.inf, 1, START, False)
+                signs[rank] = WorkerSign(0.0, silent[rank], math.inf, 1, START, False)
             elif progress.phase != ENDED and (activity := Activity.from_text(progress.phase)) is not None:
-                phase, waits, silence_s = activity.phase, activity.waits, silent[rank]
-                limit = self._limits_s[0] if silence_s >= silent_after_s else self._limit_s(phase, activity.first)
-                signs[rank] = WorkerSign(silence_s, progress.since_s, limit, progress.step, phase, waits)
+                phase, limit = activity.phase, self._limit_s(activity.phase, activity.first)
+                signs[rank] = WorkerSign(silent[rank], progress.since_s, limit, progress.step, phase, activity.waits)
         return signs
 
     def _read_sign(self, heart: Heartbeat, rank: int, sign: WorkerSign) -> WorkerSign:
