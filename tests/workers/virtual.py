@@ -2,7 +2,8 @@
 
 As a script it gives ``sgp-train`` every algorithm with every outer that it goes with, and more, for 100 steps: once to
 8 processes, once to 8 virtual workers. It prints how far apart their rows are. Words after it choose among the cases:
-those in whose words each occurs, as in ``algorithm=osgp outer=slowmo``.
+those in whose words each occurs, as in ``algorithm=osgp outer=slowmo``. ``runs_dir=FOLDER`` keeps the runs; a call that
+was interrupted goes on from there, since ``sgp-train`` leaves completed runs alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from sgp_core.training.virtual.world import VirtualWorld
 WORKERS, STEPS, CLOSE = 8, 100, 1e-10
 TOGETHER = 2
 """Cases that are trained at a time: much of it is one process that starts."""
+BUSY_MACHINE = ("cluster.watchdog_s=null", "cluster.process_group_timeout_s=3600")
+"""What lets processes take their time."""
 PLUGIN = Path(__file__).parents[1] / "plugins" / "doubles.py"
 EVALUATION = {"model": "both", "every_epochs": 2, "consensus_every": 20}
 CHECKPOINT = {"every_epochs": 0}
@@ -112,14 +115,13 @@ def experiment(case: Case, steps: int) -> Experiment:
 def words(case: Case, steps: int, *, virtual: bool) -> list[str]:
     """Return what ``sgp-train`` is told for the same experiment, and where it is to run."""
     size = case.get("node_size", 1)
-    found = [f"plugins={PLUGIN}", f"cluster={'simulator' if virtual else 'local'}", "cluster.threads_per_worker=1"]
-    if virtual:
-        found.append(f"cluster.workers={WORKERS}")
+    found = [f"plugins={PLUGIN}", f"cluster.workers_per_node={size}", "cluster.threads_per_worker=1"]
     if size > 1:
-        found += ["algorithm.unit=node", f"cluster.workers_per_node={size}"]
-        found += [] if virtual else [f"cluster.nodes={WORKERS // size}"]
-    elif not virtual:
-        found.append(f"cluster.workers_per_node={WORKERS}")
+        found.append("algorithm.unit=node")
+    if virtual:
+        found += ["cluster=simulator", f"cluster.workers={WORKERS}"]
+    else:
+        found += ["cluster=local", f"cluster.nodes={WORKERS // size}", *BUSY_MACHINE]
     sections = {**settings(case, steps), "evaluation": EVALUATION, "checkpoint": CHECKPOINT}
     for section, options in sections.items():
         found += [f"{section}={options['name']}"] if "name" in options else []
@@ -163,19 +165,20 @@ def _run(case: Case, steps: int, directory: Path, *, virtual: bool) -> list[dict
 
 
 # -- through the command line -----------------------------------------------------------------------------------------
-def call_sgp_train(case: Case, steps: int, folder: Path, *, virtual: bool) -> dict[str, list[dict[str, Any]]]:
-    """Train a case by ``sgp-train`` and return the rows of its run by the run's id.
+def call_sgp_train(case: Case, steps: int, runs_dir: Path, *, virtual: bool) -> tuple[str, list[dict[str, Any]]]:
+    """Train a case by ``sgp-train``, unless it is there; return the run's id, and its rows.
 
     Raises:
         RuntimeError: the command has failed; with what it said.
     """
-    runs = folder / ("virtual" if virtual else "processes")
+    runs = runs_dir / experiment(case, steps).fingerprint()[:10] / ("virtual" if virtual else "processes")
     command = [sys.executable, "-m", "launcher.cli.train", *words(case, steps, virtual=virtual), f"runs_dir={runs}"]
-    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
+    environment = {**os.environ, "XDG_STATE_HOME": str(runs_dir)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}")
-    return {path.parent.name: read_rows(path) for path in runs.glob("*/metrics.jsonl")}
+    [metrics] = runs.glob("*/metrics.jsonl")
+    return metrics.parent.name, read_rows(metrics)
 
 
 def difference(real: list[dict[str, Any]], virtual: list[dict[str, Any]]) -> dict[str, float]:
@@ -196,22 +199,18 @@ def difference(real: list[dict[str, Any]], virtual: list[dict[str, Any]]) -> dic
     return found
 
 
-def compare(case: Case) -> dict[str, float]:
+def compare(case: Case, runs_dir: Path) -> dict[str, float]:
     """Train a case both ways by ``sgp-train``, and return the differences of the rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        real = call_sgp_train(case, STEPS, Path(folder), virtual=False)
-        virtual = call_sgp_train(case, STEPS, Path(folder), virtual=True)
-    assert real.keys() == virtual.keys(), "one experiment has one run id"
-    [rows], [simulated] = real.values(), virtual.values()
-    return difference(rows, simulated)
+    real, virtual = (call_sgp_train(case, STEPS, runs_dir, virtual=virtual) for virtual in (False, True))
+    assert real[0] == virtual[0], "one experiment has one run id"
+    return difference(real[1], virtual[1])
 
 
-def main(chosen: Sequence[str]) -> int:
-    """Compare the cases that have all ``chosen`` words, and print a line for each."""
-    cases = [case for case in matrix() if set(chosen) <= set(words(case, STEPS, virtual=False))]
+def compare_all(cases: Sequence[Case], runs_dir: Path) -> int:
+    """Compare all cases, print a line for each, and return the exit code."""
     worst, failures = 0.0, 0
     with ThreadPoolExecutor(TOGETHER) as pool:
-        compared = [pool.submit(compare, case) for case in cases]
+        compared = [pool.submit(compare, case, runs_dir) for case in cases]
         for number, (case, found) in enumerate(zip(cases, compared, strict=True), start=1):
             try:
                 apart = found.result()
@@ -224,6 +223,15 @@ def main(chosen: Sequence[str]) -> int:
             print(f"{number}/{len(cases)}  {apart['loss']:.1e}  {json.dumps(case)}  {others or ''}", flush=True)
     print(f"{len(cases)} cases, {failures} failed, largest difference of a training loss {worst:.1e}")
     return int(failures > 0 or worst > CLOSE)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare the cases that have all words among ``arguments``."""
+    folders = [word.removeprefix("runs_dir=") for word in arguments if word.startswith("runs_dir=")]
+    chosen = {word for word in arguments if not word.startswith("runs_dir=")}
+    cases = [case for case in matrix() if chosen <= set(words(case, STEPS, virtual=False))]
+    with tempfile.TemporaryDirectory() as scratch:
+        return compare_all(cases, Path((folders or [scratch])[-1]).absolute())
 
 
 if __name__ == "__main__":
