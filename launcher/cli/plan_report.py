@@ -22,7 +22,7 @@ COLUMNS: Sequence[str] = (
     "",
     "candidate",
     "ms a step",
-    "vs allreduce",
+    "vs baseline",
     "computes",
     "busiest link",
     "sent",
@@ -73,7 +73,9 @@ def advice_lines(question: Question, words: Sequence[str], rows: Sequence[Evalua
     advice = advise(rows)
     for remark in dict.fromkeys(remark for row in rows for remark in row.remarks):
         yield f"note: {remark}"
-    yield _thumb(question, rows).sentence()
+    thumb = _thumb(question, rows)
+    yield thumb.sentence()
+    yield thumb.sentence_on_ddp()
     yield f"run {advice.reason}"
     fastest = advice.fastest
     if fastest.prediction.step_s < advice.winner.prediction.step_s:
@@ -101,8 +103,10 @@ def plan_as_data(answer: Answer) -> dict[str, Any]:
                     "message_s": thumb.message_s,
                     "sgp_vs_allreduce": thumb.waiting,
                     "osgp_vs_allreduce": thumb.overlapped,
+                    "ddp_s": thumb.ddp_s,
                 },
                 "winner": as_data(advice.winner),
+                "baseline": as_data(advice.baseline),
                 "reason": advice.reason,
                 "fastest": as_data(advice.fastest),
                 "target": [asdict(one) for one in answer.reached.get(workers, ())],
@@ -134,13 +138,13 @@ def describe_times(times: Sequence[Reached], workers: int, dataset: str, target:
 
 def cells(row: Evaluated, advice: Recommendation) -> list[str]:
     """Return a line of the table, under :data:`COLUMNS`."""
-    mark = "*" if row is advice.winner else "own" if row.candidate.own else ""
+    mark = "*" if row is advice.best else "own" if row.candidate.own else ""
     found = row.prediction
     return [
         mark,
         row.candidate.label,
         milliseconds(found.step_s * 1e3),
-        f"{found.step_s / advice.allreduce.prediction.step_s:.2f}",
+        f"{found.step_s / advice.baseline.prediction.step_s:.2f}",
         f"{found.utilisation:.0%}",
         size(found.busiest_link_bytes),
         size(found.wire_bytes),

@@ -31,6 +31,11 @@ class Reached:
     seconds: float | None
     best: float | None
 
+    def as_well(self, label: str, ratio: float) -> Reached:
+        """Return when another candidate has, that learns the same in ``ratio`` of the time."""
+        seconds = None if self.seconds is None else self.seconds * ratio
+        return dataclasses.replace(self, label=label, seconds=seconds)
+
 
 def time_to_score(
     plan: RunPlan,

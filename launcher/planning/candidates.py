@@ -52,16 +52,20 @@ class Candidate:
         experiment: with these choices, over so many workers.
         step_in_backward: whether the optimizer's steps are taken inside backward.
         own: whether the experiment itself has chosen this.
+        reference: what is called so, and shown for comparison; ``sgp-train`` cannot run it. Empty: it can.
     """
 
     words: tuple[str, ...]
     experiment: Experiment
     step_in_backward: bool
     own: bool = False
+    reference: str = ""
 
     @property
     def label(self) -> str:
         """What it is called in a table, such as ``sgp one_peer_exponential peers=2``."""
+        if self.reference:
+            return self.reference
         short = [word.partition("=")[2] if word.partition("=")[0] in COMPARED else word for word in self.words]
         return " ".join(
             re.sub(r"^(algorithm|topology|outer|cluster)\.", "", word).removesuffix("=true") for word in short

@@ -12,12 +12,14 @@ from launcher.config.clusters import Cluster
 from launcher.config.run_plan import RunPlan
 from launcher.planning.candidates import Candidate, candidates, complete
 from launcher.planning.departure import MOST_SPREAD, changes_of, distance_of
-from sgp_core.clock import ComputationModel, NetworkModel, Prediction, predict, traffic_of
+from sgp_core.clock import ComputationModel, NetworkModel, Prediction, gradient_buckets, predict, traffic_of
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.layout import Layout
 from sgp_core.training.config import Experiment
 from sgp_core.training.experiment import ExperimentParts, build_parts
 
+DDP = "ddp"
+"""What torch's DistributedDataParallel is called."""
 STEPS = 32
 """Steps that are predicted: all graphs of a period of usual length, several times over."""
 
@@ -78,12 +80,15 @@ class Evaluated:
 
     @property
     def is_allreduce(self) -> bool:
-        """Whether it is plain AllReduce."""
-        return self.candidate.experiment.algorithm["name"] == "allreduce" and not self.changes
+        """Whether it is plain AllReduce, as ``sgp-train`` runs it."""
+        chosen = self.candidate.experiment.algorithm["name"]
+        return chosen == "allreduce" and not self.changes and not self.candidate.reference
 
 
 def evaluate(question: Question, workers: int) -> tuple[list[Evaluated], list[str]]:
     """Return the candidates over so many workers, the fastest first, and why others are left out.
+
+    Beside AllReduce there is torch's DDP, which computes the same.
 
     Raises:
         ConfigurationError: the cluster cannot have so many workers.
@@ -97,6 +102,9 @@ def evaluate(question: Question, workers: int) -> tuple[list[Evaluated], list[st
             left_out.append(f"{candidate.label}: {reason}")
             continue
         found.append(_evaluate(question, candidate, parts, workers))
+        if found[-1].is_allreduce:
+            ddp = dataclasses.replace(candidate, words=(), own=False, reference=DDP)
+            found.append(_evaluate(question, ddp, parts, workers))
     return sorted(found, key=lambda row: row.prediction.step_s), left_out
 
 
@@ -142,6 +150,7 @@ def _evaluate(question: Question, candidate: Candidate, parts: ExperimentParts, 
         node_size=experiment.node_size,
         step_in_backward=candidate.step_in_backward,
         layout=question.layout,
+        buckets=gradient_buckets(question.layout) if candidate.reference == DDP else (),
     )
     prediction = predict(question.network, question.computation, traffic, workers, steps=_steps(experiment))
     return Evaluated(
@@ -175,6 +184,7 @@ def as_data(row: Evaluated) -> dict[str, Any]:
         "words": list(row.candidate.words),
         "workers": row.workers,
         "own": row.candidate.own,
+        "reference": bool(row.candidate.reference),
         **dataclasses.asdict(row.prediction),
         "spread": row.spread,
         "departure": row.departure,

@@ -45,8 +45,12 @@ def save_figure(found: Mapping[int, Sequence[Evaluated]], title: str, path: Path
 
 
 def _chosen(rows: Sequence[Evaluated]) -> list[Evaluated]:
-    """Return the fastest, and AllReduce and the experiment's own choice wherever they are."""
-    kept = [row for at, row in enumerate(rows) if at < _MOST or row.is_allreduce or row.candidate.own]
+    """Return the fastest, and AllReduce, torch's DDP and the experiment's own choice wherever they are."""
+    kept = [
+        row
+        for at, row in enumerate(rows)
+        if at < _MOST or row.is_allreduce or row.candidate.reference or row.candidate.own
+    ]
     return kept[::-1]
 
 
@@ -59,8 +63,8 @@ def _panel(axes: Axes, workers: int, rows: Sequence[Evaluated]) -> None:
         axes.barh(at, min(step, compute), color=_COMPUTE, label=None if labelled else "computes")
         axes.barh(at, max(0.0, step - compute), left=min(step, compute), color=_COLOURS[kind], label=label)
         labelled.add(kind)
-    allreduce = next(row for row in rows if row.is_allreduce).prediction.step_s * 1e3
-    axes.axvline(allreduce, color=_COLOURS["none"], linewidth=0.8, linestyle=":")
+    baseline = min(row.prediction.step_s for row in rows if row.is_allreduce or row.candidate.reference)
+    axes.axvline(baseline * 1e3, color=_COLOURS["none"], linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(rows)), [row.candidate.label + (" (own)" if row.candidate.own else "") for row in rows])
     axes.set_xlabel("ms a step, predicted")
     axes.set_title(f"{workers} workers", loc="left")

@@ -6,7 +6,8 @@ equations. Imports without torch.
 """
 
 from sgp_core.clock.clock import VirtualClock
-from sgp_core.clock.computation import COMPUTATIONS, ComputationModel, build_computation
+from sgp_core.clock.computation import BACKWARD, COMPUTATIONS, ComputationModel, build_computation
+from sgp_core.clock.gradient_buckets import gradient_buckets
 from sgp_core.clock.network import NETWORKS, Link, NetworkModel, build_network_model
 from sgp_core.clock.prediction import Prediction, predict
 from sgp_core.clock.rule_traffic import traffic_of
@@ -14,6 +15,7 @@ from sgp_core.clock.traffic import Traffic
 from sgp_core.clock.turns import Arrival, Turn
 
 __all__ = [
+    "BACKWARD",
     "COMPUTATIONS",
     "NETWORKS",
     "Arrival",
@@ -26,6 +28,7 @@ __all__ = [
     "VirtualClock",
     "build_computation",
     "build_network_model",
+    "gradient_buckets",
     "predict",
     "traffic_of",
 ]

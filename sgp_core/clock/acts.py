@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -62,4 +63,25 @@ class Collective:
     inside: bool = False
 
 
-Act = Leave | Await | Collective
+@dataclass(frozen=True)
+class AverageInBackward:
+    """All workers average their gradients bucket by bucket while they compute them, and none goes on before the last.
+
+    Attributes:
+        buckets: bytes of each, in the order in which they become ready.
+        in_nodes: whether workers of a node scatter and gather each bucket among themselves.
+    """
+
+    buckets: tuple[int, ...]
+    in_nodes: bool = False
+
+    def collectives(self, nbytes: int) -> Iterator[Collective]:
+        """Yield what averages a bucket, one after another."""
+        if self.in_nodes:
+            yield Collective(CollectiveVerb.reduce_scatter, nbytes, inside=True)
+        yield Collective(CollectiveVerb.all_reduce, nbytes)
+        if self.in_nodes:
+            yield Collective(CollectiveVerb.all_gather, nbytes, inside=True)
+
+
+Act = Leave | Await | Collective | AverageInBackward

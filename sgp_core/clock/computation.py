@@ -19,6 +19,8 @@ from sgp_core.validation import one_of, require
 COMPUTATIONS: Registry[ComputationModel] = Registry("computation", "sgp_core.clock")
 """Every model of computation by name."""
 
+BACKWARD = 2.0 / 3.0
+"""Share of a step's computation that backward is: it takes twice as long as forward."""
 _TIME = between(0, 1e9)
 _TIMES = between(1e-6, 1e6)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sgp_core.clock.acts import Act, Await, Collective, CollectiveVerb, Leave
+from sgp_core.clock.acts import Act, AverageInBackward, Await, Collective, CollectiveVerb, Leave
 from sgp_core.clock.placeholder import NOTHING_MUCH, Placeholder
 from sgp_core.clock.traffic import Traffic
 from sgp_core.pacing.base import Numbers, Plan
@@ -117,7 +117,10 @@ class _Network:
     # -- everything else ---------------------------------------------------------------------------------------------
     def mean(self, x: Placeholder) -> None:
         """Note an exact average."""
-        self.acts.append(Collective(CollectiveVerb.all_reduce, self._traffic.model_bytes))
+        if self._traffic.buckets:
+            self.acts.append(AverageInBackward(self._traffic.buckets, in_nodes=self._traffic.node_size > 1))
+        else:
+            self.acts.append(Collective(CollectiveVerb.all_reduce, self._traffic.model_bytes))
 
     def mix_along(self, x: Placeholder, topology: Topology, step: int) -> None:
         """Note a round along another graph."""
@@ -141,7 +144,7 @@ class _Network:
 
     def inside(self, verb: CollectiveVerb) -> None:
         """Note a collective of the workers of each node."""
-        if self._traffic.node_size > 1:
+        if self._traffic.node_size > 1 and not self._traffic.buckets:  # each bucket has its own
             self.acts.append(Collective(verb, self._traffic.model_bytes, inside=True))
 
     # -- rounds ------------------------------------------------------------------------------------------------------

@@ -6,21 +6,22 @@ from act to act; the waiting is that of the max-plus recurrences of docs/clock.m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from sgp_core.clock.acts import Act, Await, Collective, Leave
+from sgp_core.clock.acts import Act, AverageInBackward, Await, Collective, Leave
 from sgp_core.clock.collectives import CollectiveCosts
-from sgp_core.clock.computation import ComputationModel
+from sgp_core.clock.computation import BACKWARD, ComputationModel
 from sgp_core.clock.fluid import transfer
 from sgp_core.clock.follow import Follower
+from sgp_core.clock.gradient_buckets import average_in_backward
 from sgp_core.clock.traffic import Traffic
 from sgp_core.clock.wiring import Routes, Wiring, join
 
-BACKWARD = 2.0 / 3.0
-"""Share of a step's computation that backward is: it takes twice as long as forward."""
 _ROUTES_KEPT = 64
 
 
@@ -84,6 +85,7 @@ class InStep:
         self._flights: dict[int, Flight] = {}
         self._routes: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Routes, np.ndarray]] = {}
         self._latest = np.zeros(n)  # how long each computed in the latest step
+        self._alone = np.zeros(n)  # how long it had taken without messages
 
     @property
     def elapsed(self) -> float:
@@ -105,22 +107,29 @@ class InStep:
 
     def _compute(self, seconds: np.ndarray) -> None:
         """Let all workers compute, more slowly while their messages travel."""
-        speed = self._wiring.network.busy_speed
         self.computed += seconds
-        self._latest = seconds
-        if speed < 1.0 and self._flights:
-            until = self.times.copy()
-            for flight in self._flights.values():
-                np.maximum.at(until, flight.senders, flight.left)
-                np.maximum.at(until, flight.receivers, flight.there)
-            self._latest = seconds + np.minimum(until - self.times, seconds / speed) * (1.0 - speed)
+        self._alone = seconds
+        self._latest = self._beside(seconds, self.times, self._flights.values())
         self.times = self.times + self._latest
+
+    def _beside(self, seconds: np.ndarray, since: np.ndarray, flights: Collection[Flight]) -> np.ndarray:
+        """Return how long computations of so many seconds take from ``since`` on, while messages travel."""
+        speed = self._wiring.network.busy_speed
+        if speed == 1.0 or not flights:
+            return seconds
+        until = since.copy()
+        for flight in flights:
+            np.maximum.at(until, flight.senders, flight.left)
+            np.maximum.at(until, flight.receivers, flight.there)
+        return seconds + np.minimum(until - since, seconds / speed) * (1.0 - speed)
 
     def _do(self, act: Act) -> None:
         if isinstance(act, Leave):
             self._leave(act)
         elif isinstance(act, Await):
             self._await(act)
+        elif isinstance(act, AverageInBackward):
+            self._average(act)
         else:
             self._join(act)
 
@@ -138,9 +147,14 @@ class InStep:
         starts = ready[senders]
         if network.rendezvous:
             starts = np.maximum(starts, ready[receivers] + routes.delay)
-        whole = self.times[senders] if act.in_backward else starts  # the last part leaves when there is all of it
-        self._flights[act.key] = Flight(senders, receivers, float(act.nbytes), starts, whole, starts, routes)
+        flight = Flight(senders, receivers, float(act.nbytes), starts, starts, starts, routes)
+        self._flights[act.key] = flight
         self._share()
+        if act.in_backward:
+            backward = self._beside(BACKWARD * self._latest, ready, [flight])
+            self.times = ready + np.minimum(backward, BACKWARD * self._alone / network.busy_speed)
+            flight.whole = self.times[senders]  # the last part leaves when there is all of it
+            flight.left = np.maximum(flight.left, flight.whole)
 
     def _share(self) -> None:
         """Find out when each message under way will have left."""
@@ -174,6 +188,18 @@ class InStep:
         together = np.full(made.groups, -np.inf)
         np.maximum.at(together, made.group, self.times)
         self.times = together[made.group] + made.seconds
+
+    def _average(self, act: AverageInBackward) -> None:
+        """Let buckets of gradients travel while backward computes the others."""
+        made = [[self._collectives.of(one) for one in act.collectives(nbytes)] for nbytes in act.buckets]
+        for cost in chain.from_iterable(made):
+            self.link_bytes += cost.link_bytes
+            self.sent += cost.sent
+        work = BACKWARD * self._latest
+        ready = np.cumsum(act.buckets) / sum(act.buckets)
+        seconds = [sum(cost.seconds for cost in costs) for costs in made]
+        speed = self._wiring.network.busy_speed
+        self.times = average_in_backward(self.times - work, work, ready.tolist(), seconds, speed)
 
     def _routes_of(self, senders: np.ndarray, receivers: np.ndarray) -> tuple[Routes, np.ndarray]:
         """Return the ways of messages, and how many pass each link; those of a period of graphs are kept."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sgp_core.algorithms.allreduce import AllReduce
 from sgp_core.algorithms.base import ALGORITHMS
 from sgp_core.algorithms.dpsgd import DPSGD
 from sgp_core.algorithms.local_sgd import LocalSGD
@@ -15,6 +17,7 @@ from sgp_core.pacing.graphs import graphs_of
 from sgp_core.pacing.target import Target
 from sgp_core.pacing.threshold import Threshold
 from sgp_core.tensors.layout import Layout, TensorLayout
+from sgp_core.validation import require
 
 if TYPE_CHECKING:
     from sgp_core.algorithms import Algorithm
@@ -36,6 +39,7 @@ def traffic_of(
     node_size: int = 1,
     step_in_backward: bool = False,
     layout: Layout | None = None,
+    buckets: Sequence[int] = (),
 ) -> Traffic:
     """Return the traffic of a rule, wrapped in its outer if it has one.
 
@@ -47,11 +51,21 @@ def traffic_of(
         compression: the codec of messages; None for none.
         node_size: workers of a gossip node.
         step_in_backward: whether the optimizer's steps are taken inside backward.
+        buckets: for ``allreduce``, as torch's DDP does it: bytes of the parts in which gradients are averaged while
+            backward runs; see :func:`sgp_core.clock.gradient_buckets`. Empty: when it is over.
         layout: of the model, which codecs that keep shapes need; None for one vector of float32.
 
     Raises:
-        ConfigurationError: the topology counts epochs, and does not know their length.
+        ConfigurationError: the topology counts epochs, and does not know their length; or the buckets are not those of
+            the gradients of an AllReduce.
     """
+    if buckets:
+        require(
+            isinstance(algorithm, AllReduce), "the algorithm whose gradients leave in buckets", "allreduce", algorithm
+        )
+        require(
+            sum(buckets) == model_bytes, "the bytes of all buckets", f"those of the model, {model_bytes}", sum(buckets)
+        )
     message_bytes = model_bytes
     if compression is not None:
         vector = (TensorLayout.packed([(max(1, model_bytes // _ELEMENT_BYTES),)], "float32"),)
@@ -61,7 +75,9 @@ def traffic_of(
     paced = pace is not None and not algorithm.traits.asynchronous
     graphs = graphs_of(topology, pace) if paced else topology
     remarks = tuple(_remarks(pace, compression, layout))
-    traffic = Traffic(algorithm, graphs, model_bytes, message_bytes, pace, node_size, step_in_backward, remarks)
+    traffic = Traffic(
+        algorithm, graphs, model_bytes, message_bytes, pace, node_size, step_in_backward, tuple(buckets), remarks
+    )
     return traffic if algorithm.traits.asynchronous else _followed(traffic)
 
 

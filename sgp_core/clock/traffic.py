@@ -25,6 +25,8 @@ class Traffic:
         pace: None for a round after every step.
         node_size: workers of a gossip node.
         step_in_backward: whether messages leave while gradients are computed.
+        buckets: bytes of the parts in which gradients are averaged while backward runs, as torch's DDP does; empty:
+            all of them when it is over.
         remarks: sentences on what cannot be known beforehand, and what is taken for it.
     """
 
@@ -35,6 +37,7 @@ class Traffic:
     pace: Pace | None = None
     node_size: int = 1
     step_in_backward: bool = False
+    buckets: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property

@@ -33,6 +33,13 @@ def test_on_a_slow_network_gossip_is_advised(sgp: Callable[..., Said]) -> None:
     message = 8 * said.json["message_bytes"] / 10e6
     by_label = {row["label"]: row for row in plan["candidates"]}
     assert by_label["allreduce"]["step_s"] == pytest.approx(0.01 + 1.5 * message, rel=1e-6)
+    ddp = by_label["ddp"]
+    assert (ddp["reference"], ddp["departure"], ddp["words"]) == (True, "none", [])
+    assert ddp["step_s"] == pytest.approx(by_label["allreduce"]["step_s"], rel=1e-6), (
+        "one bucket holds so small a model"
+    )
+    assert plan["baseline"]["label"] in ("allreduce", "ddp")
+    assert plan["rule_of_thumb"]["ddp_s"] == pytest.approx(0.01 / 3 + 1.5 * message)
     assert by_label["sgp base_k"]["step_s"] == pytest.approx(0.01 + message, rel=1e-6)
     assert by_label["sgp base_k"]["spread"] == pytest.approx(0.5)
     assert (plan["rule_of_thumb"]["ring_s"], plan["rule_of_thumb"]["message_s"]) == pytest.approx(
@@ -55,6 +62,7 @@ def test_where_messages_cost_nothing_it_says_allreduce_and_why(sgp: Callable[...
         "model=mlp algorithm=allreduce cluster.workers_per_node=4",
     )
     assert "rule of thumb: computation C = 100 ms" in said.out
+    assert "beside torch's DDP, whose ring begins with backward, D = C/3 + max(2C/3, A) = 100 ms" in said.out
 
 
 def test_the_guard_can_be_moved(sgp: Callable[..., Said]) -> None:
@@ -122,4 +130,5 @@ def test_virtual_workers_say_when_a_score_is_reached(sgp: Callable[..., Said]) -
             assert reached["best"] >= 0.3
             assert reached["seconds"] == pytest.approx(reached["step"] * row["step_s"], rel=0.2)
     assert times["allreduce"]["step"] is not None
+    assert times["ddp"] == {**times["allreduce"], "label": "ddp"}, "one bucket holds so small a model"
     assert [path.name for path in Path("runs").iterdir()] == []

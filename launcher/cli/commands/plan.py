@@ -106,7 +106,10 @@ def plan(
 
 
 def _train(question: Question, rows: Sequence[Evaluated], target: float, given: list[str]) -> list[Reached]:
-    """Train AllReduce, the advised candidate, the experiment's own and the fastest with virtual workers."""
+    """Train AllReduce, the advised candidate, the experiment's own and the fastest with virtual workers.
+
+    torch's DDP learns what AllReduce learns, so it has that run's scores, at its own predicted steps.
+    """
     from launcher.execution.simulated_time import time_to_score
     from launcher.planning.advice import advise
     from sgp_core.training.experiment import build_parts
@@ -119,6 +122,9 @@ def _train(question: Question, rows: Sequence[Evaluated], target: float, given: 
         if candidate.label not in times:
             chosen = (question.plan, candidate, question.network, question.computation)
             times[candidate.label] = time_to_score(*chosen, target, ["sgp", "plan", *given])
+    ddp = next(row for row in rows if row.candidate.reference)
+    faster = ddp.prediction.step_s / advice.allreduce.prediction.step_s
+    times[ddp.candidate.label] = times[advice.allreduce.candidate.label].as_well(ddp.candidate.label, faster)
     return list(times.values())
 
 
