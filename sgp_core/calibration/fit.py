@@ -78,25 +78,27 @@ def network_options(
     }
     if timings.get("across"):
         line = fit_line(timings["across"])
-        options |= {"bandwidth_mbit": _mbit(line.rate * per_host), "delay_ms": _ms(line.alpha / 2)}
+        options |= {"bandwidth_mbit": as_mbit(line.rate * per_host), "delay_ms": as_ms(line.alpha / 2)}
     if timings.get("inside"):
         line = fit_line(timings["inside"])
-        options |= {"inside_mbit": _mbit(line.rate * per_host), "inside_delay_ms": _ms(line.alpha / 2)}
+        options |= {"inside_mbit": as_mbit(line.rate * per_host), "inside_delay_ms": as_ms(line.alpha / 2)}
         if lone_pair is not None:
             alone = lone_pair[0] / max(lone_pair[1] - line.alpha, 1e-9)
-            options["message_mbit"] = _mbit(max(alone, line.rate))
+            options["message_mbit"] = as_mbit(max(alone, line.rate))
     if timings.get("all_reduce") and workers > 1:
         steps = 2 * (workers - 1)
         parts = [(size / workers, seconds / steps) for size, seconds in timings["all_reduce"]]
         whole, message = fit_line(parts), fit_line(timings.get("across") or timings["inside"])
         speed = 1.0 if math.isinf(whole.rate) or math.isinf(message.rate) else whole.rate / message.rate
-        options |= {"collective_speed": float(f"{speed:.4g}"), "collective_delay_ms": _ms(whole.alpha)}
+        options |= {"collective_speed": float(f"{speed:.4g}"), "collective_delay_ms": as_ms(whole.alpha)}
     return options
 
 
-def _mbit(rate: float) -> float | None:
+def as_mbit(rate: float) -> float | None:
+    """Return bytes/s in Mbit/s, four digits of it; None for no limit."""
     return None if math.isinf(rate) else float(f"{rate / _MBIT:.4g}")
 
 
-def _ms(seconds: float) -> float:
+def as_ms(seconds: float) -> float:
+    """Return seconds in ms, four digits of it."""
     return float(f"{seconds * 1e3:.4g}")

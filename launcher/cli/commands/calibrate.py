@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +75,29 @@ def describe(found: dict[str, Any]) -> Iterator[str]:
         if mbit is not None:
             where = "a host carries inside" if name == "inside" else "a host's link carries"
             yield f"{where:<26} {mbit:,.4g} Mbit/s, delay {delay:.3g} ms"
+    if hosts > 2:
+        yield slow_links(network, measured["hosts"])
     steps = measured["computation_s"]
     line = f"{milliseconds(steps['together'] * 1e3)} ms, alone {milliseconds(steps['alone'] * 1e3)} ms"
     if steps["busy"] is not None:
         line += f", while messages travel {milliseconds(steps['busy'] * 1e3)} ms"
     yield f"{'a step computes':<26} {line}"
+
+
+def slow_links(network: dict[str, Any], names: Sequence[str]) -> str:
+    """Return a sentence on the hosts and links that are unlike the others."""
+    found = []
+    for host, link in network.get("hosts", {}).items():
+        rates = f"{_rate(link['bandwidth_mbit'])} in, {_rate(link['up_mbit'])} out"
+        found.append(f"host {host} ({names[int(host)]}) has {rates}, delay {link['delay_ms']:.3g} ms")
+    for pair, link in network.get("pairs", {}).items():
+        one, other = pair.split("-")
+        rates = f"{_rate(link['up_mbit'])} there, {_rate(link['bandwidth_mbit'])} back"
+        found.append(f"hosts {one} and {other} have {rates}, delay {link['delay_ms']:.3g} ms between them")
+    if not found:
+        return "no host or link differs by more than 25 % from the others"
+    return f"unlike the others: {'; '.join(found)}"
+
+
+def _rate(mbit: float | None) -> str:
+    return "no limit" if mbit is None else f"{mbit:,.4g} Mbit/s"
