@@ -105,10 +105,17 @@ def test_every_other_pair_takes_two_steps() -> None:
 def test_every_small_experiment_takes_two_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sgp_core.tasks.images.datasets.cifar.Cifar10.check", lambda self: None)
     names = [*SMALL, "smoke", "translation_small"]
-    experiments = []
+    experiments: list[dict[str, Any]] = []
+    trained: set[str] = set()
     for name in names:
         experiment = plan(name).experiment.to_dict()
         dataset, training = dict(experiment["dataset"]), dict(experiment["training"])
+        heavy = repr((experiment["model"], dataset))
+        if heavy in trained:  # once: what is new about the others is how workers agree
+            small = {"model": {"name": "noisy"}, "dataset": {"name": "blobs"}}
+            experiments.append(quick(experiment, **small, training={**training, "batch_size": 8}))
+            continue
+        trained.add(heavy)
         if dataset["name"] == "verses":
             dataset["cache"] = str(tmp_path)
         else:
