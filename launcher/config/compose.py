@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.config.direct import compose_directly
 from launcher.config.extension import add_earlier_words
 from launcher.config.fault_words import quote_faults
 from launcher.config.flags import FLAGS_WITH_VALUE, explain_flags, unknown_flags
@@ -71,7 +72,8 @@ def _compose(arguments: Sequence[str]) -> list[Point]:
             errors.append(error)
 
     try:
-        (_compose_settings if _asks_for_one_run(arguments) else _run_hydra)(collect, arguments)
+        if not compose_directly(collect, arguments):
+            _run_hydra(collect, arguments)
         if errors:
             raise errors[0]
     except (ConfigurationError, BrokenPipeError):
@@ -92,25 +94,6 @@ def _present_name(argument: str) -> str:
     former = re.match(r"[+~]*([\w.]+)", argument)
     name = renamed_options().get(former[1]) if former else None
     return argument if name is None or former is None else argument.replace(former[1], name, 1)
-
-
-def _asks_for_one_run(arguments: Sequence[str]) -> bool:
-    """Whether there are only settings: no flag, such as ``-m`` and ``--config-dir``, and nothing of Hydra's own."""
-    return not any(word.startswith("-") or word.lstrip("+~").startswith("hydra") for word in arguments)
-
-
-def _compose_settings(collect: Any, arguments: Sequence[str]) -> None:
-    """Compose the settings of one run. Hydra's command line composes twice: first to learn that it is one run."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    with hydra.initialize_config_module(CONFIG_MODULE, job_name="sgp-train", version_base="1.3"):
-        settings = hydra.compose("config", overrides=list(arguments), return_hydra_config=True)
-        HydraConfig.instance().set_config(settings)
-        with open_dict(settings):
-            del settings["hydra"]
-        collect(settings)
 
 
 def _point(settings: Any) -> Point:

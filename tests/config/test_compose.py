@@ -116,12 +116,23 @@ def test_later_choices_win_over_earlier_ones() -> None:
     assert point.settings["training"]["epochs"] == 2
 
 
-def test_one_run_is_composed_as_by_hydras_command_line(tmp_path: Path) -> None:
-    """A flag takes the longer way, on which Hydra composes twice."""
-    words = ["experiment=smoke", "topology=ring", "seed=3", "name=${hydra:runtime.choices.topology}"]
-    [point] = compose(words)
-    assert [point] == compose(["--config-dir", str(tmp_path), *words])
-    assert point.settings["name"] == "ring"
+NAMED = "name='${hydra:runtime.choices.topology} of ${topology.name}'"
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        (["experiment=smoke", "topology=ring", "seed=3", NAMED], 1),
+        (["-m", "topology=glob(*ring)", "seed=range(1,3)", "experiment=smoke", NAMED], 6),
+        (["tracker.tags=[a,b],[c]", "--multirun", "seed=7", "name=run-${hydra:job.num}", "+tracker.notes='x y'"], 2),
+        (["-m", "seed=3"], 1),
+    ],
+)
+def test_runs_are_composed_as_by_hydras_command_line(words: list[str], runs: int, tmp_path: Path) -> None:
+    """It composes each of them twice; other flags take this longer way."""
+    points = compose(words)
+    assert points == compose(["--config-dir", str(tmp_path), *words])
+    assert len(points) == runs
 
 
 @pytest.mark.parametrize("order", [["seed=1,2", "-m", "log_every=3"], ["-m", "seed=1,2", "log_every=3"]])
