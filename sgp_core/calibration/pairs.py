@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
 from sgp_core.calibration.exchanges import LARGE, SMALL, Places
-from sgp_core.calibration.fit import fit_line
 from sgp_core.calibration.slow_links import Reach
 from sgp_core.training.peers import Peers
 
 _REPEATS = 5
-_LEAST = 1 << 18
+_SMALL_REPEATS = 10
+_LEAST = 1 << 20
 """Bytes of the least of the large messages."""
+_DELAYS = 3
+"""In a small message: the receiver is ready, the message, the receiver's word."""
 
 
 def tournament(hosts: int) -> list[list[int]]:
@@ -39,61 +41,66 @@ def tournament(hosts: int) -> list[list[int]]:
 def measure_pairs(peers: Peers, device: torch.device, places: Places, budget_s: float) -> list[Reach]:
     """Return what each host reaches each other one with. Collective: all workers call it.
 
-    All workers of a host exchange with those of equal place on the other, both ways at once, and what counts is the
-    slowest of them. In a round all hosts do so, so links that several pairs share are measured as they share them.
+    All workers of a host send to those of equal place on the other, and then receive; what counts is the slowest of
+    them, in the best of some repetitions, since a machine that does something else only makes them slower. In a round
+    all hosts do so, so links that several pairs share are measured as they share them.
 
     Args:
         budget_s: how long it may take, about.
     """
     host, place = divmod(peers.rank, places.per_host)
-    rounds, exchange = tournament(places.hosts), _Exchange(peers, device)
+    rounds = tournament(places.hosts)
     found: list[Reach] = []
     for opponents in rounds:
-        other = opponents[host] * places.per_host + place
-        exchange(other, SMALL)  # some transports connect at the first message
-        size, repeats = _plan(max(peers.gather(exchange(other, _LEAST))), budget_s / len(rounds))
-        small = exchange.medians(other, SMALL, _REPEATS)
-        large = exchange.medians(other, size, repeats)
-        for receiver, sender in enumerate(opponents):
-            if sender != receiver:
-                workers = slice(receiver * places.per_host, (receiver + 1) * places.per_host)
-                line = fit_line([(SMALL, max(small[workers])), (size, max(large[workers]))])
-                found.append(Reach(sender, receiver, line.rate * places.per_host, line.alpha / 2))
+        ways = [(one, other) for one, other in enumerate(opponents) if one < other]
+        for senders in (ways, [(other, one) for one, other in ways]):
+            to = {sender: receiver * places.per_host + place for sender, receiver in senders}.get(host)
+            of = {receiver: sender * places.per_host + place for sender, receiver in senders}.get(host)
+            sending = _Sending(peers, device, to, of)
+            sending(SMALL)  # some transports connect at the first message
+            size, repeats = _plan(max(sending(_LEAST)), budget_s / len(rounds) / 2)
+            small, large = sending.times(SMALL, _SMALL_REPEATS), sending.times(size, repeats)
+            for sender, receiver in senders:
+                workers = slice(sender * places.per_host, (sender + 1) * places.per_host)
+                small_s, large_s = (min(max(once[workers]) for once in taken) for taken in (small, large))
+                rate = (size - SMALL) / max(large_s - small_s, 1e-9)
+                found.append(Reach(sender, receiver, rate * places.per_host, small_s / _DELAYS))
     return sorted(found)
 
 
-def _plan(least_s: float, round_s: float) -> tuple[int, int]:
-    """Return the bytes of large messages and how often they are sent in a round, given what the least ones take."""
-    times = round_s / max(least_s, 1e-6)
+def _plan(least_s: float, seconds: float) -> tuple[int, int]:
+    """Return the bytes of large messages and how often they are sent in the time, given what the least ones take."""
+    times = seconds / max(least_s, 1e-6)
     size = int(min(LARGE, max(_LEAST, _LEAST * times / _REPEATS))) // 4 * 4
     return size, max(1, min(_REPEATS, int(times)))
 
 
-class _Exchange:
-    """Sends to another worker and receives from it at once."""
+class _Sending:
+    """A message to worker ``to``, or from worker ``of``, and the receiver's word that it is there; None: no message.
 
-    def __init__(self, peers: Peers, device: torch.device) -> None:
-        self._peers = peers
-        self._mine, self._inbox = (torch.zeros(LARGE // 4, device=device) for _ in range(2))
+    The sender takes the time: a receiver that is late to look finds it there, and would take it for fast.
+    """
 
-    def __call__(self, other: int, nbytes: int) -> float:
-        """Return the seconds after which ``nbytes`` are there; 0 where the other is this worker itself."""
+    def __init__(self, peers: Peers, device: torch.device, to: int | None, of: int | None) -> None:
+        self._peers, self._to, self._of = peers, to, of
+        self._data = torch.zeros(LARGE // 4, device=device)
+        self._word = torch.zeros(1, device=device)
+
+    def __call__(self, nbytes: int) -> list[float]:
+        """Return every sender's seconds, by rank; 0 for others. Collective."""
         self._peers.barrier()
-        if other == self._peers.rank:
-            return 0.0
-        mine, inbox = self._mine[: nbytes // 4], self._inbox[: nbytes // 4]
-        began = time.perf_counter()
-        both = [dist.P2POp(dist.irecv, inbox, other), dist.P2POp(dist.isend, mine, other)]
-        works = dist.batch_isend_irecv(both)  # the backend may make one of both
-        works[0].wait()
-        if inbox.is_cuda:
-            torch.cuda.synchronize(inbox.device)
+        data, began = self._data[: nbytes // 4], time.perf_counter()
+        if self._to is not None:
+            dist.send(data, self._to)
+            dist.recv(self._word, self._to)
+        elif self._of is not None:
+            dist.recv(data, self._of)
+            dist.send(self._word, self._of)
+        if data.is_cuda:
+            torch.cuda.synchronize(data.device)
         taken = time.perf_counter() - began
-        for work in works[1:]:
-            work.wait()
-        return taken
+        return self._peers.gather(taken if self._to is not None else 0.0)
 
-    def medians(self, other: int, nbytes: int, repeats: int) -> list[float]:
-        """Return every worker's seconds in the median, by rank."""
-        taken = [self._peers.gather(self(other, nbytes)) for _ in range(repeats)]
-        return [statistics.median(times) for times in zip(*taken, strict=True)]
+    def times(self, nbytes: int, repeats: int) -> Sequence[list[float]]:
+        """Return every sender's seconds in each repetition."""
+        return [self(nbytes) for _ in range(repeats)]

@@ -11,7 +11,7 @@ from sgp_core.calibration.fit import as_mbit, as_ms
 
 DIFFERS = 0.25
 """By how much, as a share, a host or a link has to differ from what else would be taken for it to have an entry."""
-_DELAY_DIFFERS_S = 0.2e-3
+_DELAY_DIFFERS_S = 0.3e-3
 """By how much a delay has to differ beside that: less is noise of machines."""
 _LEAST_HOSTS = 3
 """Of two hosts none is the usual one."""
@@ -71,6 +71,8 @@ def links_that_differ(reaches: Sequence[Reach], options: Mapping[str, Any]) -> d
     following = [one for one in reaches if one.receiver == (one.sender + 1) % number]
     scale = _Scale(options, min(one.rate for one in following), max(one.delay for one in following))
     changed = dict(options) | {"bandwidth_mbit": scale.mbit(usual.down), "delay_ms": scale.ms(usual.delay)}
+    if (fitted := options.get("bandwidth_mbit")) and "collective_speed" in options:  # which is relative to the slowest
+        changed["collective_speed"] = float(f"{options['collective_speed'] * fitted / scale.slowest_mbit:.4g}")
     if different:
         changed["hosts"] = {
             str(host): {
@@ -100,9 +102,19 @@ class _Scale:
     rate: float
     delay: float
 
+    @property
+    def slowest_mbit(self) -> float:
+        """What the slowest exchange to the next host has."""
+        slowest = self.mbit(self.rate)
+        assert slowest is not None, "it took time"
+        return slowest
+
     def mbit(self, rate: float) -> float | None:
-        fitted = self.options.get("bandwidth_mbit")
-        return as_mbit(rate) if fitted is None else float(f"{fitted * rate / self.rate:.4g}")
+        """Return a rate as a run has it, which is no more than that of a bare message."""
+        fitted, bare = self.options.get("bandwidth_mbit"), as_mbit(rate)
+        if fitted is None or bare is None:
+            return bare
+        return float(f"{min(bare, fitted * rate / self.rate):.4g}")
 
     def ms(self, delay: float) -> float:
         return as_ms(max(0.0, self.options.get("delay_ms", 0.0) / 1e3 + delay - self.delay))

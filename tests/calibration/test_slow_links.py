@@ -87,6 +87,15 @@ def test_hosts_that_are_alike_have_no_entries(hosts: int, seed: int, delay: floa
     assert links_that_differ(reaches, options) == options
 
 
+def test_no_link_has_more_than_a_bare_message() -> None:
+    """Steps with small messages may look faster than the link is; collectives stay as they were measured."""
+    reaches = reaches_of(4, {2: (10 * MBIT, 100 * MBIT, DELAY)}, {}, {})
+    options = links_that_differ(reaches, {"bandwidth_mbit": 14.0, "delay_ms": 1.0, "collective_speed": 1.2})
+    assert options["bandwidth_mbit"] == pytest.approx(100.0)
+    assert options["hosts"] == {"2": {"bandwidth_mbit": 100.0, "up_mbit": 10.0, "delay_ms": 1.0}}
+    assert options["collective_speed"] * 10.0 == pytest.approx(1.2 * 14.0)
+
+
 def test_a_report_names_them_in_a_sentence() -> None:
     names = ["alpha", "beta", "gamma", "delta"]
     reaches = reaches_of(4, {2: (10 * MBIT, 20 * MBIT, 0.005)}, {(0, 3): (30 * MBIT, 0.002)}, {})
