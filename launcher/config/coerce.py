@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from launcher.config.choice import Choice, option_fields
 from launcher.config.hints import explain_choice, explain_option
@@ -123,7 +124,7 @@ def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dic
         example = next(iter(option_fields(cls)), "")
         raise ConfigurationError(f"{section}={given}: a section has no value, but options such as {section}.{example}")
     fields = option_fields(cls)
-    types = {name: annotation(cls, name) for name in fields}
+    types, schema = _types_and_schema(cls)
     former = former_names(cls)
     given = {**given, **{former[name]: given[name] for name in former if name in given}}
     given = {name: value for name, value in given.items() if name not in former}
@@ -131,7 +132,6 @@ def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dic
     for name in given:
         if name not in fields:
             raise ConfigurationError(explain_option(section, str(name), fields, choice))
-    schema = dataclasses.make_dataclass(cls.__name__, [(name, types[name], _default(fields[name])) for name in fields])
     values: Any = OmegaConf.structured(schema)
     for name, value in given.items():
         if bool in members(types[name]) and isinstance(value, int | float) and not isinstance(value, bool):
@@ -148,6 +148,21 @@ def _coerce(section: str, given: Any, cls: type[Any], choice: str | None) -> dic
     for name, value in typed.items():
         check_numbers(f"{prefix}{name}", value, fields[name].metadata)
     return typed
+
+
+_KNOWN: WeakKeyDictionary[type[Any], tuple[dict[str, Any], type[Any]]] = WeakKeyDictionary()
+
+
+def _types_and_schema(cls: type[Any]) -> tuple[dict[str, Any], type[Any]]:
+    """Return the type of every option, and a dataclass of the options alone with types that are evaluated.
+
+    To make them takes as long as to check what is given, and each point of a sweep asks for the same.
+    """
+    if cls not in _KNOWN:
+        types = {name: annotation(cls, name) for name in option_fields(cls)}
+        fields = [(name, types[name], _default(field)) for name, field in option_fields(cls).items()]
+        _KNOWN[cls] = types, dataclasses.make_dataclass(cls.__name__, fields)
+    return _KNOWN[cls]
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
