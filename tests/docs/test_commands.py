@@ -27,7 +27,8 @@ from tests.docs.pages import PAGES, ROOT, blocks, commands
 
 AS_A_TEST = ["cluster=inline", "cluster.nodes=1", "cluster.workers_per_node=1", "tracker=none"]
 AS_A_TEST += ["training.max_steps=2", "evaluation.every_epochs=0", "log_every=2"]
-AS_A_TEST.append("evaluation.generate=never")  # untrained, a model writes long sentences
+AS_A_TEST += ["evaluation.generate=never"]  # untrained, a model writes long sentences
+AS_A_TEST += ["cluster.threads_per_worker=1"]  # threads that wait for each other slow tiny models on a busy machine
 
 RUN_BY_A_FIXTURE = {"sgp-train experiment=smoke"}
 """Run as it is, with two worker processes: see ``finished``."""
