@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.config.clusters import Cluster, Device, InlineCluster, SimulatorCluster, SlurmCluster
+from launcher.config.trackers import check_installed
 from sgp_core.errors import ConfigurationError
 from sgp_core.faults import parse_faults
 from sgp_core.transports.registry import AUTO, HostCount, find_transport, transports_by_priority
@@ -43,6 +44,7 @@ def check(plan: RunPlan) -> None:
     _check_name(plan.name)
     _check_cluster(plan)
     _check_debug(plan)
+    check_installed(plan.trackers)
     for fault in parse_faults(plan.faults):
         fault.check(plan.world_size)
     _check_folder(plan.run_dir)

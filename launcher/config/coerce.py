@@ -18,9 +18,10 @@ from launcher.config.hints import explain_choice, explain_option
 from launcher.config.option_types import annotation, describe, enum_of, members
 from launcher.config.schema import choices, options_class
 from launcher.config.synonyms import find_setting
+from launcher.config.trackers import check_names
 from sgp_core.bounds import check_numbers
 from sgp_core.errors import ConfigurationError, did_you_mean
-from sgp_core.training.config import named_choice
+from sgp_core.training.config import NOTHING, named_choice
 from sgp_core.training.settings import former_names, plain
 
 T = TypeVar("T")
@@ -100,6 +101,43 @@ def coerce_launcher_choice(group: str, given: Any, file: str | None = None) -> C
         raise ConfigurationError(_explain_name(group, name))
     cls: type[Choice] = options_class(group, name)
     return coerce_settings(group, options, cls, name)
+
+
+def coerce_trackers(given: Any, chosen: str | None = None) -> list[Choice]:
+    """Return the trackers that are chosen: one, a list of them, or none.
+
+    Args:
+        chosen: name of the YAML file that was chosen, or ``[a,b]`` of a list.
+
+    Raises:
+        ConfigurationError: a name or an option is invalid, or the list is not one of different trackers.
+    """
+    if chosen is None or not chosen.startswith("["):
+        tracker = coerce_launcher_choice("tracker", given, chosen)
+        return [] if tracker.name == NOTHING else [tracker]
+    names = [name for name in chosen.strip("[]").split(",") if name]
+    if len(names) == 1:
+        return coerce_trackers(given, names[0])
+    check_names(names, choices("tracker"))
+    if not names:
+        return []
+    last, options = _name_and_options("tracker", given)
+    if last != names[-1]:
+        raise ConfigurationError(_explain_name("tracker", last))
+    fields = {name: option_fields(options_class("tracker", name)) for name in names}
+    for option in options:
+        if not any(option in known for known in fields.values()):
+            known_all = {option for known in fields.values() for option in known}
+            raise ConfigurationError(explain_option("tracker", str(option), known_all, chosen))
+    return [
+        coerce_settings(
+            "tracker",
+            {option: value for option, value in options.items() if option in fields[name]},
+            options_class("tracker", name),
+            name,
+        )
+        for name in names
+    ]
 
 
 def _name_and_options(group: str, given: Any) -> tuple[str, dict[str, Any]]:

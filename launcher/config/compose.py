@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from launcher.config.extension import add_earlier_words
 from launcher.config.fault_words import quote_faults
 from launcher.config.flags import FLAGS_WITH_VALUE, explain_flags, unknown_flags
 from launcher.config.plugins import offer_plugins
-from launcher.config.schema import CONFIG_MODULE
+from launcher.config.schema import CONFIG_MODULE, SEVERAL
 from launcher.config.sweeps import check_size
 from launcher.config.words import check_words, explain_empty_sweep
 from sgp_core.errors import ConfigurationError
@@ -105,9 +105,24 @@ def _point(settings: Any) -> Point:
     assert isinstance(plain, dict)
     return Point(
         settings={str(key): value for key, value in plain.items()},
-        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()},
+        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()}
+        | _listed_choices(list(hydra.overrides.task), hydra.runtime.choices),
         overrides=list(hydra.overrides.task),
     )
+
+
+def _listed_choices(overrides: list[str], made: Mapping[str, str | None]) -> dict[str, str]:
+    """Return as ``[a,b]`` the lists chosen in groups where there may be several: Hydra does not say them."""
+    groups = [group for group in SEVERAL if made.get(group) is None]
+    if not groups:
+        return {}
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    composed = loader.compute_defaults_list("config", overrides, RunMode.RUN).defaults
+    paths = [(entry.config_path or "").partition("/") for entry in composed]
+    return {group: f"[{','.join(name for section, _, name in paths if section == group)}]" for group in groups}
 
 
 def _run_hydra(task: Any, arguments: Sequence[str]) -> None:

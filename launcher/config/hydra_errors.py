@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.config.hints import GROUPS, KnownSettings, explain_choice, explain_setting
 from launcher.config.manual import PRESETS, Manual
+from launcher.config.schema import SEVERAL
 from launcher.config.unreadable import explain_bare_word, explain_unreadable
 
 MAX_LINES = 4
@@ -68,7 +69,7 @@ def _several_values(word: str, arguments: Sequence[str]) -> str:
         flag = "" if {"-m", "--multirun"} & set(arguments) else "-m "
         return f"'{word}' is for a search, which tries some values of it: add {flag}search=tpe"
     key, _, values = word.partition("=")
-    wants_list = isinstance(find_known_settings(arguments).values.get(key), list)
+    wants_list = key in SEVERAL or isinstance(find_known_settings(arguments).values.get(key), list)
     one = f", or write {key}=[{values}] for one list" if wants_list else ""
     return f"'{word}' has several values: add -m to run each of them{one}"
 
@@ -104,7 +105,11 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
 
     from launcher.config.schema import CONFIG_MODULE
 
-    chosen = [word for word in arguments if re.fullmatch(r"[a-z]+=\w+", word) and word.partition("=")[0] in _CHOSEN]
+    chosen = [
+        word
+        for word in arguments
+        if re.fullmatch(r"[a-z]+=(\w+|\[[\w,]*\])", word) and word.partition("=")[0] in _CHOSEN
+    ]
     for overrides in (chosen, []):
         GlobalHydra.instance().clear()
         try:
@@ -117,6 +122,7 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
         ):  # a wrong choice: those of the usual ones will do
             continue
         choices = {str(group): str(choice) for group, choice in composed.hydra.runtime.choices.items()}
+        choices |= {word.partition("=")[0]: word.partition("=")[2] for word in overrides if "[" in word}
         settings = OmegaConf.to_container(
             OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         )

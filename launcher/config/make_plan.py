@@ -16,6 +16,7 @@ from launcher.config.coerce import (
     coerce_library_choice,
     coerce_library_choices,
     coerce_settings,
+    coerce_trackers,
 )
 from launcher.config.compose import Point
 from launcher.config.extension import extend
@@ -91,7 +92,7 @@ def make_plan(point: Point, *, needs_data: bool = True) -> RunPlan:
     }
     clock = {group: with_content(group, groups.pop(group)) for group in CLOCK_GROUPS}
     cluster = coerce_launcher_choice("cluster", settings.pop("cluster", None), point.choices.get("cluster"))
-    tracker = coerce_launcher_choice("tracker", settings.pop("tracker", None), point.choices.get("tracker"))
+    trackers = coerce_trackers(settings.pop("tracker", None), point.choices.get("tracker"))
     assert isinstance(cluster, Cluster)
     sections: dict[str, Any] = {
         name: coerce_settings(name, settings.pop(name, {}), cls) for name, cls in SECTIONS.items()
@@ -120,7 +121,7 @@ def make_plan(point: Point, *, needs_data: bool = True) -> RunPlan:
         name=run_name(experiment) if top.name is None else redact(top.name),
         experiment=experiment,
         cluster=cluster,
-        tracker=without_secrets(tracker),
+        trackers=tuple(map(without_secrets, trackers)),
         log_every=top.log_every,
         run_dir=runs_dir / run_id,
         overrides=tuple(map(redact, point.overrides)),

@@ -15,6 +15,7 @@ from launcher.config.choice import Choice
 from launcher.config.clusters import Cluster
 from launcher.config.former_order import with_former_order
 from launcher.config.schema import SECTIONS, Sections, choice_of_spec
+from launcher.config.trackers import spec_of_trackers, trackers_in_spec
 from sgp_core.bounds import between, check_numbers
 from sgp_core.errors import ConfigurationError
 from sgp_core.plugins import Plugin
@@ -48,7 +49,8 @@ class RunPlan(Sections):
     """A name for people; it need not be unique, and is no part of the identity."""
     experiment: Experiment
     cluster: Cluster
-    tracker: Choice
+    trackers: tuple[Choice, ...]
+    """The mirrors of its record; ``spec.json`` has them under ``tracker``."""
     log_every: int = field(metadata=between(1))
     """Steps between two rows of training metrics."""
     run_dir: Path
@@ -90,6 +92,8 @@ class RunPlan(Sections):
     def spec(self) -> dict[str, Any]:
         """Return the content of ``spec.json``, less provenance."""
         fields = {entry.name: _plain(getattr(self, entry.name)) for entry in dataclasses.fields(self)}
+        fields["tracker"] = spec_of_trackers(self.trackers)
+        del fields["trackers"]
         if self.calibration_s is None:
             del fields["calibration_s"]
         return {"schema_version": SCHEMA_VERSION, **fields, "metrics": _scores(self)}
@@ -111,7 +115,7 @@ def plan_of_spec(spec: Mapping[str, Any]) -> RunPlan:
             **sections,
             "experiment": Experiment.from_dict(with_former_order(spec["experiment"])),
             "cluster": cluster,
-            "tracker": choice_of_spec("tracker", spec["tracker"]),
+            "trackers": tuple(choice_of_spec("tracker", one) for one in trackers_in_spec(spec)),
             "run_dir": Path(spec["run_dir"]),
             "overrides": tuple(spec["overrides"]),
             "faults": tuple(spec.get("faults", ())),

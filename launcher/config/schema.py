@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from launcher.config.choice import Choice, NoOptions, option_fields
 from launcher.config.clusters import InlineCluster, LocalCluster, SimulatorCluster, SlurmCluster
+from launcher.config.trackers import MlflowOptions, TensorBoardOptions, WandbOptions
 from sgp_core.bounds import between
 from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.metrics import Direction
@@ -40,35 +41,11 @@ LIBRARY_GROUPS = (*GROUPS, *CLOCK_GROUPS)
 _MAY_BE_NOTHING = (*OPTIONAL, *CLOCK_GROUPS)
 
 
-class WandbMode(StrEnum):
-    """How W&B records a run."""
-
-    online = "online"
-    offline = "offline"
-    disabled = "disabled"
-
-
 class FailHow(StrEnum):
     """How ``debug.fail_rank`` fails."""
 
     exception = "raise"
     kill = "kill"
-
-
-@dataclass(frozen=True)
-class WandbOptions(Choice):
-    """Mirror metrics to Weights & Biases."""
-
-    name: ClassVar[str] = "wandb"
-    mode: WandbMode | None = None
-    project: str = "stochastic-gradient-push"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-    notes: str | None = None
-    per_rank: bool = False
-    artifact: bool = False
-    finish_timeout_s: float = field(default=15.0, metadata=between(1, 60))
 
 
 @dataclass(frozen=True)
@@ -144,10 +121,14 @@ def _by_name(*choices: type[Choice]) -> dict[str, type[Choice]]:
 
 CHOICES: dict[str, dict[str, type[Choice]]] = {
     "cluster": _by_name(InlineCluster, LocalCluster, SimulatorCluster, SlurmCluster),
-    "tracker": _by_name(WandbOptions, NoOptions),
+    "tracker": _by_name(WandbOptions, TensorBoardOptions, MlflowOptions, NoOptions),
     "search": _by_name(NoOptions, RandomSearch, TpeSearch),
 }
 """Groups whose choices are the launcher's own."""
+
+
+SEVERAL = ("tracker",)
+"""Groups in which a list of choices may be made."""
 
 
 LISTS = {"callbacks": "callback", "evaluation.metrics": "metric"}

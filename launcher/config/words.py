@@ -10,7 +10,7 @@ from launcher.config.clusters import SlurmCluster
 from launcher.config.hints import GROUPS, owners
 from launcher.config.manual import PRESETS, Manual
 from launcher.config.option_types import annotation, empty_value
-from launcher.config.schema import SECTIONS, choices, options_class
+from launcher.config.schema import SECTIONS, SEVERAL, choices, options_class
 from launcher.config.sweeps import parse_word
 from launcher.config.synonyms import HYDRA_IN_USE, SUBMITIT, find_hydra
 from sgp_core.errors import ConfigurationError
@@ -71,14 +71,17 @@ def _check_removal(word: str, name: str, arguments: Sequence[str]) -> None:
 
 
 def _check_choice(word: str, group: str) -> None:
-    """Refuse a choice that is a number, null, a list or a dictionary; presets may be several, or none."""
+    """Refuse a choice that is a number, null, a list or a dictionary; of presets and trackers there may be lists,
+    and no preset."""
     override = parse_word(word)
     if override is None or "=" not in word:
         return
     value = override.value()
     made = list(getattr(value, "list", [value]))
+    if group in (*PRESETS, *SEVERAL):
+        made = [name for one in made for name in (one if isinstance(one, list) else [one])]
     if group in PRESETS:
-        made = [name for one in made for name in (one if isinstance(one, list) else [] if one is None else [one])]
+        made = [name for name in made if name is not None]
     if any(one is None or isinstance(one, int | float | list | dict) for one in made):
         names = Manual().choices(group)
         raise ConfigurationError(f"'{word}': a choice is made by its name, as in {group}={names[0]}")

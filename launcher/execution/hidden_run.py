@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from launcher.config.choice import NoOptions
 from launcher.config.clusters import SlurmCluster
 from launcher.config.run_plan import RunPlan
 from launcher.execution.launch import start
@@ -30,7 +29,7 @@ def run_hidden(plan: RunPlan, name: str, command: Sequence[str]) -> Iterator[tup
         cluster = dataclasses.replace(cluster, wait=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=runs_dir, ignore_cleanup_errors=True) as folder:
         run_dir = Path(folder, plan.run_id)
-        hidden = dataclasses.replace(plan, name=name, cluster=cluster, tracker=NoOptions(), run_dir=run_dir, faults=())
+        hidden = dataclasses.replace(plan, name=name, cluster=cluster, trackers=(), run_dir=run_dir, faults=())
         with contextlib.redirect_stdout(io.StringIO()):
             [code] = start([hidden], command)
         yield code, RunFolder(run_dir)

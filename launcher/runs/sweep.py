@@ -14,7 +14,7 @@ from typing import Any
 from launcher.config.choice import Choice
 from launcher.config.redact import redact
 from launcher.config.run_plan import RunPlan
-from launcher.config.schema import WandbOptions
+from launcher.config.trackers import WandbOptions
 from launcher.runs.run_folder import SWEEPS
 from sgp_core.atomic_files import read_json, write_json
 
@@ -35,7 +35,7 @@ def as_sweep(plans: Sequence[RunPlan], identity: Sequence[str] | None = None) ->
     name = sweep_id(identity or [plan.run_id for plan in plans])
     points = tell_apart([plan.overrides for plan in plans])
     return [
-        dataclasses.replace(plan, sweep=name, point=point, tracker=_with_group(plan.tracker, name))
+        dataclasses.replace(plan, sweep=name, point=point, trackers=_with_group(plan.trackers, name))
         for plan, point in zip(plans, points, strict=True)
     ]
 
@@ -93,7 +93,8 @@ def _short_number(value: str) -> str:
         return value
 
 
-def _with_group(tracker: Choice, sweep: str) -> Choice:
-    if isinstance(tracker, WandbOptions) and tracker.group is None:
-        return dataclasses.replace(tracker, group=sweep)
-    return tracker
+def _with_group(trackers: Sequence[Choice], sweep: str) -> tuple[Choice, ...]:
+    return tuple(
+        dataclasses.replace(one, group=sweep) if isinstance(one, WandbOptions) and one.group is None else one
+        for one in trackers
+    )

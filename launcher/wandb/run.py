@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.config.clusters import SimulatorCluster
+from launcher.config.trackers import WandbOptions, tracker_in_spec
 from launcher.runs.scores import read_scores
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ _PRIVATE = {"cluster": ("setup", "srun_args", "additional_parameters", "mail_use
 
 def mirrored_ranks(spec: Mapping[str, Any]) -> list[int]:
     """Return the ranks of the workers that have a run in Weights & Biases."""
-    tracker = spec["tracker"]
-    if tracker["name"] != "wandb":
+    tracker = tracker_in_spec(spec, WandbOptions.name)
+    if tracker is None:
         return []
     per_rank = tracker.get("per_rank") and (spec.get("cluster") or {}).get("name") != SimulatorCluster.name
     return list(range(spec["experiment"]["world_size"])) if per_rank else [0]
@@ -40,7 +41,8 @@ def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: st
     """
     from sgp_core.tracking import WandbTracker
 
-    options = {key: value for key, value in spec["tracker"].items() if key not in ("name", "per_rank")}
+    given = tracker_in_spec(spec, WandbOptions.name) or {}
+    options = {key: value for key, value in given.items() if key not in ("name", "per_rank")}
     group = options.pop("group", None) or spec.get("sweep")
     if group is None and len(mirrored_ranks(spec)) > 1:
         group = spec["run_id"]
@@ -51,7 +53,7 @@ def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: st
         folder,
         name=spec["name"],
         group=group,
-        config=_config(spec),
+        config=public_settings(spec),
         scores=read_scores(spec).metrics,
         record=record_of(folder, rank),
         rank=rank,
@@ -60,7 +62,7 @@ def wandb_tracker(spec: Mapping[str, Any], folder: Path, rank: int = 0, mode: st
 
 
 def trackers(spec: Mapping[str, Any], folder: Path, rank: int) -> list[Tracker]:
-    """Return the trackers of one worker's rows besides the run's own ``metrics.jsonl``."""
+    """Return the trackers of one worker's rows for Weights & Biases."""
     from sgp_core.tracking import JsonlTracker
 
     if rank not in mirrored_ranks(spec):
@@ -69,7 +71,7 @@ def trackers(spec: Mapping[str, Any], folder: Path, rank: int) -> list[Tracker]:
     return [*record, wandb_tracker(spec, folder, rank)]
 
 
-def _config(spec: Mapping[str, Any]) -> dict[str, Any]:
+def public_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings and provenance of a run, less those that may be secret."""
     return {
         section: {key: value for key, value in spec[section].items() if key not in _PRIVATE.get(section, ())}

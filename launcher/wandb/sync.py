@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.config.trackers import WandbOptions, tracker_in_spec
 from launcher.wandb.run import mirrored_ranks, record_of, wandb_tracker
 from sgp_core.tracking.fragments import Fragments
 from sgp_core.tracking.jsonl import read_rows
@@ -45,7 +46,7 @@ def uploads(spec: Mapping[str, Any], folder: Path, *, live: bool) -> list[Upload
     Args:
         live: whether the run has not ended; its files are then uploaded as they are.
     """
-    if spec["tracker"].get("mode") == "disabled":
+    if (tracker_in_spec(spec, WandbOptions.name) or {}).get("mode") == "disabled":
         return []
     found = []
     for rank in mirrored_ranks(spec):

@@ -1,4 +1,4 @@
-"""The trackers of one worker: ``metrics.jsonl``, the launcher's progress file and, if chosen, Weights & Biases."""
+"""The trackers of one worker: ``metrics.jsonl``, the launcher's progress file and, mirrors of the former."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launcher.runs.line_tail import LineTail
 from launcher.runs.row_lines import RowLines
 from launcher.runs.run_folder import RunFolder
 from launcher.runs.scores import read_scores
-from launcher.wandb.run import trackers
+from launcher.worker.mirrors import mirrors
 
 if TYPE_CHECKING:
     from sgp_core.tracking import Tracker
@@ -114,7 +114,7 @@ class WorkerTrackers:
             progress = self.folder.progress(self.attempt)
             file = self._of_the_run(progress) if self.rank == 0 or self.speaks is not None else None
             self.on_row = WorkerLog(RowLines(read_scores(self.spec)), file).show
-        self.opened += trackers(self.spec, self.folder.path, self.rank)
+        self.opened += mirrors(self.spec, self.folder.path, self.rank)
 
     def _of_the_run(self, path: Path) -> Tracker:
         from sgp_core.tracking import JsonlTracker
@@ -125,6 +125,9 @@ class WorkerTrackers:
 
     def close(self, status: str, summary: dict[str, Any]) -> None:
         """Close all trackers. One that cannot be closed is logged: it must not turn success into failure."""
+        for tracker in self.opened:
+            if conclude := getattr(tracker, "conclude", None):  # of a mirror, which takes its time
+                conclude(status, summary)
         for tracker in self.opened:
             try:
                 tracker.finish(status, summary)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -17,29 +15,23 @@ from sgp_core.metrics import LOSS, Metric
 from sgp_core.tracking.account import has_account
 from sgp_core.tracking.base import Row
 from sgp_core.tracking.fragments import Fragments
-from sgp_core.tracking.jsonl import read_rows
+from sgp_core.tracking.mirror import Mirror, short
 from sgp_core.tracking.names import AXES, dashboard_numbers, dashboard_numbers_of_rank, headline, summary_scores
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 10
-"""How long to wait for the first row before Weights & Biases is started anyway."""
 _INIT_SECONDS = 20
 _LEAVE_SECONDS = 2
 """How long W&B's service may take to end once the run is finished or given up."""
 
-_End = tuple[str, dict[str, Any]]
 
-
-class WandbTracker:
+class WandbTracker(Mirror):
     """Mirrors the rows of a run, or of one worker of it.
 
-    A thread does all the work, including the import, which takes a second or two. It starts with the first row, so that
-    it does not slow the first steps. The run's id is stable: an interrupted and resumed experiment is one run. Rows of
-    the record that the server lacks are written first, and rows that it has are not sent again. Offline, a new fragment
-    is written from the record and replaces the earlier ones (:mod:`sgp_core.tracking.fragments`). Without an account
-    (no key in the environment or in netrc) and without ``WANDB_MODE`` the run is offline. After a failure there is one
-    warning, and the mirror is off.
+    The run's id is stable: an interrupted and resumed experiment is one run. Rows of the record that the server lacks
+    are written first, and rows that it has are not sent again. Offline, a new fragment is written from the record and
+    replaces the earlier ones (:mod:`sgp_core.tracking.fragments`). Without an account (no key in the environment or in
+    netrc) and without ``WANDB_MODE`` the run is offline.
 
     Args:
         run_id: the stable id of the run.
@@ -54,6 +46,8 @@ class WandbTracker:
         finish_timeout_s: time for all that can be left at the end: a start in progress, the rows, the upload.
         on_stop: called when a user presses "stop" on the run's page; by default nothing happens.
     """
+
+    title = "Weights & Biases"
 
     def __init__(
         self,
@@ -77,11 +71,10 @@ class WandbTracker:
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._directory = Path(directory).absolute()
-        self._record = Path(record or self._directory / "metrics.jsonl")
+        super().__init__(Path(record or self._directory / "metrics.jsonl"), finish_timeout_s)
         self._scores = scores
         self._rank = rank
         self._artifact = artifact
-        self._finish_timeout_s = finish_timeout_s
         self._on_stop = on_stop
         config = config or {}
         suffix = f"-rank{rank}" if rank else ""
@@ -103,19 +96,9 @@ class WandbTracker:
         self._fragments = Fragments(self._directory, f"{run_id}{suffix}")
         self._run: Any = None
         self._opened: Any = None  # the same, and kept when the mirror is off
-        self._resumed: int | None = None
         self._first_step = 0
         self._rows = 0
         self._off = self._planned == "disabled"
-        self._trouble: str | None = None
-        self._queue: queue.SimpleQueue[Row | _End] = queue.SimpleQueue()
-        self._due = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether rows are still being mirrored."""
-        return not self._off
 
     @property
     def url(self) -> str | None:
@@ -131,71 +114,17 @@ class WandbTracker:
             return None
         return f"wandb sync {shlex.quote(str(self._fragments.folder))}/offline-run-*"
 
-    @property
-    def trouble(self) -> str | None:
-        """Why the mirror lacks rows of the record; None if it does not."""
-        return self._trouble
-
     def resume(self, step: int) -> None:
         """Training continues after ``step`` steps: the mirror gets the record up to there, then the logged rows."""
-        self._resumed = step
         if not self._off:
             self._fragments.mark_incomplete()
-            self._start()
-
-    def log(self, row: Row) -> None:
-        """Queue one row to be mirrored."""
-        if not self._off:
-            self._start()
-            self._queue.put(row)
-            self._due.set()
-
-    def replay(self, status: str, summary: dict[str, Any]) -> None:
-        """Mirror the whole record of a run that has ended."""
-        self.resume(sys.maxsize)
-        self._due.set()
-        self.finish(status, summary)
-
-    def finish(self, status: str, summary: dict[str, Any]) -> None:
-        """Write the rows left and the summary (``best/...``, ``final/...``, ``status``) and close, in time."""
-        if self._off:
-            return
-        if not self._due.is_set():  # there are no rows
-            self._off = True
-        self._queue.put((status, summary))
-        self._due.set()
-        if self._thread is not None:
-            self._thread.join(self._finish_timeout_s)
-            if self._thread.is_alive():
-                self._warn(TimeoutError(f"not finished after {self._finish_timeout_s:g} s"))
-            self._leave()
-        self._off = True
+        super().resume(step)
 
     @property
     def _planned(self) -> str | None:
         return self._mode or os.environ.get("WANDB_MODE")
 
     # -- the thread -----------------------------------------------------------------------------------------------
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
-            self._thread.start()
-
-    def _work(self) -> None:
-        # W&B's service inherits the mask: the signals that ask workers to save would kill it.
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
-        self._due.wait(_PATIENCE_SECONDS)
-        if self._off:
-            return
-        try:
-            self._open()
-            while not isinstance(entry := self._queue.get(), tuple):
-                self._write(entry)
-            self._close(*entry)
-        except Exception as error:
-            self._warn(error)
-
     def _open(self) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else exit waits until reports of errors have arrived
         import wandb
@@ -220,19 +149,16 @@ class WandbTracker:
         except Exception as error:
             if self._planned == "offline" or self._off:
                 raise
-            _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", _short(error))
+            _log.warning("Weights & Biases cannot be reached (%s); this run is written offline", short(error))
             wandb.teardown()  # else its service takes the run's id for one in use
             run = self._init_offline(wandb, settings)
         self._opened = run
         self._define_metrics(run)
         self._first_step = run.starting_step  # 0 offline; online the first that the server does not have
         self._run = run
-        if self._resumed is None or (self._resumed > 0 and not self._record.exists()):
-            return
-        self._fragments.set_aside(keep=Path(run.dir).parent)
-        for row in read_rows(self._record) if self._resumed else []:
-            if row.get("step", 0) <= self._resumed:
-                self._write(row)
+
+    def _replace_earlier(self) -> None:
+        self._fragments.set_aside(keep=Path(self._run.dir).parent)
 
     def _init_offline(self, wandb: Any, settings: Any) -> Any:
         """Start a fragment that replaces what the server has once it is uploaded; a resumed one would be appended."""
@@ -266,7 +192,7 @@ class WandbTracker:
             try:
                 self._log_model(summary)
             except Exception as error:
-                _log.warning("the model is not uploaded to Weights & Biases (%s)", _short(error))
+                _log.warning("the model is not uploaded to Weights & Biases (%s)", short(error))
         if status == "preempted":
             run.mark_preempting()
         run.finish(exit_code=0 if status == "completed" else 1)
@@ -298,10 +224,8 @@ class WandbTracker:
             leaving.start()
             leaving.join(_LEAVE_SECONDS)
 
-    def _warn(self, error: BaseException) -> None:
-        if not self._off:
-            self._off, self._run, self._trouble = True, None, _short(error)
-            _log.warning("Weights & Biases is off for this run (%s)", _short(error))
+    def _give_up(self) -> None:
+        self._run = None
 
 
 def _settings(wandb: Any, **more: Any) -> Any:
@@ -329,7 +253,3 @@ def _settings(wandb: Any, **more: Any) -> Any:
             except Exception:
                 _log.debug("wandb refuses %s=%r", name, value)
     return settings
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

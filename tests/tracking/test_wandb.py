@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from sgp_core.tasks.kinds import task_kind_of
-from sgp_core.tracking import JsonlTracker, Row, WandbTracker, read_rows
+from sgp_core.tracking import JsonlTracker, Row, WandbTracker, mirror, read_rows
 from sgp_core.tracking import wandb as module
 from sgp_core.tracking.fragments import Fragments
 from sgp_core.tracking.names import dashboard_numbers, dashboard_numbers_of_rank
@@ -416,7 +416,7 @@ def test_nothing_starts_before_there_is_something_to_show(tmp_path, monkeypatch)
 
 
 def test_a_run_whose_first_row_takes_long_is_shown_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(mirror, "_PATIENCE_SECONDS", 0.01)
     run = Run(tmp_path)
     calls = fake(monkeypatch, run)
     tracker = WandbTracker("id", tmp_path)

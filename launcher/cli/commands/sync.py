@@ -9,6 +9,7 @@ import typer
 
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunsDirOption, complete_targets
+from launcher.config.trackers import tracker_in_spec
 from launcher.runs.find import LIVE, Run, all_runs, find_runs
 from launcher.runs.plain_text import clean
 from sgp_core.errors import ConfigurationError
@@ -84,10 +85,10 @@ def _upload(run: Run, uploads: Sequence[Upload], dry_run: bool, timeout: float) 
 
 
 def _reason(run: Run) -> str:
-    tracker = run.spec.get("tracker")
-    if not isinstance(tracker, dict) or not run.world_size:
+    if not isinstance(run.spec.get("tracker"), dict | list) or not run.world_size:
         return "its spec.json cannot be read"
-    if tracker.get("name") != "wandb" or tracker.get("mode") == "disabled":
+    tracker = tracker_in_spec(run.spec, "wandb")
+    if tracker is None or tracker.get("mode") == "disabled":
         return "not mirrored"
     if run.state in LIVE:
         return f"{run.state}, and nothing is offline"
