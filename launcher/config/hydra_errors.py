@@ -105,11 +105,8 @@ def find_known_settings(arguments: Sequence[str]) -> KnownSettings:
 
     from launcher.config.schema import CONFIG_MODULE
 
-    chosen = [
-        word
-        for word in arguments
-        if re.fullmatch(r"[a-z]+=(\w+|\[[\w,]*\])", word) and word.partition("=")[0] in _CHOSEN
-    ]
+    choice = re.compile(r"([a-z]+)=(\w+|\[[\w,]+\])")
+    chosen = [word for word in arguments if (made := choice.fullmatch(word)) and made[1] in _CHOSEN]
     for overrides in (chosen, []):
         GlobalHydra.instance().clear()
         try:
