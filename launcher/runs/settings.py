@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from launcher.config.clusters import SimulatorCluster
+from launcher.config.trackers import trackers_in_spec
 from launcher.runs.json_fields import mapping
 from sgp_core.errors import ConfigurationError, did_you_mean
 
@@ -56,6 +57,10 @@ def all_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
     flat = experiment_settings(spec)
     for section in _SECTIONS:
         flat |= _section(section, mapping(spec.get(section)))
+    if len(several := trackers_in_spec(spec)) > 1:
+        for one in several:
+            flat |= _section("tracker", one)
+        flat["tracker"] = [one["name"] for one in several]
     return flat
 
 

@@ -141,5 +141,5 @@ class WorkerTrackers:
         """
         return {
             "sync_command": next((command for t in self.opened if (command := getattr(t, "sync_command", None))), None),
-            "mirror_error": next((trouble for t in self.opened if (trouble := getattr(t, "trouble", None))), None),
+            "mirror_error": next((t.trouble for t in self.opened if hasattr(t, "sync_command") and t.trouble), None),
         }
