@@ -34,6 +34,7 @@ def test_run_ids_are_short_and_hexadecimal(usual: RunPlan) -> None:
         "runs_dir=other",
         "name=my-run",
         "tracker=none",
+        "tracker=mlflow",
         "tracker.group=sweep",
         "evaluation.every_epochs=3",
         "checkpoint.every_steps=7",
