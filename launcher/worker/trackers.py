@@ -139,7 +139,8 @@ class WorkerTrackers:
 
         ``sync_command`` uploads what was written offline. ``mirror_error``: why the mirror lacks rows of the record.
         """
+        uploaded = [tracker for tracker in self.opened if hasattr(tracker, "sync_command")]
         return {
             "sync_command": next((command for t in self.opened if (command := getattr(t, "sync_command", None))), None),
-            "mirror_error": next((t.trouble for t in self.opened if hasattr(t, "sync_command") and t.trouble), None),
+            "mirror_error": next((trouble for t in uploaded if (trouble := getattr(t, "trouble", None))), None),
         }
