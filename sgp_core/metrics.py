@@ -92,6 +92,15 @@ RUN_METRICS = (
         windowed=True,
     ),
     Metric(
+        "tokens_per_s",
+        Direction.maximize,
+        "1/s",
+        NumberFormat.whole,
+        "tokens per second",
+        "time/tokens_per_s",
+        windowed=True,
+    ),
+    Metric(
         "step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms", windowed=True
     ),
     Metric(

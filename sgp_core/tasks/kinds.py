@@ -33,6 +33,9 @@ class TaskKind(ABC):
     """Every score that an evaluation returns, ``loss`` among them."""
     score: ClassVar[str]
     """The name of the metric by which evaluations, checkpoints and runs are ranked."""
+    unit: ClassVar[str | None] = None
+    """What its targets are where examples have many, such as "tokens": rows then say how many of them train a second,
+    ``tokens_per_s``, beside the examples."""
     does: ClassVar[str]
     """What its models do, such as "classifies images"."""
     holds: ClassVar[str]

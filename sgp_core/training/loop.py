@@ -210,6 +210,7 @@ class _Loop:
         end, communication = time.perf_counter(), parts.gossip.communication_seconds - communicated
         self.report.count(
             examples=len(batch),
+            targets=batch.count,
             loss=loss,
             data=ready - start,
             compute=end - ready - communication,

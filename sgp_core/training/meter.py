@@ -33,6 +33,8 @@ class Meter:
     losses: int = 0
     """Steps whose loss counts: all but those that were skipped."""
     examples: int = 0
+    targets: int = 0
+    """Targets of those examples: as many, or many more, such as the tokens of a text."""
     loss: float = 0.0
     data: float = 0.0
     compute: float = 0.0
@@ -40,10 +42,11 @@ class Meter:
     ages: StalenessSum = field(default_factory=StalenessSum)
     """How old what an asynchronous worker used was."""
 
-    def add(self, *, examples: int, loss: Any, data: float, compute: float, communication: float) -> None:
+    def add(self, *, examples: int, targets: int, loss: Any, data: float, compute: float, communication: float) -> None:
         """Count one step; ``loss`` may be a tensor, which only :meth:`averages` reads; None: the step was skipped."""
         self.steps += 1
         self.examples += examples
+        self.targets += targets
         if loss is not None:
             self.losses += 1
             self.loss = self.loss + loss
@@ -51,13 +54,19 @@ class Meter:
         self.compute += compute
         self.communication += communication
 
-    def averages(self, world_size: int) -> dict[str, float | None]:
-        """Return mean loss, global examples per second and mean milliseconds per step; None if nothing was counted."""
+    def averages(self, world_size: int, unit: str | None = None) -> dict[str, float | None]:
+        """Return mean loss, global examples per second and mean milliseconds per step; None if nothing was counted.
+
+        Args:
+            unit: what targets are, if their rate is to be said, too: ``<unit>_per_s``.
+        """
         seconds = self.data + self.compute + self.communication
         steps = self.steps
+        rate = {} if unit is None else {f"{unit}_per_s": self.targets * world_size / seconds if seconds else None}
         return {
             "loss": float(self.loss) / self.losses if self.losses else None,
             "samples_per_s": self.examples * world_size / seconds if seconds else None,
+            **rate,
             "step_time_ms": 1e3 * seconds / steps if steps else None,
             "data_time_ms": 1e3 * self.data / steps if steps else None,
             "compute_time_ms": 1e3 * self.compute / steps if steps else None,

@@ -85,12 +85,12 @@ class Reporter:
             weights = self._peers.weights(self._gossip)
             distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._window, of_all=measure_distance)
-        self._log(step, "train", self._window.averages(self._peers.world_size), weights, distance, staleness)
+        self._log(step, "train", self._averages(self._window), weights, distance, staleness)
         self._window.reset()
 
     def evaluation(self, step: int, scores: dict[str, float]) -> bool:
         """Log a validation row, and return whether it is the best so far. Collective."""
-        timings = {**self._since_evaluation.averages(self._peers.world_size), "loss": None}
+        timings = {**self._averages(self._since_evaluation), "loss": None}
         weights = self._peers.weights(self._gossip)
         distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._since_evaluation, of_all=True)
@@ -121,6 +121,9 @@ class Reporter:
         self._window.load(state["window"])
         self._since_evaluation.load(state["since_evaluation"])
         self.best, self.latest, self._earlier_seconds = state["best"], state["latest"], state["seconds"]
+
+    def _averages(self, meter: Meter) -> dict[str, float | None]:
+        return meter.averages(self._peers.world_size, self._kind.unit)
 
     def _staleness(self, meter: Meter, *, of_all: bool) -> dict[str, float | None]:
         """Return the staleness of this worker, or (a collective) of all; nothing for algorithms that have none."""

@@ -6,28 +6,10 @@ Shapes: B sentences, T target and S source positions, K beams, H heads of D feat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-
-@dataclass
-class KeysAndValues:
-    """The positions that attention reads: ``keys`` and ``values`` ``[B, H, positions, D]``."""
-
-    keys: Tensor
-    values: Tensor
-
-    def then(self, later: KeysAndValues) -> KeysAndValues:
-        """Return these positions followed by ``later`` ones."""
-        keys, values = (self.keys, later.keys), (self.values, later.values)
-        return KeysAndValues(torch.cat(keys, dim=2), torch.cat(values, dim=2))
-
-    def of(self, rows: Tensor) -> KeysAndValues:
-        """Return the given rows of the batch, in that order; rows may repeat."""
-        return KeysAndValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+from sgp_core.tasks.text.heads import KeysAndValues, attend, split_heads
 
 
 class SelfAttention(nn.Module):
@@ -63,11 +45,12 @@ class SelfAttention(nn.Module):
         return self._gathered(queries, seen, None, False), seen
 
     def _parts(self, x: Tensor) -> tuple[Tensor, KeysAndValues]:
-        queries, keys, values = (_apart(part, self._heads) for part in self.project(x).chunk(3, dim=-1))
+        queries, keys, values = (split_heads(part, self._heads) for part in self.project(x).chunk(3, dim=-1))
         return queries, KeysAndValues(keys, values)
 
     def _gathered(self, queries: Tensor, seen: KeysAndValues, visible: Tensor | None, causal: bool) -> Tensor:
-        return self.out(_together(_attend(queries, seen, visible, causal, self._dropout if self.training else 0.0)))
+        dropped = self._dropout if self.training else 0.0
+        return self.out(attend(queries, seen, visible=visible, causal=causal, dropout=dropped))
 
 
 class CrossAttention(nn.Module):
@@ -86,29 +69,14 @@ class CrossAttention(nn.Module):
 
     def memory(self, encoded: Tensor) -> KeysAndValues:
         """Return the keys and values of the encoded source ``[B, S, W]``."""
-        keys, values = (_apart(part, self._heads) for part in self.project(encoded).chunk(2, dim=-1))
+        keys, values = (split_heads(part, self._heads) for part in self.project(encoded).chunk(2, dim=-1))
         return KeysAndValues(keys, values)
 
     def forward(self, x: Tensor, memory: KeysAndValues, visible: Tensor) -> Tensor:
         """Return the attention output for each query of ``x`` ``[B, T, W]``; ``visible`` is bool ``[B, 1, 1, S]``."""
-        queries = _apart(self.ask(x), self._heads)
-        return self.out(_together(_attend(queries, memory, visible, False, self._dropout if self.training else 0.0)))
-
-
-def _attend(queries: Tensor, seen: KeysAndValues, visible: Tensor | None, causal: bool, dropout: float) -> Tensor:
-    return scaled_dot_product_attention(
-        queries, seen.keys, seen.values, attn_mask=visible, dropout_p=dropout, is_causal=causal
-    )
-
-
-def _apart(x: Tensor, heads: int) -> Tensor:
-    """``[B, T, H D] -> [B, H, T, D]``."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def _together(x: Tensor) -> Tensor:
-    """``[B, H, T, D] -> [B, T, H D]``."""
-    return x.transpose(1, 2).flatten(2)
+        queries = split_heads(self.ask(x), self._heads)
+        dropped = self._dropout if self.training else 0.0
+        return self.out(attend(queries, memory, visible=visible, dropout=dropped))
 
 
 def _projection(width: int, parts: int) -> nn.Linear:

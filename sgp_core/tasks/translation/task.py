@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from sgp_core.tasks.base import VALIDATION, Batch, Task
 from sgp_core.tasks.models import Model
+from sgp_core.tasks.text.tokenizer import TOKENIZER
 from sgp_core.tasks.translation.batches import TokenSampler
 from sgp_core.tasks.translation.encoded import Encoded, SentencePairs
 from sgp_core.tasks.translation.models.base import TranslationModel
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from sgp_core.tasks.translation.transformer import TransformerNetwork
 
 _LOGGER = logging.getLogger(__name__)
-
-TOKENIZER = "tokenizer.json"
-"""File beside an exported model."""
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import os
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION
+from sgp_core.tasks.text.files import decode_text, open_text
 
 TRAIN = "train"
 _VALIDATION_NAMES = (VALIDATION, "valid", "validation", "dev")
 """The first of these that exists is used."""
 _LONGEST_LINE = 10**6
 """Bytes of a line."""
-_LONGEST_WORD = 10_000
-"""Characters of a word: the time to learn a vocabulary grows with the square of it."""
-_MOST_EXPANSION = 100
-"""How many times its size a gzipped file may expand to: text expands to about four times."""
-_ALWAYS_ALLOWED = 2**24
-"""Bytes that every gzipped file may expand to."""
 _BLOCK = 2**20
 
 
@@ -87,7 +76,7 @@ class ParallelFiles:
         for split, files in self._splits.items():
             for path in files:
                 digest.update(f"{split} {path.suffix}\0".encode())
-                with _open(path) as file:
+                with open_text(path) as file:
                     while block := file.read(_BLOCK):
                         digest.update(block)
         return digest.hexdigest()
@@ -111,7 +100,7 @@ class ParallelFiles:
 def _lines(path: Path) -> list[str]:
     """Return the lines of a file; what is no text is refused before it fills the memory."""
     lines: list[str] = []
-    with _open(path) as file:
+    with open_text(path) as file:
         while line := file.readline(_LONGEST_LINE + 1):
             lines.append(_text(line, f"{path}, line {len(lines) + 1},"))
     if lines:
@@ -123,47 +112,5 @@ def _text(line: bytes, where: str) -> str:
     """Return a line as text, without its end."""
     if len(line) > _LONGEST_LINE:
         raise ConfigurationError(f"{where} has more than {_LONGEST_LINE // 10**6} million bytes: not a sentence a line")
-    if b"\0" in line:
-        raise ConfigurationError(f"{where} has bytes that are zero: the file is damaged")
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{where} is not UTF-8 text: {error.reason} at byte {error.start + 1} of it"
-        ) from error
-    if len(text) > _LONGEST_WORD and max(map(len, text.split()), default=0) > _LONGEST_WORD:
-        raise ConfigurationError(f"{where} has a word of more than {_LONGEST_WORD} characters: the file is damaged")
+    text = decode_text(line, where)
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, decompressed."""
-    try:
-        with open(path, "rb") as file:
-            if path.suffix != ".gz":
-                yield file
-                return
-            with gzip.open(file) as unpacked:
-                yield cast("IO[bytes]", io.BufferedReader(_Bounded(unpacked, os.fstat(file.fileno()).st_size)))
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-
-
-class _Bounded(io.RawIOBase):
-    """A gzipped file that refuses to expand to what no text expands to."""
-
-    def __init__(self, file: IO[bytes] | gzip.GzipFile, size: int) -> None:
-        self._file = file
-        self._left = max(_MOST_EXPANSION * size, _ALWAYS_ALLOWED)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._file.read(len(buffer))
-        buffer[: len(content)] = content
-        self._left -= len(content)
-        if self._left < 0:
-            raise OSError(f"it expands to more than {_MOST_EXPANSION} times its size, as no text does")
-        return len(content)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear, relu
 
-from sgp_core.tasks.translation.attention import CrossAttention, KeysAndValues, SelfAttention
+from sgp_core.tasks.text.heads import KeysAndValues
+from sgp_core.tasks.translation.attention import CrossAttention, SelfAttention
 from sgp_core.tasks.translation.tokens import PAD
 
 

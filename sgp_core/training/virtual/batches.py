@@ -12,12 +12,17 @@ from sgp_core.tasks.base import Batch
 
 @dataclass(frozen=True)
 class WorkersBatch:
-    """One step's batch of every worker, by rank. Its length is that of rank 0's, as rows of metrics count."""
+    """One step's batch of every worker, by rank. Its length and count are those of rank 0's, as rows of metrics say."""
 
     batches: Sequence[Batch]
 
     def __len__(self) -> int:
         return len(self.batches[0])
+
+    @property
+    def count(self) -> int:
+        """Number of targets of rank 0's batch."""
+        return self.batches[0].count
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> WorkersBatch:
         """Return the batches on a device."""

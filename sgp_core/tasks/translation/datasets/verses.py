@@ -39,7 +39,7 @@ class Verses(TextDataset):
         return self._files().read()
 
     def _files(self) -> ParallelFiles:
-        from sgp_core.tasks import translation
+        from sgp_core.tasks import text
         from sgp_core.tasks.translation.text import ParallelFiles
 
-        return ParallelFiles(Path(translation.__path__[0]) / "verses", self.source, self.target)
+        return ParallelFiles(Path(text.__path__[0]) / "verses", self.source, self.target)

@@ -1,0 +1,51 @@
+"""Byte-level byte-pair encoding (Radford et al. 2019, section 2.2), with the library ``tokenizers``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from sgp_core.tasks.text.tokenizer import TextTokenizer
+
+END = 0
+"""The token that stands before each document and after the last."""
+_END_NAME = "<|endoftext|>"
+_LEAST_COUNT = 2
+"""Pairs of symbols that occur less often than this are not merged."""
+LEAST_VOCABULARY = 257
+"""Every byte, and the end of a document."""
+
+
+class ByteBpe(TextTokenizer):
+    """Any text becomes tokens and comes back to the byte: no token is unknown, and nothing is normalised."""
+
+    @classmethod
+    def train(cls, documents: Iterable[str], vocabulary: int) -> ByteBpe:
+        """Return the encoding of at most ``vocabulary`` tokens learnt from ``documents``; equal ones give an equal one.
+
+        Args:
+            vocabulary: at least :data:`LEAST_VOCABULARY`.
+        """
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=_LEAST_COUNT,
+            special_tokens=[_END_NAME],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(documents, trainer)
+        return cls(tokenizer.to_str())
+
+    def token_bytes(self) -> np.ndarray:
+        """Return how many bytes of text each token stands for, int64 ``[size]``; none for the end of a document."""
+        names = self._tokenizer.get_vocab()
+        sizes = np.zeros(self.size, dtype=np.int64)
+        for name, token in names.items():
+            sizes[token] = len(name)  # each byte is one character of the name
+        sizes[END] = 0
+        return sizes

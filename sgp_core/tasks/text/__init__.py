@@ -1,0 +1,1 @@
+"""What tasks of text share: files of text, tokenizers, attention. Importing it does not import torch."""
