@@ -1,4 +1,4 @@
-"""Makes the corpus in ``tasks/text/verses`` again: short verses of two bibles in the public domain, English and Spanish.
+"""Makes the corpus in ``tasks/text/verses`` again: short verses of two bibles in the public domain.
 
     apt-get download sword-text-kjv sword-text-sparv
     for package in sword-text-*.deb; do dpkg -x $package bibles; done
