@@ -209,8 +209,7 @@ class _Loop:
             self.timeline.end_step(began)
         end, communication = time.perf_counter(), parts.gossip.communication_seconds - communicated
         self.report.count(
-            examples=len(batch),
-            targets=batch.count,
+            batch=batch,
             loss=loss,
             data=ready - start,
             compute=end - ready - communication,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from sgp_core.tasks.base import Batch
+from sgp_core.training.virtual.batches import WorkersBatch
+
 
 @dataclass
 class StalenessSum:
@@ -42,11 +45,11 @@ class Meter:
     ages: StalenessSum = field(default_factory=StalenessSum)
     """How old what an asynchronous worker used was."""
 
-    def add(self, *, examples: int, targets: int, loss: Any, data: float, compute: float, communication: float) -> None:
+    def add(self, *, batch: Batch | WorkersBatch, loss: Any, data: float, compute: float, communication: float) -> None:
         """Count one step; ``loss`` may be a tensor, which only :meth:`averages` reads; None: the step was skipped."""
         self.steps += 1
-        self.examples += examples
-        self.targets += targets
+        self.examples += len(batch)
+        self.targets += batch.count
         if loss is not None:
             self.losses += 1
             self.loss = self.loss + loss
