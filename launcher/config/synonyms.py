@@ -66,7 +66,8 @@ SETTINGS = _by_alias(
         "compression": "compressor quantization quantize codec",
         "callbacks=[early_stopping] ends a run early": "early_stopping patience",
         "checkpoint.every_steps": "save_steps save_every save_freq save_interval",
-        "evaluation.every_epochs": "eval_every eval_freq val_every val_freq val_interval check_val_every_n_epoch",
+        "evaluation.every_epochs": "eval_every eval_freq val_every val_freq check_val_every_n_epoch",
+        "evaluation.every_steps": "eval_steps eval_interval val_interval val_check_interval val_loss_every",
         "log_every": "log_interval print_freq log_freq logging_steps log_every_n_steps print_every",
         FOLDER: (
             "checkpoint.path checkpoint.dir checkpoint.folder checkpoint_dir checkpoints ckpt_dir ckpt_path save_dir"

@@ -47,6 +47,8 @@ def time_to_score(
 ) -> Reached:
     """Train a candidate with virtual workers, and say when it has reached ``target`` in the task's score."""
     experiment = candidate.experiment
+    stop = {"name": "stop_at", "score": target}
+    experiment = dataclasses.replace(experiment, callbacks=[*experiment.callbacks, stop])
     simulated = dataclasses.replace(
         plan,
         experiment=experiment,

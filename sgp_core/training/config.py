@@ -112,6 +112,8 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """When the validation set is evaluated, and with which model."""
 
+    every_steps: int | None = None
+    """Steps between two evaluations, besides those by epochs; None: none."""
     every_epochs: int = 1
     """Epochs between two evaluations; 0: none but the one at the end, which always takes place."""
     model: EvaluatedModel = EvaluatedModel.averaged
@@ -134,6 +136,7 @@ class EvaluationConfig(Settings):
             )
         self.metrics = [named_choice(metric, "evaluation.metrics") for metric in self.metrics]
         self.generate = one_of(When, "evaluation.generate", self.generate)
+        at_least(1, "evaluation.every_steps", self.every_steps)
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
         at_least(0, "evaluation.consensus_every", self.consensus_every)

@@ -31,7 +31,8 @@ class DueSteps:
 
     def evaluates(self, step: int) -> bool:
         """Return whether an evaluation is due."""
-        return _divides(self.evaluation.every_epochs * self.steps_per_epoch, step) or self.is_last(step)
+        by_epochs = _divides(self.evaluation.every_epochs * self.steps_per_epoch, step)
+        return by_epochs or _divides(self.evaluation.every_steps, step) or self.is_last(step)
 
     def saves(self, step: int, *, rests: bool = False) -> bool:
         """Return whether a checkpoint is due; with ``rests`` those by epochs are left out."""

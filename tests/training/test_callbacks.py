@@ -86,6 +86,15 @@ def test_early_stopping_waits_for_the_better_direction_of_the_score() -> None:
     assert again.stop_requested
 
 
+def test_training_stops_at_a_score() -> None:
+    seen, stopping = progress(), CALLBACKS.build("stop_at", score=2.0)
+    for scores in ({"loss": 2.1}, {"accuracy": 1.0}):  # the second was not asked for
+        stopping.on_evaluation(seen, scores)
+        assert not seen.stop_requested
+    stopping.on_evaluation(seen, {"loss": 2.0})
+    assert seen.stop_requested
+
+
 def test_early_stopping_resumes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     callbacks = [{"name": "early_stopping", "patience": 1, "min_delta": 0.5}]
     whole = run(tmp_path / "whole", callbacks)

@@ -113,11 +113,12 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 def test_how_often_one_looks_does_not_change_what_is_trained(tmp_path):
-    run(tmp_path / "often", evaluation=EvaluationConfig(consensus_every=1), log_every=1)
+    run(tmp_path / "often", evaluation=EvaluationConfig(every_steps=10, consensus_every=1), log_every=1)
     seldom = CheckpointConfig(every_epochs=0, asynchronous=False)
     run(tmp_path / "seldom", evaluation=EvaluationConfig(every_epochs=0), checkpoint=seldom, log_every=7)
     tiny.assert_same_bits(parameters(tmp_path / "often"), parameters(tmp_path / "seldom"))
-    assert len(rows(tmp_path / "seldom", "val")) == 1
+    assert [row["step"] for row in rows(tmp_path / "often", "val")] == [10, 13, 20, 26, 30, 39]
+    assert [row["step"] for row in rows(tmp_path / "seldom", "val")] == [39]
 
 
 def test_the_transport_is_the_callers_choice(tmp_path):
