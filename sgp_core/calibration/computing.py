@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from sgp_core.calibration.exchanges import begin_exchange
 from sgp_core.gossip import Gossip
 from sgp_core.tasks.base import Batch
 from sgp_core.training.assembly import assemble
@@ -109,17 +110,15 @@ def _time(peers: Peers, step: Callable[[], object], workers: int, budget_s: floa
 
 
 def _time_while_sending(peers: Peers, step: Callable[[], object], size: int, device: torch.device) -> float:
-    import torch.distributed as dist
-
     n, rank = peers.world_size, peers.rank
     mine, inbox = (torch.zeros(size // 4, device=device) for _ in range(2))
     taken = []
     for _ in range(_LEAST):
         peers.sum([0.0])
-        works = [dist.irecv(inbox, (rank - 1) % n), dist.isend(mine, (rank + 1) % n)]
+        works = begin_exchange(mine, (rank + 1) % n, inbox, (rank - 1) % n)
         taken.append(_once(step))
         for work in works:
-            work.wait()  # type: ignore[union-attr]
+            work.wait()
     return statistics.median(taken)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from sgp_core.algorithms import Algorithm, build_algorithm
 from sgp_core.gossip import Gossip
@@ -98,18 +99,20 @@ def measure_exchanges(
 
 def measure_lone_pair(peers: Peers, device: torch.device, size: int) -> float:
     """Return the seconds in which ranks 0 and 1 exchange ``size`` bytes while all others are idle. Collective."""
-    import torch.distributed as dist
-
     mine, inbox = (torch.zeros(size // 4, device=device) for _ in range(2))
 
     def exchange() -> None:
         if peers.rank < 2:
-            other = 1 - peers.rank
-            works = [dist.irecv(inbox, other), dist.isend(mine, other)]
-            for work in works:
-                work.wait()  # type: ignore[union-attr]
+            for work in begin_exchange(mine, 1 - peers.rank, inbox, 1 - peers.rank):
+                work.wait()
 
     return _repeat(peers, [exchange], 1.0)[0]
+
+
+def begin_exchange(mine: Tensor, to: int, inbox: Tensor, of: int) -> list[dist.Work]:
+    """Begin to send ``mine`` to one rank and to receive ``inbox`` of another; NCCL hangs if they are not one batch."""
+    both = [dist.P2POp(dist.irecv, inbox, of), dist.P2POp(dist.isend, mine, to)]
+    return dist.batch_isend_irecv(both)
 
 
 def _exchange(
@@ -174,6 +177,8 @@ def _time(peers: Peers, step: Callable[[], object], count: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
         step()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()  # what was launched ends inside this time
     return (time.perf_counter() - began) / count
 
 

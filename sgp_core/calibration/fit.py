@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 _MBIT = 1e6 / 8
+_MOST_MISSED = 0.05
+"""Relative error at the largest message from which on it decides alone."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,14 @@ class Line:
 
 
 def fit_line(timings: Sequence[tuple[float, float]]) -> Line:
-    """Return the line through timings (bytes, seconds) by least squares of relative errors, never negative.
+    """Return the line through timings (bytes, seconds), never negative.
+
+    It has the least squares of relative errors. Where that misses the largest message, as on links that let a burst
+    pass before they keep their rate, the two largest decide on the rate, and the smallest on what a message costs
+    besides: large messages are what takes time.
+
+    Args:
+        timings: in order of bytes.
 
     Raises:
         ValueError: there are none.
@@ -42,11 +51,13 @@ def fit_line(timings: Sequence[tuple[float, float]]) -> Line:
         return Line(0.0, float(sizes[0] / seconds[0]))
     columns = np.stack([1 / seconds, sizes / seconds], axis=1)
     alpha, beta = np.linalg.lstsq(columns, np.ones(len(sizes)), rcond=None)[0]
-    if alpha < 0:  # through the origin
-        alpha, beta = 0.0, float(np.sum(sizes / seconds) / np.sum((sizes / seconds) ** 2))
+    misses = abs(alpha + beta * sizes[-1] - seconds[-1]) > _MOST_MISSED * seconds[-1]
+    steep = float((seconds[-1] - seconds[-2]) / (sizes[-1] - sizes[-2]))
+    if (alpha < 0 or misses) and steep > 0:
+        alpha, beta = max(0.0, float(seconds[0] - steep * sizes[0])), steep
     elif beta <= 0:
         alpha, beta = float(np.sum(1 / seconds) / np.sum(1 / seconds**2)), 0.0
-    return Line(float(alpha), 1 / float(beta) if beta > 0 else math.inf)
+    return Line(max(0.0, float(alpha)), 1 / float(beta) if beta > 0 else math.inf)
 
 
 def network_options(

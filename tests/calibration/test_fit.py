@@ -20,6 +20,13 @@ def test_a_line_is_found_again() -> None:
     assert (line.alpha, line.rate) == (pytest.approx(0.002), pytest.approx(25e6))
 
 
+def test_the_rate_is_that_of_large_messages_where_a_burst_passes_first() -> None:
+    rate, burst = 25e6, 131_072
+    line = fit_line([(size, 0.001 + max(size / 1e9, (size - burst) / rate)) for size in SIZES])
+    assert line.rate == pytest.approx(rate)
+    assert line.seconds(SIZES[-1]) == pytest.approx(SIZES[-1] / rate, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("timings", "alpha", "rate"),
     [
