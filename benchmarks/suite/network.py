@@ -40,14 +40,21 @@ class SlowNetwork:
         workers: how many namespaces.
         mbit: rate of every link, each way, in Mbit/s.
         delay_ms: how long a message takes one way beside that.
+        regions: workers are in so many regions, as equal as possible, in a row.
+        thin_mbit: rate of the link that the workers of a region share towards all others, each way.
 
     Raises:
         Unavailable: see the message.
     """
 
-    def __init__(self, workers: int, mbit: float, delay_ms: float = 0.0) -> None:
+    def __init__(
+        self, workers: int, mbit: float, delay_ms: float = 0.0, *, regions: int = 1, thin_mbit: float | None = None
+    ) -> None:
+        if regions > 1 and (delay_ms or thin_mbit is None):
+            raise Unavailable("regions need the rate of the thin link between them, and no delay")
         self._mbit = mbit
         self._delay_ms = delay_ms
+        self._regions, self._thin_mbit = regions, thin_mbit
         me = this_process()
         self._mark = f"{_PREFIX}-{me.pid}-{me.started}-{os.urandom(2).hex()}"
         self.namespaces = [f"{self._mark}-{k}" for k in range(workers)]
@@ -67,7 +74,7 @@ class SlowNetwork:
             for k, namespace in enumerate(self.namespaces):
                 _run("ip", "-n", namespace, "address", "add", f"{_SUBNET}.{k + 1}/24", "dev", "eth0")
                 _run("ip", "-n", namespace, "link", "set", "eth0", "up")
-                self._shape(namespace, "eth0")
+                self._shape(namespace, "eth0", self._mbit)
                 # of the kernel's choices the steadiest; a namespace may not change the default
                 route = ("route", "replace", f"{_SUBNET}.0/24", "dev", "eth0", "src", f"{_SUBNET}.{k + 1}")
                 _run("ip", "-n", namespace, *route, "congctl", "cubic")
@@ -87,16 +94,31 @@ class SlowNetwork:
         _remove(lambda name: name.startswith(f"{self._mark}-"))
 
     def _connect(self) -> None:
-        """Cable every namespace to a bridge in one more, and limit what the bridge sends to it."""
-        bridge = f"{self._mark}-bridge"
-        _run("ip", "netns", "add", bridge)
-        _run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
-        _run("ip", "-n", bridge, "link", "set", "br0", "up")
+        """Cable every namespace to the bridge of its region, and limit what the bridge sends to it."""
+        bridges = [f"{self._mark}-bridge{region}" for region in range(self._regions)]
+        for bridge in bridges:
+            self._make_bridge(bridge)
         for k, namespace in enumerate(self.namespaces):
-            cable = ("link", "add", f"port{k}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
-            _run("ip", "-n", bridge, *cable)
-            _run("ip", "-n", bridge, "link", "set", f"port{k}", "master", "br0", "up")
-            self._shape(bridge, f"port{k}")
+            bridge = bridges[k * self._regions // len(self.namespaces)]
+            self._cable(bridge, f"port{k}", namespace, "eth0", self._mbit)
+        if self._thin_mbit is not None:
+            core = f"{self._mark}-core"
+            self._make_bridge(core)
+            for region, bridge in enumerate(bridges):
+                self._cable(core, f"port{region}", bridge, "uplink", self._thin_mbit)
+                _run("ip", "-n", bridge, "link", "set", "uplink", "master", "br0", "up")
+                self._shape(bridge, "uplink", self._thin_mbit)
+
+    def _make_bridge(self, namespace: str) -> None:
+        _run("ip", "netns", "add", namespace)
+        _run("ip", "-n", namespace, "link", "add", "br0", "type", "bridge")
+        _run("ip", "-n", namespace, "link", "set", "br0", "up")
+
+    def _cable(self, bridge: str, port: str, namespace: str, device: str, mbit: float) -> None:
+        """Join a device that is made in a namespace to a bridge, and limit what the bridge sends to it."""
+        _run("ip", "-n", bridge, "link", "add", port, "type", "veth", "peer", "name", device, "netns", namespace)
+        _run("ip", "-n", bridge, "link", "set", port, "master", "br0", "up")
+        self._shape(bridge, port, mbit)
 
     def _connect_delayed(self) -> None:
         """Start the switch, which makes every eth0, and delays and limits what it sends there."""
@@ -113,8 +135,8 @@ class SlowNetwork:
             address = ("address", f"02:00:00:00:00:{k:02x}", "gso_max_size", "16384")
             _run("ip", "-n", namespace, "link", "set", "eth0", *address)
 
-    def _shape(self, namespace: str, device: str) -> None:
-        rate = ("tbf", "rate", f"{self._mbit * 1e3:.0f}kbit", *_SHAPE)
+    def _shape(self, namespace: str, device: str, mbit: float) -> None:
+        rate = ("tbf", "rate", f"{mbit * 1e3:.0f}kbit", *_SHAPE)
         _run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", *rate)
 
 
