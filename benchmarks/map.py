@@ -1,7 +1,7 @@
 """Where does gossip pay? Seconds to a loss of a real task, by algorithm, period, network and stragglers.
 
-    python benchmarks/map.py --data FOLDER --json docs/results/map.json             # predicted; an hour of training
-    sudo .venv/bin/python benchmarks/map.py --data FOLDER --measure 60 --json docs/results/map.json
+    python benchmarks/map.py --data FOLDER --json runs/benchmarks/map.json          # predicted; an hour of training
+    sudo .venv/bin/python benchmarks/map.py --data FOLDER --measure 60 --json runs/benchmarks/map.json
     python benchmarks/map.py --task verses                                           # needs no data
 
 Three things are put together. **Steps to the loss**: every rule, with every number of steps between messages, is

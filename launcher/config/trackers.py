@@ -34,8 +34,8 @@ class WandbMode(StrEnum):
 class TrackerOptions(Choice):
     """Options of every tracker."""
 
-    package: ClassVar[str]
-    """What has to be installed; it is also the name of the extra that installs it."""
+    package: ClassVar[str | None] = None
+    """What has to be installed besides; it is also the name of the extra that installs it. None: nothing."""
     finish_timeout_s: float = field(default=15.0, metadata=between(1, 60))
 
 
@@ -44,7 +44,6 @@ class WandbOptions(TrackerOptions):
     """Mirror metrics to Weights & Biases."""
 
     name: ClassVar[str] = "wandb"
-    package: ClassVar[str] = "wandb"
     mode: WandbMode | None = None
     project: str = _PROJECT
     entity: str | None = None
@@ -60,7 +59,7 @@ class TensorBoardOptions(TrackerOptions):
     """Mirror metrics to an event file for TensorBoard."""
 
     name: ClassVar[str] = "tensorboard"
-    package: ClassVar[str] = "tensorboard"
+    package: ClassVar[str | None] = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class MlflowOptions(TrackerOptions):
     """Mirror metrics to MLflow."""
 
     name: ClassVar[str] = "mlflow"
-    package: ClassVar[str] = "mlflow"
+    package: ClassVar[str | None] = "mlflow"
     uri: str | None = None
     project: str = _PROJECT
     notes: str | None = None

@@ -27,7 +27,7 @@ from tests.support.plugins import PARTS
         ("schedule=torch schedule.name=OneC", {"schedule.name=OneCycleLR"}),
         ("-m algorithm=sgp,dps", {"algorithm=sgp,dpsgd"}),
         ("experiment=sm", {"experiment=smoke"}),
-        ("callbacks=[", {"callbacks=[early_stopping]"}),
+        ("callbacks=[", {"callbacks=[early_stopping]", "callbacks=[stop_at]"}),
         ("experi", {"experiment="}),
         ("training.ep", {"training.epochs="}),
         ("hyd", set()),
