@@ -44,7 +44,8 @@ def check(plan: RunPlan) -> None:
     _check_name(plan.name)
     _check_cluster(plan)
     _check_debug(plan)
-    check_installed(plan.trackers)
+    if getattr(plan.cluster, "python", None) is None:  # else workers have packages of their own
+        check_installed(plan.trackers)
     for fault in parse_faults(plan.faults):
         fault.check(plan.world_size)
     _check_folder(plan.run_dir)

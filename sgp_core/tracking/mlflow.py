@@ -109,6 +109,7 @@ class MlflowTracker(Mirror):
         for name in run.data.metrics:
             for point in self._client.get_metric_history(run.info.run_id, name):
                 self._points.note(name, point.step)
+        self._began = run.info.start_time / 1000  # so that an interruption leaves no gap in time
         self._client.update_run(run.info.run_id, status="RUNNING")
         return str(run.info.run_id)
 
