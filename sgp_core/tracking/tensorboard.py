@@ -59,7 +59,7 @@ class TensorBoardTracker(Mirror):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-        # A TensorBoard that is open drops what it has read of the earlier file.
+        # By this mark a TensorBoard that is open knows that what it has read of the earlier file is out of date.
         start = Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START))
         self._writer.add_event(start)
         hyperparameters = hparams_pb(self._headline, trial_id=self._run_id, start_time_secs=self._began)
