@@ -17,7 +17,7 @@ from tests.support.wandb_files import stored
 
 LONG = (
     *("tracker=[wandb,tensorboard,mlflow]", "tracker.project=gossip", "tracker.finish_timeout_s=60"),
-    *("cluster.workers_per_node=1", "training.epochs=10000", "model.hidden=[4]", "evaluation.every_epochs=10"),
+    *("cluster.workers_per_node=1", "training.epochs=10000", "model.hidden=[4]"),
     *("checkpoint.every_steps=10", "checkpoint.every_epochs=0", "log_every=5"),
     "faults=[stall every=1 seconds=0.02]",
 )
