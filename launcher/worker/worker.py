@@ -259,7 +259,7 @@ class _Worker:
             planned = dataclasses.replace(plan, debug=DebugOptions())
         try:
             with watch_worker(plan, attempt_folder, self.report) as watchdog:
-                return train(
+                result = train(
                     plan.experiment,
                     directory=self.folder.path,
                     device=device,
@@ -279,4 +279,7 @@ class _Worker:
                     **more,
                 )
         except Preempted as stop:
-            return {"status": "preempted", "steps": stop.step}
+            result = {"status": "preempted", "steps": stop.step}
+        if (elastic := more.get("elastic")) is not None:
+            elastic.close()  # or those that end later would take this member for dead
+        return result
