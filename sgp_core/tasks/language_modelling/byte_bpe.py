@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.text.tokenizer import TextTokenizer
 
 END = 0
-"""The token that stands before each document and after the last."""
+"""The token that stands before each document and after the last, where the encoding is learnt here."""
 _END_NAME = "<|endoftext|>"
 _LEAST_COUNT = 2
 """Pairs of symbols that occur less often than this are not merged."""
@@ -41,11 +44,23 @@ class ByteBpe(TextTokenizer):
         tokenizer.train_from_iterator(documents, trainer)
         return cls(tokenizer.to_str())
 
+    @classmethod
+    def load_published(cls, path: Path) -> ByteBpe:
+        """Read a tokenizer that others have learnt, such as that of GPT-2 or Llama 3.
+
+        Raises:
+            ConfigurationError: the file is missing, not a tokenizer, or its tokens are not made of bytes.
+        """
+        bpe = cls.load(path)
+        if "ByteLevel" not in json.dumps(json.loads(bpe.content).get("decoder")):
+            raise ConfigurationError(f"{path} must be a byte-level tokenizer, as those of GPT-2 and Llama 3 are")
+        return bpe
+
     def token_bytes(self) -> np.ndarray:
-        """Return how many bytes of text each token stands for, int64 ``[size]``; none for the end of a document."""
+        """Return how many bytes of text each token stands for, int64 ``[size]``; special ones stand for none."""
         names = self._tokenizer.get_vocab()
-        sizes = np.zeros(self.size, dtype=np.int64)
+        sizes = np.zeros(max(names.values()) + 1, dtype=np.int64)
         for name, token in names.items():
             sizes[token] = len(name)  # each byte is one character of the name
-        sizes[END] = 0
+        sizes[list(self._tokenizer.get_added_tokens_decoder())] = 0
         return sizes

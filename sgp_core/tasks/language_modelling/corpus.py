@@ -13,8 +13,7 @@ from pathlib import Path
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.text.files import decode_text, open_text
 
-_ENDINGS = (".txt", ".rst", ".md")
-_READABLE = re.compile(rf".*({'|'.join(map(re.escape, _ENDINGS))})(\.gz)?", re.DOTALL)
+_TEXT = (".txt", ".rst", ".md", ".txt.gz", ".rst.gz", ".md.gz")
 _BETWEEN_PARAGRAPHS = re.compile(r"\n\s*\n")
 _BLOCK = 2**20
 
@@ -36,10 +35,11 @@ class Document:
     source: int
 
 
-def find_files(path: str) -> list[Path]:
-    """Return the files of text that ``path`` names, sorted: a file, all those below a folder, or those of a pattern.
+def find_files(path: str, endings: Sequence[str] = _TEXT) -> list[Path]:
+    """Return the files that ``path`` names, sorted: a file, all those below a folder, or those of a pattern.
 
-    Files of folders and patterns end in ``.txt``, ``.rst`` or ``.md``, or in one of those and ``.gz``.
+    Args:
+        endings: of the files of folders and patterns; a file that is named may end in any way.
 
     Raises:
         ConfigurationError: there are none.
@@ -49,10 +49,9 @@ def find_files(path: str) -> list[Path]:
     files = {at} if at.is_file() else set()
     for place in places:
         below = place.rglob("*") if place.is_dir() else [place]
-        files.update(file for file in below if _READABLE.fullmatch(file.name) and file.is_file())
+        files.update(file for file in below if file.name.endswith(tuple(endings)) and file.is_file())
     if not files:
-        wanted = f"{', '.join(_ENDINGS)}, plain or .gz"
-        raise ConfigurationError(f"{path} is no file and holds none of text ({wanted})")
+        raise ConfigurationError(f"{path} is no file and holds none that ends in {', '.join(endings)}")
     return sorted(files)
 
 

@@ -39,6 +39,10 @@ class TokenStream:
         """Return the number of tokens."""
         return len(self.tokens)
 
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Return the tokens at ``places``, of any shape, as int64."""
+        return self.tokens[places].astype(np.int64)
+
 
 @dataclass(frozen=True)
 class EncodedText:
@@ -46,6 +50,11 @@ class EncodedText:
 
     bpe: ByteBpe
     splits: Mapping[str, TokenStream]
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that a model must know."""
+        return self.bpe.size
 
     @cached_property
     def digest(self) -> str:

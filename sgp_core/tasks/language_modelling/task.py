@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.base import VALIDATION, Batch, Task
 from sgp_core.tasks.language_modelling.models.base import LanguageModel
+from sgp_core.tasks.language_modelling.shards import ShardedText
 from sgp_core.tasks.language_modelling.streams import TRAIN, EncodedText
 from sgp_core.tasks.language_modelling.windows import IGNORED, Windows
 from sgp_core.tasks.models import Model
@@ -36,7 +37,7 @@ class LanguageModelling(Task):
 
     statistics_size: ClassVar = 3
 
-    text: EncodedText
+    text: EncodedText | ShardedText
     context: int
     """Tokens of a window."""
 
@@ -57,7 +58,10 @@ class LanguageModelling(Task):
 
     @cached_property
     def _token_bytes(self) -> Tensor:
-        return torch.from_numpy(self.text.bpe.token_bytes())
+        found = torch.zeros(self.text.vocabulary, dtype=torch.int64)
+        sizes = torch.from_numpy(self.text.bpe.token_bytes())
+        found[: len(sizes)] = sizes
+        return found
 
     @property
     def labels(self) -> Tensor:
@@ -75,7 +79,7 @@ class LanguageModelling(Task):
     def build(self, model: Model) -> nn.Module:
         """Return a new model for this vocabulary and these windows."""
         assert isinstance(model, LanguageModel), "refused by check_task"
-        return model.build(self.text.bpe.size, self.context)
+        return model.build(self.text.vocabulary, self.context)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         """Return the mean cross entropy of tokens, with label smoothing as in Szegedy et al. (2016)."""
@@ -85,7 +89,7 @@ class LanguageModelling(Task):
     def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
         """Return every ``world_size``-th window, few enough at a time for the logits of a large vocabulary."""
         indices = torch.arange(len(self._validation))[rank::world_size]
-        fitting = max(1, _MOST_LOGITS // (self.context * self.text.bpe.size))
+        fitting = max(1, _MOST_LOGITS // (self.context * self.text.vocabulary))
         return indices.split(min(batch_size, fitting)) if len(indices) else ()
 
     def validation_batch(self, indices: Tensor) -> Batch:
@@ -114,7 +118,7 @@ class LanguageModelling(Task):
     def describe(self) -> dict[str, Any]:
         """Return the size of the vocabulary and of a window, and the tokenizer's file and its hash."""
         return {
-            "vocabulary": self.text.bpe.size,
+            "vocabulary": self.text.vocabulary,
             "context": self.context,
             "tokenizer": TOKENIZER,
             "tokenizer_sha256": self.text.bpe.digest,

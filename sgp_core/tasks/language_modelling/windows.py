@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from sgp_core.tasks.base import Batch
-from sgp_core.tasks.language_modelling.byte_bpe import END
-from sgp_core.tasks.language_modelling.streams import TokenStream
 
 IGNORED = -100
 """In the place of a target: there is no token to predict."""
+_FILL = 0
+"""In the place of a token after the last: no target follows it."""
+
+
+class Stream(Protocol):
+    """Tokens in a row."""
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each document begins, or another part that is of one source; rising int64 ``[parts]``."""
+
+    @property
+    def sources(self) -> np.ndarray:
+        """The source of each part, int64 ``[parts]``."""
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Return the tokens at ``places`` ``[B, T]`` as int64."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +45,7 @@ class Windows:
         whole: leave out what does not fill a last window; else its empty places are ignored.
     """
 
-    stream: TokenStream
+    stream: Stream
     context: int
     whole: bool
 
@@ -47,7 +66,7 @@ class Windows:
         """Return the windows at ``indices``, int64 ``[B]``: inputs and targets, both int64 ``[B, context]``."""
         at = indices.numpy()[:, None] * self.context + np.arange(self.context + 1)
         inside = at < len(self.stream)
-        tokens = self.stream.tokens[np.minimum(at, len(self.stream) - 1)].astype(np.int64)
-        inputs, targets = np.where(inside, tokens, END)[:, :-1], np.where(inside, tokens, IGNORED)[:, 1:]
+        tokens = self.stream.take(np.minimum(at, len(self.stream) - 1))
+        inputs, targets = np.where(inside, tokens, _FILL)[:, :-1], np.where(inside, tokens, IGNORED)[:, 1:]
         counts = torch.from_numpy(inside[:, 1:].sum(axis=1))
         return Batch((torch.from_numpy(inputs.copy()),), torch.from_numpy(targets.copy()), counts)

@@ -1,4 +1,4 @@
-"""The base of data sets of documents: a vocabulary that is learnt once, and windows of fixed length."""
+"""The bases of data sets of text to predict: windows of fixed length, and a vocabulary that is learnt once."""
 
 from __future__ import annotations
 
@@ -26,26 +26,20 @@ _LAYOUT = "language-1"
 
 
 @dataclass(frozen=True)
-class DocumentDataset(Dataset):
-    """Documents, of which every token is predicted from those before it."""
+class LanguageDataset(Dataset):
+    """Text, of which every token is predicted from those before it."""
 
     task: ClassVar = TASK
     labelled: ClassVar = True  # by source
 
     vocabulary: int = 8192
-    """Most tokens of the byte-level byte-pair encoding, learnt from the documents that train."""
+    """Tokens that a model knows, at most."""
     context: int = 256
     """Tokens of a window: what a model sees at most."""
-    validation_share: float = 0.05
-    """Part of the text that validates, in whole documents."""
-    cache: str | None = field(default=None, metadata=NOT_IDENTITY)
-    """Where vocabulary and tokens are kept; null: sgp/ in the user's cache folder."""
 
     def __post_init__(self) -> None:
         at_least(_LEAST_VOCABULARY, "dataset.vocabulary", self.vocabulary)
         at_least(2, "dataset.context", self.context)
-        share = self.validation_share
-        require(0 < share < 1, "dataset.validation_share", "between 0 and 1", share)
 
     def check_training(self, options: Mapping[str, Any]) -> None:
         """Refuse options that text has no use for."""
@@ -56,6 +50,23 @@ class DocumentDataset(Dataset):
         """Return the size of the vocabulary, and a batch of windows."""
         facts = {"vocabulary": self.vocabulary, "context": self.context}
         return Blueprint(facts, (("int64", (batch_size, self.context)),))
+
+
+@dataclass(frozen=True)
+class DocumentDataset(LanguageDataset):
+    """Documents, whose vocabulary is learnt once."""
+
+    vocabulary: int = 8192
+    """Most tokens of the byte-level byte-pair encoding, learnt from the documents that train."""
+    validation_share: float = 0.05
+    """Part of the text that validates, in whole documents."""
+    cache: str | None = field(default=None, metadata=NOT_IDENTITY)
+    """Where vocabulary and tokens are kept; null: sgp/ in the user's cache folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share = self.validation_share
+        require(0 < share < 1, "dataset.validation_share", "between 0 and 1", share)
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -54,7 +54,10 @@ class _DebianDocs(DocumentDataset):
         files = [file for file in found if self.but not in file.parts]
         if not files:
             name, where = DATASETS.name_of(type(self)), self.path or f"/{self.places}"
-            raise ConfigurationError(f"{name} is not in {where}; to get it, run: apt-get install {self.package}")
+            raise ConfigurationError(
+                f"{name} is not in {where}; to get it, run: apt-get install {self.package}"
+                " (dataset=text needs nothing: it reads verses that ship with this package)"
+            )
         return files
 
 
