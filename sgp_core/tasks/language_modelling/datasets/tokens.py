@@ -54,7 +54,9 @@ class TokenShards(LanguageDataset):
                 f"dataset.vocabulary={self.vocabulary}: the tokenizer {self.tokenizer} has {bpe.size} tokens"
             )
         train, validation = (ShardedTokens(files, self.vocabulary) for files in self._files())
-        return LanguageModelling(ShardedText(bpe, {TRAIN: train, VALIDATION: validation}, self.vocabulary), self.context)
+        return LanguageModelling(
+            ShardedText(bpe, {TRAIN: train, VALIDATION: validation}, self.vocabulary), self.context
+        )
 
     def _files(self) -> tuple[list[Path], list[Path]]:
         """Return the shards that train, and those that validate."""
