@@ -18,7 +18,7 @@ from sgp_core.tasks.language_modelling.streams import TRAIN
 
 _HEADER_BYTES = 1024
 """256 numbers of 32 bits: the format, its version, the number of tokens, and zeros. The tokens follow."""
-_FORMATS = {(20240520, 1): np.dtype("<u2"), (20240801, 7): np.dtype("<u4")}
+_FORMATS: dict[tuple[int, int], np.dtype[Any]] = {(20240520, 1): np.dtype("<u2"), (20240801, 7): np.dtype("<u4")}
 """Format and version of the headers that llm.c writes, and the type of a token: for GPT-2 and for Llama 3."""
 _MAPPED_FOR_A_READ = 2**16
 """Bytes that the system maps around a place that is read."""
@@ -37,7 +37,7 @@ class Shard:
     def __init__(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                header = np.frombuffer(file.read(_HEADER_BYTES), dtype="<i4", count=3)
+                header: np.ndarray = np.frombuffer(file.read(_HEADER_BYTES), dtype="<i4", count=3)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
