@@ -21,6 +21,7 @@ from sgp_core.errors import ConfigurationError
 
 NARROW, WIDE = 80, 100
 _FAMILY = 4
+_KEEP = "\N{NO-BREAK SPACE}"  # a space at which no line ends
 """So many experiments whose names begin alike are shown as one family."""
 
 USAGE = """\
@@ -164,7 +165,7 @@ def _listed(manual: Manual, group: str) -> list[str]:
     """Return the choices of a group, its default first; experiments by families."""
     names = manual.choices(group)
     if group == "experiment":
-        return list(fold_families(names))
+        return [item.replace(" ", _KEEP) for item in fold_families(names)]
     default = manual.default(group)
     return [default, *(name for name in names if name != default)] if default in names else names
 
@@ -247,5 +248,5 @@ def _table(rows: Iterable[tuple[str, str]], left: int, width: int) -> str:
             lines.append(f"  {name}")
             name = ""
         for number, text in enumerate(wrapped):
-            lines.append(f"  {'' if number else name:{left}}{text}".rstrip())
+            lines.append(f"  {'' if number else name:{left}}{text.replace(_KEEP, ' ')}".rstrip())
     return "\n".join(lines)
