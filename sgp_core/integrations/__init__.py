@@ -1,0 +1,1 @@
+"""Gossip inside the frameworks that people have: each file is imported by name and needs its framework installed."""
