@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sgp_core.atomic_files import replace_file, write_json
+from sgp_core.atomic_files import write_json
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.kinds import TASKS, TaskKind
+from sgp_core.tensors.files import write_tensors
 from sgp_core.tensors.flat_storage import CUDA_ALIGNMENT_BYTES, FlatStorage
 from sgp_core.training.checkpoint import CheckpointError, CheckpointStore, Manifest
 from sgp_core.training.config import Experiment, choice, registry
@@ -36,19 +37,10 @@ def export_state(state: Mapping[str, Tensor], path: Path, description: dict[str,
     Raises:
         ConfigurationError: a tensor holds nan.
     """
-    from safetensors.torch import save_file
-
     for name, tensor in state.items():
         if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
             raise ConfigurationError(f"{name} of the model holds nan, so it is not written to {path}")
-    # Clones: parameters are views into one storage, and safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # as the umask has it; safetensors keeps its files to the user
-        save_file(tensors, str(temporary), metadata={"format": "pt"})
-        temporary.chmod(mode)
+    write_tensors(path, state)
     write_json(path.with_suffix(".json"), description, durable=True)
 
 

@@ -36,6 +36,7 @@ ASKED: dict[str, Sequence[Sequence[str]]] = {
     "clean": ([], ["--state", "failed,lost,damaged"]),
     "export": (["RUN", "--out", "OUT"],),
     "translate": (["RUN"],),
+    "generate": (["RUN"],),
 }
 """Verbs and how they are called here, once for each RUN or SWEEP there is."""
 

@@ -56,6 +56,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("export", "RUN", "--out", "OUT"),
     ("export", "RUN", "--step", "last", "--out", "OUT", "--trust"),
     ("translate", "RUN"),
+    ("generate", "RUN", "--trust"),
     ("resume", "RUN", "--trust"),
     ("clean", "RUN", "--checkpoints", "--yes"),
 )

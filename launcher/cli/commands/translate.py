@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from launcher.cli.averaged_model import MODEL
 from launcher.cli.json_output import print_json
 from launcher.cli.options import RUNS_DIR, JsonOption, RunArgument, RunsDirOption
 from launcher.console.summary import relative
@@ -20,8 +21,6 @@ from sgp_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sgp_core.tasks.translation.scoring import Score
-
-MODEL = "model.safetensors"
 
 _BATCHES_READ = 8
 """How many batches of lines are read before the first is translated, so that lines of equal length go together."""

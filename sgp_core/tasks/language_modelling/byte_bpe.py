@@ -17,6 +17,8 @@ END = 0
 _END_NAME = "<|endoftext|>"
 _LEAST_COUNT = 2
 """Pairs of symbols that occur less often than this are not merged."""
+_BEGIN_NAMES = (_END_NAME, "<|begin_of_text|>")
+"""The tokens that stand before each document in shards: of GPT-2, and of Llama 3."""
 LEAST_VOCABULARY = 257
 """Every byte, and the end of a document."""
 
@@ -55,6 +57,14 @@ class ByteBpe(TextTokenizer):
         if "ByteLevel" not in json.dumps(json.loads(bpe.content).get("decoder")):
             raise ConfigurationError(f"{path} must be a byte-level tokenizer, as those of GPT-2 and Llama 3 are")
         return bpe
+
+    @property
+    def begin(self) -> tuple[int, str] | None:
+        """The token that stands before each document, and its name; None if a published tokenizer has none."""
+        for name in _BEGIN_NAMES:
+            if (token := self._tokenizer.token_to_id(name)) is not None:
+                return int(token), name
+        return None
 
     def token_bytes(self) -> np.ndarray:
         """Return how many bytes of text each token stands for, int64 ``[size]``; special ones stand for none."""

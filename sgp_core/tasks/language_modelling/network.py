@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,13 @@ from sgp_core.tasks.text.heads import KeysAndValues, attend, split_heads
 
 _STD = 0.02
 """Standard deviation of initial weights, as in GPT-2."""
-_ROTARY_BASE = 10_000.0
+ROTARY_BASE = 10_000.0
 """Wavelengths of rotary positions go from 2 pi to almost 2 pi times this (Su et al. 2021, section 3.2.2)."""
-_EPS = 1e-5
+NORM_EPS = 1e-5
+"""Added to the mean square, or the variance, of what is normalised."""
+
+Past = list[KeysAndValues]
+"""The keys and values of earlier positions, of every block."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,35 @@ class GptNetwork(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits ``[B, T, V]`` of the token after each of ``tokens``, int64 ``[B, T]``."""
-        x = self.embedding(tokens)
-        rotation = None
-        if self.positions is None:
-            rotation = rotations(tokens.shape[1], self._head_width, x.device)
-        else:
-            x = x + self.positions.weight[: tokens.shape[1]]
-        x = dropout(x, self._dropout, self.training)
+        x, rotation = self._embed(tokens, 0)
         for block in self.blocks:
             x = block(x, rotation)
+        return self._logits(x)
+
+    def extend(self, tokens: Tensor, past: Past | None) -> tuple[Tensor, Past]:
+        """Return logits ``[B, V]`` of the token after the last of ``tokens``, and what the next call has as its past.
+
+        Args:
+            tokens: int64 ``[B, T]``, those that follow the past; after a past, one: ``[B, 1]``.
+            past: the keys and values of the tokens before, of every block; None: there are none.
+        """
+        x, rotation = self._embed(tokens, 0 if past is None else past[0].keys.shape[2])
+        read: Past = []
+        for number, block in enumerate(self.blocks):
+            x, seen = cast(GptBlock, block).extend(x, rotation, None if past is None else past[number])
+            read.append(seen)
+        return self._logits(x[:, -1]), read
+
+    def _embed(self, tokens: Tensor, begin: int) -> tuple[Tensor, Tensor | None]:
+        """Return the residual stream ``[B, T, W]`` of tokens from position ``begin`` on, and their rotation."""
+        x, end = self.embedding(tokens), begin + tokens.shape[1]
+        if self.positions is None:
+            rotation = rotations(end, self._head_width, x.device)[:, begin:]
+        else:
+            x, rotation = x + self.positions.weight[begin:end], None
+        return dropout(x, self._dropout, self.training), rotation
+
+    def _logits(self, x: Tensor) -> Tensor:
         return linear(self.norm(x), self.embedding.weight if self.head is None else self.head.weight)
 
 
@@ -94,6 +119,12 @@ class GptBlock(nn.Module):
         x = x + self._drop(self.attention(self.attention_norm(x), rotation))
         return x + self._drop(self.feedforward(self.feedforward_norm(x)))
 
+    def extend(self, x: Tensor, rotation: Tensor | None, past: KeysAndValues | None) -> tuple[Tensor, KeysAndValues]:
+        """Return what :meth:`forward` does of positions after ``past`` ones, and all keys and values up to them."""
+        attended, read = self.attention.extend(self.attention_norm(x), rotation, past)
+        x = x + attended
+        return x + self.feedforward(self.feedforward_norm(x)), read
+
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self._dropout, self.training)
 
@@ -110,11 +141,23 @@ class CausalAttention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         """``[B, T, W] -> [B, T, W]``."""
+        queries, own = self._read(x, rotation)
+        return self.out(attend(queries, own, causal=True, dropout=self._dropout if self.training else 0.0))
+
+    def extend(self, x: Tensor, rotation: Tensor | None, past: KeysAndValues | None) -> tuple[Tensor, KeysAndValues]:
+        """Return what :meth:`forward` does of positions after ``past`` ones, and all keys and values up to them."""
+        queries, own = self._read(x, rotation)
+        if past is None:
+            return self.out(attend(queries, own, causal=True)), own
+        assert x.shape[1] == 1, "it sees everything, so nothing is masked"
+        read = past.then(own)
+        return self.out(attend(queries, read)), read
+
+    def _read(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, KeysAndValues]:
         queries, keys, values = (split_heads(part, self._heads) for part in self.project(x).chunk(3, dim=-1))
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
-        dropped = self._dropout if self.training else 0.0
-        return self.out(attend(queries, KeysAndValues(keys, values), causal=True, dropout=dropped))
+        return queries, KeysAndValues(keys, values)
 
 
 class GatedFeedForward(nn.Module):
@@ -152,7 +195,7 @@ def rotations(positions: int, width: int, device: torch.device | None = None) ->
     """
     position = torch.arange(positions, device=device, dtype=torch.float32)
     pair = torch.arange(0, width, 2, device=device, dtype=torch.float32)
-    angle = position[:, None] * torch.exp(pair * (-math.log(_ROTARY_BASE) / width))
+    angle = position[:, None] * torch.exp(pair * (-math.log(ROTARY_BASE) / width))
     angle = torch.cat((angle, angle), dim=-1)
     return torch.stack((angle.cos(), angle.sin()))
 
@@ -165,7 +208,9 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _norm(shape: GptShape) -> nn.Module:
-    return nn.RMSNorm(shape.width, eps=_EPS) if shape.rms else nn.LayerNorm(shape.width, eps=_EPS, bias=shape.bias)
+    if shape.rms:
+        return nn.RMSNorm(shape.width, eps=NORM_EPS)
+    return nn.LayerNorm(shape.width, eps=NORM_EPS, bias=shape.bias)
 
 
 def _embedding(count: int, width: int) -> nn.Embedding:

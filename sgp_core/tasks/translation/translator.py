@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from sgp_core.atomic_files import read_file
-from sgp_core.errors import ConfigurationError
+from sgp_core.tasks.text.description import read_description
+from sgp_core.tasks.text.exported import load_model, load_tokenizer
 from sgp_core.tasks.translation.beam import BeamSearch
 from sgp_core.tasks.translation.bpe import Bpe
-from sgp_core.tasks.translation.description import ModelDescription, read_description
+from sgp_core.tasks.translation.kind import TASK
 from sgp_core.tasks.translation.tokens import EOS
 
 
@@ -59,48 +55,8 @@ def load_translator(path: Path, search: BeamSearch, device: torch.device | None 
     Raises:
         ConfigurationError: the model is not for translation, or a file is missing, damaged or another model's.
     """
-    description = read_description(path)
-    bpe = _tokenizer(path, description)
-    model = _model(path, description)
+    description = read_description(path, TASK, "a model for translation; name a run of a data set of text")
+    bpe = load_tokenizer(path, description, Bpe)
+    model = load_model(path, description, lambda chosen: chosen.build(description.vocabulary))
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Translator(model.to(device).eval(), bpe, search)
-
-
-def _tokenizer(path: Path, description: ModelDescription) -> Bpe:
-    beside = path.parent / description.tokenizer
-    try:
-        digest = hashlib.sha256(read_file(beside)).hexdigest()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {beside}: {error.strerror or error}; the model needs it") from error
-    if (description.tokenizer_sha256 or digest) != digest:
-        raise ConfigurationError(f"{beside} is not the tokenizer that {path} was trained with")
-    bpe = Bpe.load(beside)
-    if bpe.size > description.vocabulary:
-        raise ConfigurationError(f"{beside} has {bpe.size} tokens, but the model only {description.vocabulary}")
-    return bpe
-
-
-def _model(path: Path, description: ModelDescription) -> nn.Module:
-    damaged = f"{path} is damaged, or not what {path.with_suffix('.json').name} says it is"
-    try:
-        chosen = description.options()
-        state = _load(path)
-        if not description.fits(len(state), sum(tensor.numel() for tensor in state.values())):
-            raise ConfigurationError(damaged)
-        with torch.device("meta"):  # takes no memory, whatever the sizes are
-            shapes = {name: tensor.shape for name, tensor in chosen.build(description.vocabulary).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in state.items()}:
-            raise ConfigurationError(damaged)
-        model = chosen.build(description.vocabulary)
-        model.load_state_dict(state)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(damaged) from error
-    return model
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    if path.exists() and not path.is_file():  # a pipe would be read for ever
-        raise OSError(errno.EINVAL, "not a file")
-    return load_file(path)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.language_modelling.models.base import LanguageModel
+from sgp_core.tasks.language_modelling.models.base import LanguageModel, PublishedModel
 from sgp_core.tasks.models import MODELS
 from sgp_core.validation import at_least, below_one, one_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from sgp_core.tasks.language_modelling.network import GptShape
 
@@ -147,6 +148,12 @@ class Gpt(LanguageModel):
         from sgp_core.tasks.language_modelling.network import GptNetwork
 
         return GptNetwork(vocabulary, context, self.shape())
+
+    def publish(self, state: Mapping[str, Tensor], context: int) -> PublishedModel:
+        """Return the equal GPT-2 or Llama."""
+        from sgp_core.tasks.language_modelling.published_shapes import publish
+
+        return publish(self.shape(), state, context)
 
     def _of_size(self, option: str) -> Any:
         given = getattr(self, option)

@@ -1,4 +1,4 @@
-"""What ``model.json`` says of an exported model that translates, checked: the file may be damaged, or anybody's."""
+"""What ``model.json`` says of an exported model of text, checked: the file may be damaged, or anybody's."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from typing import Any
 
 from sgp_core.atomic_files import read_file
 from sgp_core.errors import ConfigurationError
-from sgp_core.tasks.models import MODELS
-from sgp_core.tasks.translation.kind import TASK
-from sgp_core.tasks.translation.models.base import TranslationModel
+from sgp_core.tasks.kinds import TASKS
+from sgp_core.tasks.models import MODELS, Model
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """How to rebuild a model that translates.
+    """How to rebuild a model of text.
 
     Attributes:
+        task: what the model is for.
         model: name and options of the model.
         vocabulary: number of tokens.
         tokenizer: name of a file beside the model.
         tokenizer_sha256: of that file; None if it is not recorded.
+        context: most tokens of a sequence; None for tasks that have no such limit.
     """
 
+    task: str
     model: Mapping[str, Any]
     vocabulary: int
     tokenizer: str
     tokenizer_sha256: str | None
+    context: int | None
 
-    def options(self) -> TranslationModel:
+    def options(self) -> Model:
         """Return the options of the model, checked by itself.
 
         Raises:
-            ConfigurationError, TypeError: there is no such model that translates, or an option is out of range.
+            ConfigurationError, TypeError: there is no such model for this task, or an option is out of range.
         """
         given = dict(self.model)
         chosen = MODELS.build(str(given.pop("name", "")), **given)
-        if not isinstance(chosen, TranslationModel):
-            raise ConfigurationError(f"{self.model} does not translate")
+        if chosen.task != self.task:
+            raise ConfigurationError(f"{self.model} is not a model that {TASKS.get(self.task).does}")
         return chosen
 
     def fits(self, tensors: int, elements: int) -> bool:
@@ -53,11 +56,15 @@ class ModelDescription:
         return max([self.vocabulary, *sizes.values()]) <= elements and max(layers, default=0) <= tensors
 
 
-def read_description(path: Path) -> ModelDescription:
+def read_description(path: Path, task: str, wanted: str) -> ModelDescription:
     """Return what the file beside the model at ``path`` says of it.
 
+    Args:
+        task: for which the model must be.
+        wanted: what the model must be and what to name instead, as the end of a sentence.
+
     Raises:
-        ConfigurationError: the file cannot be read or is damaged, or the model does not translate.
+        ConfigurationError: the file cannot be read or is damaged, or the model is for another task.
     """
     beside = path.with_suffix(".json")
     try:
@@ -70,17 +77,19 @@ def read_description(path: Path) -> ModelDescription:
         raise ConfigurationError(f"{beside} is damaged: it does not say what model it is") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{beside} is damaged: it does not say what model it is")
-    if content.get("kind") != TASK:
-        raise ConfigurationError(f"{path} is not a model for translation; name a run of a data set of text")
+    if content.get("kind") != task:
+        raise ConfigurationError(f"{path} is not {wanted}")
     model = _field(beside, content, "model", dict)
     vocabulary = _field(beside, content, "vocabulary", int)
     tokenizer = _field(beside, content, "tokenizer", str, "tokenizer.json")
     digest = _field(beside, content, "tokenizer_sha256", str, None)
-    if not 0 < vocabulary < 2**31:
-        raise ConfigurationError(f"{beside} is damaged: vocabulary cannot be {vocabulary}")
+    context = _field(beside, content, "context", int, None)
+    for name, value in (("vocabulary", vocabulary), ("context", context)):
+        if value is not None and not 0 < value < 2**31:
+            raise ConfigurationError(f"{beside} is damaged: {name} cannot be {value}")
     if Path(tokenizer).name != tokenizer:
         raise ConfigurationError(f"{beside} is damaged: tokenizer must be the name of a file beside it")
-    return ModelDescription(model, vocabulary, tokenizer, digest)
+    return ModelDescription(task, model, vocabulary, tokenizer, digest, context)
 
 
 _REQUIRED = object()
