@@ -126,6 +126,15 @@ RUN_METRICS = (
     ),
     Metric("bytes_sent", Direction.minimize, "bytes", NumberFormat.bytes, "sent", "gossip/bytes_sent"),
     Metric(
+        "peak_step_bytes",
+        Direction.minimize,
+        "bytes",
+        NumberFormat.bytes,
+        "most sent in a step",
+        "gossip/peak_step_bytes",
+        windowed=True,
+    ),
+    Metric(
         "consensus_distance",
         Direction.minimize,
         format=NumberFormat.scientific,

@@ -53,6 +53,16 @@ class Network(Protocol):
     def mean(self, x: FlatVector) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
 
+    def post_mean(self, x: FlatVector, key: int) -> None:
+        """Let the exact average of ``x``, the whole model or a fragment, begin to travel; ``x`` is free again at once.
+
+        Args:
+            key: by which it is taken; the same on all workers.
+        """
+
+    def take_mean(self, key: int) -> FlatVector:
+        """Wait for the average of ``key``; return it, in memory that is the caller's until the next is posted."""
+
     def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Mix as :meth:`mix` does, but along the graph of another topology over the same workers."""
 

@@ -64,6 +64,25 @@ class Collective:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """A collective begins as soon as all workers of a group are there, which go on meanwhile.
+
+    Attributes:
+        key: by which it is waited for.
+    """
+
+    collective: Collective
+    key: int
+
+
+@dataclass(frozen=True)
+class AwaitCollective:
+    """Workers wait for the collective of ``key`` to be over."""
+
+    key: int
+
+
+@dataclass(frozen=True)
 class AverageInBackward:
     """All workers average their gradients bucket by bucket while they compute them, and none goes on before the last.
 
@@ -84,4 +103,4 @@ class AverageInBackward:
             yield Collective(CollectiveVerb.all_gather, nbytes, inside=True)
 
 
-Act = Leave | Await | Collective | AverageInBackward
+Act = Leave | Await | Collective | Begin | AwaitCollective | AverageInBackward

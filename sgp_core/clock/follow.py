@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sgp_core.clock.acts import Act, AverageInBackward, Await, Collective, CollectiveVerb, Leave
+from sgp_core.clock.acts import Act, AverageInBackward, Await, AwaitCollective, Begin, Collective, CollectiveVerb, Leave
 from sgp_core.clock.placeholder import NOTHING_MUCH, Placeholder
 from sgp_core.clock.traffic import Traffic
 from sgp_core.pacing.base import Numbers, Plan
@@ -32,6 +32,7 @@ class _Network:
         self.pushed: dict[int, int] = {}  # step of the graph -> key of its messages
         self.ahead: int | None = None  # key of the messages that were posted ahead
         self.posted: int | None = None
+        self.means: dict[int, int] = {}  # key of the rule's -> key of the average that is under way
         self.began = False  # whether models may differ: until they have been sent once, they are alike
         self.first = True
         self._traffic, self._names_only = traffic, names_only
@@ -121,6 +122,17 @@ class _Network:
             self.acts.append(AverageInBackward(self._traffic.buckets, in_nodes=self._traffic.node_size > 1))
         else:
             self.acts.append(Collective(CollectiveVerb.all_reduce, self._traffic.model_bytes))
+
+    def post_mean(self, x: Placeholder, key: int) -> None:
+        """Note that an exact average begins."""
+        nbytes = round(self._traffic.model_bytes * x.share)
+        self.means[key], self.next_key = self.next_key, self.next_key + 1
+        self.acts.append(Begin(Collective(CollectiveVerb.all_reduce, nbytes), self.means[key]))
+
+    def take_mean(self, key: int) -> Placeholder:
+        """Note that workers wait for it."""
+        self.acts.append(AwaitCollective(self.means.pop(key)))
+        return NOTHING_MUCH
 
     def mix_along(self, x: Placeholder, topology: Topology, step: int) -> None:
         """Note a round along another graph."""
@@ -270,6 +282,7 @@ class Follower:
             "pace": dict(network.numbers),
             "key": network.next_key,
             "pushed": {str(step): key for step, key in network.pushed.items()},
+            "means": {str(step): key for step, key in network.means.items()},
             "ahead": network.ahead,
             "began": network.began,
         }
@@ -280,4 +293,5 @@ class Follower:
         worker.step, worker.averaged, worker.numbers = state["step"], state["averaged"], dict(state["numbers"])
         network.numbers, network.next_key = dict(state["pace"]), state["key"]
         network.pushed = {int(step): key for step, key in state["pushed"].items()}
+        network.means = {int(step): key for step, key in state.get("means", {}).items()}
         network.ahead, network.began = state["ahead"], state["began"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sgp_core.clock.acts import Act, AverageInBackward, Await, Collective, Leave
+from sgp_core.clock.acts import Act, AverageInBackward, Await, AwaitCollective, Begin, Collective, Leave
 from sgp_core.clock.collectives import CollectiveCosts
 from sgp_core.clock.computation import BACKWARD, ComputationModel
 from sgp_core.clock.fluid import transfer
@@ -83,6 +83,7 @@ class InStep:
         self._follower = Follower(traffic)
         self._collectives = CollectiveCosts(wiring, traffic.node_size)
         self._flights: dict[int, Flight] = {}
+        self._begun: dict[int, np.ndarray] = {}  # when collectives under way are over, s, for each worker
         self._routes: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Routes, np.ndarray]] = {}
         self._latest = np.zeros(n)  # how long each computed in the latest step
         self._alone = np.zeros(n)  # how long it had taken without messages
@@ -109,15 +110,21 @@ class InStep:
         """Let all workers compute, more slowly while their messages travel."""
         self.computed += seconds
         self._alone = seconds
-        self._latest = self._beside(seconds, self.times, self._flights.values())
+        self._latest = self._beside(seconds, self.times, self._flights.values(), self._begun.values())
         self.times = self.times + self._latest
 
-    def _beside(self, seconds: np.ndarray, since: np.ndarray, flights: Collection[Flight]) -> np.ndarray:
+    def _beside(
+        self,
+        seconds: np.ndarray,
+        since: np.ndarray,
+        flights: Collection[Flight],
+        collectives: Collection[np.ndarray] = (),
+    ) -> np.ndarray:
         """Return how long computations of so many seconds take from ``since`` on, while messages travel."""
         speed = self._wiring.network.busy_speed
-        if speed == 1.0 or not flights:
+        if speed == 1.0 or not (flights or collectives):
             return seconds
-        until = since.copy()
+        until = np.maximum.reduce([since, *collectives])
         for flight in flights:
             np.maximum.at(until, flight.senders, flight.left)
             np.maximum.at(until, flight.receivers, flight.there)
@@ -130,6 +137,10 @@ class InStep:
             self._await(act)
         elif isinstance(act, AverageInBackward):
             self._average(act)
+        elif isinstance(act, Begin):
+            self._begin(act)
+        elif isinstance(act, AwaitCollective):
+            self.times = np.maximum(self.times, self._begun.pop(act.key))
         else:
             self._join(act)
 
@@ -180,14 +191,23 @@ class InStep:
         self.times = times
 
     def _join(self, act: Collective) -> None:
+        self.times = self._end_of(act, self.times)
+
+    def _begin(self, act: Begin) -> None:
+        """Let a collective begin, after those that are under way: it has the links for itself, as any has."""
+        self._begun[act.key] = self._end_of(act.collective, np.maximum.reduce([self.times, *self._begun.values()]))
+
+    def _end_of(self, act: Collective, ready: np.ndarray) -> np.ndarray:
+        """Return when a collective is over for each worker, which is ready for it at ``ready``, s; count its bytes."""
         made = self._collectives.of(act)
         self.link_bytes += made.link_bytes
         self.sent += made.sent
-        if len(self.times) == 1:
-            return
+        if len(ready) == 1:
+            return ready
         together = np.full(made.groups, -np.inf)
-        np.maximum.at(together, made.group, self.times)
-        self.times = together[made.group] + made.seconds
+        np.maximum.at(together, made.group, ready)
+        ends: np.ndarray = together[made.group] + made.seconds
+        return ends
 
     def _average(self, act: AverageInBackward) -> None:
         """Let buckets of gradients travel while backward computes the others."""
@@ -222,6 +242,7 @@ class InStep:
             "sent": self.sent.tolist(),
             "link_bytes": self.link_bytes.tolist(),
             "latest": self._latest.tolist(),
+            "begun": {str(key): ends.tolist() for key, ends in self._begun.items()},
             "flights": {str(key): flight.state() for key, flight in self._flights.items()},
             "follower": self._follower.state(),
         }
@@ -232,4 +253,5 @@ class InStep:
         self.sent, self.link_bytes = np.array(state["sent"]), np.array(state["link_bytes"])
         self._latest = np.array(state["latest"])
         self._flights = {int(key): Flight.of(flight, self._wiring) for key, flight in state["flights"].items()}
+        self._begun = {int(key): np.array(ends) for key, ends in state.get("begun", {}).items()}
         self._follower.load(state["follower"])

@@ -6,7 +6,18 @@ from typing import Any
 
 
 class Placeholder:
-    """Stands in for a vector or a tensor: whatever is done with it returns it again."""
+    """Stands in for a vector or a tensor: whatever is done with it returns it again.
+
+    Args:
+        share: of the model that it stands for.
+    """
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
+
+    def fragment(self, number: int, count: int, stretches: int = 1) -> Placeholder:
+        """Return what stands for one of ``count`` fragments."""
+        return Placeholder(self.share / count)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
@@ -61,17 +62,42 @@ class Collectives:
         Raises:
             PeerLost: another worker is gone or does not answer in time.
         """
+        self.begin_mean(x).wait()
+
+    def begin_mean(self, x: FlatVector) -> PendingMean:
+        """Begin to do so; ``x`` is not to be touched until what is returned has been waited for."""
         if self.size == 1:
-            return
-        works = [dist.all_reduce(tensor, group=self.group, async_op=True) for tensor in x.wire]
+            return PendingMean(x, [], self)
+        return PendingMean(x, [dist.all_reduce(each, group=self.group, async_op=True) for each in x.wire], self)
+
+
+class PendingMean:
+    """An average under way.
+
+    Args:
+        x: the vector, which becomes the average.
+        works: that sum what is sent of it; none in a world of one.
+        workers: that take part.
+    """
+
+    def __init__(self, x: FlatVector, works: Sequence[Any], workers: Collectives) -> None:
+        self._x, self._works, self._workers = x, works, workers
+
+    def wait(self) -> None:
+        """Return once the vector is the average. Once only.
+
+        Raises:
+            PeerLost: another worker is gone or does not answer in time.
+        """
         try:
-            for work in works:
+            for work in self._works:
                 work.wait()
         except RuntimeError as error:
-            rank = self.global_rank(self.rank)
+            rank = self._workers.global_rank(self._workers.rank)
             raise PeerLost(f"rank {rank} lost another worker while averaging: {error}", rank=rank) from error
-        for tensor in x.wire:
-            tensor.div_(as_operand(self.size, tensor))
+        if self._works:
+            for tensor in self._x.wire:
+                tensor.div_(as_operand(self._workers.size, tensor))
 
 
 @functools.cache

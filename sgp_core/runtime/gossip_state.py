@@ -49,8 +49,10 @@ class GossipState:
         """Wait for messages in flight and add them. Collective; workers of an asynchronous rule meet.
 
         Models that were sent ahead are given up: nothing of them was taken off, and they may change from then on.
+        Averages under way have then arrived; a rule uses them when it would have.
         """
         self._network.recall()
+        self._network.means.settle()
         if self._network.in_flight:
             worker = self._worker
             worker.params.mul_(worker.weight)
@@ -98,6 +100,7 @@ class GossipState:
         The rule remembers nothing, weights are 1, and nothing is in flight; no step has been taken.
         """
         self._network.recall()
+        self._network.means.forget()
         self._worker.restart(step)
         self._network.restart(step)
 
@@ -129,6 +132,7 @@ class GossipState:
         self._network.recall()
         self._worker.load_state_dict(state)
         self._network.load_state_dict(state, self._worker.step)
+        self._network.means.load(state.get("means", {}), self._shard.flat.tensors[0])
         if self._paced is not None:
             self._paced.load_state_dict(state["pace"])
         self._shard.spread()

@@ -202,6 +202,14 @@ class ScheduledNetwork:
         """Average exactly, as often as it is asked for."""
         self._network.mean(x)
 
+    def post_mean(self, x: FlatVector, key: int) -> None:
+        """Let an exact average begin to travel, as often as it is asked for."""
+        self._network.post_mean(x, key)
+
+    def take_mean(self, key: int) -> FlatVector:
+        """Wait for it, and return it."""
+        return self._network.take_mean(key)
+
     def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Mix along another topology, as often as it is asked for."""
         self._network.mix_along(x, topology, step)

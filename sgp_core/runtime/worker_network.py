@@ -15,6 +15,7 @@ from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.comm_stats import CommunicationStats
 from sgp_core.distributed.process_group import break_connections
 from sgp_core.runtime.events import Event, Staleness
+from sgp_core.runtime.travelling_means import TravellingMeans
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
@@ -35,6 +36,7 @@ class WorkerNetwork(CommunicationStats, ABC):
         timeline: records every exchange of the steps it is interested in; None: nothing is recorded.
         staleness: how old what this worker used was; counted by asynchronous networks only.
         events: what this worker used when; None: not recorded.
+        means: averages that are under way.
     """
 
     asynchronous: ClassVar[bool] = False
@@ -49,6 +51,7 @@ class WorkerNetwork(CommunicationStats, ABC):
         self.group = group
         self.collectives = Collectives(group)
         self.rank, self.world_size = self.collectives.rank, self.collectives.size
+        self.means = TravellingMeans(self.collectives)
         self.timeline: Timeline | None = None
         self.staleness = Staleness()
         self.events: list[Event] | None = None
@@ -73,7 +76,21 @@ class WorkerNetwork(CommunicationStats, ABC):
             return
         with self._timed("mean", None, x):
             self.collectives.mean(x)
-            self.bytes_sent += x.nbytes * 2 * (self.world_size - 1) // self.world_size
+            self.bytes_sent += self._bytes_of_mean(x)
+
+    def post_mean(self, x: FlatVector, key: int) -> None:
+        """Let the average of ``x`` begin to travel; ``x`` is free again at once."""
+        with self._timed("mean", None, x):
+            self.means.post(x, key)
+            self.bytes_sent += self._bytes_of_mean(x)
+
+    def take_mean(self, key: int) -> FlatVector:
+        """Wait for it; return it in memory that is the caller's until the next :meth:`post_mean`."""
+        with self._timed("mean", None, None):
+            return self.means.take(key)
+
+    def _bytes_of_mean(self, x: FlatVector) -> int:
+        return x.nbytes * 2 * (self.world_size - 1) // self.world_size
 
     def own(self, values: np.ndarray) -> Scalar:
         """Return this worker's element of ``values``, ``[n]``."""
@@ -133,6 +150,7 @@ class WorkerNetwork(CommunicationStats, ABC):
             "in_flight": {},
             "bytes_sent": self.bytes_sent,
             "staleness": self.staleness.state(),
+            **({"means": means} if (means := self.means.content()) else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
@@ -149,6 +167,7 @@ class WorkerNetwork(CommunicationStats, ABC):
     def close(self) -> None:
         """Give up what is in flight and let go of resources; the process group stays usable."""
         self.forget_in_flight()
+        self.means.forget()
 
     # -- for subclasses ------------------------------------------------------------------------------------------------
     @contextmanager

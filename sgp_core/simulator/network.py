@@ -39,6 +39,7 @@ class SimulatedNetwork:
         self._in_flight: dict[int, tuple[FlatVector, Tensor]] = {}
         self._alike = all(bool((tensor == tensor[0]).all()) for tensor in like.tensors)
         self._apart: list[tuple[Tensor, float]] = []
+        self._means: dict[int, FlatVector] = {}
         self._scratch = like.zeros_like()
         self.bytes_sent = 0.0
 
@@ -149,11 +150,23 @@ class SimulatedNetwork:
 
     def mean(self, x: FlatVector) -> None:
         """Replace every row by the average row."""
+        self._count_mean(x)
+        for tensor in x.wire:
+            tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
+
+    def post_mean(self, x: FlatVector, key: int) -> None:
+        """Average copies of the rows, and keep them for :meth:`take_mean`."""
+        self._count_mean(x)
+        self._means[key] = FlatVector([t.mean(0, keepdim=True).expand_as(t).contiguous() for t in x.tensors])
+
+    def take_mean(self, key: int) -> FlatVector:
+        """Return them."""
+        return self._means.pop(key)
+
+    def _count_mean(self, x: FlatVector) -> None:
         n = self.topology.world_size
         self.bytes_sent += 2 * (n - 1) / n * x.nbytes / n
         self.sent_by_first += self._shard_bytes(x) * 2 * (n - 1) // n
-        for tensor in x.wire:
-            tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
     def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Replace row i by ``sum_j P_ij(step) x_j`` of another topology."""
@@ -192,12 +205,14 @@ class SimulatedNetwork:
             "alike": self._alike,
             "bytes_sent": self.bytes_sent,
             "sent_by_first": self.sent_by_first,
+            "means": {key: x.clone().tensors for key, x in self._means.items()},
             "references": None if self._references is None else self._references.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self._in_flight = {step: (FlatVector(x).clone(), w.clone()) for step, (*x, w) in state["in_flight"].items()}
+        self._means = {key: FlatVector(x).clone() for key, x in state.get("means", {}).items()}
         self._alike = bool(state["alike"])
         self.bytes_sent, self.sent_by_first = float(state["bytes_sent"]), int(state["sent_by_first"])
         if self._references is not None:

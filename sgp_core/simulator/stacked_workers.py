@@ -69,7 +69,7 @@ class StackedWorkers:
         self.paced = None if pace is None else ScheduledNetwork(self.network, pace, FlatVector([z]))
         self._optimizer = optimizer
         self.worker = WorkerState(
-            FlatVector([z]),
+            FlatVector([z], shards=node_size),
             optimizer,
             self.paced or self.network,
             biased=algorithm.leaves_one(graphs),

@@ -43,6 +43,7 @@ class FlatVector:
         begins: for a part of a vector, its offset in each piece; None for a whole vector.
         first: whether it is the first of the parts that together make the vector.
         last: whether it is the last of them. A whole vector is both.
+        shards: equal parts of each row of ``[n, d]``, which the workers of a node hold one each.
 
     Attributes:
         is_part: whether this is a part of a vector, even if the only one.
@@ -56,11 +57,13 @@ class FlatVector:
         *,
         first: bool = True,
         last: bool = True,
+        shards: int = 1,
     ) -> None:
         self.tensors = list(tensors)
         self.wire = self.tensors if wire is None else list(wire)
         self.begins = begins
         self.first, self.last = first, last
+        self.shards = shards
         self.is_part = begins is not None
 
     def part(self, spans: Sequence[tuple[int, int]], *, first: bool, last: bool) -> FlatVector:
@@ -74,6 +77,25 @@ class FlatVector:
             return self
         spans = [(begin, begin + tensor.numel()) for begin, tensor in zip(part.begins, part.tensors, strict=True)]
         return self.part(spans, first=part.first, last=part.last)
+
+    def fragment(self, number: int, count: int, stretches: int = 1) -> FlatVector:
+        """Return one of ``count`` fragments that together are the vector, sharing memory.
+
+        Each piece is cut into ``count * stretches`` stretches as equal as can be, which the fragments get in turn. Rows
+        of ``[n, d]`` are cut alike, and as the workers of nodes cut their shards.
+        """
+        cuts = count * stretches
+        spans = []
+        for tensor in self.tensors:
+            length = tensor.shape[-1]
+            size = -(-length // self.shards)
+            for begin in range(0, length, size or 1):
+                part = min(size, length - begin)
+                for cut in range(number, cuts, count):
+                    first, last = begin + cut * part // cuts, begin + (cut + 1) * part // cuts
+                    if first < last:
+                        spans.append(tensor[..., first:last])
+        return FlatVector(spans)
 
     @property
     def numel(self) -> int:
@@ -127,4 +149,4 @@ class FlatVector:
         return self._like_this(torch.zeros_like)
 
     def _like_this(self, make: Callable[[Tensor], Tensor]) -> FlatVector:
-        return FlatVector([make(tensor) for tensor in self.tensors])
+        return FlatVector([make(tensor) for tensor in self.tensors], shards=self.shards)

@@ -42,11 +42,25 @@ class Meter:
     data: float = 0.0
     compute: float = 0.0
     communication: float = 0.0
+    peak_bytes: int = 0
+    """The most bytes that were sent in one step."""
     ages: StalenessSum = field(default_factory=StalenessSum)
     """How old what an asynchronous worker used was."""
 
-    def add(self, *, batch: Batch | WorkersBatch, loss: Any, data: float, compute: float, communication: float) -> None:
-        """Count one step; ``loss`` may be a tensor, which only :meth:`averages` reads; None: the step was skipped."""
+    def add(
+        self,
+        *,
+        batch: Batch | WorkersBatch,
+        loss: Any,
+        data: float,
+        compute: float,
+        communication: float,
+        sent: int = 0,
+    ) -> None:
+        """Count one step, in which ``sent`` bytes were sent.
+
+        ``loss`` may be a tensor, which only :meth:`averages` reads; None: the step was skipped.
+        """
         self.steps += 1
         self.examples += len(batch)
         self.targets += batch.count
@@ -56,6 +70,7 @@ class Meter:
         self.data += data
         self.compute += compute
         self.communication += communication
+        self.peak_bytes = max(self.peak_bytes, sent)
 
     def averages(self, world_size: int, unit: str | None = None) -> dict[str, float | None]:
         """Return mean loss, global examples per second and mean milliseconds per step; None if nothing was counted.
@@ -103,6 +118,7 @@ def row(
     lr: float,
     measured: dict[str, float | None],
     bytes_sent: int,
+    peak_step_bytes: int,
     consensus_distance: float | None,
     push_sum_weights: list[float],
     world_size: int,
@@ -118,6 +134,7 @@ def row(
         "lr": lr,
         **measured,
         "bytes_sent": bytes_sent,
+        "peak_step_bytes": peak_step_bytes,
         "consensus_distance": consensus_distance,
         "push_sum_weight_min": min(push_sum_weights),
         "push_sum_weight_max": max(push_sum_weights),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,8 @@ class Reporter:
         self._window, self._since_evaluation = Meter(), Meter()
         self._counted = (0, 0)
         """Number and sum of the ages that the meters have."""
+        self._sent = 0
+        """Bytes that the meters have."""
         self._earlier_seconds, self._started = 0.0, time.perf_counter()
         self.best: Row | None = None
         self.latest: Row | None = None
@@ -56,6 +58,7 @@ class Reporter:
         """Training continues after ``step``: trackers drop later rows, and the clock starts."""
         self._started = time.perf_counter()
         self._counted = (self._gossip.staleness.count, self._gossip.staleness.steps)
+        self._sent = self._gossip.bytes_sent
         for tracker in self._trackers:
             tracker.resume(step)
 
@@ -65,8 +68,9 @@ class Reporter:
 
     def count(self, **measured: Any) -> None:
         """Count one step; see :meth:`Meter.add`."""
-        self._window.add(**measured)
-        self._since_evaluation.add(**measured)
+        before, self._sent = self._sent, self._gossip.bytes_sent
+        for meter in (self._window, self._since_evaluation):
+            meter.add(**measured, sent=self._sent - before)
         if self._gossip.asynchronous:
             seen, staleness = self._counted, self._gossip.staleness
             self._counted = (staleness.count, staleness.steps)
@@ -85,16 +89,16 @@ class Reporter:
             weights = self._peers.weights(self._gossip)
             distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._window, of_all=measure_distance)
-        self._log(step, "train", self._averages(self._window), weights, distance, staleness)
+        self._log(step, "train", self._window, {}, weights, distance, staleness)
         self._window.reset()
 
     def evaluation(self, step: int, scores: dict[str, float]) -> bool:
         """Log a validation row, and return whether it is the best so far. Collective."""
-        timings = {**self._averages(self._since_evaluation), "loss": None}
         weights = self._peers.weights(self._gossip)
         distance = self._gossip.consensus_distance()
         staleness = self._staleness(self._since_evaluation, of_all=True)
-        self.latest = self._log(step, "val", {**timings, **scores}, weights, distance, staleness)
+        found = {"loss": None, **scores}
+        self.latest = self._log(step, "val", self._since_evaluation, found, weights, distance, staleness)
         self._since_evaluation.reset()
         score, best = self._kind.rank(self.latest), self._kind.rank(self.best)
         improved = score is not None and (best is None or score > best)
@@ -122,9 +126,6 @@ class Reporter:
         self._since_evaluation.load(state["since_evaluation"])
         self.best, self.latest, self._earlier_seconds = state["best"], state["latest"], state["seconds"]
 
-    def _averages(self, meter: Meter) -> dict[str, float | None]:
-        return meter.averages(self._peers.world_size, self._kind.unit)
-
     def _staleness(self, meter: Meter, *, of_all: bool) -> dict[str, float | None]:
         """Return the staleness of this worker, or (a collective) of all; nothing for algorithms that have none."""
         if not self._gossip.asynchronous:
@@ -142,7 +143,8 @@ class Reporter:
         self,
         step: int,
         split: str,
-        measured: dict[str, float | None],
+        meter: Meter,
+        scores: Mapping[str, float | None],
         weights: list[float],
         distance: float | None,
         staleness: dict[str, float | None],
@@ -154,8 +156,9 @@ class Reporter:
             wall_time_s=self.seconds(),
             virtual_time_s=self._gossip.virtual_time_s if isinstance(self._gossip, VirtualWorkers) else None,
             lr=self._optimizer.param_groups[0]["lr"],
-            measured=measured,
+            measured={**meter.averages(self._peers.world_size, self._kind.unit), **scores},
             bytes_sent=self._gossip.bytes_sent,
+            peak_step_bytes=meter.peak_bytes,
             consensus_distance=distance,
             push_sum_weights=weights,
             world_size=self._peers.world_size,

@@ -20,7 +20,11 @@ ADAMW = {"name": "adamw", "lr": 0.01}
 CASES = [
     {"topology": {"name": "star", "weights": "uniform"}},  # PushSum weights leave 1
     {"outer": {"name": "slowmo", "tau": 4}, "optimizer": ADAMW, "compression": {"name": "low_rank", "rank": 1}},
-    {"algorithm": {"name": "local_sgd"}, "outer": {"name": "diloco", "tau": 3}, "partition": {"name": "dirichlet"}},
+    {
+        "algorithm": {"name": "local_sgd"},
+        "outer": {"name": "diloco", "tau": 6, "fragments": 2, "overlap": 2},
+        "partition": {"name": "dirichlet"},
+    },
     {"algorithm": {"name": "allreduce"}, "optimizer": ADAMW},
     {"algorithm": {"name": "dpsgd"}, "topology": {"name": "ring"}, "training": {"accumulation_steps": 2}},
 ]
