@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sgp_core.algorithms.base import OUTERS, Outer, average_exactly
-from sgp_core.algorithms.fragments import FragmentPattern, Fragments
+from sgp_core.algorithms.fragments import FragmentPattern, FragmentTurns
 from sgp_core.algorithms.worker import Worker
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import LATER
@@ -74,8 +74,8 @@ class DiLoCo(Outer):
         return ConfigurationError(f"outer 'diloco': {reason}")
 
     @cached_property
-    def _turns(self) -> Fragments:
-        return Fragments(self.tau, self.fragments, self.pattern)
+    def _turns(self) -> FragmentTurns:
+        return FragmentTurns(self.tau, self.fragments, self.pattern)
 
     @property
     def kept(self) -> float:

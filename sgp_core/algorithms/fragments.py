@@ -1,4 +1,4 @@
-"""Fragments of a model whose averages take turns: which one is cut how, and which one's turn it is.
+"""FragmentTurns of a model whose averages take turns: which one is cut how, and which one's turn it is.
 
 Douillard, Donchev, Rush et al., "Streaming DiLoCo with overlapping communication: Towards a Distributed Free Lunch",
 2025, arXiv 2501.18512.
@@ -27,7 +27,7 @@ class FragmentPattern(str, Enum):
 
 
 @dataclass(frozen=True)
-class Fragments:
+class FragmentTurns:
     """``count`` fragments, each averaged every ``tau`` steps, at even distances from each other.
 
     They are cut from the flat vector, as equal as whole elements can be: cut between layers, an embedding of half the

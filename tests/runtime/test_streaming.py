@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sgp_core
-from sgp_core.algorithms.fragments import FragmentPattern, Fragments
+from sgp_core.algorithms.fragments import FragmentPattern, FragmentTurns
 from sgp_core.clock import NetworkModel, build_computation, predict, traffic_of
 from sgp_core.errors import ConfigurationError
 from sgp_core.tensors.flat_vector import FlatVector
@@ -66,7 +66,7 @@ def test_every_element_and_every_fragment_has_one_turn(
     tau: int, count: int, pattern: FragmentPattern, shards: int, numel: int
 ) -> None:
     count = min(count, tau)
-    turns = Fragments(tau, count, pattern)
+    turns = FragmentTurns(tau, count, pattern)
     found = [turns.turn_after(steps) for steps in range(tau, 2 * tau)]
     assert [number for number in found if number is not None] == [count - 1, *range(count - 1)]
     assert [turns.turn_after(steps) for steps in range(2 * tau, 3 * tau)] == found
@@ -99,7 +99,7 @@ def test_each_fragment_follows_nesterov_on_its_mean_displacement(overlap: int, p
     rule = make_rule(overlap=overlap, pattern=pattern)
     z, targets = _towards_targets(rule, 5 * TAU)
     kept = 0.5 if overlap else 0.0
-    turns = Fragments(TAU, FRAGMENTS, pattern)
+    turns = FragmentTurns(TAU, FRAGMENTS, pattern)
     mean, goal = torch.zeros(40, dtype=torch.float64), targets.mean(0)
     parts = [torch.zeros(turns.cut(FlatVector([mean]), p).numel, dtype=torch.float64) for p in range(FRAGMENTS)]
     optimizers = []
