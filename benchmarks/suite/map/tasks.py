@@ -72,6 +72,26 @@ TASKS: dict[str, Task] = {
         every=8,
         rates=(0.004,),
     ),
+    "language": Task(
+        (
+            "dataset=python_docs",
+            "dataset.vocabulary=2000",
+            "dataset.context=64",
+            "model=gpt",
+            "model.size=tiny",
+            "model.width=96",
+            "model.layers=3",
+            "model.heads=3",
+            "optimizer=adamw",
+            "optimizer.beta2=0.95",
+            "training.batch_size=4",
+        ),
+        target=4.9,
+        step_ms=100.0,
+        most_steps=768,
+        every=16,
+        rates=(0.004, 0.002),
+    ),
 }
 
 
