@@ -1,10 +1,10 @@
-"""Where does gossip pay? Seconds to a loss of a real task, by algorithm, period, network and stragglers.
+"""Where does gossip pay? Seconds to a score of a real task, by algorithm, period, network and stragglers.
 
     python benchmarks/map.py --data FOLDER --json runs/benchmarks/map.json          # predicted; an hour of training
     sudo .venv/bin/python benchmarks/map.py --data FOLDER --measure 60 --json runs/benchmarks/map.json
     python benchmarks/map.py --task verses                                           # needs no data
 
-Three things are put together. **Steps to the loss**: every rule, with every number of steps between messages, is
+Three things are put together. **Steps to the score**: every rule, with every number of steps between messages, is
 trained once by virtual workers (``cluster=simulator``, exactly what processes compute), at several learning rates, of
 which the best counts. Networks do not change that, but for the asynchronous rule, which is trained anew for each.
 **Seconds of a step**: the virtual clock's, for every network and for stragglers. **Real trainings**, for as many cells
@@ -96,7 +96,7 @@ def measure(task: Task, workers: int, cell: Cell, rows: list[Row], curves: dict[
         return
     regions = 1 if cell.thin_mbit is None else 2
     with SlowNetwork(workers, cell.mbit, cell.delay_ms, regions=regions, thin_mbit=cell.thin_mbit) as network:
-        found = in_workers(workers, train_all, wanted, namespaces=network.namespaces)
+        found = in_workers(workers, train_all, wanted, task.score, namespaces=network.namespaces)
     for row, took in zip(chosen, found, strict=True):
         row["measured"] = took
         print(line(row), flush=True)
@@ -112,12 +112,12 @@ def line(row: Row) -> str:
     thin = f", {row['thin_mbit']:g} between regions" if "thin_mbit" in row else ""
     where = f"{row['mbit']:g} Mbit/s{thin}, {row['delay_ms']:g} ms, stragglers {row['stragglers']}"
     if row["seconds"] is None:
-        return f"{where:<48} {row['name']:<26} not at the loss"
+        return f"{where:<48} {row['name']:<26} not at the score"
     said = f"{where:<48} {row['name']:<26} {row['steps']:>4} steps, predicted {row['seconds']:7.1f} s"
     if (it := row.get("measured")) is None:
         return said
     share = f"ratio {row['seconds'] / it['seconds']:.3f}, late in {it['late']:.0%} of steps"
-    return f"{said}, measured {it['seconds']:7.1f} s ({share}), loss then {it['loss']:.3f}"
+    return f"{said}, measured {it['seconds']:7.1f} s ({share}), score then {it['score']:.3f}"
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -141,8 +141,8 @@ def main() -> None:
         sys.exit(f"--task {options.task} needs --data FOLDER")
     rules = [rule for rule in RULES if options.rules is None or rule.name in options.rules]
     graphs = [rule for rule in GRAPHS if options.rules is None or rule.name in options.rules]
-    about = {"benchmark": "map", **machine(), "task": options.task, "workers": options.workers, "target": task.target}
-    about |= {"step_ms": task.step_ms, "evaluated_every": task.every}
+    about = {"benchmark": "map", **machine(), "task": options.task, "workers": options.workers}
+    about |= {"score": task.score, "target": task.target, "step_ms": task.step_ms, "evaluated_every": task.every}
     data = None if options.data is None else options.data.resolve()
     curves = Curves(options.task, task, options.workers, data, options.runs)
     best = curves.best(rules, task.rates) | curves.best(graphs, task.rates[:1])

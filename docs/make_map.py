@@ -65,14 +65,14 @@ def with_part(page: str, name: str, text: str) -> str:
 def conditions(about: Row) -> str:
     """Return one line on how it was made."""
     return (
-        f"*{about['workers']} workers; loss {about['target']:g}; {about['step_ms']:g} ms of computation a step;"
+        f"*{about['workers']} workers; {about['score'].replace('_', ' ')} {about['target']:g}; {about['step_ms']:g} ms of computation a step;"
         f" evaluated every {about['evaluated_every']} steps; torch {about['torch']}, gloo, {about['cores']} cores.*"
     )
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
 def seconds_table(rows: Sequence[Row]) -> str:
-    """Return seconds to the loss for every network: of each family the best period, in bold what was measured."""
+    """Return seconds to the score for every network: of each family the best period, in bold what was measured."""
     families = list(dict.fromkeys(row["family"] for row in rows))
     titles = ["stragglers", "Mbit/s", "delay ms", *families]
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)]]
@@ -97,7 +97,7 @@ def seconds_text(row: Row | None, *, wins: bool) -> str:
 def measured_table(rows: Sequence[Row]) -> str:
     """Return what was measured beside what was predicted."""
     titles = ["Mbit/s", "delay ms", "stragglers", "rule", "steps", "seconds", "predicted", "predicted / measured"]
-    lines = [[*titles, "computes", "predicted", "MB a step", "predicted", "loss then"], ["---:"] * 13]
+    lines = [[*titles, "computes", "predicted", "MB a step", "predicted", "score then"], ["---:"] * 13]
     lines[1][2:4] = ["---", "---"]
     for row in rows:
         it = row["measured"]
@@ -107,7 +107,7 @@ def measured_table(rows: Sequence[Row]) -> str:
                 *(f"{row['mbit']:g}{thin}", f"{row['delay_ms']:g}", row["stragglers"], row["name"], str(row["steps"])),
                 *(f"{it['seconds']:.1f}", f"{row['seconds']:.1f}", f"{row['seconds'] / it['seconds']:.2f}"),
                 *(f"{it['utilisation']:.0%}", f"{row['utilisation']:.0%}"),
-                *(f"{it['bytes_per_step'] / 1e6:.2f}", f"{row['bytes_per_step'] / 1e6:.2f}", f"{it['loss']:.2f}"),
+                *(f"{it['bytes_per_step'] / 1e6:.2f}", f"{row['bytes_per_step'] / 1e6:.2f}", f"{it['score']:.2f}"),
             ]
         )
     return markdown(lines)
@@ -173,7 +173,7 @@ def by_cell(rows: Sequence[Row]) -> list[tuple[tuple[str, float, float], list[Ro
 
 
 def best_of(rows: Iterable[Row]) -> Row | None:
-    """Return the row that is at the loss first; None where none is."""
+    """Return the row that is at the score first; None where none is."""
     return min((row for row in rows if row["seconds"]), key=lambda row: row["seconds"], default=None)
 
 
@@ -209,7 +209,7 @@ def draw_map(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_measured(rows: Sequence[Row], path: Path) -> None:
-    """Draw seconds to the loss: bars are predicted, dots are measured."""
+    """Draw seconds to the score: bars are predicted, dots are measured."""
     plt = pyplot()
     measured = [row for row in rows if "measured" in row]
     groups: dict[tuple[Any, ...], list[Row]] = {}
@@ -234,7 +234,7 @@ def draw_measured(rows: Sequence[Row], path: Path) -> None:
         title = f"{mbit:g} Mbit/s, {delay:g} ms" + (", stalls" if who == "stalls" else "")
         panel.set_title(title if thin is None else f"two regions, {thin:g} Mbit/s between", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("seconds to the loss: bars predicted, dots measured", fontsize=9)
+    figure.supxlabel("seconds to the score: bars predicted, dots measured", fontsize=9)
     save(figure, path)
 
 

@@ -31,7 +31,7 @@ class Curve:
     """What a training has shown.
 
     Attributes:
-        points: step, loss on the validation data, virtual seconds if there were any.
+        points: step, score on the validation data, virtual seconds if there were any.
         spec: what its run folder records of it.
     """
 
@@ -39,12 +39,12 @@ class Curve:
     spec: dict[str, Any]
 
     def steps_to(self, target: float) -> int | None:
-        """Return after how many steps the loss was first at the target, as far as it was looked at."""
-        return next((step for step, loss, _ in self.points if loss <= target), None)
+        """Return after how many steps the score was first at the target, as far as it was looked at."""
+        return next((step for step, score, _ in self.points if score <= target), None)
 
     def seconds_to(self, target: float) -> float | None:
         """Return the virtual time of that."""
-        return next((seconds for _, loss, seconds in self.points if loss <= target), None)
+        return next((seconds for _, score, seconds in self.points if score <= target), None)
 
 
 class Curves:
@@ -93,30 +93,30 @@ class Curves:
         return best
 
     def _order(self, curve: Curve) -> tuple[float, float]:
-        """Sort by steps to the target, and by the loss in the end where it is not reached."""
+        """Sort by steps to the target, and by the score in the end where it is not reached."""
         steps = curve.steps_to(self._task.target)
         return (steps or float("inf"), curve.points[-1][1])
 
     def _train(self, training: Training) -> Curve:
         folder = self._folder / f"{training.rule.name.replace('/', '-')}-{training.rate:g}{training.mark}"
         words = [*self._words, *training.rule.words, f"optimizer.lr={training.rate}", *training.more]
-        if (curve := read(folder)) is None:
+        if (curve := read(folder, self._task.score)) is None:
             command = [sys.executable, "-m", "launcher.cli.train", *words, f"runs_dir={folder}"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-            curve = read(folder)
+            curve = read(folder, self._task.score)
             assert curve is not None
         last = curve.points[-1]
         print(f"  {training.rule.name:<24} {training.rate:g}{training.mark}: {last[1]:.3f} after {last[0]}", flush=True)
         return curve
 
 
-def read(folder: Path) -> Curve | None:
-    """Return the curve of the run in a folder; None if none has ended there."""
+def read(folder: Path, score: str = "loss") -> Curve | None:
+    """Return the curve of a score of the run in a folder; None if none has ended there."""
     for summary in folder.glob("*/summary.json"):
         if json.loads(summary.read_text(encoding="utf-8"))["status"] == "completed":
             rows = map(json.loads, (summary.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-            points = [(row["step"], row["loss"], row.get("virtual_time_s")) for row in rows if row["split"] == "val"]
+            points = [(row["step"], row[score], row.get("virtual_time_s")) for row in rows if row["split"] == "val"]
             return Curve(points, json.loads((summary.parent / "spec.json").read_text(encoding="utf-8")))
     return None

@@ -20,6 +20,7 @@ from sgp_core.clock import ComputationModel
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig, Experiment
 from sgp_core.training.loop import train
 
+Row = dict[str, Any]
 _WARM_UP = 3
 """Steps before a training's time is taken."""
 
@@ -89,11 +90,12 @@ def paced(computation: ComputationModel, seed: int) -> Iterator[Pace]:
             handle.remove()
 
 
-def train_all(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def train_all(wanted: list[dict[str, Any]], score: str = "loss") -> list[dict[str, Any]]:
     """Train as one worker of a group, one experiment after another; return what each took.
 
     Args:
         wanted: each with ``experiment``, ``steps`` and ``computation``, as plain data.
+        score: which one is returned.
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="sgp-bench-") as mine:
@@ -101,12 +103,14 @@ def train_all(wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
         dist.broadcast_object_list(folder)  # that of rank 0
         for number, one in enumerate(wanted):
             where = Path(folder[0], str(number))
-            found.append(_train(Experiment.from_dict(one["experiment"]), one["steps"], one["computation"], where))
+            took, final = _train(Experiment.from_dict(one["experiment"]), one["steps"], one["computation"], where)
+            found.append({**took, "score": final[score]})
         dist.barrier()
     return found
 
 
-def _train(experiment: Experiment, steps: int, computation: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _train(experiment: Experiment, steps: int, computation: dict[str, Any], folder: Path) -> tuple[Row, Row]:
+    """Return what a training took, and its scores in the end."""
     experiment.training.max_steps = steps
     model = ComputationModel.from_options(computation)
     sent = _sent_bytes()
@@ -122,17 +126,17 @@ def _train(experiment: Experiment, steps: int, computation: dict[str, Any], fold
         )
     ends = pace.ends
     first = min(_WARM_UP, steps - 2)
-    took = _over_workers(ends[-1], max) - _over_workers(ends[first], max)
-    per_step = took / (steps - 1 - first)
+    lasted = _over_workers(ends[-1], max) - _over_workers(ends[first], max)
+    per_step = lasted / (steps - 1 - first)
     computed = sum(pace.computed[first:]) / (steps - 1 - first)
-    return {
+    took = {
         "step_ms": per_step * 1e3,
         "seconds": per_step * steps,
         "utilisation": _over_workers(computed, _mean) / per_step,
         "bytes_per_step": _over_workers(_sent_bytes() - sent, _mean) / steps,
         "late": _over_workers(pace.late / steps, _mean),
-        "loss": summary["final"]["loss"],
     }
+    return took, summary["final"]
 
 
 def _over_workers(value: float, how: Any) -> float:
