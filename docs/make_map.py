@@ -7,16 +7,20 @@ A FILE (default: all docs/results/map*.json) is the output of ``benchmarks/map.p
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE / "map.md"
 RESULTS = HERE / "results"
+PAPERS = HERE.parent / "benchmarks" / "papers"
+PUBLISHED = "30m utilisation"
 IMAGES = HERE / "images" / "map"
 BEGIN, END = "<!-- {name}, written by make_map.py -->", "<!-- end of table -->"
 STRAGGLERS = {"none": "no stragglers", "stalls": "one step in twenty is five times as long"}
@@ -39,7 +43,9 @@ def main() -> None:
             page = with_part(page, f"{task} {name}", text)
         draw_map(written["rows"], IMAGES / f"{task}.svg")
         draw_measured(written["rows"], IMAGES / f"{task}-measured.svg")
-    PAGE.write_text(page, encoding="utf-8")
+    script = load_published()
+    PAGE.write_text(with_part(page, PUBLISHED, published_table(script)), encoding="utf-8")
+    draw_published(script, IMAGES / "30m.svg")
 
 
 def parts(about: Row, rows: list[Row]) -> dict[str, str]:
@@ -64,8 +70,9 @@ def with_part(page: str, name: str, text: str) -> str:
 
 def conditions(about: Row) -> str:
     """Return one line on how it was made."""
+    score = about["score"].replace("_", " ")
     return (
-        f"*{about['workers']} workers; {about['score'].replace('_', ' ')} {about['target']:g}; {about['step_ms']:g} ms of computation a step;"
+        f"*{about['workers']} workers; {score} {about['target']:g}; {about['step_ms']:g} ms of computation a step;"
         f" evaluated every {about['evaluated_every']} steps; torch {about['torch']}, gloo, {about['cores']} cores.*"
     )
 
@@ -158,6 +165,26 @@ def regions_table(rows: Sequence[Row]) -> str:
     return markdown(lines)
 
 
+def load_published() -> ModuleType:
+    """Return the script that holds utilisation as others measured it, and what the clock says of the same steps."""
+    sys.path.insert(0, str(PAPERS))
+    try:
+        return importlib.import_module("diloco_measured")
+    finally:
+        sys.path.remove(str(PAPERS))
+
+
+def published_table(script: ModuleType) -> str:
+    """Return measured and predicted utilisation by steps between averages and by the rate of links."""
+    titles = ["H", *(f"{mbit} Mbit/s" for mbit in script.MBIT)]
+    lines = [titles, ["---:"] * len(titles)]
+    for period, cells in script.PUBLISHED.items():
+        pairs = zip(script.MBIT, cells, strict=True)
+        shares = [f"**{cell.utilisation:.1%}** {script.as_counted(cell, mbit):.1%}" for mbit, cell in pairs]
+        lines.append([str(period), *shares])
+    return markdown(lines)
+
+
 def markdown(lines: Iterable[Sequence[str]]) -> str:
     """Return a table of rows of cells, the head and the line below it first."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -235,6 +262,22 @@ def draw_measured(rows: Sequence[Row], path: Path) -> None:
         panel.set_title(title if thin is None else f"two regions, {thin:g} Mbit/s between", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("seconds to the score: bars predicted, dots measured", fontsize=9)
+    save(figure, path)
+
+
+def draw_published(script: ModuleType, path: Path) -> None:
+    """Draw utilisation over the rate of links: lines are predicted, dots are what others measured."""
+    figure, panel = pyplot().subplots(figsize=(6.4, 3.6), layout="constrained")
+    for name, points in script.utilisation().items():
+        family = name.partition(",")[0].partition(" ")[0].lower()
+        dashes = {"8": ":", "32": "--"}.get(name.rpartition(" ")[2], "-")
+        panel.plot(*zip(*points, strict=True), dashes, color=COLOURS.get(family, "#9ca3af"), label=name, linewidth=1.6)
+    for period, cells in script.PUBLISHED.items():
+        shares = [cell.utilisation for cell in cells]
+        panel.plot(script.MBIT, shares, "o", color="black", markersize=3 + period / 40)
+    panel.set(xscale="log", xlabel="Mbit/s of a link", ylabel="share of time that computes", ylim=(0, 1.02))
+    panel.legend(fontsize=8, frameon=False)
+    panel.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 
 

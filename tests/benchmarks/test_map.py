@@ -56,7 +56,7 @@ def test_it_trains_predicts_and_measures(
         least = row["busiest_link_bytes"] * 8 / 1e3 / row["mbit"]  # ms
         assert took["step_ms"] >= 0.5 * least  # two steps, of which the first finds an empty bucket of 128 KB
         assert took["bytes_per_step"] > 0.9 * row["bytes_per_step"]
-        assert took["loss"] == pytest.approx(virtual_loss(tmp_path, row["name"]), rel=1e-4)
+        assert took["score"] == pytest.approx(virtual_loss(tmp_path, row["name"]), rel=1e-4)
     assert "predicted" in capsys.readouterr().out
 
 

@@ -27,7 +27,7 @@ def row(name: str, seconds: float | None, **more: Any) -> dict[str, Any]:
     }
 
 
-MEASURED = {"seconds": 31.0, "utilisation": 0.48, "bytes_per_step": 1.05e6, "loss": 3.21}
+MEASURED = {"seconds": 31.0, "utilisation": 0.48, "bytes_per_step": 1.05e6, "score": 3.21}
 
 
 def test_measured_and_predicted_are_told_apart(maker: dict[str, Any]) -> None:
@@ -46,6 +46,8 @@ def test_the_page_is_that_of_the_results(maker: dict[str, Any]) -> None:
         written = json.loads(file.read_text(encoding="utf-8"))
         for name, text in maker["parts"](written["about"], written["rows"]).items():
             assert maker["with_part"](page, f"{written['about']['task']} {name}", text) == page, name
+    published = maker["published_table"](maker["load_published"]())
+    assert maker["with_part"](page, maker["PUBLISHED"], published) == page
 
 
 def test_pictures_are_drawn(maker: dict[str, Any], tmp_path: Path) -> None:
