@@ -142,7 +142,7 @@ def _check_experiment(plan: RunPlan, needs_data: bool) -> None:
     cluster = plan.cluster
     if cluster.virtual:
         chosen = {group: getattr(plan, group)["name"] != NOTHING for group in ("network", "computation")}
-        check_virtual(plan.experiment.optimizer, **chosen)
+        check_virtual(**chosen)
     parts = build_parts(plan.experiment, step_in_backward=cluster.step_in_backward, elastic=cluster.elastic)
     build_metrics(plan.evaluation.metrics, parts.kind)
     if (links := link_faults(parse_faults(plan.faults))) is not None:

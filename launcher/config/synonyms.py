@@ -133,6 +133,7 @@ CHOICES: dict[str, dict[str, str]] = {
             "step": "multistep multi_step step_lr",
             "cosine": "cosine_annealing cosine_annealing_lr onecycle",
             "inverse_square_root": "noam inverse_sqrt invsqrt",
+            "warmup_stable_decay": "wsd trapezoidal trapezoid cooldown",
         }
     ),
     "compression": _by_alias(

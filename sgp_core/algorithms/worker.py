@@ -138,7 +138,7 @@ class Worker(Protocol):
         """Remember ``value`` under ``name``; saved and restored with the rest of the state."""
 
     def optimizer_buffers(self) -> FlatVector:
-        """Return the floating-point tensors of the optimizer's state that are shaped like parameters (momenta)."""
+        """Return the floating-point tensors of the optimizer's state with as many axes as a parameter (momenta)."""
 
     def reset_optimizer(self) -> None:
         """Set every tensor of the optimizer's state, step counts included, to zero."""

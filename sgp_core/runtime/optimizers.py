@@ -74,6 +74,22 @@ def parameters_of(optimizers: Sequence[torch.optim.Optimizer]) -> list[nn.Parame
     return [each for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]]
 
 
+_WHOLE_TENSORS = frozenset(("Adafactor", "LBFGS", "Muon", "Shampoo", "SOAP"))
+"""Names of classes, their subclasses included, that look at more than one element at a time."""
+
+
+def is_element_wise(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether what the optimizer does to an element depends on that element, and on its group's options, alone.
+
+    An attribute ``element_wise`` of its class says so. Without one all do, but for some known by the names of their
+    classes.
+    """
+    said = getattr(optimizer, "element_wise", None)
+    if said is not None:
+        return bool(said)
+    return not any(kind.__name__ in _WHOLE_TENSORS for kind in type(optimizer).__mro__)
+
+
 _READ_FOR_DECAY_ALONE = frozenset(
     (
         torch.optim.SGD,

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from sgp_core.distributed.node_group import NodeGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.runtime.clipping import scale_gradients_
+from sgp_core.runtime.optimizers import is_element_wise
 from sgp_core.tensors.flat_storage import FlatStorage
 from sgp_core.tensors.flat_vector import FlatVector
-
-_NOT_ELEMENT_WISE = ("Adafactor", "LBFGS", "Muon")
 
 
 class ShardedOptimizer:
@@ -35,10 +34,10 @@ class ShardedOptimizer:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, storage: FlatStorage, node: NodeGroup) -> None:
-        if type(optimizer).__name__ in _NOT_ELEMENT_WISE:
+        if not is_element_wise(optimizer):
             raise ConfigurationError(
                 f"shard_optimizer: {type(optimizer).__name__} looks at more than one element at a time; use one that"
-                " does not, such as SGD or AdamW"
+                " does not, such as SGD or AdamW, or shard_optimizer=False"
             )
         if optimizer.state:
             raise ConfigurationError("shard_optimizer: the optimizer has stepped already; build Gossip before training")

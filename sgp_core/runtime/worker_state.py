@@ -75,9 +75,12 @@ class WorkerState:
         self._numbers[name] = value
 
     def optimizer_buffers(self) -> FlatVector:
-        """Return the floating-point optimizer state that is shaped like parameters, in an order all workers share."""
+        """Return the floating-point optimizer state with as many axes as its parameter, in an order all workers share.
+
+        So counts of steps are left out, and means over the rows or columns of a matrix are not.
+        """
         return FlatVector(
-            [local_tensor(value) for like, value in self._optimizer_tensors() if value.shape == like.shape]
+            [local_tensor(value) for like, value in self._optimizer_tensors() if value.dim() == like.dim()]
         )
 
     def reset_optimizer(self) -> None:

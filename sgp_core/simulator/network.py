@@ -230,7 +230,7 @@ class SimulatedNetwork:
 
     def _shard_bytes(self, x: FlatVector) -> int:
         """Return the bytes that one worker sends of its row."""
-        return sum(-(-t.shape[1] // self._node_size) * t.element_size() for t in x.wire)
+        return sum(-(-t[0].numel() // self._node_size) * t.element_size() for t in x.wire)
 
     def _plan(self, step: int) -> _Plan:
         period = self.topology.period

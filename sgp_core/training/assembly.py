@@ -15,6 +15,7 @@ from sgp_core.elastic import ElasticGroup
 from sgp_core.errors import ConfigurationError
 from sgp_core.gossip import Gossip
 from sgp_core.pacing.every import Every
+from sgp_core.runtime.optimizers import is_element_wise
 from sgp_core.tasks.base import BatchSampler, Task
 from sgp_core.tasks.sharding import build_sampler, build_samplers
 from sgp_core.timeline import Timeline
@@ -120,7 +121,7 @@ def assemble(
     topology = chosen.topology_of(sampler.steps_per_epoch)
     if virtual is not None:
         workers = build_workers(virtual, experiment, chosen, topology, model, optimizer, build_optimizer)
-        return TrainingParts(chosen, task, sampler, model, optimizer, workers, samplers)
+        return TrainingParts(chosen, task, sampler, model, workers.optimizer, workers, samplers)
     gossip = Gossip(
         model,
         optimizer,
@@ -129,7 +130,7 @@ def assemble(
         pace=None if chosen.pace == Every() else chosen.pace,
         transport=transport,
         node_size=experiment.node_size,
-        shard_optimizer=True,  # those that can be chosen are element-wise
+        shard_optimizer=is_element_wise(optimizer),
         step_in_backward=step_in_backward,
         max_norm=training.clip_norm if step_in_backward else None,
         compression=chosen.compression,

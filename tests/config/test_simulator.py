@@ -64,7 +64,6 @@ def test_a_clock_of_real_workers_is_said_to_be_without_effect(sgp_train: Callabl
         (["cluster.workers=70000"], "at most 65536"),
         (['faults=["kill rank=1 step=2"]'], "faults: with cluster=simulator all workers are one process"),
         (["debug.timeline_steps=3"], "debug.timeline_steps: with cluster=simulator"),
-        (["optimizer=torch", "optimizer.name=Adafactor"], "Adafactor looks at whole matrices"),
         (["+cluster.elastic=true"], "cluster.elastic is an option of cluster=local or slurm"),
     ],
 )

@@ -25,7 +25,7 @@ def _cases() -> list[Any]:
     return [
         (make_algorithm("sgp"), one_peer, "sgd", {}),
         (make_algorithm("sgp"), Irregular(4), "adamw", {}),
-        (make_algorithm("dpsgd"), ring, "sgd", {}),
+        (make_algorithm("dpsgd"), ring, "muon", {}),
         (sgp_core.build_algorithm("sgp", overlap_steps=2), Irregular(4), "sgd", {}),
         (sgp_core.build_outer("slowmo", LATE, tau=4), ring, "adamw", {}),
         (make_algorithm("local_sgd", "slowmo"), one_peer, "sgd", {}),

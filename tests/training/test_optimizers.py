@@ -29,6 +29,7 @@ TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any], dict[str, An
         {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
     ),
 }
+OTHERS = {"muon": "test_muon.py", "torch": "test_torch_choices.py", "adafactor": "below"}
 
 
 def network() -> nn.Module:
@@ -57,7 +58,36 @@ def test_steps_are_torchs(name: str) -> None:
 
 
 def test_every_optimizer_is_held_against_torch() -> None:
-    assert sorted([*TORCH, "torch"]) == OPTIMIZERS.names()  # that one: test_torch_choices.py
+    assert sorted([*TORCH, *OTHERS]) == OPTIMIZERS.names()
+
+
+def test_steps_of_adafactor_are_torchs() -> None:
+    one, two = network(), network()
+    theirs = {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-9, 0.01), "d": 2.0, "weight_decay": 0.1}
+    ours = {"lr": 0.1, "beta2_decay": -0.5, "eps1": 1e-9, "eps2": 0.01, "d": 2.0, "weight_decay": 0.1}
+    expected = train(one, torch.optim.Adafactor(one.parameters(), **theirs))  # type: ignore[arg-type]
+    assert all(map(torch.equal, train(two, OPTIMIZERS.build("adafactor", **ours).build(two)), expected))
+
+
+@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize(
+    ("given", "torchs"),
+    [
+        ({}, {"fused": True, "foreach": None}),
+        ({"fused": True}, {"fused": True, "foreach": None}),
+        ({"foreach": False}, {"fused": True, "foreach": None}),
+        ({"foreach": True}, {"fused": False, "foreach": True}),
+        ({"fused": False}, {"fused": None, "foreach": None}),
+        ({"fused": False, "foreach": False}, {"fused": False, "foreach": False}),
+    ],
+)
+def test_an_implementation_can_be_chosen(name: str, given: dict[str, bool], torchs: dict[str, Any]) -> None:
+    one, two = network(), network()
+    optimizer = OPTIMIZERS.build(name, **given).build(one)
+    [group] = optimizer.param_groups
+    assert {option: group[option] for option in torchs} == torchs
+    for a, b in zip(train(one, optimizer), train(two, OPTIMIZERS.build(name).build(two)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -96,9 +126,13 @@ def test_frozen_and_shared_parameters_are_taken_once_or_not_at_all() -> None:
         ("adamw", {"beta2": 1.0}, "optimizer.beta2"),
         ("adamw", {"eps": 0.0}, "optimizer.eps"),
         ("adamw", {"momentum": 0.9}, "has no option 'momentum'"),
+        ("sgd", {"fused": True, "foreach": True}, "only one of them can be true"),
+        ("adafactor", {"beta2_decay": 0.1}, "optimizer.beta2_decay must be at most 0"),
+        ("adafactor", {"d": 0.5}, "optimizer.d must be at least 1"),
+        ("adafactor", {"eps2": -1.0}, "optimizer.eps2 must be zero or more"),
     ],
 )
-def test_options_out_of_range_are_named(name: str, options: dict[str, float], says: str) -> None:
+def test_options_out_of_range_are_named(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         OPTIMIZERS.build(name, **options)
 

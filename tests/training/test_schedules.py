@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.training.schedules import SCHEDULES, LearningRateSchedule
+from tests.training import tiny
 
 EPOCH = 157  # steps
 
@@ -75,6 +76,48 @@ def test_inverse_square_root_is_the_papers_formula(step: int, warmup: int) -> No
     assert 512**-0.5 * warmup**-0.5 * schedule.factor(step, 100, 10**7, 8) == pytest.approx(paper)
 
 
+@pytest.mark.parametrize("name", ["cosine", "step", "warmup_stable_decay"])
+def test_warm_up_counts_steps_as_well_as_epochs(name: str) -> None:
+    by_epochs = SCHEDULES.build(name, warmup_epochs=2.5, warmup_start=0.2)
+    by_steps = SCHEDULES.build(name, warmup_steps=25, warmup_start=0.2)
+    steps = (0, 1, 24, 25, 26, 60, 119)
+    assert [by_steps.factor(step, 10, 120, 4) for step in steps] == [
+        by_epochs.factor(step, 10, 120, 4) for step in steps
+    ]
+    assert by_steps.factor(24, 10, 120, 4) == by_steps.factor(24, 7, 120, 4) == pytest.approx(0.2 + 0.8 * 24 / 25)
+
+
+def test_a_run_without_warm_up_steps_keeps_its_id() -> None:
+    experiment = tiny.experiment(choices={"schedule": {"name": "cosine"}})
+    assert "warmup_steps" not in experiment.identity()["schedule"]
+    assert "fused" not in experiment.identity()["optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"shape": "linear"}, [0.1, 0.55, 1.0, 1.0, 1.0, 0.75, 0.5, 0.05, 0.0]),
+        ({"shape": "linear", "final_factor": 0.2}, [0.1, 0.55, 1.0, 1.0, 1.0, 0.8, 0.6, 0.24, 0.2]),
+        ({}, [0.1, 0.55, 1.0, 1.0, 1.0, 0.5, 1 - math.sqrt(0.5), 1 - math.sqrt(0.95), 0.0]),
+        ({"decay_steps": 10}, [0.1, 0.55, 1.0, 1.0, 1.0, 1.0, 1.0, 1 - math.sqrt(0.9), 0.0]),
+        ({"decay_share": 0.0}, [0.1, 0.55, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_warmup_stable_decay(options: dict[str, Any], expected: list[float]) -> None:
+    schedule = SCHEDULES.build("warmup_stable_decay", warmup_steps=10, **options)
+    factors = [schedule.factor(step, 7, 100, 4) for step in (0, 5, 10, 50, 80, 85, 90, 99, 100)]
+    assert factors == pytest.approx(expected)
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.integers(0, 400), st.integers(1, 64))
+def test_the_constant_stretch_does_not_know_how_long_a_run_is(step: int, warmup: int, decay: int, workers: int) -> None:
+    schedule = SCHEDULES.build("warmup_stable_decay", warmup_steps=warmup, decay_steps=decay, scale_with_workers=True)
+    long = schedule.factor(step, 10, 10_000, workers)
+    if step <= 400 - decay:
+        assert schedule.factor(step, 10, 400, workers) == long
+    assert schedule.factor(step + 1, 10, 400, workers) <= max(long, workers)
+
+
 def test_constant() -> None:
     assert {SCHEDULES.build("constant").factor(step, 10, 100, 4) for step in (0, 50, 99)} == {1.0}
 
@@ -107,6 +150,11 @@ def test_factor_is_finite_and_between_zero_and_the_target(
         ("cosine", {"warmup_start": -1.0}, "schedule.warmup_start"),
         ("cosine", {"final_factor": 2.0}, "schedule.final_factor"),
         ("inverse_square_root", {"warmup_steps": 0}, "schedule.warmup_steps"),
+        ("cosine", {"warmup_steps": -1}, "schedule.warmup_steps must be at least 0"),
+        ("step", {"warmup_steps": 3, "warmup_epochs": 1.0}, "both say how long warm-up takes"),
+        ("warmup_stable_decay", {"shape": "1-sqr"}, "schedule.shape cannot be '1-sqr'; did you mean '1-sqrt'"),
+        ("warmup_stable_decay", {"decay_share": 1.5}, "schedule.decay_share must be in"),
+        ("warmup_stable_decay", {"decay_steps": -1}, "schedule.decay_steps must be at least 0"),
         ("constant", {"warmup_epochs": 1}, "has no option 'warmup_epochs'"),
     ],
 )

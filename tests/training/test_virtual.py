@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from sgp_core.clock import build_computation, build_network_model
 from sgp_core.errors import ConfigurationError
@@ -17,6 +19,8 @@ from sgp_core.training.checkpoint import CheckpointStore
 from sgp_core.training.config import CheckpointConfig, EvaluationConfig
 from sgp_core.training.export import averaged_state
 from sgp_core.training.loop import train
+from sgp_core.training.virtual.models import VirtualModels
+from sgp_core.training.virtual.optimizer import stack_optimizer
 from sgp_core.training.virtual.world import VirtualWorld
 from tests.training import tiny
 
@@ -52,6 +56,11 @@ CASES: dict[str, dict[str, Any]] = {
     "asgp": {"algorithm": {"name": "asgp"}, "topology": {"name": "exponential"}},
     "adpsgd": {"algorithm": {"name": "adpsgd"}, "topology": {"name": "bipartite_exponential"}},
     "slowmo": {"outer": {"name": "slowmo", "tau": 3}, "topology": {"name": "star"}},
+    "muon": {"optimizer": {"name": "muon"}, "model": {"name": "noisy", "hidden": True}, "algorithm": {"name": "asgp"}},
+    "adafactor": {
+        "optimizer": {"name": "adafactor"},
+        "outer": {"name": "slowmo", "tau": 3, "buffers": "average"},
+    },
 }
 
 
@@ -101,13 +110,65 @@ def test_a_clock_gives_every_row_its_virtual_time(tmp_path):
     assert "virtual_time_s" not in _train(tmp_path / "none", tiny.experiment(4, max_steps=1))[0]
 
 
-def test_an_optimizer_that_looks_at_matrices_is_refused(tmp_path):
-    chosen = tiny.experiment(2, choices={"optimizer": {"name": "torch", "class_name": "Adafactor"}}, max_steps=1)
-    with pytest.raises(ConfigurationError, match="Adafactor looks at whole matrices"):
-        _train(tmp_path, chosen)
-
-
 def test_a_loss_that_is_not_finite_names_its_rank(tmp_path):
     chosen = tiny.experiment(4, choices={"optimizer": {"name": "sgd", "lr": 1e30}}, max_steps=9)
     with pytest.raises(NotFinite, match=r"on rank \d"):
         _train(tmp_path, chosen)
+
+
+class Forgetful(torch.optim.Optimizer):
+    """Scales by the norm of its gradient, counts in a number, and puts new tensors in the place of old ones."""
+
+    element_wise = False
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = {"count": 0, "mean": torch.ones_like(parameter)}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                state["count"] += 1
+                state["mean"] = (state["mean"] + parameter.grad / parameter.grad.norm()) / 2
+                parameter.sub_(state["mean"], alpha=group["lr"] / state["count"])
+
+
+def test_an_optimizer_of_whole_tensors_steps_on_each_worker_by_itself():
+    torch.manual_seed(0)
+    alone = [nn.Linear(3, 2) for _ in range(3)]
+    models = VirtualModels(copy.deepcopy(alone[0]), 3)
+    for row, model in enumerate(alone):
+        for view, parameter in zip(models.views(models.z), _backwards(model), strict=True):
+            view[row] = parameter.detach()
+    optimizers = [Forgetful(model.parameters()) for model in alone]
+    virtual, parameters = stack_optimizer(Forgetful(models.model.parameters()), models)
+    for step in range(4):
+        for group in [group for each in (virtual, *optimizers) for group in each.param_groups]:
+            group["lr"] = 0.1 * (step + 1)
+        models.gradients.normal_()
+        for row, model in enumerate(alone):
+            for view, parameter in zip(models.views(models.gradients), _backwards(model), strict=True):
+                parameter.grad = None if step == 2 else view[row].clone()
+        for parameter, gradient in parameters:
+            parameter.grad = None if step == 2 else gradient
+        for each in (virtual, *optimizers):
+            each.step()
+        if step == 1:
+            virtual.load_state_dict(copy.deepcopy(virtual.state_dict()))
+    for row, model in enumerate(alone):
+        for view, parameter in zip(models.views(models.z), _backwards(model), strict=True):
+            assert torch.equal(view[row], parameter)
+
+
+def _backwards(model: nn.Module) -> list[nn.Parameter]:
+    """Return parameters in the order in which a row holds them."""
+    order = VirtualModels(copy.deepcopy(model), 1)
+    names = {id(parameter): name for name, parameter in order.model.named_parameters()}
+    mine = dict(model.named_parameters())
+    return [mine[names[id(parameter)]] for parameter in order.parameters]

@@ -54,15 +54,18 @@ class Blobs(ImageDataset):
 @dataclass(frozen=True)
 class NoisyNet(ImageModel):
     dropout: float = 0.3
+    hidden: bool = False
 
     def build(self, example: tuple[int, int, int], num_classes: int) -> nn.Module:
+        width = 6 * example[1] * example[2]
         return nn.Sequential(
             nn.Conv2d(example[0], 6, 3, padding=1),
             nn.BatchNorm2d(6),
             nn.ReLU(),
             nn.Dropout(self.dropout),
             nn.Flatten(),
-            nn.Linear(6 * example[1] * example[2], num_classes),
+            *([nn.Linear(width, width), nn.ReLU()] if self.hidden else []),
+            nn.Linear(width, num_classes),
         )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import sgp_core
 from sgp_core.algorithms import ALGORITHMS, Algorithm
 from sgp_core.topology import Topology
+from sgp_core.training.muon import MuonAdamW
 
 STEPS = 24
 """Two times the steps after which periods of 3 and of 4 meet again."""
@@ -61,6 +62,11 @@ def make_algorithm(name: str, outer: str | None = None, **outer_options: Any) ->
 def make_optimizer(parameters: Any, kind: str = "sgd") -> torch.optim.Optimizer:
     if kind == "adamw":
         return torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
+    if kind == "muon":
+        parameters = list(parameters)
+        matrices = [parameter for parameter in parameters if parameter.dim() == 2]
+        others = [parameter for parameter in parameters if parameter.dim() != 2]
+        return MuonAdamW([{"params": matrices, "lr": 0.02}], [{"params": others}])
     if kind == "plain":
         return torch.optim.SGD(parameters, lr=0.02, weight_decay=1e-4)
     if kind == "without decay":

@@ -64,8 +64,11 @@ MORE: list[Case] = [
     {"node_size": 2, "training": {"clip_norm": 0.5}},
     {"training": {"accumulation_steps": 3, "clip_norm": 0.5}, "model": {"name": "double_mlp", "dropout": 0.2}},
     {"partition": {"name": "dirichlet", "alpha": 0.5}, "algorithm": {"name": "allreduce"}},
+    {"optimizer": {"name": "muon"}, "outer": {"name": "slowmo", "tau": 7, "buffers": "reset"}, "node_size": 2},
+    {"optimizer": {"name": "adafactor"}, "outer": {"name": "slowmo", "tau": 7, "buffers": "average"}},
 ]
-"""Weights that leave 1, messages in flight, codes, paces, node groups, clipping, dropout, BatchNorm, unequal shares."""
+"""Weights that leave 1, messages in flight, codes, paces, node groups, clipping, dropout, BatchNorm, unequal shares,
+and optimizers that look at whole matrices."""
 
 
 def matrix() -> list[Case]:

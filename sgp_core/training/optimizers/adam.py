@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions
+from sgp_core.training.optimizers.base import OPTIMIZERS
 from sgp_core.training.optimizers.eager import eager
+from sgp_core.training.optimizers.implementation import TorchImplementation
 from sgp_core.validation import below_one, positive
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _AdamOptions(OptimizerOptions):
+class _AdamOptions(TorchImplementation):
     lr: float = 0.001
     """Base learning rate; the schedule multiplies it."""
     beta1: float = 0.9
@@ -32,7 +33,7 @@ class _AdamOptions(OptimizerOptions):
         positive("optimizer.eps", self.eps)
 
     def _arguments(self) -> dict[str, Any]:
-        return {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, "fused": True}
+        return {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps, **self.implementation()}
 
 
 @OPTIMIZERS.register("adam")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sgp_core.training.optimizers.base import OPTIMIZERS, OptimizerOptions
+from sgp_core.training.optimizers.base import OPTIMIZERS
 from sgp_core.training.optimizers.eager import eager
+from sgp_core.training.optimizers.implementation import TorchImplementation
 from sgp_core.validation import below_one, require
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @OPTIMIZERS.register("sgd")
 @dataclass(frozen=True)
-class Sgd(OptimizerOptions):
+class Sgd(TorchImplementation):
     """SGD with (Nesterov) momentum, as torch.optim.SGD: ``v <- mu v + g``, ``x <- x - lr (g + mu v)``."""
 
     momentum: float = 0.9
@@ -39,5 +40,5 @@ class Sgd(OptimizerOptions):
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
-            fused=True,
+            **self.implementation(),
         )

@@ -23,7 +23,7 @@ _HOW = ("foreach", "fused", "capturable", "differentiable", "maximize")
 _UNFIT = {
     "LBFGS": "it computes the loss several times a step",
     "SparseAdam": "it is for sparse gradients",
-    "Muon": "it takes matrices only and needs another optimizer beside it; call Gossip in a loop of your own",
+    "Muon": "it takes matrices only; optimizer=muon has AdamW beside it for the others",
 }
 
 _NOT_FROM_ZERO = ("ASGD", "NAdam", "Rprop")

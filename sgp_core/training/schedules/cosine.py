@@ -27,7 +27,7 @@ class Cosine(WarmupSchedule):
         warming = self.warming(step, steps_per_epoch, world_size)
         if warming is not None:
             return warming
-        start = self.warmup_steps(steps_per_epoch)
+        start = self.warmup_length(steps_per_epoch)
         progress = min((step - start) / max(total_steps - start, 1), 1.0)
         wave = (1 + math.cos(math.pi * progress)) / 2
         return self.target(world_size) * (self.final_factor + (1 - self.final_factor) * wave)

@@ -29,9 +29,12 @@ class VirtualGossip(VirtualWorkers):
 
     Args:
         models: of all workers; the module is rank 0's outside of the blocks below.
-        optimizer: over the parameters of the module; from here on over those of all workers.
+        optimizer: over the parameters of the module.
         algorithm, topology, pace, compression, nonfinite: as in :class:`sgp_core.Gossip`.
         clock: goes on with every step; None: there is none.
+
+    Attributes:
+        optimizer: over the parameters of all workers.
 
     Raises:
         ConfigurationError: choices that do not go together.
@@ -62,15 +65,14 @@ class VirtualGossip(VirtualWorkers):
         for group in optimizer.param_groups:
             algorithm.check_optimizer(group)
         super().__init__(models, algorithm, topology, nonfinite, clock)
-        self.optimizer = optimizer
         self.staleness = Staleness()
-        self._parameters = stack_optimizer(optimizer, models)
+        self.optimizer, self._parameters = stack_optimizer(optimizer, models)
         self._gradients_travel = algorithm.traits.reads_gradients or models.node_size > 1
         self._stack = StackedWorkers(
             algorithm,
             topology,
             models.z,
-            optimizer,
+            self.optimizer,
             pace=pace if algorithm.traits.gossips else None,  # others have a rhythm of their own
             compression=compression,
             layout=models.layout,

@@ -8,28 +8,33 @@ import torch
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
-from sgp_core.training.virtual.limits import check_element_wise
+from sgp_core.runtime.optimizers import is_element_wise
+from sgp_core.training.optimizers.eager import eager
 from sgp_core.training.virtual.models import VirtualModels
+from sgp_core.training.virtual.row_optimizer import RowOptimizer
 
 
 def stack_optimizer(
     optimizer: torch.optim.Optimizer, models: VirtualModels, rows: slice = slice(None)
-) -> list[tuple[nn.Parameter, Tensor]]:
-    """Let an optimizer over a module's parameters step on those of all workers, which are columns of their matrix.
+) -> tuple[torch.optim.Optimizer, list[tuple[nn.Parameter, Tensor]]]:
+    """Let an optimizer over a module's parameters step on those of all workers, which are rows of one matrix.
 
-    What it does to an element must depend on that element alone, as for node groups, whose workers step on shards.
+    If what it does to an element depends on that element alone, it is given columns of the matrix; else each worker's
+    parameters by themselves.
 
     Args:
         optimizer: has taken no step; its groups keep their options.
         rows: those of the workers that it steps on.
 
     Returns:
-        The new parameters, ``[n, columns]``, each with the gradients that belong to it.
+        The optimizer to use from now on, and its parameters, ``[n, ...]``, each with the gradients that belong to it.
 
     Raises:
-        ConfigurationError: it looks at whole tensors.
+        ConfigurationError: it does not start from zero, and rows are padded.
     """
-    check_element_wise(type(optimizer).__name__)
+    if not is_element_wise(optimizer):
+        by_row = eager(RowOptimizer)(optimizer, models, rows)
+        return by_row, by_row.stacked
     places = {id(parameter): place for parameter, place in zip(models.parameters, models.spans, strict=True)}
     order = {id(parameter): number for number, parameter in enumerate(models.parameters)}
     stacked: list[tuple[nn.Parameter, Tensor]] = []
@@ -51,7 +56,7 @@ def stack_optimizer(
             group["params"].append(columns)
             stacked.append((columns, models.gradients[rows, begin:end]))
             _stack_state(optimizer, run, columns)
-    return stacked
+    return optimizer, stacked
 
 
 def _stack_state(optimizer: torch.optim.Optimizer, run: list[nn.Parameter], columns: nn.Parameter) -> None:

@@ -30,7 +30,7 @@ class VirtualTurns(VirtualWorkers):
 
     Args:
         models: of all workers.
-        optimizers: of each worker, over the parameters of the module; from here on over those of that worker.
+        optimizers: of each worker, over the parameters of the module.
         algorithm, topology, nonfinite: as in :class:`sgp_core.Gossip`.
         clock: says whose turn it is; None: by rank.
 
@@ -59,11 +59,11 @@ class VirtualTurns(VirtualWorkers):
         self.communication_seconds = 0.0
         self.take_turn: Callable[[int], object]
         self.last: Callable[[], int]
-        self._parameters = [
-            stack_optimizer(optimizer, models, slice(rank, rank + 1)) for rank, optimizer in enumerate(optimizers)
-        ]
+        stacked = [stack_optimizer(each, models, slice(rank, rank + 1)) for rank, each in enumerate(optimizers)]
+        self._parameters = [parameters for _, parameters in stacked]
         rows = [models.z[rank : rank + 1] for rank in range(len(models.z))]
-        self._single = SingleWorkers(algorithm, topology, rows, optimizers, check=self._check)
+        steppers = [optimizer for optimizer, _ in stacked]
+        self._single = SingleWorkers(algorithm, topology, rows, steppers, check=self._check)
         self.staleness = Staleness()
         self._share_staleness()
         if clock is not None:
@@ -79,6 +79,11 @@ class VirtualTurns(VirtualWorkers):
     def step_of(self, rank: int) -> int:
         """Return how many steps a worker has completed."""
         return self._single.workers[rank].step
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """That of rank 0."""
+        return self.optimizer_of(0)
 
     def optimizer_of(self, rank: int) -> torch.optim.Optimizer:
         """Return the optimizer of a worker."""
