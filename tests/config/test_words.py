@@ -96,7 +96,7 @@ INVENTED = [
     ("tau=4", "did you mean 'outer.tau' of outer=bmuf, diloco, noloco or slowmo?"),
     ("experiment=sgp", "did you mean 'wmt16_sgp' or 'cifar10_sgp'"),
     ("debug=true", "a choice is made by its name, as in debug=default"),
-    ("schedule.warmup_epochs=2", "is an option of schedule=cosine, step or warmup_stable_decay, not of schedule=constant"),
+    ("schedule.warmup_epochs=2", "is an option of schedule=cosine, step or warmup_stable_decay, not of"),
     ("optimizer.LR=0.1", "did you mean 'optimizer.lr'?"),
     ("order=awc", "did you mean 'algorithm.order'?"),
     ("algorithm=awc", "did you mean 'algorithm.order=adapt_while_communicate'?"),
