@@ -140,7 +140,8 @@ def _averages_over(wrapper: DistributedDataParallel, group: dist.ProcessGroup | 
 def _averaged_already(what: str) -> ConfigurationError:
     return ConfigurationError(
         f"{what}; it averages the gradients of all workers in every backward, so that nothing is left to gossip (with"
-        " accelerate, keep the model out of prepare(); with Lightning, choose a strategy of one device)"
+        " Hugging Face, use GossipTrainer or GossipAccelerator; with Lightning, GossipStrategy: see"
+        " sgp_core.integrations)"
     )
 
 

@@ -60,12 +60,14 @@ OTHER = {
     "python docs/make_theory.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/nodes.py",
+    "torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --output_dir gpt2 --max_steps 200 --use_cpu",
+    "accelerate launch --multi_gpu --num_processes 4 docs/examples/hugging_face_accelerate.py checkpoint 200",
     'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
     "wandb leet inspect --summary runs/7c424a4089/wandb",
     "wandb leet runs/7c424a4089/wandb",
     "wandb leet compare",
 }
-"""Run by a test of their own, below or in test_examples.py."""
+"""Run by a test of their own, below, in test_examples.py or in tests/integrations."""
 
 NEEDS_ACCOUNT = {"sync"}
 """Verbs of ``sgp`` that are tried out by ``--dry-run``, which reads the same files."""
