@@ -16,17 +16,20 @@ from tests.docs.pages import ROOT
 from tests.support.command_line import composed
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-PAPERS = [name for name in PRESETS if name.startswith(("imagenet_", "cifar10_", "wmt16_"))]
+TASKS = ("imagenet", "cifar10", "wmt16", "fineweb", "muloco", "diloco")
+PAPERS = [name for name in PRESETS if name.startswith(tuple(f"{task}_" for task in TASKS))]
 LARGE = [name for name in PAPERS if not name.endswith("_small")]
 SMALL = [f"{name}_small" for name in LARGE]
-WORLDS = {"imagenet": 256, "cifar10": 32, "wmt16": 64}
-"""Workers of the published runs: 32 nodes of 8, 32, and 8 nodes of 8."""
+WORLDS = {"imagenet": 256, "cifar10": 32, "wmt16": 64, "fineweb": 8, "muloco": 8, "diloco": 8}
+"""Workers of the published runs: 32 nodes of 8, 32, 8 nodes of 8, and 8 or fewer."""
 WORKERS = {"imagenet_adpsgd": 32} | {name: 8 for name in LARGE if name.endswith(("25k", "400k"))}
 """Where that is another number: a worker for each node, and SGP's runs on 8 GPUs."""
 NODE_RATES = {"imagenet": (0.1, 3.2), "cifar10": (0.05, 1.6), "wmt16": (1e-7, 5e-4)}
+NODE_RATES |= {"fineweb": (0.0, 6e-4), "muloco": (0.003125, 0.03125), "diloco": (0.0002, 0.002)}
 """First and highest learning rate of the published runs."""
 SMALL_RATES = {"imagenet": (0.0125, 0.05), "cifar10": (0.0125, 0.05), "wmt16": (4e-7, 0.002)}
-"""Of the small ones: 0.1 for every 256 images as well."""
+SMALL_RATES |= {**NODE_RATES, "fineweb": (0.0, 0.002), **SMALL_RATES}
+"""Of the small ones: 0.1 for every 256 images as well; of language models, as in the large ones, or tuned."""
 
 
 @cache
@@ -66,10 +69,13 @@ def test_every_experiment_has_a_small_twin() -> None:
 @pytest.mark.parametrize("preset", LARGE)
 def test_names_its_paper_and_what_is_unconfirmed(preset: str) -> None:
     folder = ROOT / "conf" / "experiment"
-    said = "".join(line for line in (folder / f"{preset}.yaml").read_text().splitlines() if line.startswith("#"))
-    base = "".join((folder / "base" / f"{preset.split('_')[0]}.yaml").read_text())
+    text = (folder / f"{preset}.yaml").read_text()
+    said = "".join(line for line in text.splitlines() if line.startswith("#"))
+    bases = ["", *re.findall(r"- (base/\w+)", text)]
+    while bases[-1]:  # one may have another below it
+        bases.append("".join(re.findall(r"- (base/\w+)", (folder / f"{bases[-1]}.yaml").read_text())))
     assert "et al. 20" in said or "both papers" in said
-    assert "onfirmed" in said + base
+    assert "onfirmed" in said + "".join((folder / f"{base}.yaml").read_text() for base in bases if base)
 
 
 def test_the_page_has_a_row_for_every_experiment() -> None:
