@@ -36,6 +36,9 @@ class GossipTrainer(Trainer):
             :class:`sgp_core.integrations.choices.GossipChoices`.
         **kwargs: as for the Trainer.
 
+    Attributes:
+        on_sigterm: the callback that notes a SIGTERM, with ``enable_jit_checkpoint``; else None.
+
     Raises:
         ConfigurationError: the options are wrong, or the Trainer was told to shard the model in another way.
     """
@@ -45,7 +48,7 @@ class GossipTrainer(Trainer):
         self._distance: float | None = None
         super().__init__(*args, **kwargs)
         _check_arguments(self.args)
-        self._on_sigterm = _take_sigterm(self)
+        self.on_sigterm = _take_sigterm(self)
         self.callback_handler.callbacks.insert(0, GossipCallback(self))  # others see its decisions, and the average
 
     @property
@@ -150,7 +153,7 @@ class GossipCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let all workers save and stop after the same step, once one of them was asked to by a signal."""
-        on_sigterm = self._trainer._on_sigterm
+        on_sigterm = self._trainer.on_sigterm
         if on_sigterm is None:
             return
         asked = torch.tensor(float(on_sigterm.jit_manager.is_checkpoint_requested), device=args.device)
@@ -160,8 +163,8 @@ class GossipCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Let every worker keep the average."""
         self._trainer.accelerator.finish_gossip()
-        if self._trainer._on_sigterm is not None:
-            self._trainer._on_sigterm.on_train_end(args, state, control, **kwargs)
+        if self._trainer.on_sigterm is not None:
+            self._trainer.on_sigterm.on_train_end(args, state, control, **kwargs)
 
 
 def last_complete_checkpoint(folder: str | Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tests.support import workers
+from tests.support.workers import run_workers
 
 
 def run_preloaded(packages: Sequence[str], world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
@@ -32,9 +32,8 @@ def _run(packages: Sequence[str], world_size: int, function: Callable[..., Any],
     torch.set_num_threads(1)  # threads would not be forked
     for package in packages:
         importlib.import_module(package)
-    workers._CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]
     try:
-        found: Any = workers.run_workers(world_size, function, *args)
+        found: Any = run_workers(world_size, function, *args, context=multiprocessing.get_context("fork"))
     except AssertionError as error:
         found = str(error)
     torch.save(found, result)

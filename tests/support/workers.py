@@ -29,15 +29,21 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def run_workers(world_size: int, function: Callable[..., Any], *args: Any, killed: Collection[int] = ()) -> list[Any]:
+def run_workers(
+    world_size: int,
+    function: Callable[..., Any],
+    *args: Any,
+    killed: Collection[int] = (),
+    context: Any = _CONTEXT,
+) -> list[Any]:
     """Run ``function(*args)`` in ``world_size`` workers of one gloo group and return what each returned.
 
     ``function`` must be importable. A failure in any worker fails the test with that worker's traceback. Ranks in
-    ``killed`` do not live to return anything.
+    ``killed`` do not live to return anything. ``context`` is how processes start.
     """
     with tempfile.TemporaryDirectory() as folder:
         processes = [
-            _CONTEXT.Process(target=_main, args=(rank, world_size, folder, function, args, not killed), daemon=True)
+            context.Process(target=_main, args=(rank, world_size, folder, function, args, not killed), daemon=True)
             for rank in range(world_size)
         ]
         for process in processes:

@@ -144,7 +144,7 @@ def stop_together(folder: str) -> dict[str, Any]:
     class Ask(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if dist.get_rank() == 1 and state.global_step == 2:
-                trainers[0]._on_sigterm.jit_manager.is_checkpoint_requested = True
+                trainers[0].on_sigterm.jit_manager.is_checkpoint_requested = True
 
     trainers: list[Any] = []
 
@@ -194,22 +194,23 @@ def choose_the_best(folder: str) -> dict[str, Any]:
 
 def step_otherwise(folder: str) -> dict[str, Any]:
     """Train in ways that must come to the same: steps inside backward, a compiled model; and in bf16."""
-    from accelerate.state import AcceleratorState
+    from accelerate.test_utils.testing import AccelerateTestCase
 
     from sgp_core.integrations.transformers import GossipTrainer
 
+    forget = AccelerateTestCase().tearDown  # accelerate allows one precision and one compiler in a process
     graph = {"algorithm": "sgp", "topology": "ring"}
     options = {"save_strategy": "no", "eval_strategy": "no"}
     found = {
         "plain": train(GossipTrainer, f"{folder}/plain", gossip=graph, **options),
         "backward": train(GossipTrainer, f"{folder}/backward", gossip={**graph, "step_in_backward": True}, **options),
     }
-    AcceleratorState._reset_state()
+    forget()
     compiled = {"torch_compile": True, "torch_compile_backend": "eager"}
     found["compiled"] = train(GossipTrainer, f"{folder}/compiled", gossip=graph, **compiled, **options)
-    AcceleratorState._reset_state()
+    forget()
     found["bf16"] = train(GossipTrainer, f"{folder}/bf16", gossip=graph, bf16=True, **options)
-    AcceleratorState._reset_state()
+    forget()
     return {
         "weights": {name: weights_of(trainer.model) for name, trainer in found.items()},
         "history": {name: trainer.state.log_history for name, trainer in found.items()},
