@@ -101,6 +101,13 @@ RUN_METRICS = (
         windowed=True,
     ),
     Metric(
+        "mfu",
+        Direction.maximize,
+        label="model FLOP utilisation",
+        dashboard="time/mfu",
+        windowed=True,
+    ),
+    Metric(
         "step_time_ms", Direction.minimize, "ms", NumberFormat.milliseconds, "step time", "time/step_ms", windowed=True
     ),
     Metric(

@@ -143,6 +143,14 @@ class Task(ABC):
     def describe(self) -> dict[str, Any]:
         """Return the facts of the data that :meth:`build` uses. Exported models record them, to be rebuilt later."""
 
+    def flops_per_example(self, model: nn.Module) -> float | None:
+        """Return the floating point operations of forward and backward for one training example; None where unknown.
+
+        They are those that ``model``, made by :meth:`build`, cannot do without. Rows then say which share of the
+        device's peak is used: ``mfu``.
+        """
+        return None
+
     @property
     def generated_splits(self) -> tuple[str, ...]:
         """Splits, ``val`` and tests, on which the model is scored by what it generates; none by default.

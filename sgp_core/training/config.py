@@ -21,7 +21,7 @@ from sgp_core.nonfinite import Nonfinite
 from sgp_core.registry import LATER
 from sgp_core.training.groups import GROUPS, NOTHING, OPTIONAL, registry
 from sgp_core.training.settings import FORMERLY, Settings, former_names, plain, section_name
-from sgp_core.validation import at_least, below_one, one_of, require
+from sgp_core.validation import at_least, below_one, one_of, positive, require
 
 
 class Precision(StrEnum):
@@ -127,6 +127,9 @@ class EvaluationConfig(Settings):
     """Metrics that are computed beside the task's scores: names, or ``{name: ..., options...}``."""
     consensus_every: int = 0
     """Steps between two measurements of the consensus distance; 0: at evaluations only."""
+    peak_tflops: float | None = None
+    """10^12 operations per second that a device can do at most, of which ``mfu`` is the share that is used; None: known
+    for some GPUs."""
 
     def __post_init__(self) -> None:
         self.model = one_of(EvaluatedModel, "evaluation.model", self.model)
@@ -140,6 +143,8 @@ class EvaluationConfig(Settings):
         at_least(0, "evaluation.every_epochs", self.every_epochs)
         at_least(1, "evaluation.batch_size", self.batch_size)
         at_least(0, "evaluation.consensus_every", self.consensus_every)
+        if self.peak_tflops is not None:
+            positive("evaluation.peak_tflops", self.peak_tflops)
 
 
 @dataclass

@@ -31,6 +31,7 @@ from sgp_core.training.reporter import OnProgress, Reporter
 from sgp_core.training.saver import CheckpointSaver, check_resumable, restore
 from sgp_core.training.step import TrainingDiverged
 from sgp_core.training.stopping import Preempted, Stop, build_stop
+from sgp_core.training.utilisation import utilisation_of
 from sgp_core.training.virtual.world import VirtualWorld
 from sgp_core.validation import at_least
 
@@ -133,10 +134,8 @@ class _Loop:
     ) -> None:
         at_least(1, "log_every", log_every)
         self.experiment = experiment
-        self.directory = directory
-        self.device = device
+        self.directory, self.device = directory, device
         self.checkpoint = checkpoint
-
         training = experiment.training
         self.peers = build_peers(communication, experiment, device)
         begins = not any(directory.glob("checkpoints/step-*/manifest.json"))
@@ -154,7 +153,8 @@ class _Loop:
             parts.model, parts.gossip, parts.chosen.kind, parts.task, self.peers, device, evaluation, training, loader
         )
         kind, of_run = parts.chosen.kind, (trackers, on_progress, self.steps_per_epoch, total_steps)
-        self.report = Reporter(parts.gossip, parts.optimizer, self.peers, kind, *of_run)
+        used = utilisation_of(parts, training, evaluation.peak_tflops)
+        self.report = Reporter(parts.gossip, parts.optimizer, self.peers, kind, *of_run, used)
         who = (parts.model, parts.optimizer, cast(Gossip, parts.gossip), kind)
         ranks = (self.peers.rank, self.peers.world_size)
         self.progress = TrainingProgress(*who, *ranks, self.steps_per_epoch, total_steps)

@@ -14,6 +14,7 @@ from sgp_core.tracking import Row, Tracker
 from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.meter import Meter, row
 from sgp_core.training.peers import Peers
+from sgp_core.training.utilisation import Utilisation
 from sgp_core.training.virtual.workers import VirtualWorkers
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -36,6 +37,7 @@ class Reporter:
         on_progress: OnProgress | None,
         steps_per_epoch: int,
         total_steps: int,
+        utilisation: Utilisation | None = None,
     ) -> None:
         self._gossip = gossip
         self._optimizer = optimizer
@@ -44,6 +46,7 @@ class Reporter:
         self._trackers = trackers
         self._on_progress = on_progress
         self._steps_per_epoch = steps_per_epoch
+        self._utilisation = utilisation
         self._totals = {"total_steps": total_steps, "total_epochs": total_steps / steps_per_epoch}
         self._window, self._since_evaluation = Meter(), Meter()
         self._counted = (0, 0)
@@ -126,6 +129,13 @@ class Reporter:
         self._since_evaluation.load(state["since_evaluation"])
         self.best, self.latest, self._earlier_seconds = state["best"], state["latest"], state["seconds"]
 
+    def _averages(self, meter: Meter) -> dict[str, float | None]:
+        averages = meter.averages(self._peers.world_size, self._kind.unit)
+        if self._utilisation is not None:
+            devices = 1 if isinstance(self._gossip, VirtualWorkers) else self._peers.world_size
+            averages["mfu"] = self._utilisation(averages["samples_per_s"], devices)
+        return averages
+
     def _staleness(self, meter: Meter, *, of_all: bool) -> dict[str, float | None]:
         """Return the staleness of this worker, or (a collective) of all; nothing for algorithms that have none."""
         if not self._gossip.asynchronous:
@@ -156,7 +166,7 @@ class Reporter:
             wall_time_s=self.seconds(),
             virtual_time_s=self._gossip.virtual_time_s if isinstance(self._gossip, VirtualWorkers) else None,
             lr=self._optimizer.param_groups[0]["lr"],
-            measured={**meter.averages(self._peers.world_size, self._kind.unit), **scores},
+            measured={**self._averages(meter), **scores},
             bytes_sent=self._gossip.bytes_sent,
             peak_step_bytes=meter.peak_bytes,
             consensus_distance=distance,

@@ -90,6 +90,21 @@ class GptNetwork(nn.Module):
             read.append(seen)
         return self._logits(x[:, -1]), read
 
+    def flops_per_token(self, context: int) -> float:
+        """Return the floating point operations of forward and backward: ``6 N + 12 L W T``.
+
+        A parameter takes a product and a sum in forward, and twice that in backward; attention takes ``2 W T`` products
+        and sums in each of L layers (Chowdhery et al. 2022, appendix B). N leaves out embeddings that are only looked
+        up. As there, what a causal mask spares is not left out.
+
+        Args:
+            context: T, positions of a window.
+        """
+        looked_up = (self.positions, self.embedding if self.head is not None else None)
+        used = sum(parameter.numel() for parameter in self.parameters())
+        used -= sum(embedding.weight.numel() for embedding in looked_up if embedding is not None)
+        return 6 * used + 12 * len(self.blocks) * self.embedding.embedding_dim * context
+
     def _embed(self, tokens: Tensor, begin: int) -> tuple[Tensor, Tensor | None]:
         """Return the residual stream ``[B, T, W]`` of tokens from position ``begin`` on, and their rotation."""
         x, end = self.embedding(tokens), begin + tokens.shape[1]

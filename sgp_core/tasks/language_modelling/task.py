@@ -86,6 +86,11 @@ class LanguageModelling(Task):
         logits = outputs.float().flatten(0, 1)
         return cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
 
+    def flops_per_example(self, model: nn.Module) -> float | None:
+        """Return those of a window, if the network counts those of a token."""
+        per_token = getattr(model, "flops_per_token", None)
+        return None if per_token is None else self.context * per_token(self.context)
+
     def validation_indices(self, rank: int, world_size: int, batch_size: int) -> Sequence[Tensor]:
         """Return every ``world_size``-th window, few enough at a time for the logits of a large vocabulary."""
         indices = torch.arange(len(self._validation))[rank::world_size]

@@ -20,5 +20,6 @@ class TranslationKind(TaskKind):
         Metric("bleu", Direction.maximize, label="BLEU"),
     )
     score: ClassVar = "loss"
+    unit: ClassVar = "tokens"
     does: ClassVar = "translates text"
     holds: ClassVar = "text to translate"
