@@ -25,6 +25,7 @@ from sgp_core.training.elastic import ElasticSampler
 from sgp_core.training.experiment import ExperimentParts, build_parts
 from sgp_core.training.gossiping import GossipingWorkers
 from sgp_core.training.peers import Peers
+from sgp_core.training.recomputing import recompute_blocks
 from sgp_core.training.virtual.build import build_workers
 from sgp_core.training.virtual.world import VirtualWorld
 from sgp_core.training.weights import load_weights
@@ -156,6 +157,8 @@ def _build_model(
     model = model.to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if training.activation_checkpointing and compiles:
+        recompute_blocks(model)
     if training.compile is not None and compiles:
         compile_blocks(model)
     return model

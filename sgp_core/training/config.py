@@ -80,6 +80,8 @@ class TrainingConfig(Settings):
     """Use only kernels that give the same bits every time; needed for bit-exact resume on CUDA."""
     compile: Compile | None = field(default=None, metadata=LATER)
     """blocks: compile each block of the model with torch.compile; None: compile nothing."""
+    activation_checkpointing: bool = field(default=False, metadata=LATER)
+    """Compute what each block of the model keeps for backward once more, to save memory; the bits are the same."""
     nonfinite: Nonfinite = field(default=Nonfinite.stop, metadata=LATER)
     """When a loss or gradient is nan or infinite: stop the run before it reaches other workers; or skip the step on all
     workers, up to 20 in a row."""

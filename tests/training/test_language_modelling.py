@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.tasks.language_modelling.byte_bpe import ByteBpe
@@ -29,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(cache: Path, **training: Any) -> Experiment:
     text = {"name": "text", "vocabulary": 400, "context": CONTEXT, "cache": str(cache)}
-    choices = {"dataset": text, "model": MODEL, "optimizer": {"name": "adamw", "lr": 0.003}}
+    choices = {"dataset": text, "model": {**MODEL}, "optimizer": {"name": "adamw", "lr": 0.003}}
     return tiny.experiment(1, choices=choices, **{"batch_size": BATCH, "epochs": 1, **training})
 
 
@@ -67,6 +69,18 @@ def test_stopping_in_the_middle_of_an_epoch_changes_no_bit(
     tiny.assert_same_bits(*states)
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("parts", "whole")]
     assert models[0] == models[1]
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path: Path, cache: Path) -> None:
+    models = []
+    for parts in (1, 4):
+        experiment = make(cache, max_steps=3, accumulation_steps=parts, clip_norm=0.5)
+        experiment.model["dropout"] = 0.0
+        experiment.optimizer = {"name": "sgd", "lr": 0.5}
+        run(tmp_path / str(parts), experiment)
+        models.append(load_file(tmp_path / str(parts) / "model.safetensors"))
+    for name, parameter in models[0].items():
+        torch.testing.assert_close(models[1][name], parameter, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_for_other_data_is_refused() -> None:
