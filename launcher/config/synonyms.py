@@ -139,6 +139,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "compression": _by_alias(
         {
             "int8": "8bit quantize qsgd",
+            "int4": "4bit fp4 e3m0",
             "low_rank": "powersgd powergossip",
             "sign": "1bit onebit signsgd",
             "bf16": "bfloat16",

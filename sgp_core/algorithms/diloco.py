@@ -7,17 +7,33 @@ Douillard, Donchev, Rush et al., "Streaming DiLoCo with overlapping communicatio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, ClassVar
 
 from sgp_core.algorithms.base import OUTERS, Outer, average_exactly
 from sgp_core.algorithms.fragments import FragmentPattern, FragmentTurns
 from sgp_core.algorithms.worker import Worker
-from sgp_core.errors import ConfigurationError
-from sgp_core.registry import LATER
+from sgp_core.compression import COMPRESSIONS, Codec, build_compression
+from sgp_core.errors import ConfigurationError, did_you_mean
+from sgp_core.registry import LATER, VALUES
 from sgp_core.topology.base import Topology
 
+NO_CODEC = "none"
 _MIX_WITH_OVERLAP = 0.5
+_SPARSE, _FRACTION = "top_k", 0.03
+
+
+def _codecs() -> list[str]:
+    """Return the codecs that an average can have: those that remember nothing, and see no shapes."""
+    found = {name: COMPRESSIONS.get(name) for name in COMPRESSIONS.names()}
+    return [name for name, codec in found.items() if not codec.keeps_shapes and codec.memory is Codec.memory]
+
+
+def _identify(options: Mapping[str, Any]) -> str | None:
+    """Return what a run's identity has of the codec: nothing without, as of runs that are older than codecs."""
+    return None if options["compression"] == NO_CODEC else str(options["compression"])
 
 
 @OUTERS.register("diloco")
@@ -40,7 +56,17 @@ class DiLoCo(Outer):
 
     ``mix`` (the paper's alpha) is how much of the steps that were taken meanwhile a worker keeps: 0 drops them. By
     default it is 0 without overlap, where there are none, and 0.5 with it, as in the paper.
+
+    With ``compression`` what is averaged are codes of each worker's own ``g_p - x_{i,p}(t) + r_{i,p}``, where r is what
+    the codes of this fragment have left out before, see :meth:`sgp_core.algorithms.Network.post_mean`. The codecs of
+    gossip's messages (``compression=`` beside ``outer=``) are another choice: those follow the models of peers, edge by
+    edge, and a base may have them at the same time.
+
+    Attributes:
+        codec: of the displacements; None: they are not coded.
     """
+
+    codec: ClassVar[Codec | None] = None
 
     tau: int = 50
     lr: float = 0.7
@@ -49,6 +75,8 @@ class DiLoCo(Outer):
     overlap: int = field(default=0, metadata=LATER)
     mix: float | None = field(default=None, metadata=LATER)
     pattern: FragmentPattern = field(default=FragmentPattern.strided, metadata=LATER)
+    compression: str = field(default=NO_CODEC, metadata={"identity": _identify, VALUES: lambda: [NO_CODEC, *_codecs()]})
+    fraction: float | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +97,17 @@ class DiLoCo(Outer):
             )
         if self.mix is not None and not 0.0 <= self.mix < 1.0:
             raise self._refuse(f"mix must lie in [0, 1), or be null, not {self.mix}")
+        if self.fraction is not None and self.compression != _SPARSE:
+            raise self._refuse(f"fraction is of compression={_SPARSE}, not of {self.compression}")
+        object.__setattr__(self, "codec", self._build_codec())
+
+    def _build_codec(self) -> Codec | None:
+        known = [NO_CODEC, *_codecs()]
+        if self.compression not in known:
+            hint = did_you_mean(self.compression, known)
+            raise self._refuse(f"compression cannot be '{self.compression}'{hint}")
+        options = {"fraction": _FRACTION if self.fraction is None else self.fraction}
+        return build_compression(self.compression, **(options if self.compression == _SPARSE else {}))
 
     def _refuse(self, reason: str) -> ConfigurationError:
         return ConfigurationError(f"outer 'diloco': {reason}")
@@ -85,7 +124,7 @@ class DiLoCo(Outer):
     @property
     def streams(self) -> bool:
         """Whether anything is other than in plain DiLoCo, in which all workers take the average over, and wait."""
-        return self.fragments > 1 or self.overlap > 0 or self.kept > 0.0
+        return self.fragments > 1 or self.overlap > 0 or self.kept > 0.0 or self.codec is not None
 
     def check(self, topology: Topology) -> None:
         super().check(topology)
@@ -102,13 +141,19 @@ class DiLoCo(Outer):
             return
         self.base.receive(worker)
         done = worker.step + 1
-        leaving = self._turns.turn_after(done)
-        if leaving is not None:
-            worker.network.post_mean(self._turns.cut(worker.params, leaving), done)
+        if (leaving := self._turns.turn_after(done)) is not None:
+            self._send(worker, leaving, done)
+        if self.codec is not None and self.overlap > 1:
+            halfway = done - self.overlap // 2
+            if self._left(worker, halfway) is not None:
+                worker.network.forward_mean(halfway)
         left = done - self.overlap
-        landing = self._turns.turn_after(left) if left > worker.first_step else None
-        if landing is not None:
+        if (landing := self._left(worker, left)) is not None:
             self._land(worker, landing, left)
+
+    def _left(self, worker: Worker, steps: int) -> int | None:
+        """Return the fragment that left after so many steps."""
+        return self._turns.turn_after(steps) if steps > worker.first_step else None
 
     def outer_step(self, worker: Worker) -> None:
         average_exactly(worker)
@@ -117,11 +162,22 @@ class DiLoCo(Outer):
         m.mul_(self.momentum).add_(delta)
         delta.mul_(-self.lr).add_(m, -self.lr * self.momentum).add_(x0)
 
+    def _send(self, worker: Worker, fragment: int, done: int) -> None:
+        """Let the average of a fragment begin to travel: of the models, or of coded displacements."""
+        x = self._turns.cut(worker.params, fragment)
+        if self.codec is None:
+            worker.network.post_mean(x, done)
+            return
+        residual, x0 = (self._turns.cut(worker.memory(name), fragment) for name in ("residual", "anchor"))
+        worker.network.post_mean(residual.add_(x0).add_(x, -1.0), done, self.codec)
+
     def _land(self, worker: Worker, fragment: int, left: int) -> None:
         """Take the outer step of a fragment whose average left after ``left`` steps, and mix it in."""
         whole = worker.params, worker.memory("anchor"), worker.memory("outer_momentum")
         x, x0, m = (self._turns.cut(vector, fragment) for vector in whole)
-        delta = worker.network.take_mean(left).mul_(-1.0).add_(x0)
+        delta = worker.network.take_mean(left)
+        if self.codec is None:
+            delta.mul_(-1.0).add_(x0)
         m.mul_(self.momentum).add_(delta)
         x0.copy_(delta.mul_(-self.lr).add_(m, -self.lr * self.momentum).add_(x0))
         if self.kept:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from sgp_core.compression import Codec
     from sgp_core.tensors.flat_vector import FlatVector, Scalar
     from sgp_core.topology import Topology
 
@@ -53,11 +54,22 @@ class Network(Protocol):
     def mean(self, x: FlatVector) -> None:
         """Replace ``x_i`` by the exact average over all workers, in place."""
 
-    def post_mean(self, x: FlatVector, key: int) -> None:
-        """Let the exact average of ``x``, the whole model or a fragment, begin to travel; ``x`` is free again at once.
+    def post_mean(self, x: FlatVector, key: int, codec: Codec | None = None) -> None:
+        """Let the average of ``x``, the whole model or a fragment, begin to travel.
+
+        It is the exact one, and ``x`` is free again at once. With a codec it is that of coded vectors, and ``x``
+        becomes what the codes leave out, at the latest when the average is taken: to be added to the next vector. Over
+        all workers, that and n times the average are what ``x`` was.
 
         Args:
             key: by which it is taken; the same on all workers.
+            codec: one that remembers nothing, and sees no shapes.
+        """
+
+    def forward_mean(self, key: int) -> None:
+        """Let the second half of a coded average's way begin, in which what each worker has averaged goes to all.
+
+        All workers do so after the same step, best halfway; else it begins when the average is taken.
         """
 
     def take_mean(self, key: int) -> FlatVector:

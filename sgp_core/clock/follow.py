@@ -12,12 +12,15 @@ from sgp_core.clock.placeholder import NOTHING_MUCH, Placeholder
 from sgp_core.clock.traffic import Traffic
 from sgp_core.pacing.base import Numbers, Plan
 from sgp_core.pacing.graphs import PacedTopology
+from sgp_core.tensors.layout import TensorLayout
 from sgp_core.topology.base import Edges, Topology
 
 if TYPE_CHECKING:
     from sgp_core.algorithms.worker import Worker
+    from sgp_core.compression import Codec
 
 _LEARNING_RATE = 0.1
+_ELEMENT_BYTES = 4
 _NO_ONE = np.zeros(0, dtype=np.int64)
 
 
@@ -33,6 +36,7 @@ class _Network:
         self.ahead: int | None = None  # key of the messages that were posted ahead
         self.posted: int | None = None
         self.means: dict[int, int] = {}  # key of the rule's -> key of the average that is under way
+        self.halves: dict[int, int] = {}  # key of the rule's -> bytes of the half of its way that is still to come
         self.began = False  # whether models may differ: until they have been sent once, they are alike
         self.first = True
         self._traffic, self._names_only = traffic, names_only
@@ -123,16 +127,29 @@ class _Network:
         else:
             self.acts.append(Collective(CollectiveVerb.all_reduce, self._traffic.model_bytes))
 
-    def post_mean(self, x: Placeholder, key: int) -> None:
-        """Note that an exact average begins."""
+    def post_mean(self, x: Placeholder, key: int, codec: Codec | None = None) -> None:
+        """Note that an average begins; a coded one is on its way twice, with half of the bytes each time."""
         nbytes = round(self._traffic.model_bytes * x.share)
-        self.means[key], self.next_key = self.next_key, self.next_key + 1
-        self.acts.append(Begin(Collective(CollectiveVerb.all_reduce, nbytes), self.means[key]))
+        if codec is not None:
+            nbytes = codec.nbytes([TensorLayout.packed([(max(1, nbytes // _ELEMENT_BYTES),)], "float32")])
+            self.halves[key] = nbytes = -(-nbytes // 2)
+        self._begin_mean(key, nbytes)
+
+    def forward_mean(self, key: int) -> None:
+        """Note that workers wait for the first half of it, and the second begins."""
+        if key in self.halves:
+            self.acts.append(AwaitCollective(self.means[key]))
+            self._begin_mean(key, self.halves.pop(key))
 
     def take_mean(self, key: int) -> Placeholder:
         """Note that workers wait for it."""
+        self.forward_mean(key)
         self.acts.append(AwaitCollective(self.means.pop(key)))
         return NOTHING_MUCH
+
+    def _begin_mean(self, key: int, nbytes: int) -> None:
+        self.means[key], self.next_key = self.next_key, self.next_key + 1
+        self.acts.append(Begin(Collective(CollectiveVerb.all_reduce, nbytes), self.means[key]))
 
     def mix_along(self, x: Placeholder, topology: Topology, step: int) -> None:
         """Note a round along another graph."""
@@ -283,6 +300,7 @@ class Follower:
             "key": network.next_key,
             "pushed": {str(step): key for step, key in network.pushed.items()},
             "means": {str(step): key for step, key in network.means.items()},
+            "halves": {str(step): nbytes for step, nbytes in network.halves.items()},
             "ahead": network.ahead,
             "began": network.began,
         }
@@ -294,4 +312,5 @@ class Follower:
         network.numbers, network.next_key = dict(state["pace"]), state["key"]
         network.pushed = {int(step): key for step, key in state["pushed"].items()}
         network.means = {int(step): key for step, key in state.get("means", {}).items()}
+        network.halves = {int(step): nbytes for step, nbytes in state.get("halves", {}).items()}
         network.ahead, network.began = state["ahead"], state["began"]

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.registry import Registry
@@ -25,8 +25,6 @@ from sgp_core.validation import require
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
-
-    from sgp_core.algorithms import Algorithm
 
 COMPRESSIONS: Registry[Codec] = Registry("compression", "sgp_core.compression")
 
@@ -79,6 +77,14 @@ class Coding:
         return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+class Gossiping(Protocol):
+    """What a codec must know of an algorithm."""
+
+    @property
+    def traits(self) -> Any:
+        """Its :class:`sgp_core.algorithms.Traits`; rules may hold codecs, and so lie above them."""
+
+
 @dataclass(frozen=True)
 class Codec(ABC):
     """A codec; fields are its options. It has no state: what an edge remembers is handed to it.
@@ -98,7 +104,7 @@ class Codec(ABC):
         """Raise ConfigurationError unless ``holds``."""
         require(holds, f"compression '{COMPRESSIONS.name_of(type(self))}': {option}", wanted, value)
 
-    def check(self, algorithm: Algorithm) -> None:
+    def check(self, algorithm: Gossiping) -> None:
         """Refuse an algorithm whose messages cannot be compressed.
 
         Raises:

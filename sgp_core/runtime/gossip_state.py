@@ -64,6 +64,7 @@ class GossipState:
         """Return what a resume needs, messages in flight included; tensors are copies. Collective."""
         if self._network.asynchronous:
             self.finish()
+        self._network.means.settle()  # which may change what a rule remembers
         return {
             "identity": self.identity.description,
             **self._worker.state_dict(),

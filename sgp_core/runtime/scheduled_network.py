@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from sgp_core.algorithms.worker import Network
+from sgp_core.compression import Codec
 from sgp_core.pacing import Numbers, Pace, Plan
 from sgp_core.pacing.graphs import PacedTopology
 from sgp_core.runtime.accelerated_rounds import AcceleratedRounds
@@ -202,9 +203,13 @@ class ScheduledNetwork:
         """Average exactly, as often as it is asked for."""
         self._network.mean(x)
 
-    def post_mean(self, x: FlatVector, key: int) -> None:
-        """Let an exact average begin to travel, as often as it is asked for."""
-        self._network.post_mean(x, key)
+    def post_mean(self, x: FlatVector, key: int, codec: Codec | None = None) -> None:
+        """Let an average begin to travel, as often as it is asked for."""
+        self._network.post_mean(x, key, codec)
+
+    def forward_mean(self, key: int) -> None:
+        """Let the second half of its way begin."""
+        self._network.forward_mean(key)
 
     def take_mean(self, key: int) -> FlatVector:
         """Wait for it, and return it."""

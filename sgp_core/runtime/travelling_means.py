@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sgp_core.compression import Codec
 from sgp_core.distributed.collectives import Collectives, PendingMean
+from sgp_core.runtime.coded_exchange import CodedExchange
 from sgp_core.tensors.flat_vector import FlatVector
 
 
@@ -18,7 +20,7 @@ class _Travelling(NamedTuple):
     mean: FlatVector
     memory: list[Tensor]
     """Of ``mean``, one tensor for each dtype and device."""
-    pending: PendingMean | None
+    pending: PendingMean | CodedExchange | None
     """None: it has arrived."""
 
 
@@ -37,12 +39,31 @@ class TravellingMeans:
         self._travelling: dict[int, _Travelling] = {}
         self._free: list[list[Tensor]] = []
 
-    def post(self, x: FlatVector, key: int) -> None:
-        """Copy ``x`` and begin to average the copies of all workers."""
+    def post(self, x: FlatVector, key: int, codec: Codec | None = None) -> int:
+        """Copy ``x`` and begin to average the copies of all workers; return the bytes that this worker sends.
+
+        With a codec ``x`` becomes what the codes of its copy leave out, at the latest when the average is taken.
+        """
         assert key not in self._travelling, "an average of this key is under way"
         mean, memory = self._lay_out(x.tensors)
         mean.copy_(x)
-        self._travelling[key] = _Travelling(mean, memory, self._collectives.begin_mean(mean))
+        size = self._collectives.size
+        pending: PendingMean | CodedExchange
+        if codec is None or size == 1:
+            pending, nbytes = self._collectives.begin_mean(mean), bytes_of_mean(x, size)
+            if codec is not None:
+                x.zero_()
+        else:
+            pending = CodedExchange(x, mean, codec, key, self._collectives)
+            nbytes = pending.nbytes
+        self._travelling[key] = _Travelling(mean, memory, pending)
+        return nbytes
+
+    def forward(self, key: int) -> None:
+        """Let the second exchange of a coded average begin, once the first is over."""
+        pending = self._travelling[key].pending
+        if isinstance(pending, CodedExchange):
+            pending.forward()
 
     def take(self, key: int) -> FlatVector:
         """Wait for an average, and return it; its memory is the caller's until the next :meth:`post`.
@@ -64,8 +85,12 @@ class TravellingMeans:
                 self._travelling[key] = found._replace(pending=None)
 
     def forget(self) -> None:
-        """Wait until all have arrived, and give them up."""
-        self.settle()
+        """Wait until what has been sent of them has arrived, and give them up."""
+        for found in self._travelling.values():
+            if isinstance(found.pending, CodedExchange):
+                found.pending.discard()
+            elif found.pending is not None:
+                found.pending.wait()
         self._travelling.clear()
 
     def content(self) -> dict[int, list[Tensor]]:
@@ -107,3 +132,8 @@ class TravellingMeans:
                 return self._free.pop(number)
         self._free.clear()  # too small: fragments differ by an element or a few
         return [torch.empty(size, dtype=dtype, device=device) for (dtype, device), size in sizes.items()]
+
+
+def bytes_of_mean(x: FlatVector, world_size: int) -> int:
+    """Return the bytes that a worker sends for an exact average, as a ring does it."""
+    return x.nbytes * 2 * (world_size - 1) // world_size

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch.distributed as dist
 
+from sgp_core.compression import Codec
 from sgp_core.distributed.collectives import Collectives
 from sgp_core.distributed.comm_stats import CommunicationStats
 from sgp_core.distributed.process_group import break_connections
 from sgp_core.runtime.events import Event, Staleness
-from sgp_core.runtime.travelling_means import TravellingMeans
+from sgp_core.runtime.travelling_means import TravellingMeans, bytes_of_mean
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.timeline import Marks, Timeline, now
 from sgp_core.topology import Topology
@@ -76,21 +77,22 @@ class WorkerNetwork(CommunicationStats, ABC):
             return
         with self._timed("mean", None, x):
             self.collectives.mean(x)
-            self.bytes_sent += self._bytes_of_mean(x)
+            self.bytes_sent += bytes_of_mean(x, self.world_size)
 
-    def post_mean(self, x: FlatVector, key: int) -> None:
-        """Let the average of ``x`` begin to travel; ``x`` is free again at once."""
+    def post_mean(self, x: FlatVector, key: int, codec: Codec | None = None) -> None:
+        """Let the average of ``x`` begin to travel; with a codec, ``x`` becomes what its codes leave out."""
         with self._timed("mean", None, x):
-            self.means.post(x, key)
-            self.bytes_sent += self._bytes_of_mean(x)
+            self.bytes_sent += self.means.post(x, key, codec)
+
+    def forward_mean(self, key: int) -> None:
+        """Let the second half of a coded average's way begin, once the first is over."""
+        with self._timed("mean", None, None):
+            self.means.forward(key)
 
     def take_mean(self, key: int) -> FlatVector:
         """Wait for it; return it in memory that is the caller's until the next :meth:`post_mean`."""
         with self._timed("mean", None, None):
             return self.means.take(key)
-
-    def _bytes_of_mean(self, x: FlatVector) -> int:
-        return x.nbytes * 2 * (self.world_size - 1) // self.world_size
 
     def own(self, values: np.ndarray) -> Scalar:
         """Return this worker's element of ``values``, ``[n]``."""

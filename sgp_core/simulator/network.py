@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgp_core.compression import Codec
+from sgp_core.simulator.coded_means import average_coded
 from sgp_core.simulator.compressed import SimulatedReplicas
 from sgp_core.tensors.flat_vector import FlatVector, Scalar
 from sgp_core.tensors.mixing import difference_, difference_scale, mix_
@@ -154,19 +156,29 @@ class SimulatedNetwork:
         for tensor in x.wire:
             tensor.copy_(tensor.mean(0, keepdim=True).expand_as(tensor))
 
-    def post_mean(self, x: FlatVector, key: int) -> None:
+    def post_mean(self, x: FlatVector, key: int, codec: Codec | None = None) -> None:
         """Average copies of the rows, and keep them for :meth:`take_mean`."""
+        if codec is not None and self.topology.world_size > 1:
+            self._means[key], sent = average_coded(x, codec, key)
+            self._count_mean(x, sent)
+            return
         self._count_mean(x)
         self._means[key] = FlatVector([t.mean(0, keepdim=True).expand_as(t).contiguous() for t in x.tensors])
+        if codec is not None:
+            x.zero_()
+
+    def forward_mean(self, key: int) -> None:
+        """Do nothing: the average is there."""
 
     def take_mean(self, key: int) -> FlatVector:
         """Return them."""
         return self._means.pop(key)
 
-    def _count_mean(self, x: FlatVector) -> None:
+    def _count_mean(self, x: FlatVector, sent: int | None = None) -> None:
+        """Count an average, of which the first worker has sent so many bytes; None: as a ring does it."""
         n = self.topology.world_size
         self.bytes_sent += 2 * (n - 1) / n * x.nbytes / n
-        self.sent_by_first += self._shard_bytes(x) * 2 * (n - 1) // n
+        self.sent_by_first += self._shard_bytes(x) * 2 * (n - 1) // n if sent is None else sent
 
     def mix_along(self, x: FlatVector, topology: Topology, step: int) -> None:
         """Replace row i by ``sum_j P_ij(step) x_j`` of another topology."""

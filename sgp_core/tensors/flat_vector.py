@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -64,6 +65,8 @@ class FlatVector:
         self.begins = begins
         self.first, self.last = first, last
         self.shards = shards
+        self.of_shards: tuple[int, ...] = (len(self.tensors),)
+        """How many of the tensors are of each shard."""
         self.is_part = begins is not None
 
     def part(self, spans: Sequence[tuple[int, int]], *, first: bool, last: bool) -> FlatVector:
@@ -85,17 +88,22 @@ class FlatVector:
         of ``[n, d]`` are cut alike, and as the workers of nodes cut their shards.
         """
         cuts = count * stretches
-        spans = []
-        for tensor in self.tensors:
-            length = tensor.shape[-1]
-            size = -(-length // self.shards)
-            for begin in range(0, length, size or 1):
+        spans: list[Tensor] = []
+        ends = [0]
+        for shard in range(self.shards):
+            for tensor in self.tensors:
+                length = tensor.shape[-1]
+                size = -(-length // self.shards)
+                begin = min(shard * size, length)
                 part = min(size, length - begin)
                 for cut in range(number, cuts, count):
                     first, last = begin + cut * part // cuts, begin + (cut + 1) * part // cuts
                     if first < last:
                         spans.append(tensor[..., first:last])
-        return FlatVector(spans)
+            ends.append(len(spans))
+        fragment = FlatVector(spans)
+        fragment.of_shards = tuple(end - begin for begin, end in itertools.pairwise(ends))
+        return fragment
 
     @property
     def numel(self) -> int:

@@ -23,7 +23,7 @@ SHAPES = [(5, 7), (7,)]
 def trajectory(name: str) -> dict[str, Any]:
     """Average irregularly and learn a little, so that weights leave 1 and copies have something to follow."""
     start = torch.arange(5 * 42, dtype=torch.float64).view(5, 42).mul(0.7).sin()
-    options = {"rank": 1} if name == "low_rank" else {"block_size": 8} if name in ("int8", "sign") else {}
+    options = {"rank": 1} if name == "low_rank" else {"block_size": 8} if name in ("int8", "int4", "sign") else {}
     run = sgp_core.simulate(
         sgp_core.build_algorithm("sgp"),
         sgp_core.build_topology("star", world_size=5, weights="uniform"),

@@ -37,7 +37,16 @@ def _average(codec, graph, initial, steps, algorithm="sgp", record_every=20, sha
     )
 
 
-STEPS_TO_AGREE = {"bf16": 100, "fp16": 100, "int8": 100, "sign": 260, "top_k": 220, "random_k": 200, "low_rank": 320}
+STEPS_TO_AGREE = {
+    "bf16": 100,
+    "fp16": 100,
+    "int8": 100,
+    "int4": 100,
+    "sign": 260,
+    "top_k": 220,
+    "random_k": 200,
+    "low_rank": 320,
+}
 """To 1e-6 on one_peer_exponential and ring of eight workers, with the defaults."""
 
 
@@ -67,7 +76,16 @@ def test_without_learning_models_sent_before_a_step_are_those_sent_after_it(name
     torch.testing.assert_close(runs[1].w, runs[0].w, rtol=0, atol=1e-15)
 
 
-STEPS_IN_FLIGHT = {"bf16": 140, "fp16": 140, "int8": 140, "sign": 240, "top_k": 300, "random_k": 300, "low_rank": 400}
+STEPS_IN_FLIGHT = {
+    "bf16": 140,
+    "fp16": 140,
+    "int8": 140,
+    "int4": 140,
+    "sign": 240,
+    "top_k": 300,
+    "random_k": 300,
+    "low_rank": 400,
+}
 """To 1e-6 with messages one and two steps under way, with the same defaults."""
 
 
@@ -86,7 +104,7 @@ def test_averaging_with_messages_in_flight_reaches_the_true_mean(name, topology,
     assert run.w_in_flight[-1] > 0.3
 
 
-@pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "sign", "top_k"])
+@pytest.mark.parametrize("name", ["bf16", "fp16", "int8", "int4", "sign", "top_k"])
 def test_push_sum_reaches_the_true_mean_of_an_irregular_graph(name):
     initial = torch.randn(6, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     graph = sgp_core.build_topology("spanning_tree", world_size=6, weights="uniform")
@@ -132,6 +150,7 @@ BYTES = {
     "bf16": lambda n, m: 2 * n,
     "fp16": lambda n, m: 2 * n + 4 * ceil(n / 65536),
     "int8": lambda n, m: n + 4 * ceil(n / 256),
+    "int4": lambda n, m: ceil(n / 2) + 4 * ceil(n / 64),
     "sign": lambda n, m: ceil(n / 256) * (4 + 32),
     "top_k": lambda n, m: 6 * (ceil(0.2 * 65536) * (n // 65536) + ceil(0.2 * (n % 65536))),
     "random_k": lambda n, m: 4 * (32768 * (n // 65536) + ceil(0.5 * (n % 65536)) + ceil(n / 65536)),

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sgp_core
+from sgp_core.algorithms.diloco import DiLoCo
 from sgp_core.algorithms.fragments import FragmentPattern, FragmentTurns
 from sgp_core.clock import NetworkModel, build_computation, predict, traffic_of
 from sgp_core.errors import ConfigurationError
+from sgp_core.simulator.coded_means import average_coded
 from sgp_core.tensors.flat_vector import FlatVector
 from tests.support.workers import run_workers
 from tests.workers import streaming
@@ -41,23 +43,27 @@ def test_real_workers_have_the_numbers_of_the_simulator(ranks: list[dict[str, An
         size = int(options.get("node_size", 1))
         real = torch.stack([rank["cases"][number]["z"] for rank in ranks[::size]], dim=1)
         assert (real - simulated.z).abs().max() <= 1e-12, algorithm
-        sent = sum(rank["cases"][number]["sent"] for rank in ranks) / 4 * size
-        assert sent == pytest.approx(simulated.bytes_sent, rel=1e-3)
+        assert isinstance(algorithm, DiLoCo)
+        if algorithm.codec is None and "compression" not in options:  # there, codes count as what they stand for
+            sent = sum(rank["cases"][number]["sent"] for rank in ranks) / 4 * size
+            assert sent == pytest.approx(simulated.bytes_sent, rel=1e-3)
 
 
 def test_a_resume_with_a_fragment_under_way_changes_no_bit(ranks: list[dict[str, Any]]) -> None:
-    for rank in ranks:
-        assert rank["resumed"]["under way"] == 1
-        assert rank["resumed"]["same"] == [True, True]
-        assert len(set(rank["resumed"]["sent"])) == 1
+    for found in (found for rank in ranks for found in rank["resumed"]):
+        assert found["under way"] == 1
+        assert found["same"] == [True, True]
+        assert len(set(found["sent"])) == 1
     assert ranks[0]["reshaped"] > 0
 
 
 def test_the_most_that_is_sent_in_a_step_is_a_quarter(ranks: list[dict[str, Any]]) -> None:
     sent = ranks[0]["sent"]
-    assert sum(sent[FRAGMENTS]) == pytest.approx(sum(sent[1]), rel=1e-3)
-    assert max(sent[FRAGMENTS]) == pytest.approx(max(sent[1]) / FRAGMENTS, rel=0.01)
-    assert [step + 1 for step, nbytes in enumerate(sent[FRAGMENTS]) if nbytes] == list(range(3, 2 * TAU + 1, 3))
+    assert sum(sent["fragments"]) == pytest.approx(sum(sent["whole"]), rel=1e-3)
+    assert max(sent["fragments"]) == pytest.approx(max(sent["whole"]) / FRAGMENTS, rel=0.01)
+    assert [step + 1 for step, nbytes in enumerate(sent["fragments"]) if nbytes] == list(range(3, 2 * TAU + 1, 3))
+    code = 48  # two scales and 38 bytes for the 75 or 76 numbers of a slice, and padding; to three others, twice
+    assert [nbytes for nbytes in sent["int4"] if nbytes] == [6 * code] * 2 * FRAGMENTS
 
 
 @settings(deadline=None, max_examples=60)
@@ -82,6 +88,28 @@ def test_every_element_and_every_fragment_has_one_turn(
     assert (rows.tensors[0] == 1.0).all()
     stretches = 8 if pattern is FragmentPattern.strided else 1
     assert max(sizes) - min(sizes) <= stretches * shards
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(["bf16", "fp16", "int8", "int4", "sign", "top_k"]),
+    st.integers(2, 5),
+    st.integers(1, 200),
+    st.integers(0, 2**16),
+)
+def test_what_was_averaged_and_what_is_left_are_all_there_was(name: str, n: int, d: int, seed: int) -> None:
+    codec = sgp_core.build_compression(name)
+    assert codec is not None
+    generator = torch.Generator().manual_seed(seed)
+    residual, given, got = (torch.zeros(n, d, dtype=torch.float64) for _ in range(3))
+    for step in range(6):
+        difference = torch.randn(n, d, dtype=torch.float64, generator=generator)
+        given += difference
+        residual += difference
+        mean, _ = average_coded(FlatVector([residual]), codec, step)
+        assert (mean.tensors[0] == mean.tensors[0][0]).all()
+        got += mean.tensors[0]
+    assert (got.sum(0) + residual.sum(0) - given.sum(0)).abs().max() < 1e-9 * n
 
 
 def _towards_targets(rule: Any, steps: int, n: int = 3, lr: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -125,9 +153,18 @@ def test_each_fragment_follows_nesterov_on_its_mean_displacement(overlap: int, p
         assert (z[done].mean(0) - mean).abs().max() < 1e-13, done
 
 
-def test_a_world_of_one_streams_too() -> None:
-    z, targets = _towards_targets(make_rule(), 40 * TAU, n=1)
+@pytest.mark.parametrize("compression", ["none", "int4"])
+def test_a_world_of_one_streams_too(compression: str) -> None:
+    z, targets = _towards_targets(make_rule(compression=compression), 40 * TAU, n=1)
     assert (z[-1] - targets).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("compression", "apart"), [("none", 1e-3), ("int4", 0.02), ("top_k", 0.1)])
+def test_with_error_feedback_coarse_codes_end_where_exact_averages_do(compression: str, apart: float) -> None:
+    options = {"fraction": 0.5} if compression == "top_k" else {}
+    rule = make_rule(tau=4, fragments=2, overlap=1, lr=0.5, momentum=0.0, compression=compression, **options)
+    z, targets = _towards_targets(rule, 200)
+    assert (z[-40:].mean((0, 1)) - targets.mean(0)).norm() < apart * targets.mean(0).norm()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +174,10 @@ def test_a_world_of_one_streams_too() -> None:
         ({"fragments": 13}, "outer 'diloco': fragments must lie between 1 and tau=12"),
         ({"overlap": 3}, r"overlap must lie between 0 and 2 steps.*\(tau=12, fragments=4\), not be 3"),
         ({"overlap": -1}, "overlap must lie between 0 and 2 steps"),
+        ({"compression": "int44"}, "compression cannot be 'int44'.*int4"),
+        ({"compression": "low_rank"}, "compression cannot be 'low_rank'"),
+        ({"fraction": 0.1}, "fraction is of compression=top_k, not of none"),
+        ({"compression": "top_k", "fraction": 0.0}, "fraction must be above 0"),
         ({"mix": 1.0}, r"mix must lie in \[0, 1\), or be null, not 1.0"),
     ],
 )
@@ -177,3 +218,22 @@ def test_the_clock_hides_averages_behind_the_steps_they_travel_in(speed: float) 
     assert took["streaming"] == pytest.approx(FRAGMENTS * fragment * lost, abs=1e-9)
     computing = min(whole, 0.1 / speed)
     assert took["too large"] == pytest.approx(whole - computing + computing * lost, abs=1e-9)
+
+
+def test_the_clock_has_coded_averages_on_their_way_twice() -> None:
+    network = NetworkModel(bandwidth_mbit=100.0)
+    computation = build_computation({"name": "constant", "step_ms": 50.0})
+    assert computation is not None
+    topology = sgp_core.build_topology("ring", world_size=4)
+    found = {}
+    for overlap in (0, 1, 2):
+        rule = make_rule(overlap=overlap, compression="int4")
+        traffic = traffic_of(rule, topology, model_bytes=20_000_000)
+        found[overlap] = predict(network, computation, traffic, 4, steps=2 * TAU)
+        assert found[overlap].wire_bytes == pytest.approx(20_000_000 * 0.5625 / 4 * 1.5 / TAU, rel=1e-3)
+    exposed = {overlap: (step.step_s - 0.05) * TAU / FRAGMENTS for overlap, step in found.items()}
+    assert exposed[0] > exposed[1] > exposed[2]
+    half = exposed[0] / 2
+    assert 0.02 < half < 0.05
+    assert exposed[1] == pytest.approx(half)  # the second half begins when the average is wanted
+    assert exposed[2] == pytest.approx(0.0, abs=1e-9)

@@ -22,6 +22,9 @@ STEPS = 29
 """Two blocks and a bit; what left after step 27 is still under way."""
 
 
+INT8 = sgp_core.build_compression("int8")
+
+
 @dataclass(frozen=True)
 class InFragments(DiLoCo):
     """The rule with the machinery of fragments, even where there is one that all wait for."""
@@ -46,6 +49,9 @@ def make_cases() -> list[Case]:
         (make_rule("sgp", tau=11, fragments=3, overlap=0), four, "sgd", {}),
         (make_rule("osgp", fragments=1, overlap=5), four, "adamw", {"pace": sgp_core.build_pace("every", steps=2)}),
         (make_rule(), pair, "adamw", {"node_size": 2}),
+        (make_rule(compression="int4"), four, "sgd", {}),
+        (make_rule("sgp", compression="top_k", fraction=0.1, overlap=1), four, "adamw", {"compression": INT8}),
+        (make_rule(compression="int8", fragments=1, overlap=0), pair, "sgd", {"node_size": 2}),
     ]
 
 
@@ -122,7 +128,16 @@ def everything(cases: list[Case], folder: Path) -> dict[str, Any]:
     for algorithm, topology, kind, options in cases:
         found["cases"].append(train_here(algorithm, topology, kind, STEPS, **options))
         dist.barrier()
-    found["resumed"] = resumed(make_rule(), folder / "a")
+    found["resumed"] = [
+        resumed(make_rule(), folder / "a"),
+        resumed(make_rule(compression="int4"), folder / "first half", at=15),
+        resumed(make_rule(compression="int4"), folder / "second half", at=16),
+    ]
     found["reshaped"] = reshaped(folder / "a")
-    found["sent"] = {count: Run(make_rule(fragments=count)).steps(2 * TAU) for count in (1, FRAGMENTS)}
+    rules = {"whole": {"fragments": 1}, "fragments": {}, "int4": {"compression": "int4"}}
+    found["sent"] = {}
+    for name, options in rules.items():
+        run = Run(make_rule(**options))
+        found["sent"][name] = run.steps(2 * TAU)
+        run.close()
     return found

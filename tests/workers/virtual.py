@@ -66,6 +66,10 @@ MORE: list[Case] = [
     {"partition": {"name": "dirichlet", "alpha": 0.5}, "algorithm": {"name": "allreduce"}},
     {"optimizer": {"name": "muon"}, "outer": {"name": "slowmo", "tau": 7, "buffers": "reset"}, "node_size": 2},
     {"optimizer": {"name": "adafactor"}, "outer": {"name": "slowmo", "tau": 7, "buffers": "average"}},
+    {
+        "algorithm": {"name": "local_sgd", "period": 0},
+        "outer": {"name": "diloco", "tau": 6, "fragments": 2, "overlap": 2, "compression": "int4"},
+    },
 ]
 """Weights that leave 1, messages in flight, codes, paces, node groups, clipping, dropout, BatchNorm, unequal shares,
 and optimizers that look at whole matrices."""
