@@ -54,10 +54,7 @@ class GossipCheckpoint:
         Raises:
             CheckpointError: on all workers alike, if one could not write. The folder holds what it held.
         """
-        saved = self.snapshot(extra or {})
-        identity = self._state.identity
-        facts = {"step": saved["gossip"]["step"], "world_size": identity.world_size, "node_size": identity.node_size}
-        StateFolder(path, self._group).write(saved, facts)
+        write_snapshot(path, self.snapshot(extra or {}), self._group)
 
     def snapshot(self, extra: Mapping[str, Any]) -> Saved:
         """Return all that is saved of this worker. Collective like the state of the rule and its network."""
@@ -180,6 +177,17 @@ class GossipCheckpoint:
         for name, parameter in self._model.named_parameters():
             if (kept := parameters.get(plain_name(name))) is not None:
                 local_tensor(parameter).copy_(kept)
+
+
+def write_snapshot(path: str | Path, saved: Saved, group: dist.ProcessGroup | None) -> None:
+    """Write what :meth:`GossipCheckpoint.snapshot` has returned of every worker. Collective.
+
+    Raises:
+        CheckpointError: on all workers alike, if one could not write. The folder holds what it held.
+    """
+    state = saved["gossip"]
+    facts = {"step": state["step"], **{name: state["identity"][name] for name in ("world_size", "node_size")}}
+    StateFolder(path, group).write(saved, facts)
 
 
 def _in_words(optimizers: list[list[Any]]) -> str:

@@ -71,6 +71,15 @@ class WorkerSaving(WorkerFacts):
         with self._waits.inside("save()"):
             self._checkpoint.save(folder, extra)
 
+    def snapshot(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what :meth:`save` would write of this worker, for frameworks that write it later. Collective.
+
+        Optimizer states, buffers and frozen parameters are no copies.
+        """
+        self._hooks.check_between("snapshot()")
+        with self._waits.inside("snapshot()"):
+            return self._checkpoint.snapshot(extra or {})
+
     def load(self, folder: str | Path, *, reshape: bool = False) -> dict[str, Any]:
         """Continue from :meth:`save`, bit for bit on the CPU; return ``extra``. Every worker must call.
 
