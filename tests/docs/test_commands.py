@@ -61,6 +61,8 @@ OTHER = {
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/nodes.py",
     "torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --output_dir gpt2 --max_steps 200 --use_cpu",
+    "python docs/examples/lightning_trainer.py 2",
+    "torchrun --nproc-per-node 4 docs/examples/lightning_trainer.py 4",
     "accelerate launch --multi_gpu --num_processes 4 docs/examples/hugging_face_accelerate.py checkpoint 200",
     'mkdir -p compare && ln -sfn "$PWD"/runs/*/wandb/offline-run-* compare/',
     "wandb leet inspect --summary runs/7c424a4089/wandb",
