@@ -58,11 +58,14 @@ def run_all(runs: Sequence[Words], at_once: int) -> list[Final]:
     print(f"{len(folders)} runs, {len(missing)} of them to be trained", flush=True)
     began = time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
-        for number, (words, said) in enumerate(zip(missing, pool.map(_train, missing), strict=True), start=1):
-            if said is not None:
-                pool.shutdown(cancel_futures=True)
-                raise SystemExit(f"sgp-train {' '.join(words)}\n{said}")
-            print(f"{number}/{len(missing)}, {time.perf_counter() - began:.0f} s: {' '.join(words)}", flush=True)
+        try:
+            for number, (words, said) in enumerate(zip(missing, pool.map(_train, missing), strict=True), start=1):
+                if said is not None:
+                    raise SystemExit(f"sgp-train {' '.join(words)}\n{said}")
+                print(f"{number}/{len(missing)}, {time.perf_counter() - began:.0f} s: {' '.join(words)}", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else those that wait would be trained first
+            raise
     found = {words: final_of(folder) for words, folder in folders.items()}
     return [final for words in runs if (final := found[words]) is not None]
 
