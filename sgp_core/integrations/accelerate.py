@@ -68,7 +68,7 @@ class GossipAccelerator(Accelerator):
         return taken
 
     def _begin(self, choices: GossipChoices) -> None:
-        _check_plain(self)
+        check_plain(self)
         self._choices = choices
         self._gossips: list[tuple[nn.Module, Gossip]] = []
         self._seen: list[nn.Module] = []  # models that gossip, or have finished
@@ -284,7 +284,7 @@ def _steps_over(optimizer: Any, parameters: set[int]) -> bool:
     return any(id(each) in parameters for group in optimizer.param_groups for each in group["params"])
 
 
-def _check_plain(accelerator: Any) -> None:
+def check_plain(accelerator: Any) -> None:
     """Refuse what shards a model over the workers that are to gossip, or takes their steps.
 
     Raises:

@@ -47,7 +47,7 @@ class GossipTrainer(Trainer):
         self._gossip_choices = GossipChoices(gossip)
         self._distance: float | None = None
         super().__init__(*args, **kwargs)
-        _check_arguments(self.args)
+        check_arguments(self.args)
         self.on_sigterm = _take_sigterm(self)
         self.callback_handler.callbacks.insert(0, GossipCallback(self))  # others see its decisions, and the average
 
@@ -191,7 +191,7 @@ def _take_sigterm(trainer: Any) -> Any:
     return None
 
 
-def _check_arguments(arguments: Any) -> None:
+def check_arguments(arguments: Any) -> None:
     """Refuse what would take steps in another way, or has several GPUs in one process.
 
     Raises:

@@ -168,3 +168,13 @@ def test_ddp_is_refused_with_the_cure(found: Found) -> None:
         assert "wrapped in DistributedDataParallel" in said
         assert "GossipTrainer or GossipAccelerator" in said
     assert len(found[3]["wrap_in_ddp"]) == 3
+
+
+def test_the_loop_of_the_page_resumes_to_the_bit(found: Found, folder: Path) -> None:
+    whole, halves = own_states(folder / "loop-whole"), own_states(folder / "loop-halves")
+    assert [differences(*pair) for pair in zip(whole, halves, strict=True)] == [[]] * 4
+    in_one_go, half, resumed = found[0]["run_the_loop"]["said"]
+    assert in_one_go == resumed
+    first, last = (float(said.split("loss of the average ")[1]) for said in (half, resumed))
+    assert last < first < 5.6  # ln 256 is 5.5
+    assert found[1]["run_the_loop"]["said"] == ["", "", ""]

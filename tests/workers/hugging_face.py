@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import runpy
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sgp_core.errors import ConfigurationError
+from tests.docs.pages import EXAMPLES
 
 STEPS, HALF = 8, 4
 GOSSIPS: dict[str, dict[str, Any]] = {
@@ -256,10 +261,25 @@ def wrap_in_ddp(folder: str) -> dict[str, str]:
     return said
 
 
+def run_the_loop(folder: str) -> dict[str, Any]:
+    """Run docs/examples/hugging_face_accelerate.py in one go, and stopped after half."""
+    before, said = sys.argv, []
+    for name, steps in (("whole", STEPS), ("halves", HALF), ("halves", STEPS)):
+        sys.argv = ["hugging_face_accelerate.py", f"{folder}/loop-{name}", str(steps)]
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            names = runpy.run_path(str(EXAMPLES / sys.argv[0]), run_name="__main__")
+        said.append(out.getvalue())
+        names["accelerator"].free_memory()
+        dist.barrier()  # else one could look for the folder that another is still to write
+    sys.argv = before
+    return {"said": said}
+
+
 def use_the_trainer(folder: str) -> dict[str, Any]:
     """Do all of it, one after the other, in the same workers."""
     set_environment()
     found = {"ddp": act_as_ddp_does(folder), **{name: stop_and_resume(folder, name) for name in GOSSIPS}}
-    for act in (stop_together, choose_the_best, step_otherwise, change_trainers, wrap_in_ddp):
+    for act in (stop_together, choose_the_best, step_otherwise, change_trainers, wrap_in_ddp, run_the_loop):
         found[act.__name__] = act(folder)
     return found
