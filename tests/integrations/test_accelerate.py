@@ -86,3 +86,11 @@ def test_what_cannot_work_is_refused(found: Found) -> None:
     assert "clip them there, with gossip={'max_norm': 2.0, ...}" in other_norm
     assert inside.startswith("save_state() inside averaged()")
     assert "GossipTrainer or GossipAccelerator" in wrapped
+
+
+def test_a_compiled_model_comes_to_the_same(found: Found) -> None:
+    plain, compiled = found[1]["compiled"]["no"], found[1]["compiled"]["eager"]
+    assert (plain["kind"], compiled["kind"]) == ("Sequential", "OptimizedModule")
+    unwrapped = {name.removeprefix("_orig_mod."): tensor for name, tensor in compiled["weights"].items()}
+    assert close_to(plain["weights"], unwrapped) == 0
+    assert plain["keys"] == compiled["keys"] == list(plain["weights"])

@@ -16,6 +16,7 @@ from tests.support.preloaded import run_preloaded
 from tests.workers.hugging_face import GOSSIPS, HALF, STEPS, use_the_trainer
 
 RANKS = range(4)
+PACKAGES = ["transformers.trainer", "transformers.models.gpt2.modeling_gpt2"]
 Found = list[dict[str, Any]]
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Found:
-    return run_preloaded(["transformers.trainer", "transformers.models.gpt2"], 4, use_the_trainer, str(folder))
+    return run_preloaded(PACKAGES, 4, use_the_trainer, str(folder))
 
 
 def rows(history: list[dict[str, Any]], key: str) -> list[float]:
@@ -139,13 +140,13 @@ def test_the_best_average_is_loaded_and_training_may_go_on(found: Found, folder:
     assert differences(chosen["trained on"], chosen["weights"])
 
 
-@pytest.mark.parametrize("name", ["backward", "compiled"])
-def test_steps_inside_backward_and_compiled_models_come_to_the_same(found: Found, name: str) -> None:
+def test_steps_inside_backward_come_to_the_same(found: Found) -> None:
+    """Clipped and accumulated, too; the norm before clipping is not known there."""
     weights, history = (found[2]["step_otherwise"][key] for key in ("weights", "history"))
-    assert differences(weights["plain"], weights[name]) == []
-    assert rows(history["plain"], "loss") == rows(history[name], "loss")
-    norms = rows(history[name], "grad_norm")
-    assert all(map(math.isnan, norms)) if name == "backward" else norms == rows(history["plain"], "grad_norm")
+    assert differences(weights["plain"], weights["backward"]) == []
+    assert rows(history["plain"], "loss") == rows(history["backward"], "loss")
+    assert rows(history["plain"], "grad_norm")[0] > 0.5
+    assert math.isnan(*rows(history["backward"], "grad_norm"))
 
 
 def test_bf16_keeps_parameters_in_full_precision(found: Found) -> None:

@@ -169,6 +169,25 @@ def train_two(folder: str) -> dict[str, Any]:
     return {"kept": kept, "loaded": [weights_of(model) for model in (one, two)], "third": weights_of(third)}
 
 
+def compile_the_model() -> dict[str, Any]:
+    """Train a compiled model, and one that is not."""
+    from accelerate.test_utils.testing import AccelerateTestCase
+
+    from sgp_core.integrations.accelerate import GossipAccelerator
+
+    found: dict[str, Any] = {}
+    for backend in ("no", "eager"):
+        AccelerateTestCase().tearDown()  # accelerate allows one compiler in a process
+        choices: dict[str, Any] = {"gradient_accumulation_steps": 2, "gossip": {"algorithm": "allreduce"}}
+        accelerator = GossipAccelerator(cpu=True, dynamo_backend=backend, dataloader_config=seedable(), **choices)
+        parts = set_up(accelerator)
+        loop(accelerator, parts, range(4))
+        keys = list(accelerator.get_state_dict(parts[0]))
+        found[backend] = {"kind": type(parts[0]).__name__, "weights": weights_of(accelerator.unwrap_model(parts[0]))}
+        found[backend]["keys"] = keys
+    return found
+
+
 def be_refused() -> list[str]:
     """Do what cannot work; return what is said."""
     from accelerate import Accelerator
@@ -208,6 +227,7 @@ def use_accelerators(folder: str) -> dict[str, Any]:
         "join": join(),
         "two": train_two(f"{folder}/two"),
         "said": be_refused(),
+        "compiled": compile_the_model(),
     }
 
 

@@ -198,21 +198,18 @@ def choose_the_best(folder: str) -> dict[str, Any]:
 
 
 def step_otherwise(folder: str) -> dict[str, Any]:
-    """Train in ways that must come to the same: steps inside backward, a compiled model; and in bf16."""
+    """Train with steps inside backward, which must come to the same; and in bf16."""
     from accelerate.test_utils.testing import AccelerateTestCase
 
     from sgp_core.integrations.transformers import GossipTrainer
 
-    forget = AccelerateTestCase().tearDown  # accelerate allows one precision and one compiler in a process
+    forget = AccelerateTestCase().tearDown  # accelerate allows one precision in a process
     graph = {"algorithm": "sgp", "topology": "ring"}
-    options = {"save_strategy": "no", "eval_strategy": "no"}
+    options = {"save_strategy": "no", "eval_strategy": "no", "max_steps": 2}
     found = {
         "plain": train(GossipTrainer, f"{folder}/plain", gossip=graph, **options),
         "backward": train(GossipTrainer, f"{folder}/backward", gossip={**graph, "step_in_backward": True}, **options),
     }
-    forget()
-    compiled = {"torch_compile": True, "torch_compile_backend": "eager"}
-    found["compiled"] = train(GossipTrainer, f"{folder}/compiled", gossip=graph, **compiled, **options)
     forget()
     found["bf16"] = train(GossipTrainer, f"{folder}/bf16", gossip=graph, bf16=True, **options)
     forget()
@@ -264,7 +261,7 @@ def wrap_in_ddp(folder: str) -> dict[str, str]:
 def run_the_loop(folder: str) -> dict[str, Any]:
     """Run docs/examples/hugging_face_accelerate.py in one go, and stopped after half."""
     before, said = sys.argv, []
-    for name, steps in (("whole", STEPS), ("halves", HALF), ("halves", STEPS)):
+    for name, steps in (("whole", 4), ("halves", 2), ("halves", 4)):
         sys.argv = ["hugging_face_accelerate.py", f"{folder}/loop-{name}", str(steps)]
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
