@@ -17,6 +17,7 @@ from sgp_core.errors import ConfigurationError, did_you_mean
 from sgp_core.gossip import Gossip
 from sgp_core.integrations.fairscale_graphs import CountedGossips, RotatingEdges
 from sgp_core.integrations.fairscale_state import (
+    begin_first_block,
     from_gossip,
     read_checkpoint,
     read_state,
@@ -26,7 +27,16 @@ from sgp_core.integrations.fairscale_state import (
 )
 from sgp_core.topology import Topology, build_topology
 
-__all__ = ["attach", "from_arguments", "from_gossip", "read_checkpoint", "read_state", "to_gossip", "write_state"]
+__all__ = [
+    "attach",
+    "begin_first_block",
+    "from_arguments",
+    "from_gossip",
+    "read_checkpoint",
+    "read_state",
+    "to_gossip",
+    "write_state",
+]
 
 DEFAULTS: dict[str, Any] = {
     "slowmo_base_algorithm": "localsgd",

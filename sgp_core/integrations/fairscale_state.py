@@ -67,6 +67,11 @@ def read_checkpoint(model: Mapping[str, Any], optimizer: Mapping[str, Any], num_
     }
 
 
+def begin_first_block(wrapper: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Let fairscale's first block begin with the model as it is now, as published: call before the first step."""
+    wrapper._init_global_momentum_buffers(optimizer)
+
+
 @torch.no_grad()
 def write_state(wrapper: Any, optimizer: torch.optim.Optimizer, state: State) -> None:
     """Let a worker of fairscale go on from ``state``, with its slow momentum and its place in the block and the graph.

@@ -15,6 +15,7 @@ from sgp_core.topology import TOPOLOGIES
 from tests.docs.pages import EXAMPLES, PAGES, ROOT, blocks, session
 
 ONLY_LINKED = {EXAMPLES / "nodes.py", *EXAMPLES.glob("hugging_face_*.py"), *EXAMPLES.glob("lightning_*.py")}
+ONLY_LINKED |= set(EXAMPLES.glob("from_*.py"))
 """Need several workers, so they cannot be part of a page that runs in one; test_examples.py and tests/integrations run
 them."""
 

@@ -46,23 +46,24 @@ def test_fairscales_first_block_begins_after_the_first_step(found: Found) -> Non
 def test_states_are_converted_both_ways(found: Found, case: str) -> None:
     for run in found:
         converted = run["converted"][case]
-        assert differences(converted["held"], converted["back"]) < 1e-6
+        assert differences(converted["held"], converted["back"]) == []
         assert len(converted["apart"]) == STEPS // 2 * 2
         assert max(converted["apart"]) < 1e-6
 
 
-def differences(one: Any, other: Any) -> float:
-    """Return the largest difference of two nested states, which must have the same keys and shapes."""
+def differences(one: Any, other: Any, path: str = "") -> list[tuple[str, float]]:
+    """Return where two nested states differ by more than rounding, and by how much, relative to 1 or to the value."""
     if isinstance(one, Tensor):
-        assert one.shape == other.shape
-        return float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
+        assert one.shape == other.shape, path
+        apart = (one.double() - other.double()).abs() / one.double().abs().clamp(min=1.0)
+        return [(path, apart.max().item())] if one.numel() and apart.max() > 1e-6 else []
     if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        return max((differences(one[key], other[key]) for key in one), default=0.0)
+        assert one.keys() == other.keys(), path
+        return [each for key in one for each in differences(one[key], other[key], f"{path}/{key}")]
     if isinstance(one, list | tuple):
-        return max((differences(a, b) for a, b in zip(one, other, strict=True)), default=0.0)
-    assert one == other
-    return 0.0
+        pairs = enumerate(zip(one, other, strict=True))
+        return [each for number, (a, b) in pairs for each in differences(a, b, f"{path}/{number}")]
+    return [] if one == other else [(f"{path}: {one} and {other}", 1.0)]
 
 
 def test_what_fairscale_saves_itself_is_a_start(found: Found) -> None:

@@ -118,7 +118,7 @@ class Theirs:
         self.model, self.optimizer = build(dtype)
         self.wrapper = SlowMoDistributedDataParallel(self.model, **arguments)
         if from_start:  # which its own comments leave to the caller
-            self.wrapper._init_global_momentum_buffers(self.optimizer)
+            ours.begin_first_block(self.wrapper, self.optimizer)
 
     def step(self, step: int) -> Tensor:
         """Take a step; return the model."""
