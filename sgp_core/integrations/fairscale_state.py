@@ -38,8 +38,10 @@ def read_state(wrapper: Any, optimizer: torch.optim.Optimizer) -> State:
     held = wrapper.state_dict()
     state = {**read_checkpoint(held, optimizer.state_dict()), "num_updates": int(wrapper.num_updates)}
     if getattr(wrapper, "global_momentum_buffer", None) is not None:
+        used = max(wrapper.portion_end - wrapper.portion_start, 0)
         for name in ("global_momentum_buffer", "old_params"):
             state[name] = getattr(wrapper, name).detach().cpu().clone()
+            state[name][used:] = 0.0  # the last portion may be shorter, and what follows was never written
         state |= {name: int(getattr(wrapper, name)) for name in _PORTION}
         state["memory_efficient"] = bool(wrapper.slowmo_memory_efficient)
     if wrapper.sgp:
