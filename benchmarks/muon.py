@@ -28,7 +28,7 @@ from suite.workers import as_program, machine
 BATCH = 16
 """Windows of a step, over all workers."""
 STEPS = 420
-OUTER = ("outer.tau=30", "outer.lr=0.7", "outer.momentum=0.8")
+OUTER = ("outer.tau=30", "outer.lr=0.7", "outer.momentum=0.6")
 NO_OUTER = ("outer=none", "~outer.tau", "~outer.lr", "~outer.momentum")
 DECAY = {"adamw": 0.001, "muon": 0.01}
 """Of one worker: MuLoCo's for its smallest model."""
@@ -139,8 +139,8 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="they have to divide 16")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.004, 0.008, 0.016], help="of AdamW")
-    parser.add_argument("--muon-rates", type=float, nargs="+", default=[0.015, 0.03, 0.06])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.001, 0.002, 0.004], help="of AdamW")
+    parser.add_argument("--muon-rates", type=float, nargs="+", default=[0.01, 0.02, 0.04])
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/muon"))
     parser.add_argument("--json", type=Path, default=Path("docs/results/muon.json"), help="the table goes beside it")

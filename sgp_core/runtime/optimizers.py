@@ -90,6 +90,19 @@ def is_element_wise(optimizer: torch.optim.Optimizer) -> bool:
     return not any(kind.__name__ in _WHOLE_TENSORS for kind in type(optimizer).__mro__)
 
 
+def check_element_wise(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer for workers whose models are vectors, the rows of a matrix.
+
+    Raises:
+        ConfigurationError: it would take that for one tensor.
+    """
+    if not is_element_wise(optimizer):
+        raise ConfigurationError(
+            f"{type(optimizer).__name__} looks at more than one element at a time, and simulated workers are rows of a"
+            " matrix; use one that does not, such as AdamW, or sgp-train with cluster=simulator"
+        )
+
+
 _READ_FOR_DECAY_ALONE = frozenset(
     (
         torch.optim.SGD,

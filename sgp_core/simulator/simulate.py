@@ -17,6 +17,7 @@ from sgp_core.compatibility import check_compatibility
 from sgp_core.compression import Codec
 from sgp_core.errors import ConfigurationError
 from sgp_core.pacing import Pace
+from sgp_core.runtime.optimizers import check_element_wise
 from sgp_core.simulator.asynchronous import run_in_turn
 from sgp_core.simulator.stacked_workers import StackedWorkers
 from sgp_core.simulator.trajectory import Gradient, OptimizerFactory, Trajectory
@@ -128,6 +129,7 @@ def _check(initial: Tensor, n: int, node_size: int, algorithm: Algorithm, link_f
 
 def _make_optimizer(make: OptimizerFactory | None, z: Tensor, algorithm: Algorithm) -> torch.optim.Optimizer:
     stepper = make([z]) if make else torch.optim.SGD([z], lr=0.1)
+    check_element_wise(stepper)
     for group in stepper.param_groups:
         algorithm.check_optimizer(group)
     return stepper

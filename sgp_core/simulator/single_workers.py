@@ -12,6 +12,7 @@ from sgp_core.algorithms.base import Algorithm, OneSided
 from sgp_core.asynchronous.link_faults import LinkFaults
 from sgp_core.asynchronous.retransmission import retransmits
 from sgp_core.runtime.events import Event
+from sgp_core.runtime.optimizers import check_element_wise
 from sgp_core.runtime.worker_state import WorkerState
 from sgp_core.simulator.lossy_network import LossyNetwork
 from sgp_core.simulator.trajectory import OptimizerFactory
@@ -161,6 +162,7 @@ class GradientWorkers(SingleWorkers):
         self._lr = lr
         rows = [row.clone().unsqueeze(0).requires_grad_() for row in initial]
         steppers = [optimizer([row]) if optimizer else torch.optim.SGD([row], lr=0.1) for row in rows]
+        check_element_wise(steppers[0])
         super().__init__(algorithm, topology, rows, steppers, faults)
 
     def gradient(self, step: int) -> Tensor:

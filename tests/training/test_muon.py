@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -59,6 +59,7 @@ def test_steps_are_those_of_torchs_muon_and_adamw(adjust: str, nesterov: bool, m
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 1000))
 def test_singular_values_become_nearly_one(rows: int, columns: int, seed: int) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -148,6 +149,13 @@ def test_what_cannot_be_is_refused_in_a_sentence(options: dict[str, Any], says: 
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
     with pytest.raises(ConfigurationError, match=says):
         OPTIMIZERS.build("muon", **options).build(model)
+
+
+@pytest.mark.parametrize("algorithm", ["sgp", "asgp"])
+def test_models_that_are_vectors_are_not_taken_for_a_matrix(algorithm: str) -> None:
+    rule, ring = sgp_core.build_algorithm(algorithm), sgp_core.build_topology("ring", world_size=4)
+    with pytest.raises(ConfigurationError, match="Muon looks at more than one element at a time"):
+        sgp_core.simulate(rule, ring, torch.ones(4, 3), lambda z, _: z, optimizer=torch.optim.Muon, steps=1)
 
 
 # -- one optimizer -----------------------------------------------------------------------------------------------------
