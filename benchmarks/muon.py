@@ -1,6 +1,6 @@
 """Muon against AdamW inside DiLoCo, with 1 to 8 workers and the same number of tokens: the table of MuLoCo in small.
 
-    python benchmarks/muon.py                           # under 20 minutes on two idle cores
+    python benchmarks/muon.py                           # about 20 minutes on two idle cores
     python benchmarks/muon.py --workers 1 8 --seeds 0   # a part of it
 
 Therien et al. 2025 (arXiv 2505.23725) train 150 million parameters and more; here a language model with 0.3 million
