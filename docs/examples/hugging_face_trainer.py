@@ -1,6 +1,6 @@
 """A small GPT-2 from scratch on the bytes of a text, with four workers that gossip.
 
-torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --output_dir gpt2 --max_steps 200 --use_cpu
+torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --use_cpu --output_dir out --learning_rate 3e-3
 """
 
 import gzip

@@ -60,7 +60,7 @@ OTHER = {
     "python docs/make_theory.py",
     "torchrun --nproc-per-node=4 docs/examples/library.py",
     "torchrun --nproc-per-node=4 docs/examples/nodes.py",
-    "torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --output_dir gpt2 --max_steps 200 --use_cpu",
+    "torchrun --nproc-per-node 4 docs/examples/hugging_face_trainer.py --use_cpu --output_dir out --learning_rate 3e-3",
     "python docs/examples/lightning_trainer.py 2",
     "torchrun --nproc-per-node 4 docs/examples/lightning_trainer.py 4",
     "accelerate launch --multi_gpu --num_processes 4 docs/examples/hugging_face_accelerate.py checkpoint 200",

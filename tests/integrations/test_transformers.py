@@ -159,9 +159,13 @@ def test_bf16_keeps_parameters_in_full_precision(found: Found) -> None:
 
 def test_checkpoints_are_those_of_the_plain_trainer_as_well(found: Found) -> None:
     changed = found[0]["change_trainers"]
-    assert changed["steps"] == [HALF, STEPS, STEPS]
+    assert changed["steps"] == [HALF, STEPS, STEPS, STEPS]
     losses = rows(changed["history"], "loss")
     assert losses == sorted(losses, reverse=True)
+    assert "algorithm" in changed["refused"]
+    before, after = (rows(history, "loss") for history in (found[0]["sgp"]["history"], changed["reshaped"]))
+    assert after[:2] == before[:2], "what was logged before the checkpoint"
+    assert len(after) == len(before)
 
 
 def test_ddp_is_refused_with_the_cure(found: Found) -> None:

@@ -220,7 +220,7 @@ def step_otherwise(folder: str) -> dict[str, Any]:
 
 
 def change_trainers(folder: str) -> dict[str, Any]:
-    """Go on from a checkpoint of Hugging Face's Trainer by gossip, and the other way round."""
+    """Go on from a checkpoint of Hugging Face's Trainer by gossip, the other way round, and with another rule."""
     from transformers import Trainer
 
     from sgp_core.integrations.transformers import GossipTrainer
@@ -229,7 +229,16 @@ def change_trainers(folder: str) -> dict[str, Any]:
     middle = f"{folder}/theirs/checkpoint-{HALF}"
     ours = train(GossipTrainer, f"{folder}/ours", gossip={"algorithm": "dpsgd", "topology": "ring"}, resume=middle)
     back = train(Trainer, f"{folder}/back", resume=f"{folder}/sgp/checkpoint-{HALF}")
-    return {"steps": [each.state.global_step for each in (theirs, ours, back)], "history": ours.state.log_history}
+    other, middle = {"algorithm": "dpsgd", "topology": "ring"}, f"{folder}/sgp/checkpoint-{HALF}"
+    with pytest.raises(ConfigurationError) as refused:
+        train(GossipTrainer, f"{folder}/refused", gossip=other, resume=middle)
+    reshaped = train(GossipTrainer, f"{folder}/reshaped", gossip={**other, "reshape": True}, resume=middle)
+    return {
+        "steps": [each.state.global_step for each in (theirs, ours, back, reshaped)],
+        "history": ours.state.log_history,
+        "reshaped": reshaped.state.log_history,
+        "refused": str(refused.value),
+    }
 
 
 def wrap_in_ddp(folder: str) -> dict[str, str]:
