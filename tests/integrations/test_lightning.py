@@ -57,7 +57,7 @@ def test_callbacks_may_exchange_weights_while_the_average_is_validated(found: Fo
 @pytest.mark.parametrize("name", GOSSIPS)
 def test_replicas_differ_and_mass_is_conserved(found: Found, name: str) -> None:
     models = [run[name]["models"] for run in found]
-    assert all((models[0][step] - models[1][step]).abs().max() > 1e-4 for step in (0, 4, 15) if name == "sgp")
+    assert all((models[0][step] - models[1][step]).abs().max() > 1e-4 for step in (0, 4, -1) if name == "sgp")
     assert not torch.equal(models[0][-1], models[1][-1])
     weights = torch.tensor([run[name]["weights"] for run in found])
     if name == "overlapped":

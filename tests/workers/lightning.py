@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-EPOCHS, HALF, BATCHES = 4, 2, 4
+EPOCHS, HALF, BATCHES = 3, 1, 4
 GOSSIPS: dict[str, dict[str, Any]] = {
     "sgp": {"algorithm": "sgp", "topology": {"name": "star", "weights": "uniform"}},  # PushSum weights other than 1
     "osgp": {"algorithm": "osgp", "topology": "ring", "outer": {"name": "slowmo", "tau": 3, "beta": 0.5}},
