@@ -76,6 +76,7 @@ def test_nodes_can_be_tried_on_one_machine(launch: Launch) -> None:
     final, parameters = read(run / "summary.json")["final"], (64 + 1) * 256 + (256 + 1) * 10
     assert final["accuracy"] > 0.9
     assert final["bytes_sent"] == final["step"] * parameters * 4 / 2
+    assert final["peak_step_bytes"] == parameters * 4 / 2
     assert {path.name for path in run.glob("rank-*.json")} == {f"rank-{rank}.json" for rank in range(4)}
 
 

@@ -50,12 +50,31 @@ def test_one_virtual_worker_is_one_process(tmp_path):
         assert mine == pytest.approx(theirs, abs=1e-5)
 
 
+def test_rows_say_that_fragments_lower_what_is_sent_in_one_step(tmp_path):
+    peaks = {}
+    for fragments in (1, 4):
+        outer = {"name": "diloco", "tau": 4, "fragments": fragments}
+        chosen = tiny.experiment(
+            4, choices={"algorithm": {"name": "local_sgd", "period": 0}, "outer": outer}, max_steps=8
+        )
+        rows = _train(tmp_path / str(fragments), chosen, log_every=2)
+        peaks[fragments] = [row["peak_step_bytes"] for row in rows if row["split"] == "train"]
+        assert rows[-1]["bytes_sent"] == pytest.approx(2 * max(peaks[1]), rel=0.01)
+    whole = max(peaks[1])
+    assert peaks[1] == [0, whole, 0, whole]
+    assert peaks[4] == pytest.approx([whole / 4] * 4, rel=0.03)  # one has up to eight elements more
+
+
 CASES: dict[str, dict[str, Any]] = {
     "osgp": {"algorithm": {"name": "sgp", "overlap_steps": 2}},
     "ahead": {"algorithm": {"name": "osgp"}, "compression": {"name": "int8"}},
     "asgp": {"algorithm": {"name": "asgp"}, "topology": {"name": "exponential"}},
     "adpsgd": {"algorithm": {"name": "adpsgd"}, "topology": {"name": "bipartite_exponential"}},
     "slowmo": {"outer": {"name": "slowmo", "tau": 3}, "topology": {"name": "star"}},
+    "streaming": {
+        "algorithm": {"name": "local_sgd", "period": 0},
+        "outer": {"name": "diloco", "tau": 6, "fragments": 2, "overlap": 2, "compression": "int4"},
+    },
     "muon": {"optimizer": {"name": "muon"}, "model": {"name": "noisy", "hidden": True}, "algorithm": {"name": "asgp"}},
     "adafactor": {
         "optimizer": {"name": "adafactor"},
