@@ -67,7 +67,7 @@ class BatchSampler(Protocol):
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch, the same on every rank."""
 
-    def indices(self, epoch: int) -> list[Tensor]:
+    def indices(self, epoch: int) -> Sequence[Tensor]:
         """Return this rank's batches of ``epoch``: int64 index tensors, ``steps_per_epoch`` of them."""
 
 

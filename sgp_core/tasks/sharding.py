@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from sgp_core.errors import ConfigurationError
 from sgp_core.validation import at_least, require
@@ -57,7 +57,7 @@ class ExampleSampler:
         smallest_share = self.num_examples // self.world_size
         return min(steps, smallest_share)
 
-    def indices(self, epoch: int) -> list[Tensor]:
+    def indices(self, epoch: int) -> Sequence[Tensor]:
         """Return this rank's batches of ``epoch``: int64 index tensors, ``steps_per_epoch`` of them."""
         import numpy as np
         import torch
@@ -65,9 +65,39 @@ class ExampleSampler:
         order = _order(self.num_examples, self.seed, epoch)
         dealt = order[self.rank :: self.world_size] if self.own is None else order[np.isin(order, self.own)]
         own = torch.from_numpy(dealt.astype(np.int64))
-        steps = self.steps_per_epoch
-        full = max(steps - 2, 0) * self.batch_size
-        return [*own[:full].split(self.batch_size), *own[full:].tensor_split(min(steps, 2))][-steps:]
+        return _Batches(own, self.batch_size, self.steps_per_epoch)
+
+
+class _Batches(Sequence["Tensor"]):
+    """Examples cut into batches when they are asked for: a tensor for each of a million would take 600 bytes.
+
+    Args:
+        examples: int64 ``[N]``.
+        batch_size: of all but the last two batches, which share what is left.
+        steps: number of batches.
+    """
+
+    def __init__(self, examples: Tensor, batch_size: int, steps: int) -> None:
+        full = max(steps - 2, 0)
+        self._examples, self._batch_size, self._full = examples, batch_size, full
+        self._last = examples[full * batch_size :].tensor_split(steps - full)
+
+    def __len__(self) -> int:
+        return self._full + len(self._last)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, place: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = range(len(self))[place]
+        if number >= self._full:
+            return self._last[number - self._full]
+        return self._examples[number * self._batch_size : (number + 1) * self._batch_size]
 
 
 @lru_cache(maxsize=2)

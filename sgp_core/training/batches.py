@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +28,7 @@ class TrainingBatches:
         self._sampler = sampler
         self._seed = seed
         self._rank = rank
-        self._epoch: tuple[int, list[Tensor]] = (-1, [])
+        self._epoch: tuple[int, Sequence[Tensor]] = (-1, [])
         """The latest epoch and the examples of each of its batches."""
 
     def __call__(self, step: int) -> Batch:

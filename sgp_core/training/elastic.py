@@ -117,9 +117,9 @@ class ElasticSampler:
         ranks = self._group.roster_at(step).ranks
         return self._take(_Deal(len(ranks), ranks.index(self._group.rank), self._seed))
 
-    def indices(self, epoch: int) -> list[Tensor]:
-        """Return this member's batches of an epoch."""
-        return self.sampler.indices(epoch)[: self.steps_per_epoch]
+    def indices(self, epoch: int) -> Sequence[Tensor]:
+        """Return this member's batches of an epoch; there may be more than ``steps_per_epoch``, which stay unused."""
+        return self.sampler.indices(epoch)
 
     def _take(self, deal: _Deal) -> bool:
         if deal == self._deal:

@@ -65,7 +65,7 @@ def test_every_epoch_shows_each_example_to_its_one_worker(
             batches = ExampleSampler(len(labels), workers, rank, batch_size, 0, own=share).indices(epoch)
             alike = ExampleSampler(len(labels), workers, rank, batch_size, 0).indices(epoch)
             assert [len(batch) for batch in batches] == [len(batch) for batch in alike]
-            assert sorted(torch.cat(batches).tolist()) == sorted(share.tolist())
+            assert sorted(torch.cat(list(batches)).tolist()) == sorted(share.tolist())
 
 
 @pytest.mark.parametrize("name", ["dirichlet", "label_shards"])
@@ -80,7 +80,9 @@ def test_an_assignment_follows_from_labels_workers_and_seed(name: str) -> None:
 
 def test_own_examples_come_in_another_order_in_every_epoch() -> None:
     share = assign("dirichlet", BALANCED, 4)[1]
-    first, second = (torch.cat(ExampleSampler(len(BALANCED), 4, 1, 8, 0, own=share).indices(epoch)) for epoch in (0, 1))
+    first, second = (
+        torch.cat(list(ExampleSampler(len(BALANCED), 4, 1, 8, 0, own=share).indices(epoch))) for epoch in (0, 1)
+    )
     assert first.tolist() != second.tolist()
     assert (first.sort().values == second.sort().values).all()
 
@@ -155,11 +157,11 @@ def test_workers_of_a_task_get_what_the_partition_assigns() -> None:
     assert task.labels is not None
     for share, usual in zip(shares, anew, strict=True):
         assert share.steps_per_epoch == usual.steps_per_epoch
-        first, later = (torch.cat(share.indices(epoch)) for epoch in (0, 5))
+        first, later = (torch.cat(list(share.indices(epoch))) for epoch in (0, 5))
         assert sorted(first.tolist()) == sorted(later.tolist())
         assert len(task.labels[first].unique()) <= 6  # two shards, each an eighth of ten classes
-        assert len(task.labels[torch.cat(usual.indices(0))].unique()) == 10
-    assert sorted(torch.cat([torch.cat(share.indices(0)) for share in shares]).tolist()) == list(
+        assert len(task.labels[torch.cat(list(usual.indices(0)))].unique()) == 10
+    assert sorted(torch.cat([torch.cat(list(share.indices(0))) for share in shares]).tolist()) == list(
         range(len(task.labels))
     )
 

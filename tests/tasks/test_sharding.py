@@ -49,7 +49,7 @@ def test_digits_on_four_workers(rank: int) -> None:
 
 def test_order_depends_on_epoch_and_seed_and_on_nothing_else() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(ExampleSampler(100, 2, 1, 8, seed).indices(epoch)).tolist()
+        return torch.cat(list(ExampleSampler(100, 2, 1, 8, seed).indices(epoch))).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)

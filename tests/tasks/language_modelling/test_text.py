@@ -18,6 +18,7 @@ from sgp_core.tasks.datasets import DATASETS
 from sgp_core.tasks.language_modelling import streams
 from sgp_core.tasks.language_modelling.byte_bpe import END, ByteBpe
 from sgp_core.tasks.language_modelling.corpus import Document, find_files, hold_out
+from sgp_core.tasks.language_modelling.datasets import debian_docs
 from sgp_core.tasks.language_modelling.windows import IGNORED
 
 BPE = ByteBpe.train(["the cat sat on the mat, and the dog sat by it\n"] * 3, 280)
@@ -230,3 +231,18 @@ def test_options_that_mean_nothing_for_text_are_refused() -> None:
     DATASETS.build("text").check_training({"batch_size": 3, "channels_last": False})
     with pytest.raises(ConfigurationError, match=r"training.channels_last=true: text has no channels"):
         DATASETS.build("text").check_training({"channels_last": True})
+
+
+def test_documentation_that_the_system_leaves_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As slim images of Debian do: dpkg lists the files of the package, and there are none."""
+    monkeypatch.setattr(debian_docs, "DPKG_LISTS", tmp_path)
+    monkeypatch.setattr(debian_docs.PythonDocs, "places", f"{tmp_path}/nowhere/*"[1:])
+    python = DATASETS.build("python_docs")
+    with pytest.raises(ConfigurationError, match="to get it, run: apt-get install python3-doc "):
+        python.check()
+    (tmp_path / "python3-doc.list").touch()
+    (tmp_path / "python3.11-doc.list").touch()
+    without = r"its package python3.11-doc is installed without its files, since this system leaves out documentation;"
+    with pytest.raises(ConfigurationError, match=without) as error:
+        python.check()
+    assert str(error.value).endswith("apt-get install --reinstall python3.11-doc")

@@ -14,11 +14,16 @@ from sgp_core.tasks.language_modelling.datasets.base import DocumentDataset
 if TYPE_CHECKING:
     from sgp_core.tasks.language_modelling.corpus import Document
 
+DPKG_LISTS = Path("/var/lib/dpkg/info")
+"""Where dpkg lists the files of installed packages, those included that it was told to leave out."""
+
 
 @dataclass(frozen=True)
 class _DebianDocs(DocumentDataset):
     package: ClassVar[str]
     """What is installed to get the text."""
+    holder: ClassVar[str]
+    """Pattern of the packages that it depends on, of which one has the text."""
     places: ClassVar[str]
     """Pattern of the folders that versions of the package install; the last of them is read."""
     but: ClassVar[str] = ""
@@ -54,6 +59,12 @@ class _DebianDocs(DocumentDataset):
         files = [file for file in found if self.but not in file.parts]
         if not files:
             name, where = DATASETS.name_of(type(self)), self.path or f"/{self.places}"
+            if not self.path and (lists := sorted(DPKG_LISTS.glob(f"{self.holder}.list"))):
+                raise ConfigurationError(
+                    f"{name} is not in {where}: its package {lists[-1].stem} is installed without its files, since this"
+                    " system leaves out documentation; remove the line path-exclude=/usr/share/doc/* in"
+                    f" /etc/dpkg/dpkg.cfg.d, then run: apt-get install --reinstall {lists[-1].stem}"
+                )
             raise ConfigurationError(
                 f"{name} is not in {where}; to get it, run: apt-get install {self.package}"
                 " (dataset=text needs nothing: it reads verses that ship with this package)"
@@ -67,6 +78,7 @@ class PythonDocs(_DebianDocs):
     """The documentation of Python, in reStructuredText: 11 MB, 1.4 million words with Python 3.11."""
 
     package: ClassVar = "python3-doc"
+    holder: ClassVar = "python3.*-doc"
     places: ClassVar = "usr/share/doc/python3.*/html/_sources"
 
 
@@ -79,5 +91,6 @@ class LinuxDocs(_DebianDocs):
     """
 
     package: ClassVar = "linux-doc"
+    holder: ClassVar = "linux-doc-*"
     places: ClassVar = "usr/share/doc/linux-doc-*/html/_sources"
     but: ClassVar = "translations"
