@@ -26,7 +26,7 @@ from tests.training import tiny
 
 ALWAYS = {
     *("step", "epoch", "split", "wall_time_s", "loss", "lr", "samples_per_s", "step_time_ms", "data_time_ms"),
-    *("compute_time_ms", "comm_time_ms", "bytes_sent", "consensus_distance", "world_size"),
+    *("compute_time_ms", "comm_time_ms", "bytes_sent", "peak_step_bytes", "consensus_distance", "world_size"),
     *("push_sum_weight_min", "push_sum_weight_max"),
 }
 PLAIN = {"dataset": {"name": "blobs"}, "model": {"name": "mlp"}}
