@@ -23,6 +23,8 @@ SCRIPTS = HERE.parent / "benchmarks" / "papers"
 BEGIN, END = "<!-- table: {name}, written by make_theory.py -->", "<!-- end of table -->"
 COLOURS = ("#2563eb", "#d97706", "#16a34a", "#9333ea", "#dc2626", "#6b7280", "#0891b2", "#9ca3af")
 
+ELSEWHERE = {"diloco_measured"}
+"""Scripts whose findings are on the page of the map."""
 LINES = {"theory": "--"}
 """How a line is drawn whose name begins so."""
 
