@@ -1,4 +1,4 @@
-"""FragmentTurns of a model whose averages take turns: which one is cut how, and which one's turn it is.
+"""Fragments of a model whose averages take turns: which one is cut how, and which one's turn it is.
 
 Douillard, Donchev, Rush et al., "Streaming DiLoCo with overlapping communication: Towards a Distributed Free Lunch",
 2025, arXiv 2501.18512.
