@@ -46,14 +46,14 @@ class Activity:
         phase: such as ``forward``, or the place in which it waits for others.
         waits: whether it waits for others.
         first: whether it does so for the first time since it was started.
-        changes: how often it has gone on to something else, as far as was noticed.
+        still_s: seconds for which it has done so, less those in which it waited for a processor.
         pid, host, page: its process, and the file of its :class:`PhasePage`.
     """
 
     phase: str
     waits: bool
     first: bool
-    changes: int
+    still_s: float
     pid: int
     host: str
     page: int

@@ -25,6 +25,7 @@ from sgp_core.validation import positive
 from sgp_core.watchdog.activity import START, Activity, PhaseNotes, meaning_of, step_of
 from sgp_core.watchdog.judge import Hang, WorkerSign, find_hang
 from sgp_core.watchdog.stacks import StackFile, ask_for_stacks
+from sgp_core.watchdog.starvation import Starvation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +51,8 @@ class Watchdog:
     """Ends a hang, of this worker or of another, in :class:`~sgp_core.errors.WorkerHung`, on all workers alike.
 
     A hang is a worker that does the same for longer than ``patience_s``, stopped ones and hosts that are gone included.
-    It is told from a worker that waits for it. Where a wait cannot be ended, or the worker itself hangs, ``on_hang``
+    It is told from a worker that waits for it, and time in which a worker waits for a processor does not count: a busy
+    machine is slow, but does not hang. Where a wait cannot be ended, or the worker itself hangs, ``on_hang``
     ends the process.
 
     ::
@@ -100,12 +102,13 @@ class Watchdog:
             self._heart = Heartbeat(dist.PrefixStore("sgp/watchdog", store), self._rank, interval_s)
         self._host = host_id()
         self._seen: object = None
-        self._changes = 0
         self._still_s = 0.0
+        self._starvation: Starvation | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def __enter__(self) -> Watchdog:
+        self._starvation = Starvation()
         if self._heart is not None:
             self._heart.report(1, self._activity().to_text())
             self._heart.start()
@@ -149,17 +152,17 @@ class Watchdog:
 
     def _notice(self, passed_s: float) -> None:
         _, waits, seen = self.notes.now()
+        starved_s = 0.0 if self._starvation is None else self._starvation.more_s()
         if seen is self._seen or (not waits and seen == self._seen):
-            self._still_s += passed_s
+            self._still_s = max(self._still_s + passed_s - starved_s, 0.0)
         else:
             self._seen, self._still_s = seen, 0.0
-            self._changes += 1
         if self._heart is not None:
             self._heart.report(self.notes.step, self._activity().to_text())
 
     def _activity(self) -> Activity:
         phase, waits, _ = self.notes.now()
-        return Activity(phase, waits, self.notes.first, self._changes, os.getpid(), self._host, self.notes.page.fd)
+        return Activity(phase, waits, self.notes.first, self._still_s, os.getpid(), self._host, self.notes.page.fd)
 
     def _look(self) -> Hang | None:
         """Return the hang, if there is one that this worker sees, or another has announced."""
@@ -198,7 +201,8 @@ class Watchdog:
                 signs[rank] = WorkerSign(0.0, silent[rank], math.inf, 1, START, False)
             elif progress.phase != ENDED and (activity := Activity.from_text(progress.phase)) is not None:
                 phase, limit = activity.phase, self._limit_s(activity.phase, activity.first)
-                signs[rank] = WorkerSign(silent[rank], progress.since_s, limit, progress.step, phase, activity.waits)
+                still_s = activity.still_s + silent[rank]
+                signs[rank] = WorkerSign(silent[rank], still_s, limit, progress.step, phase, activity.waits)
         return signs
 
     def _read_sign(self, heart: Heartbeat, rank: int, sign: WorkerSign) -> WorkerSign:
