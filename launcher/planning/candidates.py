@@ -19,6 +19,7 @@ GRAPHS = ("one_peer_exponential", "base_k", "exponential", "hypercube", "ring", 
 _IN_BACKWARD = "cluster.step_in_backward=true"
 _SLOWMO = "outer=slowmo outer.tau=48"
 _LOCAL = "algorithm=local_sgd algorithm.period=0"
+_STREAMING = "outer=diloco outer.fragments=4 outer.overlap=5"
 
 CANDIDATES: tuple[str, ...] = (
     "algorithm=allreduce",
@@ -36,6 +37,8 @@ CANDIDATES: tuple[str, ...] = (
     *(f"algorithm=local_sgd algorithm.period={period}" for period in (4, 16, 64)),
     f"{_LOCAL} outer=diloco",
     f"{_LOCAL} outer=diloco outer.tau=500",
+    f"{_LOCAL} {_STREAMING}",
+    f"{_LOCAL} {_STREAMING} outer.compression=int4",
     f"{_LOCAL} outer=noloco",
     "algorithm=asgp topology=one_peer_exponential",
     "algorithm=adpsgd topology=bipartite_exponential",
@@ -100,7 +103,7 @@ def _choices(experiment: Experiment, words: Sequence[str]) -> dict[str, dict[str
         if not option:
             chosen[group] = {"name": value}
         elif group in chosen:
-            chosen[group][option] = int(value)
+            chosen[group][option] = int(value) if value.isdecimal() else value
     return chosen
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sgp_core.algorithms import Algorithm
 from sgp_core.algorithms.base import Outer
+from sgp_core.algorithms.diloco import DiLoCo
 from sgp_core.algorithms.gossip_pga import GossipPGA
 from sgp_core.algorithms.local_sgd import LocalSGD
 from sgp_core.algorithms.noloco import NoLoCo
@@ -27,7 +28,8 @@ _HORIZON = 32
 def distance_of(parts: ExperimentParts) -> float:
     """Return how far apart workers stay under a rule, in updates; see :func:`sgp_core.topology.spread.spread`.
 
-    What a codec leaves out is not in it, nor that messages of asynchronous rules are late: both only add to it.
+    What a codec leaves out is not in it, nor that messages of asynchronous rules are late: both only add to it. Of a
+    model that is averaged in fragments, this is the distance of any one of them.
     """
     algorithm = parts.algorithm
     cycle = _cycle(algorithm, parts.topology, parts.pace)
@@ -37,7 +39,7 @@ def distance_of(parts: ExperimentParts) -> float:
 def changes_of(parts: ExperimentParts) -> list[str]:
     """Return what else a candidate changes beside the distance of models: codec, outer, waiting for no one."""
     found = []
-    if parts.compression is not None:
+    if parts.compression is not None or (isinstance(parts.algorithm, DiLoCo) and parts.algorithm.codec is not None):
         found.append("compressed")
     if isinstance(parts.algorithm, Outer):
         found.append("outer")
@@ -84,7 +86,8 @@ def _rounds(algorithm: Algorithm, topology: Topology, pace: Pace) -> Iterator[np
         if period and (step + 1) % period == 0:
             mix = mean
         if isinstance(algorithm, Outer) and (step + 1) % algorithm.tau == 0:
-            mix = _pairs(n, step) @ mix if isinstance(algorithm, NoLoCo) else mean
+            kept = algorithm.kept if isinstance(algorithm, DiLoCo) else 0.0
+            mix = _pairs(n, step) @ mix if isinstance(algorithm, NoLoCo) else kept * mix + (1 - kept) * mean
         yield mix
         step += 1
 
