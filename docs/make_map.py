@@ -26,7 +26,7 @@ BEGIN, END = "<!-- {name}, written by make_map.py -->", "<!-- end of table -->"
 STRAGGLERS = {"none": "no stragglers", "stalls": "one step in twenty is five times as long"}
 COLOURS = {
     **{"allreduce": "#9ca3af", "ddp": "#d1d5db", "local_sgd": "#d97706", "sgp": "#60a5fa", "osgp": "#2dd4bf"},
-    **{"diloco": "#f472b6", "noloco": "#c084fc", "asgp": "#4ade80"},
+    **{"diloco": "#f472b6", "streaming": "#fb7185", "noloco": "#c084fc", "asgp": "#4ade80"},
 }
 
 Row = dict[str, Any]

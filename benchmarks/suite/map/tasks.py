@@ -124,15 +124,23 @@ class Rule:
 
 _GRAPH = "topology=one_peer_exponential"
 _ALONE: Words = ("algorithm=local_sgd", "algorithm.period=0")
+
+
+def _streams(period: int) -> Words:
+    """Return what makes four fragments travel for half of the steps between two of them."""
+    return ("outer.fragments=4", f"outer.overlap={period // 8}")
+
+
 _FAMILIES: dict[str, tuple[tuple[int, ...], Callable[[int], Words]]] = {
     "allreduce": ((1,), lambda _: ("algorithm=allreduce",)),
     "local_sgd": (PERIODS[1:], lambda period: ("algorithm=local_sgd", f"algorithm.period={period}")),
     "sgp": (PERIODS, lambda period: ("algorithm=sgp", _GRAPH, f"pace.steps={period}")),
     "osgp": (PERIODS, lambda period: ("algorithm=osgp", _GRAPH, f"pace.steps={period}")),
     "diloco": (PERIODS[1:], lambda period: (*_ALONE, "outer=diloco", f"outer.tau={period}")),
+    "streaming": (PERIODS[1:], lambda period: (*_ALONE, "outer=diloco", f"outer.tau={period}", *_streams(period))),
     "noloco": (PERIODS[1:], lambda period: (*_ALONE, "outer=noloco", f"outer.tau={period}")),
 }
-_SLOWER = {"diloco": 0.25}
+_SLOWER = {"diloco": 0.25, "streaming": 0.25}
 RULES = tuple(
     Rule(name, period, words(period), slower=_SLOWER.get(name, 1.0))
     for name, (periods, words) in _FAMILIES.items()
