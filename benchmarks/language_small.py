@@ -21,7 +21,7 @@ import os
 from pathlib import Path
 
 from suite import tables
-from suite.training_runs import Words, best_rates, over_seeds, run_all, span
+from suite.training_runs import Words, best_rates, over_seeds, run_all, span, write_page
 from suite.workers import as_program, machine
 
 LOCAL = ("algorithm=local_sgd", "algorithm.period=0")
@@ -105,9 +105,7 @@ def main() -> None:
     about = {"benchmark": "language_small", **machine(), "rates": options.rates, "cores": os.cpu_count()}
     rows = measure(options)
     tables.save(options.json, about, rows)
-    page = f"{tables.markdown(rows, COLUMNS, labels=1)}\n"
-    options.json.with_suffix(".md").write_text(page, encoding="utf-8")
-    print(page)
+    write_page(options.json.with_suffix(".md"), "language_small", tables.markdown(rows, COLUMNS, labels=1))
 
 
 if __name__ == "__main__":

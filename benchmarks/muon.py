@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suite import tables
-from suite.training_runs import Words, best_rates, over_seeds, run_all, span
+from suite.training_runs import Words, best_rates, over_seeds, run_all, span, write_page
 from suite.workers import as_program, machine
 
 BATCH = 16
@@ -155,9 +155,8 @@ def main() -> None:
     rows = measure(options)
     about |= {"rates": options.rates, "muon_rates": options.muon_rates, "verdict": verdict(rows)}
     tables.save(options.json, about, rows)
-    page = f"{tables.markdown(rows, COLUMNS, labels=2)}\n\n{' '.join(about['verdict'])}\n"
-    options.json.with_suffix(".md").write_text(page, encoding="utf-8")
-    print(page)
+    found = f"{tables.markdown(rows, COLUMNS, labels=2)}\n\n{' '.join(about['verdict'])}"
+    write_page(options.json.with_suffix(".md"), "muon", found)
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ def main() -> None:
 def parts(about: Row, rows: list[Row]) -> dict[str, str]:
     """Return the tables of a task by name."""
     everywhere = [row for row in rows if "thin_mbit" not in row]
+    measured = [row for row in rows if "measured" in row]
     return {
         "seconds": seconds_table(everywhere),
-        "measured": measured_table([row for row in rows if "measured" in row]),
+        **({"measured": measured_table(measured)} if measured else {}),
         "steps": steps_table(everywhere),
         "utilisation": utilisation_table(everywhere),
         "regions": regions_table([row for row in rows if "thin_mbit" in row]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,8 @@ Words = tuple[str, ...]
 """What ``sgp-train`` is told of a run."""
 Final = dict[str, Any]
 """The last evaluation of a run, as in its ``summary.json``."""
+_PLACES = ("--runs", "--json")
+"""Options of every benchmark that say where runs and tables go, and nothing of what is found."""
 TUNING_SEED = 1000
 """Far from those that are reported."""
 
@@ -101,3 +104,16 @@ def over_seeds(finals: Sequence[Final], keys: Sequence[str]) -> dict[str, Any]:
 def span(row: dict[str, Any]) -> str:
     """Return the range of the bits per byte of a row's seeds."""
     return f"{min(row['of_seeds']):.4f} to {max(row['of_seeds']):.4f}"
+
+
+def write_page(path: Path, benchmark: str, found: str) -> None:
+    """Write a table to a page, below the command that makes it, and print both."""
+    words, given = list[str](), iter(sys.argv[1:])
+    for word in given:
+        if word in _PLACES:
+            next(given)
+        else:
+            words.append(word)
+    page = f"`{shlex.join(['python', f'benchmarks/{benchmark}.py', *words])}`\n\n{found}\n"
+    path.write_text(page, encoding="utf-8")
+    print(page)

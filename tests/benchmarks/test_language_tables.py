@@ -72,7 +72,9 @@ def test_muon_is_compared_at_the_best_rate_of_each(trained: Trained, measured: C
     assert rows[1]["muon_seeds"] == pytest.approx([2.05, 2.051])
     assert rows[1]["adamw"] == pytest.approx(2.1455)
     assert table_rows(said)[-1][-3:] == ["-0.0950", "+1.42", "+1.48"]
-    assert (tmp_path / "found" / "it.md").read_text() in said
+    page = (tmp_path / "found" / "it.md").read_text()
+    assert page.startswith(f"`python benchmarks/muon.py {options} dataset=text`\n\n| workers |")
+    assert page in said
     assert "than AdamW with 4 workers, and in every seed with 4" in said
     assert "loses not less than AdamW with 4 workers" in about["verdict"][1]
     assert len(trained) == 2 * 2 * (2 + 2)
