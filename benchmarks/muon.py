@@ -1,6 +1,6 @@
 """Muon against AdamW inside DiLoCo, with 1 to 8 workers and the same number of tokens: the table of MuLoCo in small.
 
-    python benchmarks/muon.py                           # about 20 minutes on two idle cores
+    python benchmarks/muon.py                           # about 25 minutes on two idle cores
     python benchmarks/muon.py --workers 1 8 --seeds 0   # a part of it
 
 Therien et al. 2025 (arXiv 2505.23725) train 150 million parameters and more; here a language model with 0.3 million
@@ -139,8 +139,8 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="they have to divide 16")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.001, 0.002, 0.004], help="of AdamW")
-    parser.add_argument("--muon-rates", type=float, nargs="+", default=[0.01, 0.02, 0.04])
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.001, 0.002, 0.004, 0.008], help="of AdamW")
+    parser.add_argument("--muon-rates", type=float, nargs="+", default=[0.01, 0.02, 0.04, 0.08])
     parser.add_argument("--at-once", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/muon"))
     parser.add_argument("--json", type=Path, default=Path("docs/results/muon.json"), help="the table goes beside it")
