@@ -74,8 +74,8 @@ def measure(options: argparse.Namespace) -> list[tables.Row]:
 
     chosen: dict[str, float | None] = dict.fromkeys(names)
     if options.rates:
-        chosen |= best_rates(names, lambda _: options.rates, words, at_once=1)
-    found = run_all([words(name, chosen[name], seed) for name in names for seed in options.seeds], at_once=1)
+        chosen |= best_rates(names, lambda _: options.rates, words, options.at_once)
+    found = run_all([words(name, chosen[name], seed) for name in names for seed in options.seeds], options.at_once)
     count, rows = len(options.seeds), list[tables.Row]()
     for at, name in enumerate(names):
         finals = found[at * count :][:count]
@@ -93,6 +93,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(LINES), metavar="LINE", help="lines of the table; else all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", help="learning rates to choose among; else the preset's")
+    parser.add_argument("--at-once", type=int, default=1, help="runs at a time")
     parser.add_argument("--runs", type=Path, default=Path("runs/language_small"))
     parser.add_argument("--json", type=Path, default=Path("docs/results/language_small.json"))
     return parser
