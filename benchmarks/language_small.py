@@ -5,9 +5,10 @@
     python benchmarks/language_small.py --rates 0.001 0.002 0.004          # choose each line's learning rate first
 
 Runs ``experiment=language_small`` of ``conf/experiment``, 10 million parameters and four workers of this machine, with
-the overrides of each line. All take the same steps, with batches of the same size. Without --rates every line has the
-learning rate of the preset; with them, each has the best of one run of another seed. Runs that --runs holds are not
-repeated, and interrupted ones go on. Further words are overrides for ``sgp-train``.
+the overrides of each line. That takes two and a half hours on two cores; docs/results/language_small.md says with which
+further overrides for ``sgp-train``, those of a smaller model, its table was made. All lines take the same steps, with
+batches of the same size. Without --rates every line has the learning rate of the preset; with them, the best in one run
+of another seed. Runs that --runs holds are not repeated, and interrupted ones go on.
 
 Bits per byte are those of the averaged model on the validation text at the end. Bytes are those that a worker sent in
 all, and the most in one step: that of a link that has to carry a step's messages before the next. Milliseconds a step
